@@ -1,0 +1,1 @@
+//! The file a user writes: reading, merging, sections, schema, formatting.

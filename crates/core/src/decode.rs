@@ -1,0 +1,328 @@
+//! From node tree to typed section: every mistake is collected, none stops the reading.
+//!
+//! [`section!`] writes the struct, its defaults, its [`Decode`] and its JSON Schema from one list of fields, so
+//! that what is documented, what is accepted and what is built cannot drift apart.
+
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::node::{Entry, Node, Value};
+
+/// Collects what is wrong while a tree is decoded.
+#[derive(Debug, Default)]
+pub struct DecodeCx {
+    /// All mistakes so far, in the order found.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl DecodeCx {
+    /// Notes a mistake.
+    pub fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Notes that something else was expected here; for use as `return cx.expected(..)`.
+    pub fn expected<T>(&mut self, node: &Node, what: &str) -> Option<T> {
+        self.report(Diagnostic::error(format!("expected {what}, found {}", node.value.kind())).at(&node.span));
+        None
+    }
+}
+
+/// A section or value of the config. `None` means: reported to `cx`, go on with the rest.
+pub trait Decode: Sized {
+    /// Reads one node.
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self>;
+
+    /// What holds when the key is not there at all; `None`: it must be there.
+    #[must_use]
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+/// Reads a mapping key by key, and at the end reports the keys nobody asked for.
+pub struct MapReader<'n> {
+    node: &'n Node,
+    entries: &'n [Entry],
+    known: Vec<&'static str>,
+    failed: bool,
+}
+
+impl<'n> MapReader<'n> {
+    /// Starts on `node`, which must be a mapping (or nothing, which reads as an empty one).
+    pub fn new(node: &'n Node, cx: &mut DecodeCx) -> Option<Self> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries.as_slice(),
+            Value::Null => &[],
+            _ => return cx.expected(node, "a mapping"),
+        };
+        Some(Self { node, entries, known: Vec::new(), failed: false })
+    }
+
+    /// The raw value under `key`; marks the key as known.
+    pub fn node(&mut self, key: &'static str) -> Option<&'n Node> {
+        self.known.push(key);
+        self.entries.iter().find(|e| e.key == key).map(|e| &e.value)
+    }
+
+    /// The value under `key`, if it is there and reads well.
+    pub fn optional<T: Decode>(&mut self, key: &'static str, cx: &mut DecodeCx) -> Option<T> {
+        let node = self.node(key)?;
+        self.keep(T::decode(node, cx))
+    }
+
+    /// Remembers whether a value that was read by other means read well.
+    pub fn keep<T>(&mut self, value: Option<T>) -> Option<T> {
+        self.failed |= value.is_none();
+        value
+    }
+
+    /// The value under `key`; its absence is a mistake, unless the type says otherwise ([`Decode::absent`]).
+    pub fn required<T: Decode>(&mut self, key: &'static str, cx: &mut DecodeCx) -> Option<T> {
+        if self.entries.iter().any(|e| e.key == key) {
+            return self.optional(key, cx);
+        }
+        self.known.push(key);
+        if let Some(value) = T::absent() {
+            return Some(value);
+        }
+        self.failed = true;
+        cx.report(Diagnostic::error(format!("`{key}` is missing here")).at(&self.node.span));
+        None
+    }
+
+    /// Reports unknown keys; whether everything read well.
+    pub fn finish(self, cx: &mut DecodeCx) -> bool {
+        let mut well = !self.failed;
+        for entry in self.entries.iter().filter(|e| !self.known.contains(&e.key.as_str())) {
+            well = false;
+            cx.report(unknown_key(entry, &self.known));
+        }
+        well
+    }
+}
+
+/// The message for a key that nobody knows, with the nearest known one.
+#[must_use]
+pub fn unknown_key(entry: &Entry, known: &[&str]) -> Diagnostic {
+    let mistake = Diagnostic::error(format!("unknown key `{}`", entry.key)).at(&entry.key_span);
+    match nearest(&entry.key, known.iter().copied()) {
+        Some(word) => mistake.hint(format!("did you mean `{word}`?")),
+        None if known.is_empty() => mistake.hint("nothing may be set here"),
+        None => mistake.hint(format!("known here: {}", known.join(", "))),
+    }
+}
+
+impl Decode for bool {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        match node.value {
+            Value::Bool(value) => Some(value),
+            _ => cx.expected(node, "`true` or `false`"),
+        }
+    }
+}
+
+impl Decode for String {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        match &node.value {
+            Value::String(value) => Some(value.clone()),
+            Value::Int(value) => Some(value.to_string()),
+            _ => cx.expected(node, "a text"),
+        }
+    }
+}
+
+macro_rules! decode_whole {
+    ($($kind:ty),*) => {$(
+        impl Decode for $kind {
+            fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+                let Value::Int(value) = node.value else { return cx.expected(node, "a whole number") };
+                let read = <$kind>::try_from(value).ok();
+                if read.is_none() {
+                    let range = format!("must lie in {}..={}", <$kind>::MIN, <$kind>::MAX);
+                    cx.report(Diagnostic::error(format!("{value} is out of range")).at(&node.span).hint(range));
+                }
+                read
+            }
+        }
+    )*};
+}
+
+decode_whole!(u8, u16, u32, u64, usize, i32, i64);
+
+/// A list; a single value reads as a list of one.
+impl<T: Decode> Decode for Vec<T> {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        match &node.value {
+            // All are read before the verdict, so that every mistake in the list is told.
+            Value::List(items) => {
+                let read: Vec<Option<T>> = items.iter().map(|item| T::decode(item, cx)).collect();
+                read.into_iter().collect()
+            }
+            _ => T::decode(node, cx).map(|one| vec![one]),
+        }
+    }
+}
+
+/// `key: null` and no key at all both read as `None`.
+impl<T: Decode> Decode for Option<T> {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        match node.value {
+            Value::Null => Some(None),
+            _ => T::decode(node, cx).map(Some),
+        }
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+/// What a field's default looks like in the file, as the macro [`section!`] hands it on.
+pub fn from_default<T: Decode>(default: impl Into<Value>) -> Option<T> {
+    T::decode(&Node::synthetic(default.into()), &mut DecodeCx::default())
+}
+
+/// The JSON Schema of one field of a section: its type's, with the field's words and default.
+#[must_use]
+pub fn field_schema(inner: schemars::Schema, docs: &[&str], default: Option<serde_json::Value>) -> serde_json::Value {
+    let mut schema = inner;
+    if !docs.is_empty() {
+        schema.insert("description".into(), docs.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").into());
+    }
+    if let Some(default) = default {
+        schema.insert("default".into(), default);
+    }
+    schema.into()
+}
+
+/// Declares a section of the config: a struct whose fields are keys of a mapping.
+///
+/// `name: Type = literal` has a default, written as a user would write it; `name: Type` must be there, unless the
+/// type is an `Option`; `name as "key": Type` names a key that is no Rust word. Doc comments become the schema's.
+#[macro_export]
+macro_rules! section {
+    (
+        $(#[doc = $doc:literal])*
+        $vis:vis struct $name:ident {
+            $( $(#[doc = $field_doc:literal])* $field:ident $(as $key:literal)? : $kind:ty $(= $default:literal)? ),* $(,)?
+        }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        $vis struct $name {
+            $( $(#[doc = $field_doc])* pub $field: $kind, )*
+        }
+
+        impl $crate::decode::Decode for $name {
+            fn decode(node: &$crate::node::Node, cx: &mut $crate::decode::DecodeCx) -> Option<Self> {
+                let mut map = $crate::decode::MapReader::new(node, cx)?;
+                $( let $field: Option<$kind> = $crate::section!(@read map cx $field [$($key)?] $kind $(, $default)?); )*
+                if !map.finish(cx) {
+                    return None;
+                }
+                Some(Self { $( $field: $field?, )* })
+            }
+        }
+
+        impl $crate::schemars::JsonSchema for $name {
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(generator: &mut $crate::schemars::SchemaGenerator) -> $crate::schemars::Schema {
+                let mut properties = $crate::serde_json::Map::new();
+                #[allow(unused_mut)]
+                let mut required: Vec<&str> = Vec::new();
+                $(
+                    let key = $crate::section!(@key $field [$($key)?]);
+                    #[allow(unused_mut, unused_assignments)]
+                    let mut default: Option<$crate::serde_json::Value> = None;
+                    $( default = Some($default.into()); )?
+                    if default.is_none() && <$kind as $crate::decode::Decode>::absent().is_none() {
+                        required.push(key);
+                    }
+                    let inner = generator.subschema_for::<$kind>();
+                    properties.insert(key.into(), $crate::decode::field_schema(inner, &[$($field_doc),*], default));
+                )*
+                let docs: &[&str] = &[$($doc),*];
+                let description = docs.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+                let mut schema = $crate::schemars::json_schema!({
+                    "type": "object",
+                    "description": description,
+                    "properties": properties,
+                    "additionalProperties": false,
+                });
+                if !required.is_empty() {
+                    schema.insert("required".into(), required.into());
+                }
+                schema
+            }
+        }
+    };
+    (@key $field:ident []) => { stringify!($field) };
+    (@key $field:ident [$key:literal]) => { $key };
+    (@read $map:ident $cx:ident $field:ident [$($key:literal)?] $kind:ty) => {
+        $map.required::<$kind>($crate::section!(@key $field [$($key)?]), $cx)
+    };
+    (@read $map:ident $cx:ident $field:ident [$($key:literal)?] $kind:ty, $default:literal) => {
+        match $map.node($crate::section!(@key $field [$($key)?])) {
+            Some(node) => $map.keep(<$kind as $crate::decode::Decode>::decode(node, $cx)),
+            None => $crate::decode::from_default::<$kind>($default),
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    section! {
+        /// A section.
+        struct Sample {
+            /// How many.
+            count: u32 = 3,
+            /// What it is called.
+            name as "call-it": String,
+            /// Not always there.
+            maybe: Option<bool>,
+        }
+    }
+
+    fn map(entries: Vec<(&str, Value)>) -> Node {
+        let entry = |(key, value): (&str, Value)| Entry {
+            key: key.into(),
+            key_span: crate::node::Span::none(),
+            value: Node::synthetic(value),
+        };
+        Node::synthetic(Value::Map(entries.into_iter().map(entry).collect()))
+    }
+
+    #[test]
+    fn defaults_hold_where_nothing_is_written() {
+        let mut cx = DecodeCx::default();
+        let read = Sample::decode(&map(vec![("call-it", "x".into())]), &mut cx);
+        assert_eq!(read, Some(Sample { count: 3, name: "x".into(), maybe: None }));
+        assert!(cx.diagnostics.is_empty());
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let mut cx = DecodeCx::default();
+        let read = Sample::decode(&map(vec![("count", "many".into()), ("cal-it", "x".into())]), &mut cx);
+        assert_eq!(read, None);
+        let told: Vec<&str> = cx.diagnostics.iter().map(|d| d.message.as_str()).collect();
+        assert_eq!(
+            told,
+            ["expected a whole number, found a text", "`call-it` is missing here", "unknown key `cal-it`"]
+        );
+        assert_eq!(cx.diagnostics[2].hint.as_deref(), Some("did you mean `call-it`?"));
+    }
+
+    #[test]
+    fn the_schema_says_what_the_reader_accepts() {
+        let schema = serde_json::to_value(schemars::schema_for!(Sample)).unwrap();
+        assert_eq!(schema["required"], serde_json::json!(["call-it"]));
+        assert_eq!(schema["properties"]["count"]["default"], 3);
+        assert_eq!(schema["properties"]["call-it"]["description"], "What it is called.");
+        assert_eq!(schema["additionalProperties"], false);
+    }
+}

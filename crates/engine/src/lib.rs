@@ -1,0 +1,1 @@
+//! Workers, listeners, the way of a request.

@@ -1,0 +1,1 @@
+//! Conditions in CEL, with simple predicates turned into plain compares.

@@ -1,0 +1,1 @@
+//! Config compiled to an immutable plan: matcher, routes, explain.

@@ -1,0 +1,1 @@
+//! For tests: raw peers, fake clock, policy bench.

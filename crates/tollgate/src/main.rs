@@ -1,0 +1,2 @@
+//! The gateway: `tollgate`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Services: pools, balancing, retries, timeouts.

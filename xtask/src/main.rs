@@ -1,0 +1,2 @@
+//! Recipes that people and CI share.
+fn main() {}
