@@ -1,1 +1,25 @@
 //! The file a user writes: reading, merging, sections, schema, formatting.
+//!
+//! The way of a file: [`read`] (YAML to nodes) → merge → references → short forms rewritten → decoded into
+//! [`model`] → checked across sections. [`load`] does all of it and tells every mistake at once.
+
+mod check;
+mod desugar;
+mod fmt;
+pub mod diagnose;
+mod later;
+mod load;
+mod merge;
+pub mod model;
+mod read;
+mod references;
+mod syntax;
+
+pub use desugar::ShortForms;
+pub use diagnose::{Look, Report};
+pub use fmt::{format, format_tree};
+pub use load::{Loaded, load, load_text};
+pub use model::Config;
+pub use model::route::known_route_keys;
+pub use read::{LARGEST, read};
+pub use references::{Environment, redact};

@@ -3,8 +3,10 @@
 //! [`section!`] writes the struct, its defaults, its [`Decode`] and its JSON Schema from one list of fields, so
 //! that what is documented, what is accepted and what is built cannot drift apart.
 
+use std::borrow::Cow;
+
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::node::{Entry, Node, Value};
+use crate::node::{Entry, Node, Spanned, Value};
 
 /// Collects what is wrong while a tree is decoded.
 #[derive(Debug, Default)]
@@ -34,6 +36,12 @@ pub trait Decode: Sized {
     /// What holds when the key is not there at all; `None`: it must be there.
     #[must_use]
     fn absent() -> Option<Self> {
+        None
+    }
+
+    /// What to write when it is missing but must be there, for the hint.
+    #[must_use]
+    fn example() -> Option<&'static str> {
         None
     }
 }
@@ -85,7 +93,11 @@ impl<'n> MapReader<'n> {
             return Some(value);
         }
         self.failed = true;
-        cx.report(Diagnostic::error(format!("`{key}` is missing here")).at(&self.node.span));
+        let missing = Diagnostic::error(format!("`{key}` is missing here")).at(&self.node.span);
+        cx.report(match T::example() {
+            Some(example) => missing.hint(format!("for example `{key}: {example}`")),
+            None => missing,
+        });
         None
     }
 
@@ -113,8 +125,9 @@ pub fn unknown_key(entry: &Entry, known: &[&str]) -> Diagnostic {
 
 impl Decode for bool {
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        match node.value {
-            Value::Bool(value) => Some(value),
+        match (&node.value, node.secret) {
+            (Value::Bool(value), _) => Some(*value),
+            (Value::String(text), true) if text == "true" || text == "false" => Some(text == "true"),
             _ => cx.expected(node, "`true` or `false`"),
         }
     }
@@ -124,9 +137,19 @@ impl Decode for String {
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
         match &node.value {
             Value::String(value) => Some(value.clone()),
-            Value::Int(value) => Some(value.to_string()),
+            Value::Int(_) | Value::Float(_) => Some(node.written()),
             _ => cx.expected(node, "a text"),
         }
+    }
+}
+
+/// The whole number written here; the text of a reference counts as what it spells.
+#[must_use]
+pub fn whole_number(node: &Node) -> Option<i64> {
+    match &node.value {
+        Value::Int(value) => Some(*value),
+        Value::String(text) if node.secret => text.parse().ok(),
+        _ => None,
     }
 }
 
@@ -134,7 +157,7 @@ macro_rules! decode_whole {
     ($($kind:ty),*) => {$(
         impl Decode for $kind {
             fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-                let Value::Int(value) = node.value else { return cx.expected(node, "a whole number") };
+                let Some(value) = whole_number(node) else { return cx.expected(node, "a whole number") };
                 let read = <$kind>::try_from(value).ok();
                 if read.is_none() {
                     let range = format!("must lie in {}..={}", <$kind>::MIN, <$kind>::MAX);
@@ -147,6 +170,31 @@ macro_rules! decode_whole {
 }
 
 decode_whole!(u8, u16, u32, u64, usize, i32, i64);
+
+/// The value, with its place.
+impl<T: Decode> Decode for Spanned<T> {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        T::decode(node, cx).map(|value| Self::new(value, &node.span))
+    }
+
+    fn example() -> Option<&'static str> {
+        T::example()
+    }
+}
+
+impl<T: schemars::JsonSchema> schemars::JsonSchema for Spanned<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        T::json_schema(generator)
+    }
+}
 
 /// A list; a single value reads as a list of one.
 impl<T: Decode> Decode for Vec<T> {
@@ -196,14 +244,16 @@ pub fn field_schema(inner: schemars::Schema, docs: &[&str], default: Option<serd
 
 /// Declares a section of the config: a struct whose fields are keys of a mapping.
 ///
-/// `name: Type = literal` has a default, written as a user would write it; `name: Type` must be there, unless the
-/// type is an `Option`; `name as "key": Type` names a key that is no Rust word. Doc comments become the schema's.
+/// `name: Type = default` has a default, written as a user would write it; `name: Type` must be there, unless the
+/// type is an `Option`, or a section that needs nothing; `name as "key": Type` names a key that is no Rust word.
+/// `struct Name: check` has the whole section looked at by `fn(&Name, &mut DecodeCx) -> bool`, which reports what
+/// does not fit together. Doc comments become the schema's.
 #[macro_export]
 macro_rules! section {
     (
         $(#[doc = $doc:literal])*
-        $vis:vis struct $name:ident {
-            $( $(#[doc = $field_doc:literal])* $field:ident $(as $key:literal)? : $kind:ty $(= $default:literal)? ),* $(,)?
+        $vis:vis struct $name:ident $(: $check:path)? {
+            $( $(#[doc = $field_doc:literal])* $field:ident $(as $key:literal)? : $kind:ty $(= $default:expr)? ),* $(,)?
         }
     ) => {
         $(#[doc = $doc])*
@@ -212,14 +262,28 @@ macro_rules! section {
             $( $(#[doc = $field_doc])* pub $field: $kind, )*
         }
 
+        impl $name {
+            /// The keys that may be written, in the order of the fields.
+            #[allow(dead_code)]
+            pub const KEYS: &'static [&'static str] = &[$( $crate::section!(@key $field [$($key)?]) ),*];
+        }
+
         impl $crate::decode::Decode for $name {
+            /// A section of which nothing must be written may be left out.
+            fn absent() -> Option<Self> {
+                let nothing = $crate::node::Node::synthetic($crate::node::Value::Null);
+                Self::decode(&nothing, &mut $crate::decode::DecodeCx::default())
+            }
+
             fn decode(node: &$crate::node::Node, cx: &mut $crate::decode::DecodeCx) -> Option<Self> {
                 let mut map = $crate::decode::MapReader::new(node, cx)?;
                 $( let $field: Option<$kind> = $crate::section!(@read map cx $field [$($key)?] $kind $(, $default)?); )*
                 if !map.finish(cx) {
                     return None;
                 }
-                Some(Self { $( $field: $field?, )* })
+                let read = Self { $( $field: $field?, )* };
+                $( if !$check(&read, cx) { return None; } )?
+                Some(read)
             }
         }
 
@@ -263,7 +327,7 @@ macro_rules! section {
     (@read $map:ident $cx:ident $field:ident [$($key:literal)?] $kind:ty) => {
         $map.required::<$kind>($crate::section!(@key $field [$($key)?]), $cx)
     };
-    (@read $map:ident $cx:ident $field:ident [$($key:literal)?] $kind:ty, $default:literal) => {
+    (@read $map:ident $cx:ident $field:ident [$($key:literal)?] $kind:ty, $default:expr) => {
         match $map.node($crate::section!(@key $field [$($key)?])) {
             Some(node) => $map.keep(<$kind as $crate::decode::Decode>::decode(node, $cx)),
             None => $crate::decode::from_default::<$kind>($default),

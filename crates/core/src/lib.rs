@@ -1,8 +1,22 @@
 //! What every other crate speaks of. Knows no network, no HTTP library, no runtime.
 
+pub mod body;
+pub mod buffer;
+pub mod clock;
 pub mod decode;
 pub mod diagnostic;
+pub mod dialect;
+pub mod exchange;
+pub mod facts;
+pub mod field;
+pub mod handler;
+pub mod head;
+pub mod ids;
 pub mod node;
+pub mod path;
+pub mod policy;
+pub mod problem;
+pub mod reply;
 pub mod units;
 
 pub use schemars;

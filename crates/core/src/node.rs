@@ -3,6 +3,8 @@
 //! Built by `config` from YAML, read by whoever owns a section (through [`crate::decode`]). Not a general
 //! document model: no anchors, no tags, no writing.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// One file that was read, kept so that a mistake can be shown with its line.
@@ -37,6 +39,20 @@ impl Span {
         Self { source, start: 0, end: 0, line: 0, column: 0 }
     }
 
+    /// The place of `part` within this one: its first occurrence in what was written, else the whole.
+    #[must_use]
+    pub fn narrow(&self, part: &str) -> Self {
+        let written = self.source.text.get(self.start..self.end).unwrap_or_default();
+        let Some(offset) = written.find(part) else { return self.clone() };
+        let before = &written[..offset];
+        if before.contains('\n') {
+            return self.clone();
+        }
+        let start = self.start + offset;
+        let column = self.column + before.chars().count();
+        Self { source: Arc::clone(&self.source), start, end: start + part.len(), line: self.line, column }
+    }
+
     /// Whether a file stands behind this span.
     #[must_use]
     pub fn is_some(&self) -> bool {
@@ -54,12 +70,48 @@ impl PartialEq for Span {
 impl Eq for Span {}
 
 /// A value and where it stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Node {
     /// What was written.
     pub value: Value,
     /// Where.
     pub span: Span,
+    /// Came out of a reference (`${env:NAME}`, `${file:/path}`): never shown, and its text reads as whatever is
+    /// expected at its place, a number too.
+    pub secret: bool,
+}
+
+/// What stands where a secret would.
+pub const MASK: &str = "***";
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.secret { f.write_str(MASK) } else { self.value.fmt(f) }
+    }
+}
+
+/// A typed value that knows where it was written, for what is checked only once everything is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub span: Span,
+}
+
+impl<T> Spanned<T> {
+    /// A value at its place.
+    pub fn new(value: T, span: &Span) -> Self {
+        Self { value, span: span.clone() }
+    }
+}
+
+impl<T> Deref for Spanned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
 }
 
 /// What may be written: the YAML 1.2 core schema.
@@ -108,10 +160,46 @@ impl Value {
 }
 
 impl Node {
+    /// A value that stands at `span`.
+    #[must_use]
+    pub fn new(value: Value, span: Span) -> Self {
+        Self { value, span, secret: false }
+    }
+
     /// A node that no file wrote.
     #[must_use]
     pub fn synthetic(value: Value) -> Self {
-        Self { value, span: Span::none() }
+        Self::new(value, Span::none())
+    }
+
+    /// The text, if this is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A scalar as it was written: a number read as a text keeps its digits (`007`, `1.10`).
+    #[must_use]
+    pub fn written(&self) -> String {
+        match &self.value {
+            Value::String(text) => text.clone(),
+            Value::Int(_) | Value::Float(_) if self.span.is_some() => {
+                self.span.source.text.get(self.span.start..self.span.end).unwrap_or_default().to_owned()
+            }
+            Value::Int(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Bool(value) => value.to_string(),
+            Value::Null | Value::List(_) | Value::Map(_) => String::new(),
+        }
+    }
+
+    /// What is here, for a message: the kind alone, since the value may be a secret.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.value.kind()
     }
 
     /// The entry with this key, if this is a mapping that has it.
@@ -121,6 +209,14 @@ impl Node {
             Value::Map(entries) => entries.iter().find(|e| e.key == key),
             _ => None,
         }
+    }
+}
+
+impl Entry {
+    /// A key that stands where its value stands: for long forms made from short ones.
+    #[must_use]
+    pub fn at(key: &str, value: Node) -> Self {
+        Self { key: key.to_owned(), key_span: value.span.clone(), value }
     }
 }
 
@@ -139,6 +235,12 @@ impl From<bool> for Value {
 impl From<i64> for Value {
     fn from(value: i64) -> Self {
         Self::Int(value)
+    }
+}
+
+impl From<u16> for Value {
+    fn from(value: u16) -> Self {
+        Self::Int(value.into())
     }
 }
 

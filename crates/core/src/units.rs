@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::decode::{Decode, DecodeCx};
+use crate::decode::{Decode, DecodeCx, whole_number};
 use crate::diagnostic::Diagnostic;
 use crate::node::{Node, Value};
 
@@ -92,6 +92,158 @@ impl JsonSchema for ByteSize {
     }
 }
 
+/// A whole number that lies in `MIN..=MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bounded<const MIN: u64, const MAX: u64>(u64);
+
+impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
+    /// The number, if it lies within the bounds.
+    #[must_use]
+    pub fn new(value: u64) -> Option<Self> {
+        (MIN..=MAX).contains(&value).then_some(Self(value))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Decode for Bounded<MIN, MAX> {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        let Some(number) = whole_number(node) else { return cx.expected(node, "a whole number") };
+        let read = u64::try_from(number).ok().and_then(Self::new);
+        if read.is_none() {
+            let mistake = Diagnostic::error(format!("`{number}` is out of range"));
+            cx.report(mistake.at(&node.span).hint(format!("a whole number in {MIN}..={MAX}")));
+        }
+        read
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for Bounded<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Whole{MIN}To{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// A number of bytes that lies in `MIN..=MAX`; written like [`ByteSize`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BoundedSize<const MIN: u64, const MAX: u64>(u64);
+
+impl<const MIN: u64, const MAX: u64> BoundedSize<MIN, MAX> {
+    /// The number of bytes.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Decode for BoundedSize<MIN, MAX> {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        let ByteSize(size) = ByteSize::decode(node, cx)?;
+        if (MIN..=MAX).contains(&size) {
+            return Some(Self(size));
+        }
+        let mistake = Diagnostic::error(format!("`{}` is out of range", node.written())).at(&node.span);
+        cx.report(mistake.hint(format!("{} to {}", in_binary(MIN), in_binary(MAX))));
+        None
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for BoundedSize<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Size{MIN}To{MAX}").into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = ByteSize::json_schema(generator);
+        schema.insert("description".into(), format!("{} to {}", in_binary(MIN), in_binary(MAX)).into());
+        schema
+    }
+}
+
+/// A number of bytes in the largest binary unit that loses nothing.
+fn in_binary(bytes: u64) -> String {
+    match bytes {
+        0 => "0".into(),
+        b if b.is_multiple_of(1 << 30) => format!("{}GiB", b >> 30),
+        b if b.is_multiple_of(1 << 20) => format!("{}MiB", b >> 20),
+        b if b.is_multiple_of(1 << 10) => format!("{}KiB", b >> 10),
+        b => b.to_string(),
+    }
+}
+
+/// A share: `20%`, `0.5%`. At most 100 %, exact to a hundredth of a percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u16);
+
+impl Percent {
+    /// The share in hundredths of a percent: 0..=10000.
+    #[must_use]
+    pub fn hundredths(self) -> u16 {
+        self.0
+    }
+
+    /// The share as a fraction: 0.0..=1.0.
+    #[must_use]
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_suffix('%')?.trim_end();
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |t: &str| !t.is_empty() && t.len() <= 3 && t.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole) || !digits(fraction) || fraction.len() > 2 {
+            return None;
+        }
+        let hundredths = format!("{fraction:0<2}").parse::<u16>().ok()?;
+        let total = u32::from(whole.parse::<u16>().ok()?) * 100 + u32::from(hundredths);
+        u16::try_from(total).ok().filter(|t| *t <= 10_000).map(Self)
+    }
+}
+
+impl Decode for Percent {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        if let Value::Int(n) = node.value {
+            let mistake = Diagnostic::error(format!("`{n}` is no percentage")).at(&node.span);
+            cx.report(mistake.hint(format!("write `{n}%`")));
+            return None;
+        }
+        let Some(text) = node.text() else { return cx.expected(node, "a percentage") };
+        let read = Self::parse(text);
+        if read.is_none() {
+            let mistake = Diagnostic::error(format!("`{text}` is no percentage")).at(&node.span);
+            cx.report(mistake.hint("`0%` to `100%`, at most two decimals: `20%`, `0.5%`"));
+        }
+        read
+    }
+}
+
+impl JsonSchema for Percent {
+    fn schema_name() -> Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})? ?%$", "examples": ["20%", "0.5%"] })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +269,25 @@ mod tests {
         assert_eq!(read::<ByteSize>("1MB"), Ok(ByteSize(1_000_000)));
         assert_eq!(read::<ByteSize>(512), Ok(ByteSize(512)));
         assert_eq!(read::<ByteSize>("a lot"), Err("`a lot` is no size".into()));
+    }
+
+    #[test]
+    fn bounds_are_part_of_the_type() {
+        assert_eq!(read::<Bounded<1, 1024>>(1024).map(Bounded::get), Ok(1024));
+        assert_eq!(read::<Bounded<1, 1024>>(0), Err("`0` is out of range".into()));
+        assert_eq!(read::<Bounded<1, 1024>>(-1), Err("`-1` is out of range".into()));
+        assert_eq!(read::<BoundedSize<1024, 4096>>("2KiB").map(BoundedSize::get), Ok(2048));
+        assert_eq!(read::<BoundedSize<1024, 4096>>("1kB"), Err("`1kB` is out of range".into()));
+    }
+
+    #[test]
+    fn percentages_are_exact_to_a_hundredth() {
+        assert_eq!(read::<Percent>("20%").map(Percent::hundredths), Ok(2000));
+        assert_eq!(read::<Percent>("0.5%").map(Percent::hundredths), Ok(50));
+        assert_eq!(read::<Percent>("99.95 %").map(Percent::hundredths), Ok(9995));
+        for wrong in ["100.01%", "20", "%", "1.234%", "-1%", "1e2%"] {
+            assert_eq!(read::<Percent>(wrong), Err(format!("`{wrong}` is no percentage")));
+        }
+        assert_eq!(read::<Percent>(20), Err("`20` is no percentage".into()));
     }
 }

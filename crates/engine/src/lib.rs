@@ -1,1 +1,20 @@
-//! Workers, listeners, the way of a request.
+//! Workers, listeners, the way of a request. Knows no policy by name; what is decided before a request comes is in the
+//! plan.
+
+mod deployment;
+mod drain;
+pub mod faults;
+mod finish;
+mod forward;
+mod gateway;
+mod http;
+mod identify;
+mod listener;
+mod respond;
+mod serve;
+mod worker;
+
+pub use deployment::{Backend, Correlation, Deployment, Rules};
+pub use drain::Drain;
+pub use gateway::{Gateway, Opened, Parts, Role};
+pub use listener::{BindError, bind};

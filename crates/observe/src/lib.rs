@@ -1,1 +1,7 @@
-//! Metrics and the access log.
+//! What the gateway lets others see: metrics and the access log. Both are written by the workers without a lock and
+//! without waiting, and read from outside the hot path.
+
+pub mod access_log;
+pub mod metrics;
+
+pub use metrics::{Format, Metrics};

@@ -1,1 +1,3 @@
 //! Config compiled to an immutable plan: matcher, routes, explain.
+
+pub mod matcher;

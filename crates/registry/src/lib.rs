@@ -1,1 +1,79 @@
-//! Where instances come from: sources behind one trait.
+//! Where instances come from: sources behind one trait. A service names a source, the source shows the instances it
+//! has now and every later change; nobody who uses them needs to know where they come from.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+pub mod dns;
+mod fixed;
+mod merged;
+
+pub use fixed::Fixed;
+pub use merged::Merged;
+
+/// Where one instance of a service listens, and how much of its traffic it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The address to connect to.
+    pub address: SocketAddr,
+    /// Its share relative to the others', 0 to 1000. 0 takes no traffic unless all are 0.
+    pub weight: u32,
+}
+
+/// What a source knows at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The instances, sorted by address, each address once.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether that is what the source says now.
+    pub state: State,
+}
+
+/// How far a [`View`] can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The source was not heard yet: there are no endpoints so far.
+    Pending,
+    /// As the source says.
+    Fresh,
+    /// The source does not answer, or says that there is nothing: the endpoints are the last ones it gave, and none
+    /// if it never gave any.
+    Stale {
+        /// Since when it fails, without a success in between.
+        since: SystemTime,
+        /// What went wrong last, in words for a person.
+        error: String,
+    },
+}
+
+/// A source of instances: fixed addresses, DNS and what else keeps a list of them.
+pub trait Source: Debug + Send + Sync {
+    /// What the source knows, and a way to wait for changes. The first value is there at once, be it
+    /// [`State::Pending`]. Once the source is dropped, a receiver shows the last view for ever.
+    fn watch(&self) -> watch::Receiver<Arc<View>>;
+}
+
+impl View {
+    /// A view as the source says, brought into order; of an address named twice the weights are added.
+    pub fn fresh(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+        let mut endpoints: Vec<_> = endpoints.into_iter().collect();
+        endpoints.sort();
+        endpoints.dedup_by(|next, kept| {
+            let same = next.address == kept.address;
+            if same {
+                kept.weight = kept.weight.saturating_add(next.weight);
+            }
+            same
+        });
+        Self { endpoints, state: State::Fresh }
+    }
+
+    /// Before the source was heard.
+    pub fn pending() -> Self {
+        Self { endpoints: Vec::new(), state: State::Pending }
+    }
+}

@@ -1,1 +1,26 @@
-//! For tests: raw peers, fake clock, policy bench.
+//! For tests: raw peers on both sides of the gateway, the gateway as a process, and the conformance cases.
+//!
+//! Everything here fails by panicking with a message that says what was awaited: it is meant for tests only.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test kit fails the test it works for, and panicking is how"
+)]
+
+pub mod conformance;
+pub mod deadline;
+pub mod gate;
+pub mod gateway;
+pub mod port;
+pub mod raw_client;
+pub mod recorder;
+pub mod strict;
+
+pub use deadline::{Deadline, wait_until};
+pub use gate::Gate;
+pub use gateway::Gateway;
+pub use port::free_port;
+pub use raw_client::{RawClient, ReadError};
+pub use recorder::{Recorder, Script, Step};
+pub use strict::{Request, Response};

@@ -1,1 +1,16 @@
-//! Services: pools, balancing, retries, timeouts.
+//! Services: their instances, the connections to them, how one is chosen, retries within a budget.
+//!
+//! Knows no routes and no policies; what a request says is the engine's.
+
+pub mod balance;
+mod budget;
+mod connection;
+pub mod faults;
+mod instance;
+mod service;
+mod shared;
+
+pub use budget::Budget;
+pub use connection::Connection;
+pub use service::{Ask, Refusal, Service};
+pub use shared::Settings;

@@ -1,0 +1,255 @@
+"""The backend, and the proxies in front of it, each started from its template in bench/peers."""
+
+import dataclasses
+import os
+import pathlib
+import re
+
+from . import BenchError, accounting, load, tools
+from .children import wait_until
+
+TEMPLATES = pathlib.Path(__file__).resolve().parents[1] / "peers"
+SMALL = '{"status":"ok","note":"a small answer, about as long as the JSON of one resource, a hundred bytes!"}'
+LARGE_SIZE = 64 * 1024
+IDLE_PATH = "/small"
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """How a proxy is to be started; alike for all."""
+
+    workers: int
+    backend: int
+    file_limit: int
+    log: bool = False
+    routes: int = 0  # 0: one route for everything; 1: one route for all of /api; else as many routes under /api
+    big: bool = False  # bodies without a limit, passed on as they come
+    wrap: tuple = ()  # what runs the proxy, such as valgrind
+
+
+def render(template, out, values):
+    """Fills in @NAME@s; one that is left over, or not used, is a mistake of ours."""
+    text = (TEMPLATES / template).read_text()
+    for name, value in values.items():
+        if f"@{name}@" not in text:
+            raise BenchError(f"{template} does not use @{name}@")
+        text = text.replace(f"@{name}@", str(value))
+    left = re.search(r"@[A-Z_]+@", text)
+    if left:
+        raise BenchError(f"{template}: nothing given for {left[0]}")
+    out.write_text(text)
+    return out
+
+
+def route_path(number):
+    """The fixed part of route `number` of the many."""
+    return f"/api/service{number:05}/items/"
+
+
+def nginx_user():
+    """nginx gives up root unless told not to; then it could not read a private scratch directory."""
+    return "user root;" if os.geteuid() == 0 else ""
+
+
+class Proxy:
+    """A proxy under measurement: start it, ask its CPU time and memory, stop it."""
+
+    kind = ""
+
+    def __init__(self, place, setup, name=None):
+        self.place = place
+        self.setup = setup
+        self.name = name or self.kind
+        self.port = place.port()
+        self.child = None
+
+    def start(self):
+        """Starts it and waits until it answers through to the backend."""
+        label = re.sub(r"[^a-z0-9]+", "-", self.name)
+        directory = self.place.path / f"{label}-{self.port}"
+        directory.mkdir()
+        command = [*self.setup.wrap, *self.command(directory)]
+        self.child = self.place.start(f"{label}-{self.port}", command)
+        path = route_path(0) + "1" if self.setup.routes else IDLE_PATH
+        patience = 120.0 if self.setup.wrap else 30.0
+        wait_until(f"{self.name} answers", lambda: answers(self.port, path), self.child, patience)
+        return self
+
+    def stop(self):
+        """Stops it."""
+        if self.child is not None:
+            self.place.stop(self.child)
+            self.child = None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def drive(self, target, requests, clients=64, extra=()):
+        """Load on it; a bad run says whose it was."""
+        try:
+            return load.drive(self.port, target, requests, clients, extra)
+        except load.BadRun as error:
+            raise load.BadRun(f"{self.name}: {error}") from error
+
+    def cpu(self):
+        """CPU time used so far, by all its processes."""
+        return accounting.Cpu(self.child.pid)
+
+    def pss_kib(self):
+        """Proportional memory of all its processes."""
+        return accounting.pss_kib(self.child.pid)
+
+    def rss_kib(self):
+        """Resident memory of all its processes."""
+        return accounting.rss_kib(self.child.pid)
+
+    def command(self, directory):
+        """Writes the config into `directory`; the command line."""
+        raise NotImplementedError
+
+    @property
+    def connections(self):
+        """How many connections it may hold, both sides, with room for files."""
+        return min(16_384, self.setup.file_limit - 200)
+
+
+def answers(port, path):
+    """Whether a GET gives the small answer."""
+    answer = load.get(port, path, seconds=2.0)
+    return answer is not None and answer[0] == 200 and answer[2] == SMALL.encode()
+
+
+class Nginx(Proxy):
+    """nginx: one master, `workers` processes."""
+
+    kind = "nginx"
+    extra = ""
+
+    def command(self, directory):
+        setup = self.setup
+        # The variable parts of a big transfer: nginx would spool it to disk by default, nobody else does.
+        big = "proxy_request_buffering off; proxy_max_temp_file_size 0;" if setup.big else ""
+        log = f"{directory}/access.log json buffer=64k flush=1s" if setup.log else "off"
+        config = render("nginx.conf.in", directory / "nginx.conf", {
+            "DIR": directory, "PORT": self.port, "BACKEND": setup.backend, "WORKERS": setup.workers,
+            "CONNECTIONS": self.connections, "USER": nginx_user(), "ACCESS_LOG": log,
+            "BODY_LIMIT": "0" if setup.big else "100m", "EXTRA": f"    {big}{self.extra}",
+            "LISTEN": "reuseport" if setup.workers > 1 else "", "ROUTES": self.routes(),
+        })
+        return [tools.find("nginx"), "-e", directory / "nginx.error.log", "-c", config, "-p", directory]
+
+    def routes(self):
+        """Prefix locations: nginx keeps them in a tree."""
+        if self.setup.routes < 2:
+            return "        location / { proxy_pass http://backend; }"
+        line = "        location {} {{ proxy_pass http://backend; }}"
+        return "\n".join(line.format(route_path(number)) for number in range(self.setup.routes))
+
+
+class NginxTuned(Nginx):
+    """nginx with buffers that hold a 64 KiB answer at once: what a careful administrator may set. A reference."""
+
+    kind = "nginx-tuned"
+    extra = "proxy_buffer_size 16k; proxy_buffers 8 32k; proxy_busy_buffers_size 64k;"
+
+
+class Haproxy(Proxy):
+    """HAProxy: one process, `workers` threads."""
+
+    kind = "haproxy"
+
+    def command(self, directory):
+        setup = self.setup
+        config = render("haproxy.cfg.in", directory / "haproxy.cfg", {
+            "PORT": self.port, "BACKEND": setup.backend, "WORKERS": setup.workers,
+            "CONNECTIONS": self.connections // 2 - 50, "LOG": "log global" if setup.log else "no log",
+            "BODY_LIMIT": 1 << 40 if setup.big else 100_000_000,
+            "LISTEN": "shards by-thread" if setup.workers > 1 else "", "ROUTES": self.routes(directory),
+        })
+        return [tools.find("haproxy"), "-db", "-f", config]
+
+    def routes(self, directory):
+        """A map: what HAProxy's manual advises for many routes."""
+        if self.setup.routes < 2:
+            return "    default_backend backend"
+        table = directory / "routes.map"
+        table.write_text("".join(f"{route_path(number)} backend\n" for number in range(self.setup.routes)))
+        return f"    use_backend %[path,map_beg({table})]"
+
+
+class Tollgate(Proxy):
+    """Our gateway: one process, `workers` threads that serve."""
+
+    kind = "tollgate"
+    binary = None  # set once by the command line
+
+    def command(self, directory):
+        setup = self.setup
+        config = render("tollgate.yaml.in", directory / "tollgate.yaml", {
+            "PORT": self.port, "HEALTH": self.place.port(), "BACKEND": setup.backend, "WORKERS": setup.workers,
+            "LOG": "{ to: stdout, format: json }" if setup.log else "off", "ROUTES": self.routes(),
+        })
+        return [self.binary, "run", "-c", config]
+
+    def routes(self):
+        """One route for everything, or routes with a parameter at the end."""
+        limit = "5000MB" if self.setup.big else "100MB"
+        if not self.setup.routes:
+            return f'  "/**": {{ to: b, body: {limit} }}'
+        if self.setup.routes == 1:
+            return f'  "/api/{{service}}/items/{{id}}": {{ to: b, body: {limit} }}'
+        line = '  "{}{{id}}": {{ to: b, body: {} }}'
+        return "\n".join(line.format(route_path(number), limit) for number in range(self.setup.routes))
+
+
+KINDS = {kind.kind: kind for kind in (Tollgate, Nginx, Haproxy, NginxTuned)}
+
+
+class Backend(Proxy):
+    """The one backend behind all of them: nginx, one process."""
+
+    kind = "backend"
+
+    def command(self, directory):
+        files = directory / "files"
+        files.mkdir()
+        load.write_body(files / "large", LARGE_SIZE)
+        config = render("backend.conf.in", directory / "backend.conf", {
+            "DIR": directory, "PORT": self.port, "SMALL": SMALL, "USER": nginx_user(),
+            "CONNECTIONS": self.connections,
+        })
+        return [tools.find("nginx"), "-e", directory / "backend.error.log", "-c", config, "-p", directory]
+
+
+SPOOF = (
+    "X-Forwarded-For: 6.6.6.6",
+    "X-Forwarded-Host: evil.test",
+    "X-Forwarded-Proto: https",
+    "Forwarded: for=6.6.6.6",
+    "Connection: keep-alive, X-Hop",
+    "X-Hop: 1",
+    "Keep-Alive: timeout=5",
+    "Proxy-Connection: keep-alive",
+    "TE: trailers",
+)
+
+
+def unlike(proxy):
+    """What a proxy does not do of the work that all must do, as a list of complaints."""
+    answer = load.get(proxy.port, "/echo", SPOOF)
+    if answer is None or answer[0] != 200:
+        return ["does not forward a plain GET"]
+    seen = dict(line.partition(": ")[::2] for line in answer[2].decode().splitlines())
+    wrong = []
+    expected = {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http", "x-forwarded-host": "bench.test"}
+    for name, value in {**expected, "host": "bench.test"}.items():
+        if seen.get(name) != value:
+            wrong.append(f"sends {name}: {seen.get(name)!r} where {value!r} is right")
+    wrong += [f"sends no {name}" for name in ("via", "id") if not seen.get(name)]
+    wrong += [f"passes on {name}" for name in ("te", "keep-alive", "proxy-connection") if seen.get(name)]
+    if "6.6.6.6" in seen.get("forwarded", ""):
+        wrong.append("believes the client's Forwarded")
+    return wrong

@@ -1,0 +1,98 @@
+"""The scenarios measured in CPU time per request, and what they are to reach."""
+
+import dataclasses
+
+from . import BenchError, load, proxies, rounds
+
+MANY_ROUTES = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """Cost of `name` as a multiple of `reference`'s, at most `limit` (and `aim`, where we go)."""
+
+    name: str
+    reference: str
+    limit: float
+    aim: float
+    binding: bool = True
+
+
+@dataclasses.dataclass
+class Outcome:
+    """A scenario measured."""
+
+    key: str
+    title: str
+    series: rounds.Series
+    goals: list
+    facts: dict = dataclasses.field(default_factory=dict)
+
+
+# key: title, path, whether a body is posted, share of the requests, goals against nginx and HAProxy
+REQUESTS = {
+    "small": ("small GET", "/small", False, 1.0, (("nginx", 1.00, 0.92), ("haproxy", 0.90, 0.82))),
+    "large": ("64 KiB answer", "/large", False, 0.5, (("nginx", 0.60, 0.50), ("haproxy", 0.90, 0.75))),
+    "post": ("4 KiB POST", "/post", True, 1.0, (("nginx", 1.00, 0.92), ("haproxy", 1.00, 0.92))),
+}
+
+
+def request_scenarios(bench, keys):
+    """Small GET, 64 KiB answer, 4 KiB POST: every proxy, started once for all of them."""
+    running = [bench.proxy(kind).start() for kind in bench.kinds]
+    try:
+        bench.require_alike(running)
+        for key in keys:
+            title, path, posts, share, limits = REQUESTS[key]
+            body = load.write_body(bench.place.path / "post.body", 4096) if posts else None
+            size = proxies.LARGE_SIZE if key == "large" else len(proxies.SMALL)
+            bench.say(f"{title}: {', '.join(proxy.name for proxy in running)}; µs of CPU per request")
+            series = bench.measure(running, load.Target(path, size, body), share)
+            names = series.readings
+            goals = [Goal("tollgate", peer, *limit) for peer, *limit in limits if {"tollgate", peer} <= names.keys()]
+            yield Outcome(key, title, series, goals)
+    finally:
+        for proxy in running:
+            proxy.stop()
+
+
+def log_scenario(bench):
+    """JSON access log of the gateway against its own plain route. The lines go to a file in memory."""
+    plain = bench.proxy("tollgate", "tollgate plain", log=False)
+    logged = bench.proxy("tollgate", "tollgate with log", log=True)
+    with plain, logged:
+        bench.say("JSON access log: the gateway against itself; µs of CPU per request")
+        target = load.Target("/small", len(proxies.SMALL))
+        series = bench.measure([plain, logged], target, 1.0)
+        path = logged.child.log
+    # Counted after the stop, when what was still buffered has been written.
+    lines = path.read_bytes().count(b"\n")
+    sent = sent_requests(series)
+    if lines < 0.9 * sent:
+        raise BenchError(f"{logged.name} wrote {lines} lines for {sent} requests: its figure would be no log's figure")
+    goals = [Goal(logged.name, plain.name, 1.05, 1.03, binding=False)]
+    facts = {"log_lines": lines, "requests": sent}
+    return Outcome("log", "JSON access log, to the plain route", series, goals, facts)
+
+
+def sent_requests(series):
+    """About how many requests a proxy got in a series without dropped rounds, warm-ups included."""
+    rounds_counted = len(next(iter(series.readings.values())))
+    warm = max(64, int(series.requests * rounds.WARM_UP))
+    return rounds_counted * (series.requests + warm) + max(200, series.requests // 5)
+
+
+def routes_scenario(bench, kind):
+    """10,000 routes against one, for one kind of proxy; requests go round over a thousand of the routes."""
+    one = bench.proxy(kind, f"{kind}, 1 route", routes=1)
+    many = bench.proxy(kind, f"{kind}, {MANY_ROUTES:,} routes", routes=MANY_ROUTES)
+    uris = bench.place.path / "routes.uris"
+    steps = range(3, MANY_ROUTES, 10)
+    uris.write_text("".join(f"http://127.0.0.1{proxies.route_path(number)}{number}\n" for number in steps))
+    with one, many:
+        bench.say(f"10,000 routes instead of one: {kind}; µs of CPU per request")
+        series = bench.measure([one, many], load.Target("", len(proxies.SMALL), uris=uris), 1.0)
+        memory = (many.pss_kib() - one.pss_kib()) / 1024
+    goals = [Goal(many.name, one.name, 1.03, 1.01)] if kind == "tollgate" else []
+    facts = {"memory_mib": memory, "memory_limit_mib": 20, "memory_aim_mib": 10}
+    return Outcome(f"routes-{kind}", f"10,000 routes instead of 1, {kind}", series, goals, facts)

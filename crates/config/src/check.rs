@@ -1,0 +1,106 @@
+//! What must hold between sections. On the tree, not on the types, so that it is told along with all other mistakes.
+
+use std::collections::{HashMap, HashSet};
+
+use tollgate_core::diagnostic::{Diagnostic, nearest};
+use tollgate_core::node::{Entry, Node, Span, Value};
+
+use crate::model::named::is_name;
+
+/// Looks at the desugared tree of a whole file.
+pub(crate) fn check(tree: &Node) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
+    let apis = entries(tree, "apis");
+    let groups: Vec<Vec<&Node>> =
+        std::iter::once(tree).chain(apis.iter().map(|api| &api.value)).map(routes_of).collect();
+    let routes: Vec<&Node> = groups.iter().flatten().copied().collect();
+    services(tree, &routes, &mut mistakes);
+    groups.iter().for_each(|group| names(group, &mut mistakes));
+    apis.iter().for_each(|api| hosts(&api.value, &mut mistakes));
+    if routes.is_empty() && matches!(tree.value, Value::Map(_)) {
+        let mistake = Diagnostic::warning("there are no routes: every request is answered with 404").at(&tree.span);
+        mistakes.push(mistake.hint("for example `routes: { /orders/**: 10.0.0.1:8080 }`"));
+    }
+    mistakes
+}
+
+/// The entries under `key`, if it is a mapping.
+fn entries<'n>(node: &'n Node, key: &str) -> &'n [Entry] {
+    match node.get(key).map(|entry| &entry.value.value) {
+        Some(Value::Map(entries)) => entries,
+        _ => &[],
+    }
+}
+
+/// The routes of the file or of an api, every variant by itself.
+fn routes_of(owner: &Node) -> Vec<&Node> {
+    let mut routes = Vec::new();
+    for entry in entries(owner, "routes") {
+        match &entry.value.value {
+            Value::List(variants) => routes.extend(variants),
+            _ => routes.push(&entry.value),
+        }
+    }
+    routes
+}
+
+/// Names that lead nowhere, and services that nobody uses.
+fn services(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
+    let services = entries(tree, "services");
+    let known: HashSet<&str> = services.iter().map(|service| service.key.as_str()).collect();
+    let mut used: HashSet<&str> = HashSet::new();
+    for (name, span) in routes.iter().flat_map(|route| named(route)) {
+        used.insert(name);
+        if known.contains(name) || !is_name(name) {
+            continue;
+        }
+        let mistake = Diagnostic::error(format!("there is no service `{name}`")).at(span);
+        mistakes.push(match nearest(name, services.iter().map(|service| service.key.as_str())) {
+            Some(word) => mistake.hint(format!("did you mean `{word}`?")),
+            None if known.is_empty() => {
+                mistake.hint(format!("`services: {{ {name}: 10.0.0.1:8080 }}`, or an address here"))
+            }
+            None => mistake.hint("name it under `services`, or write an address: `host:port`"),
+        });
+    }
+    if routes.is_empty() {
+        return;
+    }
+    for service in services.iter().filter(|service| !used.contains(service.key.as_str())) {
+        let mistake = Diagnostic::warning(format!("no route uses the service `{}`", service.key));
+        mistakes.push(mistake.at(&service.key_span));
+    }
+}
+
+/// The services that a route names.
+fn named(route: &Node) -> Vec<(&str, &Span)> {
+    match route.get("to").map(|to| &to.value) {
+        Some(Node { value: Value::String(name), span, .. }) => vec![(name, span)],
+        Some(Node { value: Value::Map(parts), .. }) => parts.iter().map(|p| (p.key.as_str(), &p.key_span)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Two routes of one api by the same name would be one in metrics and logs.
+fn names(routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
+    let names = routes.iter().filter_map(|route| route.get("name").map(|name| &name.value));
+    unique(names, "two routes are called", mistakes);
+}
+
+fn hosts(api: &Node, mistakes: &mut Vec<Diagnostic>) {
+    if let Some(Value::List(hosts)) = api.get("hosts").map(|hosts| &hosts.value.value) {
+        unique(hosts.iter(), "this api has the host twice:", mistakes);
+    }
+}
+
+fn unique<'n>(texts: impl Iterator<Item = &'n Node>, message: &str, mistakes: &mut Vec<Diagnostic>) {
+    let mut seen: HashMap<String, &Span> = HashMap::new();
+    for node in texts {
+        if let Some(text) = node.text()
+            && let Some(first) = seen.insert(text.to_ascii_lowercase(), &node.span)
+        {
+            let mistake = Diagnostic::error(format!("{message} `{text}`")).at(&node.span);
+            mistakes.push(mistake.related(first, "the other one"));
+        }
+    }
+}

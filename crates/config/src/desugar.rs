@@ -1,0 +1,226 @@
+//! Short forms: each is sugar for one long form, and is rewritten to it here, place by place. What has neither form
+//! is left as it is, for the decoder to refuse. Places are kept.
+
+use tollgate_core::node::{Entry, Node, Value};
+
+use crate::later::{each_value, in_key};
+
+/// How a policy's short forms are written in full, by the policy's name; `config` does not know the policies.
+pub type ShortForms<'s> = &'s [(&'s str, fn(Node) -> Node)];
+
+/// Rewrites all short forms of a whole file.
+pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
+    in_key(tree, "listen", listen);
+    in_key(tree, "trust", |trust| in_key(trust, "proxies", list));
+    in_key(tree, "dns", |dns| in_key(dns, "servers", list));
+    in_key(tree, "log", log);
+    in_key(tree, "services", |services| each_value(services, service));
+    in_key(tree, "defaults", |defaults| settings(defaults, policies));
+    in_key(tree, "routes", |routes| each_value(routes, |node| route(node, policies)));
+    in_key(tree, "apis", |apis| each_value(apis, |node| api(node, policies)));
+}
+
+fn is_scalar(node: &Node) -> bool {
+    !matches!(node.value, Value::List(_) | Value::Map(_) | Value::Null)
+}
+
+/// A mapping in place of `node`, as secret as it was.
+fn instead(node: &mut Node, entries: Vec<Entry>) {
+    node.value = Value::Map(entries);
+    node.secret = false;
+}
+
+/// `x` → `{ key: x }`.
+fn under(node: &mut Node, key: &str) {
+    let inner = node.clone();
+    instead(node, vec![Entry::at(key, inner)]);
+}
+
+/// A part of a text, at its own place, as secret as the whole.
+fn part(node: &Node, text: &str) -> Node {
+    Node { value: text.into(), span: node.span.narrow(text), secret: node.secret }
+}
+
+/// Like [`part`], and a number if it is one.
+fn number_part(node: &Node, text: &str) -> Node {
+    let value = text.parse::<i64>().map_or_else(|_| text.into(), Value::Int);
+    Node { value, ..part(node, text) }
+}
+
+/// `x` → `[x]`.
+fn list(node: &mut Node) {
+    if is_scalar(node) {
+        let item = node.clone();
+        node.value = Value::List(vec![item]);
+        node.secret = false;
+    }
+}
+
+/// `8080` → `{ "8080": { kind: http } }`; `{ "9900": health }` → `{ "9900": { kind: health } }`.
+fn listen(node: &mut Node) {
+    let entry = |address: &Node| Entry {
+        key: address.written(),
+        key_span: address.span.clone(),
+        value: Node::new(Value::Null, address.span.clone()),
+    };
+    let listed = match &node.value {
+        Value::List(items) if items.iter().all(is_scalar) => Some(items.iter().map(entry).collect()),
+        _ if is_scalar(node) => Some(vec![entry(node)]),
+        _ => None,
+    };
+    if let Some(entries) = listed {
+        instead(node, entries);
+    }
+    each_value(node, |options| {
+        if options.value == Value::Null {
+            options.value = "http".into();
+        }
+        if is_scalar(options) {
+            under(options, "kind");
+        }
+    });
+}
+
+/// `log: debug` → `{ level: debug }`; `access: off` → `{ to: off }`.
+fn log(node: &mut Node) {
+    if is_scalar(node) {
+        under(node, "level");
+    }
+    in_key(node, "access", |access| {
+        if is_scalar(access) {
+            under(access, "to");
+        }
+    });
+}
+
+/// `10.0.0.1:8080` or `[…]` → `{ to: … }`, and what is inside.
+fn service(node: &mut Node) {
+    if is_scalar(node) || matches!(node.value, Value::List(_)) {
+        under(node, "to");
+    }
+    in_key(node, "to", targets);
+    in_key(node, "balance", balance);
+    in_key(node, "queue", |queue| {
+        if is_scalar(queue) {
+            under(queue, "size");
+        }
+    });
+    in_key(node, "retry", retry);
+}
+
+/// `a` → `[{ address: a }]`; `[a, b]` → `[{ address: a }, { address: b }]`.
+fn targets(node: &mut Node) {
+    list(node);
+    if let Value::List(items) = &mut node.value {
+        items.iter_mut().for_each(target);
+    }
+}
+
+/// `10.0.0.1:8080 weight 3` → `{ address: 10.0.0.1:8080, weight: 3 }`.
+fn target(node: &mut Node) {
+    if !is_scalar(node) {
+        return;
+    }
+    match node.text().and_then(|text| text.split_once(" weight ")) {
+        Some((address, weight)) => {
+            let address = Entry::at("address", part(node, address.trim()));
+            let weight = Entry::at("weight", number_part(node, weight.trim()));
+            instead(node, vec![address, weight]);
+        }
+        None => under(node, "address"),
+    }
+}
+
+/// `hash header X-User` → `{ hash: header X-User }`.
+fn balance(node: &mut Node) {
+    if let Some(key) = node.text().and_then(|text| text.strip_prefix("hash ")) {
+        let key = Entry::at("hash", part(node, key.trim()));
+        instead(node, vec![key]);
+    }
+}
+
+/// `retry: 2` → `{ retries: 2 }`; `retry: none` → `{ retries: 0 }`.
+fn retry(node: &mut Node) {
+    if node.text() == Some("none") {
+        node.value = Value::Int(0);
+    }
+    if is_scalar(node) {
+        under(node, "retries");
+    }
+}
+
+/// The settings and policies of a route or of `defaults`.
+fn settings(node: &mut Node, policies: ShortForms<'_>) {
+    in_key(node, "retry", retry);
+    let Value::Map(entries) = &mut node.value else { return };
+    for entry in entries {
+        // `none` takes a policy away; it is no form of the policy itself.
+        let Some((_, rewrite)) = policies.iter().find(|(name, _)| *name == entry.key) else { continue };
+        if entry.value.text() != Some("none") {
+            let value = std::mem::replace(&mut entry.value, Node::synthetic(Value::Null));
+            entry.value = rewrite(value);
+        }
+    }
+}
+
+/// `orders` → `{ to: orders }`; a list of addresses → `{ to: […] }`; a list of mappings: variants, each by itself.
+fn route(node: &mut Node, policies: ShortForms<'_>) {
+    let is_variant = |item: &Node| matches!(item.value, Value::Map(_)) && item.get("address").is_none();
+    match &mut node.value {
+        Value::List(items) if items.iter().any(is_variant) => {
+            items.iter_mut().for_each(|item| route(item, policies));
+            return;
+        }
+        Value::List(_) | Value::String(_) => under(node, "to"),
+        _ => {}
+    }
+    in_key(node, "to", destination);
+    in_key(node, "when", list);
+    in_key(node, "redirect", redirect);
+    in_key(node, "reply", reply);
+    settings(node, policies);
+}
+
+/// A service's name stays; an address is a list of one. What has a `:` or `/` is an address.
+fn destination(node: &mut Node) {
+    let is_address = node.text().is_some_and(|text| text.contains([':', '/']));
+    if is_address || matches!(node.value, Value::List(_)) {
+        targets(node);
+    }
+}
+
+/// `/new` → `{ to: /new }`; `301 /new` → `{ to: /new, status: 301 }`.
+fn redirect(node: &mut Node) {
+    if !is_scalar(node) {
+        return;
+    }
+    match node.text().and_then(|text| text.split_once(' ')) {
+        Some((status, to)) => {
+            let to = Entry::at("to", part(node, to.trim()));
+            let status = Entry::at("status", number_part(node, status));
+            instead(node, vec![to, status]);
+        }
+        None => under(node, "to"),
+    }
+}
+
+/// `204` → `{ status: 204 }`; `200 some text` → `{ status: 200, body: some text }`.
+fn reply(node: &mut Node) {
+    if !is_scalar(node) {
+        return;
+    }
+    match node.text().and_then(|text| text.split_once(' ')) {
+        Some((status, body)) if status.len() == 3 && status.bytes().all(|b| b.is_ascii_digit()) => {
+            let status = Entry::at("status", number_part(node, status));
+            let body = Entry::at("body", part(node, body));
+            instead(node, vec![status, body]);
+        }
+        _ => under(node, "status"),
+    }
+}
+
+fn api(node: &mut Node, policies: ShortForms<'_>) {
+    in_key(node, "hosts", list);
+    in_key(node, "defaults", |defaults| settings(defaults, policies));
+    in_key(node, "routes", |routes| each_value(routes, |node| route(node, policies)));
+}

@@ -1,0 +1,97 @@
+//! Words that are planned but not in this version: told apart from mistakes.
+
+use tollgate_core::decode::DecodeCx;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::node::{Node, Value};
+
+/// This version, as messages name it.
+const THIS: &str = "0.1";
+
+/// Of the whole file.
+const FILE: &[&str] = &["admin", "auth", "cluster", "data", "policies", "state", "tests", "tls"];
+/// Of one api.
+const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
+/// Of one service.
+const SERVICE: &[&str] = &["breaker", "health", "mirror", "outlier", "registry", "smooth", "tls"];
+/// Of one listener.
+const LISTENER: &[&str] = &["proxy_protocol", "redirect", "tls"];
+/// Kinds of listeners.
+const LISTENER_KINDS: &[&str] = &["admin", "redirect"];
+/// Of a route and of `defaults`.
+const ROUTE: &[&str] = &[
+    "allow", "auth", "cache", "compose", "deny", "health", "hedge", "limit", "mirror", "openapi", "registry", "serve",
+    "smooth", "validate",
+];
+/// Ways of balancing.
+pub(crate) const BALANCE: &[&str] = &["latency"];
+
+/// The mistake for a word that a later version will know.
+pub(crate) fn refusal(word: &str) -> Diagnostic {
+    Diagnostic::error(format!("`{word}` cannot be used yet"))
+        .hint(format!("`{word}` is not in this version of Tollgate ({THIS})"))
+}
+
+/// Reports the keys of this mapping that belong to a later version, and takes them out.
+fn refuse_keys(node: &mut Node, words: &[&str], cx: &mut DecodeCx) {
+    let Value::Map(entries) = &mut node.value else { return };
+    entries.retain(|entry| {
+        let later = words.contains(&entry.key.as_str());
+        if later {
+            cx.report(refusal(&entry.key).at(&entry.key_span));
+        }
+        !later
+    });
+}
+
+/// Reports all keys in the whole tree that belong to a later version, and takes them out.
+pub(crate) fn refuse(tree: &mut Node, cx: &mut DecodeCx) {
+    refuse_keys(tree, FILE, cx);
+    in_key(tree, "listen", |listen| {
+        each_value(listen, |listener| {
+            refuse_keys(listener, LISTENER, cx);
+            in_key(listener, "kind", |kind| refuse_kind(kind, cx));
+        });
+    });
+    in_key(tree, "services", |services| each_value(services, |service| refuse_keys(service, SERVICE, cx)));
+    in_key(tree, "defaults", |defaults| refuse_keys(defaults, ROUTE, cx));
+    in_key(tree, "routes", |routes| refuse_in_routes(routes, cx));
+    in_key(tree, "apis", |apis| {
+        each_value(apis, |api| {
+            refuse_keys(api, API, cx);
+            in_key(api, "defaults", |defaults| refuse_keys(defaults, ROUTE, cx));
+            in_key(api, "routes", |routes| refuse_in_routes(routes, cx));
+        });
+    });
+}
+
+fn refuse_in_routes(routes: &mut Node, cx: &mut DecodeCx) {
+    each_value(routes, |route| match &mut route.value {
+        Value::List(variants) => variants.iter_mut().for_each(|variant| refuse_keys(variant, ROUTE, cx)),
+        _ => refuse_keys(route, ROUTE, cx),
+    });
+}
+
+/// `admin` and `redirect to https` will be kinds of listeners.
+fn refuse_kind(kind: &mut Node, cx: &mut DecodeCx) {
+    let word = kind.text().and_then(|text| text.split(' ').next()).unwrap_or_default().to_owned();
+    if LISTENER_KINDS.contains(&word.as_str()) {
+        cx.report(refusal(&word).at(&kind.span));
+        kind.value = "http".into();
+    }
+}
+
+/// Works on the value under `key`, if there is one.
+pub(crate) fn in_key(node: &mut Node, key: &str, work: impl FnOnce(&mut Node)) {
+    if let Value::Map(entries) = &mut node.value
+        && let Some(entry) = entries.iter_mut().find(|e| e.key == key)
+    {
+        work(&mut entry.value);
+    }
+}
+
+/// Works on every value of a mapping.
+pub(crate) fn each_value(node: &mut Node, mut work: impl FnMut(&mut Node)) {
+    if let Value::Map(entries) = &mut node.value {
+        entries.iter_mut().for_each(|entry| work(&mut entry.value));
+    }
+}

@@ -1,0 +1,163 @@
+//! A whole configuration: a file, or a directory of them, read, merged, resolved, desugared, decoded and checked.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tollgate_core::decode::DecodeCx;
+use tollgate_core::diagnostic::{Diagnostic, Severity};
+use tollgate_core::node::{Node, Source, Span, Value};
+
+use crate::desugar::{ShortForms, desugar};
+use crate::diagnose::Report;
+use crate::merge::merge;
+use crate::model::{self, Config};
+use crate::read::{LARGEST, read, start_of};
+use crate::references::{Environment, redact, resolve};
+use crate::{check, later};
+
+/// A configuration that is right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What it says, as types.
+    pub config: Config,
+    /// What it says, as a tree of long forms; resolved references are marked secret.
+    pub tree: Node,
+    /// What works, but probably not as meant; in the order of places.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Loads a file, or all `*.yaml` and `*.yml` files of a directory (without its subdirectories) in the order of their
+/// names. `env` looks up `${env:NAME}`; `policies` rewrites the short forms of policies.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of places.
+pub fn load(path: &Path, env: Environment<'_>, policies: ShortForms<'_>) -> Result<Loaded, Report> {
+    let name = path.display().to_string();
+    let files = match files(path) {
+        Ok(files) => files,
+        Err(mistake) => return Err(Report { name, diagnostics: vec![mistake] }),
+    };
+    let mut texts = Vec::new();
+    let mut mistakes = Vec::new();
+    for file in files {
+        match read_text(&file) {
+            Ok(text) => texts.push((file.display().to_string(), text)),
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    load_texts(&name, &texts, env, policies, mistakes)
+}
+
+/// Loads a text as if it were the file `name`.
+///
+/// # Errors
+/// Like [`load`].
+pub fn load_text(name: &str, text: &str, env: Environment<'_>, policies: ShortForms<'_>) -> Result<Loaded, Report> {
+    load_texts(name, &[(name, text)], env, policies, Vec::new())
+}
+
+fn load_texts(
+    name: &str,
+    texts: &[(&str, &str)],
+    env: Environment<'_>,
+    policies: ShortForms<'_>,
+    mut mistakes: Vec<Diagnostic>,
+) -> Result<Loaded, Report> {
+    let mut tree = Node::synthetic(Value::Null);
+    for (name, text) in texts {
+        match read(name, text) {
+            Ok(node) if tree.value == Value::Null => tree = node,
+            Ok(node) => merge(&mut tree, node, &mut mistakes),
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    // A file that cannot be read as YAML leaves holes in the tree, about which nothing true could be said.
+    if !mistakes.is_empty() {
+        return Err(report(name, mistakes));
+    }
+    let mut unresolved = Vec::new();
+    resolve(&mut tree, env, &mut unresolved);
+    desugar(&mut tree, policies);
+    let mut cx = DecodeCx { diagnostics: Vec::new() };
+    later::refuse(&mut tree, &mut cx);
+    let config = model::decode(&tree, &mut cx);
+    let mut diagnostics = cx.diagnostics;
+    diagnostics.extend(check::check(&tree));
+    // That a reference which leads nowhere is no duration either goes without saying.
+    diagnostics.retain(|found| unresolved.iter().all(|mistake| place(mistake) != place(found)));
+    diagnostics.extend(unresolved);
+    redact(&tree, &mut diagnostics);
+    let report = report(name, diagnostics);
+    match config {
+        Some(config) if report.diagnostics.iter().all(|d| d.severity == Severity::Warning) => {
+            Ok(Loaded { config, tree, warnings: report.diagnostics })
+        }
+        _ => Err(report),
+    }
+}
+
+/// In the order of places; what has none comes first.
+fn report(name: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
+    diagnostics.sort_by_cached_key(place);
+    Report { name: name.to_owned(), diagnostics }
+}
+
+fn place(diagnostic: &Diagnostic) -> Option<(String, usize)> {
+    diagnostic.span.as_ref().map(|span| (span.source.name.clone(), span.start))
+}
+
+/// The files to read, in the order of their names.
+fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    let cannot = |error: &std::io::Error| Diagnostic::error(format!("cannot read `{}`: {error}", path.display()));
+    let meta = fs::metadata(path).map_err(|error| {
+        cannot(&error).hint("say which file or directory with `-c`; the default is `./tollgate.yaml`")
+    })?;
+    if !meta.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(|error| cannot(&error))? {
+        let file = entry.map_err(|error| cannot(&error))?.path();
+        let is_yaml = file.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
+        let is_hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if is_yaml && !is_hidden && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        let mistake = Diagnostic::error(format!("no `*.yaml` or `*.yml` file in `{}`", path.display()));
+        return Err(mistake.hint("files in subdirectories are not read"));
+    }
+    Ok(files)
+}
+
+fn read_text(path: &Path) -> Result<String, Diagnostic> {
+    let cannot = |why: &str| Diagnostic::error(format!("cannot read `{}`: {why}", path.display()));
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(LARGEST).unwrap_or(u64::MAX).saturating_add(1);
+    let file = File::open(path).map_err(|error| cannot(&error.to_string()))?;
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| cannot(&error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(&error.as_bytes()[..good]).into_owned();
+        let source = Arc::new(Source { name: path.display().to_string(), text });
+        Diagnostic::error("this is not UTF-8").at(&end_of(&source)).hint("save the file as UTF-8")
+    })
+}
+
+/// The last place of a file.
+fn end_of(source: &Arc<Source>) -> Span {
+    let text = &source.text;
+    let line_start = text.rfind('\n').map_or(0, |newline| newline + 1);
+    Span {
+        start: text.len(),
+        end: text.len(),
+        line: text.matches('\n').count() + 1,
+        column: text[line_start..].chars().count() + 1,
+        ..start_of(source)
+    }
+}

@@ -1,0 +1,182 @@
+//! Addresses: where to listen, and where a request is sent.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use tollgate_core::diagnostic::Diagnostic;
+
+use crate::later;
+use crate::model::http::is_host_name;
+use crate::model::text::{FromText, decode_from_text, text_schema};
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bind {
+    /// A port on all addresses, IPv4 and IPv6 (dual stack).
+    AllAddresses(u16),
+    /// Just this address.
+    Socket(SocketAddr),
+}
+
+impl Bind {
+    /// The port.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::AllAddresses(port) => port,
+            Self::Socket(address) => address.port(),
+        }
+    }
+
+    /// Whether the two cannot both be bound.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        let everything = |bind| match bind {
+            Self::AllAddresses(_) => true,
+            Self::Socket(address) => address.ip().is_unspecified(),
+        };
+        self.port() == other.port() && (self == other || everything(self) || everything(other))
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllAddresses(port) => port.fmt(f),
+            Self::Socket(address) => address.fmt(f),
+        }
+    }
+}
+
+impl FromText for Bind {
+    const WHAT: &'static str = "a port, or an address and port";
+
+    fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        if let Some(port) = port(text) {
+            return Ok(Self::AllAddresses(port));
+        }
+        if let Some(port) = text.strip_prefix("*:").or(text.strip_prefix(':')).and_then(port) {
+            return Ok(Self::AllAddresses(port));
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() > 0 => Ok(Self::Socket(address)),
+            _ => Err(Diagnostic::error(format!("`{text}` is no address to listen on"))
+                .hint("a port (`8080`), or an IP address and a port (`127.0.0.1:8080`, `[::1]:8080`)")),
+        }
+    }
+}
+
+decode_from_text!(Bind);
+
+/// Where a request is sent: an address and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An IP address and port.
+    Socket(SocketAddr),
+    /// A name that is looked up again and again, and a port.
+    Name {
+        /// The host name, lower-cased, without a final dot.
+        name: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Name { name, port } => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+impl FromText for Address {
+    const WHAT: &'static str = "an address: `host:port`";
+
+    fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        if let Some(scheme) = ["https://", "unix:"].into_iter().find(|s| text.starts_with(s)) {
+            return Err(later::refusal(scheme.trim_end_matches("://").trim_end_matches(':')));
+        }
+        let plain = text.strip_prefix("http://");
+        let rest = plain.unwrap_or(text);
+        let rest = if plain.is_some() { rest.strip_suffix('/').unwrap_or(rest) } else { rest };
+        if rest.contains('/') {
+            return Err(Diagnostic::error(format!("`{text}` has a path, but a target is an address"))
+                .hint("change the path with the route's `strip` or `rewrite`"));
+        }
+        let default_port = plain.map(|_| 80);
+        parse_host_port(rest, default_port).ok_or_else(|| {
+            Diagnostic::error(format!("`{text}` is no address"))
+                .hint("a host and a port: `10.0.0.1:8080`, `orders.internal:8080`, `[2001:db8::1]:8080`")
+        })
+    }
+}
+
+decode_from_text!(Address);
+text_schema!(Address, "Address",
+    "pattern": r"^(http://)?[^/\s]+(:[0-9]{1,5})?/?$",
+    "examples": ["10.0.0.1:8080", "orders.internal:8080", "[2001:db8::1]:8080"]);
+
+fn parse_host_port(text: &str, default_port: Option<u16>) -> Option<Address> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return (address.port() > 0).then_some(Address::Socket(address));
+    }
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    if let (Some(port), Ok(ip)) = (default_port, bare.parse::<IpAddr>()) {
+        return Some(Address::Socket(SocketAddr::new(ip, port)));
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, digits)) => (name, port(digits)?),
+        None => (text, default_port?),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    // `10.0.0.300` is a mistyped address, not a name to look up.
+    let has_letter = name.bytes().any(|b| b.is_ascii_alphabetic());
+    (has_letter && is_host_name(&name)).then_some(Address::Name { name, port })
+}
+
+/// A port as digits, 1..=65535.
+fn port(text: &str) -> Option<u16> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port > 0)
+}
+
+/// An IP address with a port that may be left out; for name servers.
+pub(crate) fn socket_or(text: &str, default_port: u16) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, default_port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_an_address_and_nothing_more() {
+        let name = |name: &str, port| Ok(Address::Name { name: name.into(), port });
+        let read = |text| Address::from_text(text).map_err(|d| d.message);
+        assert_eq!(read("10.0.0.1:8080"), Ok(Address::Socket("10.0.0.1:8080".parse().unwrap())));
+        assert_eq!(read("[::1]:80"), Ok(Address::Socket("[::1]:80".parse().unwrap())));
+        assert_eq!(read("Orders.Internal.:8080"), name("orders.internal", 8080));
+        assert_eq!(read("http://orders"), name("orders", 80));
+        assert_eq!(read("http://10.0.0.1/"), Ok(Address::Socket("10.0.0.1:80".parse().unwrap())));
+        for wrong in ["orders", "orders:", "orders:0", "orders:65536", "10.0.0.300:80", ":80", "a b:80", "orders:+80"] {
+            assert_eq!(read(wrong), Err(format!("`{wrong}` is no address")));
+        }
+        assert!(read("http://orders:80/v1").is_err_and(|m| m.contains("has a path")));
+        assert!(read("https://orders:443").is_err());
+        assert!(read("unix:/run/x.sock").is_err());
+    }
+
+    #[test]
+    fn a_bare_port_takes_every_address() {
+        assert_eq!(Bind::from_text("8080"), Ok(Bind::AllAddresses(8080)));
+        assert_eq!(Bind::from_text("*:8080"), Ok(Bind::AllAddresses(8080)));
+        assert!(Bind::from_text("0").is_err());
+        assert!(Bind::from_text("localhost:80").is_err());
+        let all = Bind::AllAddresses(80);
+        let one = Bind::Socket("127.0.0.1:80".parse().unwrap());
+        assert!(all.overlaps(one));
+        assert!(!one.overlaps(Bind::Socket("127.0.0.2:80".parse().unwrap())));
+    }
+}

@@ -1,0 +1,51 @@
+//! Every default, in one place, as a user would write it. A default belongs to a version of the file and never
+//! changes within it.
+
+/// The version that holds when the file names none, for ever.
+pub(crate) const VERSION: i64 = 1;
+
+/// Version 1.
+pub(crate) mod v1 {
+    pub(crate) const LISTENER_KIND: &str = "http";
+    pub(crate) const DRAIN: &str = "30s";
+
+    pub(crate) const LIMIT_TARGET: &str = "8KiB";
+    pub(crate) const LIMIT_HEAD: &str = "32KiB";
+    pub(crate) const LIMIT_FIELDS: i64 = 100;
+    pub(crate) const LIMIT_HEAD_TIMEOUT: &str = "10s";
+    pub(crate) const LIMIT_KEEP_ALIVE: &str = "75s";
+    pub(crate) const LIMIT_CONNECTIONS: i64 = 65_536;
+
+    pub(crate) const CORRELATION_HEADER: &str = "X-Correlation-ID";
+    pub(crate) const CORRELATION_ACCEPT: &str = "always";
+    pub(crate) const CORRELATION_ECHO: bool = true;
+
+    pub(crate) const LOG_LEVEL: &str = "info";
+    pub(crate) const ACCESS_TO: &str = "stdout";
+    pub(crate) const ACCESS_FORMAT: &str = "json";
+    pub(crate) const ACCESS_QUEUE: &str = "8MiB";
+
+    pub(crate) const DNS_TIMEOUT: &str = "2s";
+    pub(crate) const DNS_MIN_TTL: &str = "1s";
+    pub(crate) const DNS_MAX_TTL: &str = "5m";
+
+    pub(crate) const TARGET_WEIGHT: i64 = 1;
+    pub(crate) const BALANCE: &str = "round_robin";
+    pub(crate) const QUEUE_SIZE: i64 = 100;
+    pub(crate) const QUEUE_TIMEOUT: &str = "1s";
+    pub(crate) const CONNECT_TIMEOUT: &str = "2s";
+    pub(crate) const KEEP_ALIVE_IDLE: i64 = 64;
+    pub(crate) const KEEP_ALIVE_FOR: &str = "55s";
+    pub(crate) const RETRIES: i64 = 1;
+    pub(crate) const RETRY_BUDGET: &str = "20%";
+    pub(crate) const RETRY_MIN: i64 = 3;
+
+    pub(crate) const TIMEOUT: &str = "30s";
+    pub(crate) const IDLE: &str = "60s";
+    pub(crate) const BODY: &str = "10MB";
+    pub(crate) const PRIORITY: i64 = 0;
+
+    pub(crate) const REDIRECT_STATUS: i64 = 308;
+    pub(crate) const REPLY_STATUS: i64 = 200;
+    pub(crate) const REPLY_TYPE: &str = "text/plain; charset=utf-8";
+}

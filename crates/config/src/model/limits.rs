@@ -1,0 +1,43 @@
+//! `limits`: what a client may send, and for how long it may dawdle.
+
+use tollgate_core::decode::DecodeCx;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::node::Spanned;
+use tollgate_core::section;
+use tollgate_core::units::{Bounded, BoundedSize, Period};
+
+use crate::model::defaults::v1;
+
+/// A head must fit one buffer of a worker.
+const LARGEST_HEAD: u64 = 48 * 1024;
+
+section! {
+    /// What a client may send, and for how long it may dawdle.
+    pub struct Limits: fit {
+        /// Longest request target (path and query); beyond it the answer is 414. At most `head`.
+        target: Spanned<BoundedSize<64, LARGEST_HEAD>> = v1::LIMIT_TARGET,
+        /// Largest head (start line and header fields together); beyond it the answer is 431.
+        head: Spanned<BoundedSize<1024, LARGEST_HEAD>> = v1::LIMIT_HEAD,
+        /// Most header fields; beyond it the answer is 431.
+        fields: Bounded<1, 1000> = v1::LIMIT_FIELDS,
+        /// How long a head may take from its first byte to its last.
+        head_timeout: Period = v1::LIMIT_HEAD_TIMEOUT,
+        /// How long a connection may stay open without a request.
+        keep_alive: Period = v1::LIMIT_KEEP_ALIVE,
+        /// Most connections of all clients together.
+        connections: Bounded<1, 16_777_216> = v1::LIMIT_CONNECTIONS,
+        /// Most requests on one connection, after which it is closed; without it, any number.
+        requests_per_connection: Option<Bounded<1, 1_000_000_000>>,
+    }
+}
+
+/// Whether the limits fit each other.
+fn fit(limits: &Limits, cx: &mut DecodeCx) -> bool {
+    let (target, head) = (limits.target.get(), limits.head.get());
+    if target > head {
+        let mistake = Diagnostic::error(format!("`target` ({target} bytes) is larger than `head` ({head} bytes)"));
+        let mistake = mistake.at(&limits.target.span).at(&limits.head.span);
+        cx.report(mistake.hint("the target is a part of the head: lower `target` or raise `head`"));
+    }
+    target <= head
+}

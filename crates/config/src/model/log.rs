@@ -1,0 +1,86 @@
+//! `log`: what is written about what happens.
+
+use std::path::PathBuf;
+
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::section;
+use tollgate_core::units::BoundedSize;
+
+use crate::model::defaults::v1;
+use crate::model::text::{FromText, decode_from_text, text_schema, unknown_word, words};
+
+words! {
+    /// How much the gateway tells about itself.
+    pub enum Level {
+        /// Only what went wrong.
+        Error = "error",
+        /// And what may go wrong.
+        Warn = "warn",
+        /// And what changed.
+        Info = "info",
+        /// And why.
+        Debug = "debug",
+        /// And each step.
+        Trace = "trace",
+    }
+}
+
+words! {
+    /// What a line of the access log looks like.
+    pub enum AccessFormat {
+        /// One JSON object per line.
+        Json = "json",
+    }
+}
+
+section! {
+    /// What is written about what happens.
+    pub struct Log {
+        /// How much the gateway tells about itself (on standard error).
+        level: Level = v1::LOG_LEVEL,
+        /// One line per request.
+        access: Access,
+    }
+}
+
+section! {
+    /// The access log: one line per request.
+    pub struct Access {
+        /// Where it goes: `stdout`, `stderr`, `off`, or a file (`/path/file`).
+        to: LogTarget = v1::ACCESS_TO,
+        /// What a line looks like.
+        format: AccessFormat = v1::ACCESS_FORMAT,
+        /// How much may wait to be written; lines beyond it are dropped and counted.
+        queue: BoundedSize<65_536, 1_073_741_824> = v1::ACCESS_QUEUE,
+    }
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Nowhere.
+    Off,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+impl FromText for LogTarget {
+    const WHAT: &'static str = "`stdout`, `stderr`, `off` or a file";
+
+    fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        match text {
+            "stdout" => Ok(Self::Stdout),
+            "stderr" => Ok(Self::Stderr),
+            "off" => Ok(Self::Off),
+            _ if text.starts_with('/') && !text.ends_with('/') && !text.contains('\0') => Ok(Self::File(text.into())),
+            _ => Err(unknown_word(text, &["stdout", "stderr", "off", "/path/file"])),
+        }
+    }
+}
+
+decode_from_text!(LogTarget);
+text_schema!(LogTarget, "LogTarget", "pattern": "^(stdout|stderr|off|/.*[^/])$", "examples": ["stdout", "off", "/var/log/tollgate/access.log"]);

@@ -1,0 +1,181 @@
+//! What may be written, as types: one file per section of `tollgate.yaml`.
+//!
+//! A value of these types is right by itself (ranges, addresses, names); what must hold between sections is in
+//! `check`. Long forms only: short ones were rewritten by `desugar` before.
+
+pub mod address;
+pub mod apis;
+pub mod correlation;
+mod defaults;
+pub mod destination;
+pub mod dns;
+pub mod fields;
+pub mod http;
+pub mod limits;
+pub mod listen;
+pub mod log;
+pub(crate) mod named;
+pub mod reply;
+pub mod route;
+pub mod services;
+pub mod settings;
+pub mod template;
+mod text;
+pub mod trust;
+
+use std::time::Duration;
+
+use tollgate_core::decode::{Decode, DecodeCx};
+use tollgate_core::node::{Entry, Node, Spanned, Value};
+use tollgate_core::section;
+use tollgate_core::units::{Bounded, Period};
+
+pub use self::address::{Address, Bind};
+pub use self::apis::Api;
+pub use self::correlation::{Accept, Correlation};
+pub use self::destination::Destination;
+pub use self::dns::{Dns, NameServer};
+pub use self::fields::{FieldName, FieldValue, ReplyFields};
+pub use self::http::{HostPattern, HostText, Method};
+pub use self::limits::Limits;
+pub use self::listen::{Listener, ListenerKind};
+pub use self::log::{Access, AccessFormat, Level, Log, LogTarget};
+pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
+pub use self::route::{Action, PathChange, Route};
+pub use self::services::{Balance, HashKey, KeepAlive, Queue, Retry, Service, Target, Targets};
+pub use self::settings::Settings;
+pub use self::template::{PathTemplate, Piece, Template};
+pub use self::trust::{Network, Trust};
+
+use self::apis::{ApiSection, resolve_apis};
+use self::listen::Listen;
+use self::named::Named;
+use self::route::Routes;
+use self::settings::Defaults;
+
+section! {
+    /// A Tollgate configuration: the whole file.
+    pub(crate) struct File {
+        /// Which version's defaults hold. An upgrade of Tollgate never changes what a file means.
+        version: Version = defaults::VERSION,
+        /// Where clients are listened to.
+        listen: Listen,
+        /// How many worker threads serve requests; without it, one per core.
+        workers: Option<Bounded<1, 1024>>,
+        /// Who is believed.
+        trust: Trust,
+        /// What a client may send.
+        limits: Limits,
+        /// The id that follows a request through all services.
+        correlation: Correlation,
+        /// What is written about what happens.
+        log: Log,
+        /// How long requests in flight may take to finish at shutdown.
+        drain: Period = defaults::v1::DRAIN,
+        /// How names of services are looked up.
+        dns: Dns,
+        /// What stands behind: named groups of instances.
+        services: Option<Named<Service>>,
+        /// What holds for every route that does not say otherwise.
+        defaults: Option<Defaults>,
+        /// Routes for any host.
+        routes: Option<Routes>,
+        /// What clients see: named groups of routes, each with its hosts.
+        apis: Option<Named<ApiSection>>,
+    }
+}
+
+/// The version of the file's defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The first.
+    V1,
+}
+
+impl Decode for Version {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        if node.value == Value::Int(1) {
+            return Some(Self::V1);
+        }
+        let mistake = tollgate_core::diagnostic::Diagnostic::error("this version of the file is not known");
+        cx.report(mistake.at(&node.span).hint("write `version: 1`"));
+        None
+    }
+}
+
+impl schemars::JsonSchema for Version {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Version".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "enum": [1] })
+    }
+}
+
+/// A whole configuration, read, with every default settled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The version of the file's defaults.
+    pub version: Version,
+    /// The sockets to open; at least one, no two the same.
+    pub listen: Vec<Listener>,
+    /// Worker threads; `None`: one per core.
+    pub workers: Option<usize>,
+    /// Who is believed about the client's address.
+    pub trust: Trust,
+    /// What a client may send.
+    pub limits: Limits,
+    /// The correlation id.
+    pub correlation: Correlation,
+    /// Log and access log.
+    pub log: Log,
+    /// How long requests in flight may take to finish at shutdown.
+    pub drain: Duration,
+    /// Name look-ups.
+    pub dns: Dns,
+    /// The named services, in the order written.
+    pub services: Vec<(Spanned<String>, Service)>,
+    /// Policies of the top-level `defaults`, undecoded: for every route, below those of its api.
+    pub policies: Vec<Entry>,
+    /// All routes: first the unnamed api of the top-level `routes` (if there are any), then `apis` as written.
+    pub apis: Vec<Api>,
+}
+
+impl Config {
+    /// The service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|(n, _)| n.value == name).map(|(_, service)| service)
+    }
+
+    /// Every route with its api.
+    pub fn routes(&self) -> impl Iterator<Item = (&Api, &Route)> {
+        self.apis.iter().flat_map(|api| api.routes.iter().map(move |route| (api, route)))
+    }
+}
+
+/// Reads the desugared tree of a whole file; `None` if a mistake was reported.
+pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
+    let file = File::decode(tree, cx)?;
+    let defaults = file.defaults.unwrap_or_default();
+    let apis = resolve_apis(file.routes, file.apis, &defaults.settings);
+    Some(Config {
+        version: file.version,
+        listen: file.listen.0,
+        workers: file.workers.and_then(|n| usize::try_from(n.get()).ok()),
+        trust: file.trust,
+        limits: file.limits,
+        correlation: file.correlation,
+        log: file.log,
+        drain: file.drain.0,
+        dns: file.dns,
+        services: file.services.map(|s| s.0).unwrap_or_default(),
+        policies: defaults.policies,
+        apis,
+    })
+}

@@ -1,0 +1,217 @@
+//! `services`: what stands behind, by name.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use tollgate_core::decode::{Decode, DecodeCx, unknown_key};
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::node::{Node, Spanned, Value};
+use tollgate_core::section;
+use tollgate_core::units::{Bounded, Percent, Period};
+
+use crate::later;
+use crate::model::address::Address;
+use crate::model::defaults::v1;
+use crate::model::fields::FieldName;
+use crate::model::http::HostText;
+use crate::model::text::{FromText, decode_from_text, text_schema, unknown_word};
+
+section! {
+    /// A group of instances that do the same work, and how they are reached.
+    pub struct Service {
+        /// The instances: addresses. A name is looked up again and again, and all its addresses are instances.
+        to: Targets,
+        /// How an instance is chosen: `round_robin`, `least_requests`, or by a `hash`.
+        balance: Balance = v1::BALANCE,
+        /// Most connections to all instances together, of this node; without it, any number.
+        connections: Option<Bounded<1, 1_000_000>>,
+        /// Most connections to each instance, of this node; without it, any number.
+        each: Option<Bounded<1, 1_000_000>>,
+        /// Who waits when all connections are taken.
+        queue: Queue,
+        /// How long a connection may take to open.
+        connect_timeout: Period = v1::CONNECT_TIMEOUT,
+        /// Connections that rest between two requests.
+        keep_alive: KeepAlive,
+        /// When a request is tried once more.
+        retry: Retry,
+        /// What is sent on as `Host`; without it, what the client sent.
+        host: Option<HostText>,
+    }
+}
+
+section! {
+    /// Requests that wait for a connection.
+    pub struct Queue {
+        /// How many may wait; beyond it the answer is 503 at once. 0: none waits.
+        size: Bounded<0, 1_000_000> = v1::QUEUE_SIZE,
+        /// How long one may wait before the answer is 503.
+        timeout: Period = v1::QUEUE_TIMEOUT,
+    }
+}
+
+section! {
+    /// Connections that rest between two requests.
+    pub struct KeepAlive {
+        /// How many may rest, per worker. 0: none.
+        idle: Bounded<0, 65_536> = v1::KEEP_ALIVE_IDLE,
+        /// How long one may rest before it is closed. Shorter than the instances' own limit, or they close it first.
+        rest as "for": Period = v1::KEEP_ALIVE_FOR,
+    }
+}
+
+section! {
+    /// When a request is tried once more. Only what is safe to repeat, or of which nothing was sent.
+    pub struct Retry {
+        /// Tries after the first. 0: none.
+        retries: Bounded<0, 5> = v1::RETRIES,
+        /// Retries are at most this share of all requests, so that a service in trouble is not given more work.
+        budget: Percent = v1::RETRY_BUDGET,
+        /// Retries per second that are always allowed, whatever the budget.
+        min: Bounded<0, 10_000> = v1::RETRY_MIN,
+    }
+}
+
+section! {
+    /// One instance, or a name behind which there are several.
+    pub struct Target {
+        /// `host:port`.
+        address: Spanned<Address>,
+        /// Its share of the requests, compared to the others. 0: gets none.
+        weight: Bounded<0, 1000> = v1::TARGET_WEIGHT,
+    }
+}
+
+/// The instances of a service; at least one, and one with a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Targets(pub Vec<Target>);
+
+impl Decode for Targets {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        let targets = Vec::<Target>::decode(node, cx)?;
+        let mistake = match targets.as_slice() {
+            [] => "a service needs at least one target",
+            all if all.iter().all(|t| t.weight.get() == 0) => "no target has a weight above 0: none would be chosen",
+            _ => return Some(Self(targets)),
+        };
+        cx.report(Diagnostic::error(mistake).at(&node.span));
+        None
+    }
+
+    fn example() -> Option<&'static str> {
+        Some("10.0.0.1:8080")
+    }
+}
+
+impl JsonSchema for Targets {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Targets".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "minItems": 1, "items": generator.subschema_for::<Target>() })
+    }
+}
+
+/// How an instance is chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Balance {
+    /// In turn, smoothly by weight.
+    RoundRobin,
+    /// The one of two picked at random that has fewer requests in flight.
+    LeastRequests,
+    /// The same one for the same key, as long as it is there.
+    Hash(HashKey),
+}
+
+/// What is hashed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HashKey {
+    /// The client's address.
+    Ip,
+    /// The path.
+    Path,
+    /// The host.
+    Host,
+    /// The value of a header.
+    Header(FieldName),
+    /// The value of a query parameter.
+    Query(String),
+    /// The value of a cookie.
+    Cookie(FieldName),
+}
+
+const BALANCES: &[&str] = &["round_robin", "least_requests", "hash"];
+
+impl Decode for Balance {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        let mistake = match &node.value {
+            Value::String(text) => match text.as_str() {
+                "round_robin" => return Some(Self::RoundRobin),
+                "least_requests" => return Some(Self::LeastRequests),
+                "hash" => Diagnostic::error("`hash` needs to know of what").hint("for example `balance: hash ip`"),
+                word if later::BALANCE.contains(&word) => later::refusal(word),
+                word => unknown_word(word, BALANCES),
+            },
+            Value::Map(entries) => match entries.as_slice() {
+                [entry] if entry.key == "hash" => return HashKey::decode(&entry.value, cx).map(Self::Hash),
+                [entry, ..] if entry.key != "hash" => unknown_key(entry, &["hash"]),
+                _ => Diagnostic::error("`hash` stands alone").hint("for example `{ hash: ip }`"),
+            },
+            _ => return cx.expected(node, "a way of balancing"),
+        };
+        cx.report(mistake.at(&node.span));
+        None
+    }
+}
+
+impl JsonSchema for Balance {
+    fn schema_name() -> Cow<'static, str> {
+        "Balance".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "enum": ["round_robin", "least_requests"] },
+                {
+                    "type": "object",
+                    "description": "The same instance for the same key.",
+                    "properties": { "hash": generator.subschema_for::<HashKey>() },
+                    "required": ["hash"],
+                    "additionalProperties": false,
+                },
+            ]
+        })
+    }
+}
+
+impl FromText for HashKey {
+    const WHAT: &'static str = "what to hash";
+
+    fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        let (word, name) = match text.split_once(' ') {
+            Some((word, name)) => (word, Some(name.trim())),
+            None => (text, None),
+        };
+        let needs_name =
+            || Diagnostic::error(format!("`{word}` needs a name")).hint(format!("for example `{word} user`"));
+        match (word, name) {
+            ("ip", None) => Ok(Self::Ip),
+            ("path", None) => Ok(Self::Path),
+            ("host", None) => Ok(Self::Host),
+            ("header" | "query" | "cookie", None) => Err(needs_name()),
+            ("header", Some(name)) => FieldName::from_text(name).map(Self::Header),
+            ("query", Some(name)) => Ok(Self::Query(name.to_owned())),
+            ("cookie", Some(name)) => FieldName::from_text(name).map(Self::Cookie),
+            _ => Err(unknown_word(text, &["ip", "path", "host", "header NAME", "query NAME", "cookie NAME"])),
+        }
+    }
+}
+
+decode_from_text!(HashKey);
+text_schema!(HashKey, "HashKey", "pattern": "^(ip|path|host|(header|query|cookie) .+)$", "examples": ["ip", "header X-User"]);

@@ -1,0 +1,50 @@
+//! `trust`: whose word about the client is believed.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::section;
+
+use crate::model::text::{FromText, decode_from_text, text_schema};
+
+section! {
+    /// Who is believed. By default nobody: `Forwarded` and `X-Forwarded-*` that a client sends are dropped.
+    pub struct Trust {
+        /// Networks of the proxies in front, whose `Forwarded` and `X-Forwarded-*` are believed.
+        proxies: Option<Vec<Network>>,
+    }
+}
+
+impl Trust {
+    /// Whether this address is one of the proxies in front.
+    #[must_use]
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.proxies.iter().flatten().any(|network| network.0.contains(&address))
+    }
+}
+
+/// A network, or a single address: `10.0.0.0/8`, `192.0.2.1`, `2001:db8::/32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+impl FromText for Network {
+    const WHAT: &'static str = "a network";
+
+    fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        let read = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        let Some(network) = read else {
+            return Err(Diagnostic::error(format!("`{text}` is no network"))
+                .hint("an address with or without a prefix length: `10.0.0.0/8`, `192.0.2.1`, `2001:db8::/32`"));
+        };
+        if network.trunc() != network {
+            return Err(Diagnostic::error(format!("`{text}` has bits beyond its prefix"))
+                .hint(format!("did you mean `{}`?", network.trunc())));
+        }
+        Ok(Self(network))
+    }
+}
+
+decode_from_text!(Network);
+text_schema!(Network, "Network", "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "examples": ["10.0.0.0/8", "192.0.2.1"]);

@@ -1,0 +1,103 @@
+//! One request and its answer, as everything on its way sees it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::body::{Body, Length};
+use crate::facts::{Conn, Route};
+use crate::head::RequestHead;
+use crate::ids::{CorrelationId, Trace};
+use crate::problem::Fault;
+use crate::reply::Reply;
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The correlation id: the client's, or one made here.
+    pub id: CorrelationId,
+    /// The trace it belongs to.
+    pub trace: Trace,
+    /// The connection it came on.
+    pub conn: Arc<Conn>,
+    /// The route found; before that, the one of requests that match none.
+    pub route: Arc<Route>,
+    /// Who is at the other end of the connection.
+    pub peer: Peer,
+    /// The client as far as it is believed: the peer, or whom a trusted proxy names.
+    pub client: IpAddr,
+    /// `https` or `http`, as the client sees it.
+    pub scheme: &'static str,
+    /// The request's head.
+    pub head: RequestHead,
+    /// How the request's body ends.
+    pub length: Length,
+    /// The answer, once there is one.
+    pub reply: Reply,
+    /// When the first byte of the request was read.
+    pub began: Instant,
+    /// What happened on the way, for logs and metrics.
+    pub trail: Trail,
+}
+
+/// Who is at the other end of a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The client itself, or somebody nobody vouches for.
+    Client,
+    /// A proxy of `trust`, which is believed about its client.
+    Proxy,
+}
+
+/// What happened on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Trail {
+    /// The fault of an answer that the gateway itself gave.
+    pub fault: Option<&'static Fault>,
+    /// What really happened, for our log only.
+    pub cause: Option<String>,
+    /// The service asked last.
+    pub service: Option<Arc<str>>,
+    /// The instance asked last.
+    pub instance: Option<SocketAddr>,
+    /// How often an instance was asked.
+    pub attempts: u32,
+    /// From the start of the first attempt to the head of the answer.
+    pub upstream: Option<Duration>,
+    /// Body bytes received from the client.
+    pub bytes_in: u64,
+    /// Body bytes sent to the client.
+    pub bytes_out: u64,
+    /// The status sent, 0 if none was.
+    pub status: u16,
+}
+
+impl Exchange {
+    /// An exchange with nothing in it yet.
+    #[must_use]
+    pub fn new(conn: Arc<Conn>, route: Arc<Route>, began: Instant) -> Self {
+        Self {
+            id: CorrelationId::EMPTY,
+            trace: Trace { id: 0, span: 0, flags: 0 },
+            peer: Peer::Client,
+            client: conn.peer_ip(),
+            conn,
+            route,
+            scheme: "http",
+            head: RequestHead::default(),
+            length: Length::None,
+            reply: Reply::default(),
+            began,
+            trail: Trail::default(),
+        }
+    }
+
+    /// Makes it ready for another request; memory that heads grew stays with it, buffers go back to the worker.
+    pub fn reset(&mut self, conn: &Arc<Conn>, route: &Arc<Route>, began: Instant) {
+        self.head.clear();
+        self.reply.head.clear();
+        let (head, mut reply) = (std::mem::take(&mut self.head), std::mem::take(&mut self.reply));
+        reply.body = Body::Empty;
+        *self = Self { head, reply, ..Self::new(Arc::clone(conn), Arc::clone(route), began) };
+    }
+}

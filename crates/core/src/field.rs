@@ -1,0 +1,194 @@
+//! Field names that the gateway itself must know, told apart by length and one compare.
+
+/// A field name the gateway handles itself; everything else is [`Known::Other`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs)] // the names are the documentation
+pub enum Known {
+    Other,
+    Accept,
+    Authorization,
+    Connection,
+    ContentLength,
+    ContentType,
+    Cookie,
+    Date,
+    Expect,
+    Forwarded,
+    Host,
+    KeepAlive,
+    Origin,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    ProxyConnection,
+    Referer,
+    Server,
+    Te,
+    Traceparent,
+    Tracestate,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    UserAgent,
+    Via,
+    XCorrelationId,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedProto,
+    XForwardedPort,
+    XRealIp,
+}
+
+impl Known {
+    /// Which name this is, without regard to case (RFC 9110 §5.1).
+    #[must_use]
+    pub fn of(name: &[u8]) -> Self {
+        let candidates: &[(&str, Self)] = match name.len() {
+            2 => &[("te", Self::Te)],
+            3 => &[("via", Self::Via)],
+            4 => &[("host", Self::Host), ("date", Self::Date)],
+            6 => &[
+                ("accept", Self::Accept),
+                ("cookie", Self::Cookie),
+                ("expect", Self::Expect),
+                ("origin", Self::Origin),
+                ("server", Self::Server),
+            ],
+            7 => &[("trailer", Self::Trailer), ("upgrade", Self::Upgrade), ("referer", Self::Referer)],
+            9 => &[("forwarded", Self::Forwarded), ("x-real-ip", Self::XRealIp)],
+            10 => &[
+                ("connection", Self::Connection),
+                ("user-agent", Self::UserAgent),
+                ("keep-alive", Self::KeepAlive),
+                ("tracestate", Self::Tracestate),
+            ],
+            11 => &[("traceparent", Self::Traceparent)],
+            12 => &[("content-type", Self::ContentType)],
+            13 => &[("authorization", Self::Authorization)],
+            14 => &[("content-length", Self::ContentLength)],
+            15 => &[("x-forwarded-for", Self::XForwardedFor)],
+            16 => &[
+                ("x-correlation-id", Self::XCorrelationId),
+                ("x-forwarded-host", Self::XForwardedHost),
+                ("x-forwarded-port", Self::XForwardedPort),
+                ("proxy-connection", Self::ProxyConnection),
+            ],
+            17 => &[("x-forwarded-proto", Self::XForwardedProto), ("transfer-encoding", Self::TransferEncoding)],
+            18 => &[("proxy-authenticate", Self::ProxyAuthenticate)],
+            19 => &[("proxy-authorization", Self::ProxyAuthorization)],
+            _ => &[],
+        };
+        let found = candidates.iter().find(|(text, _)| name.eq_ignore_ascii_case(text.as_bytes()));
+        found.map_or(Self::Other, |(_, known)| *known)
+    }
+
+    /// Fields that concern one connection only and are never sent on (RFC 9110 §7.6.1, with `Keep-Alive` and
+    /// `Proxy-Connection` of old clients); the framing fields are always made anew.
+    #[must_use]
+    pub fn is_hop_by_hop(self) -> bool {
+        const HOPS: u64 = bits(&[
+            Known::Connection,
+            Known::ContentLength,
+            Known::KeepAlive,
+            Known::ProxyConnection,
+            Known::Te,
+            Known::TransferEncoding,
+            Known::Upgrade,
+        ]);
+        HOPS & (1 << self as u8) != 0
+    }
+
+    /// Fields that must not appear in a trailer: framing, routing, request control, authentication
+    /// (RFC 9110 §6.5.1).
+    #[must_use]
+    pub fn is_forbidden_in_trailer(self) -> bool {
+        const FORBIDDEN: u64 = bits(&[
+            Known::Authorization,
+            Known::Connection,
+            Known::ContentLength,
+            Known::ContentType,
+            Known::Cookie,
+            Known::Expect,
+            Known::Forwarded,
+            Known::Host,
+            Known::KeepAlive,
+            Known::ProxyAuthenticate,
+            Known::ProxyAuthorization,
+            Known::ProxyConnection,
+            Known::Te,
+            Known::Trailer,
+            Known::TransferEncoding,
+            Known::Upgrade,
+            Known::Via,
+            Known::XForwardedFor,
+            Known::XForwardedHost,
+            Known::XForwardedProto,
+        ]);
+        FORBIDDEN & (1 << self as u8) != 0
+    }
+}
+
+const fn bits(names: &[Known]) -> u64 {
+    let mut mask = 0;
+    let mut i = 0;
+    while i < names.len() {
+        mask |= 1 << names[i] as u8;
+        i += 1;
+    }
+    mask
+}
+
+/// Whether `name` is a field name: one or more token characters (RFC 9110 §5.1, §5.6.2).
+#[must_use]
+pub fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|b| TOKEN[*b as usize])
+}
+
+/// Whether `value` may stand as a field value: no control bytes but tab, no white space around it
+/// (RFC 9110 §5.5).
+#[must_use]
+pub fn is_value(value: &[u8]) -> bool {
+    let edge = |b: Option<&u8>| b.is_some_and(|b| matches!(b, b' ' | b'\t'));
+    !edge(value.first()) && !edge(value.last()) && value.iter().all(|b| (*b >= b' ' && *b != 0x7f) || *b == b'\t')
+}
+
+/// `tchar` of RFC 9110 §5.6.2.
+pub static TOKEN: [bool; 256] = token_table();
+
+const fn token_table() -> [bool; 256] {
+    let mut table = [false; 256];
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut i = 0;
+    while i < 256 {
+        table[i] = (i as u8).is_ascii_alphanumeric();
+        i += 1;
+    }
+    let mut i = 0;
+    while i < others.len() {
+        table[others[i] as usize] = true;
+        i += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_in_any_case() {
+        assert_eq!(Known::of(b"CONTENT-length"), Known::ContentLength);
+        assert_eq!(Known::of(b"x-forwarded-for"), Known::XForwardedFor);
+        assert_eq!(Known::of(b"content-lengt\xe8"), Known::Other);
+        assert_eq!(Known::of(b""), Known::Other);
+    }
+
+    #[test]
+    fn only_token_characters_make_a_name() {
+        assert!(is_token(b"X-Custom_1"));
+        assert!(!is_token(b""));
+        assert!(!is_token(b"a b"));
+        assert!(!is_token(b"a:"));
+        assert!(!is_token(b"\xc3\xa9"));
+    }
+}

@@ -1,0 +1,12 @@
+//! Answers that the gateway computes itself: health, metrics, status; later admin, keys, files.
+
+use crate::exchange::Exchange;
+use crate::policy::BoxFuture;
+use crate::problem::Problem;
+use crate::reply::Reply;
+
+/// Something that answers an exchange in place of a service.
+pub trait Handler: std::fmt::Debug + Send + Sync + 'static {
+    /// The answer.
+    fn call<'a>(&'a self, x: &'a mut Exchange) -> BoxFuture<'a, Result<Reply, Problem>>;
+}

@@ -1,0 +1,334 @@
+//! The head of a message: the bytes as they came, an index of the fields, and an overlay of changes.
+//!
+//! Nothing is copied to look a field up, and nothing is rewritten to change one: the overlay is applied when the
+//! head is written out. Parsing and writing are `http1`'s; this is what everybody else sees of a head.
+
+use std::borrow::Cow;
+use std::str;
+
+use bytes::Bytes;
+
+use crate::buffer::Buffer;
+use crate::field::Known;
+
+/// A range of bytes in a head. Heads are shorter than 64 KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// First byte.
+    pub start: u16,
+    /// One past the last byte.
+    pub end: u16,
+}
+
+impl Part {
+    /// The bytes it stands for.
+    #[must_use]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(usize::from(self.start)..usize::from(self.end)).unwrap_or_default()
+    }
+
+    /// Whether it is empty.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+}
+
+/// One received field line.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// The name as it came.
+    pub name: Part,
+    /// The value without the white space around it.
+    pub value: Part,
+    /// Which name it is.
+    pub known: Known,
+    /// Not to be seen or sent on: removed, replaced, or of this connection only.
+    pub dropped: bool,
+}
+
+/// The fields of a head: those received, minus the dropped, plus the added.
+#[derive(Debug, Default)]
+pub struct Fields {
+    /// What was received: the head from 0 to `head_len`, and behind it whatever else was read.
+    pub buffer: Buffer,
+    /// Length of the head in bytes, its empty line included.
+    pub head_len: usize,
+    index: Vec<Field>,
+    added: Vec<(Bytes, Bytes)>,
+}
+
+impl Fields {
+    /// The received fields in order, dropped ones included.
+    #[must_use]
+    pub fn received(&self) -> &[Field] {
+        &self.index
+    }
+
+    /// Notes a received field.
+    pub fn push(&mut self, field: Field) {
+        self.index.push(field);
+    }
+
+    /// Drops every received field for which `which` says so.
+    pub fn drop_received(&mut self, mut which: impl FnMut(&Field, &[u8]) -> bool) {
+        let bytes = self.buffer.filled();
+        for field in &mut self.index {
+            field.dropped |= which(field, field.name.of(bytes));
+        }
+    }
+
+    /// The fields added by policies, in order.
+    #[must_use]
+    pub fn added(&self) -> &[(Bytes, Bytes)] {
+        &self.added
+    }
+
+    /// The first value under `name`, in any case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.all(name).next()
+    }
+
+    /// The first value under `name` if it is UTF-8.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|value| str::from_utf8(value).ok())
+    }
+
+    /// All values under `name`, in order.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// The first received value of a known field; does not look at what was added.
+    #[must_use]
+    pub fn known(&self, known: Known) -> Option<&[u8]> {
+        let bytes = self.buffer.filled();
+        self.index.iter().find(|f| f.known == known && !f.dropped).map(|f| f.value.of(bytes))
+    }
+
+    /// All fields that hold: received and not dropped, then added.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let bytes = self.buffer.filled();
+        let received = self.index.iter().filter(|f| !f.dropped).map(|f| (f.name.of(bytes), f.value.of(bytes)));
+        received.chain(self.added.iter().map(|(name, value)| (&name[..], &value[..])))
+    }
+
+    /// Whether a field of this name holds.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Takes the field away.
+    pub fn remove(&mut self, name: &str) {
+        self.drop_received(|_, have| have.eq_ignore_ascii_case(name.as_bytes()));
+        self.added.retain(|(have, _)| !have.eq_ignore_ascii_case(name.as_bytes()));
+    }
+
+    /// Adds a line. `name` and `value` must be well formed ([`crate::field`]): policies check theirs when built.
+    pub fn add(&mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.added.push((name.into(), value.into()));
+    }
+
+    /// Replaces all lines of that name by one.
+    pub fn set(&mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) {
+        let name = name.into();
+        if let Ok(text) = str::from_utf8(&name) {
+            self.remove(text);
+        }
+        self.add(name, value);
+    }
+
+    /// Forgets everything; the memory of the index stays for the next head.
+    pub fn clear(&mut self) {
+        self.head_len = 0;
+        self.index.clear();
+        self.added.clear();
+    }
+}
+
+/// A request method (RFC 9110 §9); names are case-sensitive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the names are the documentation
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+    /// Any other; its text is [`RequestHead::method_text`].
+    Extension,
+}
+
+impl Method {
+    /// The method with this name.
+    #[must_use]
+    pub fn of(name: &[u8]) -> Self {
+        match name {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"CONNECT" => Self::Connect,
+            b"OPTIONS" => Self::Options,
+            b"TRACE" => Self::Trace,
+            b"PATCH" => Self::Patch,
+            _ => Self::Extension,
+        }
+    }
+
+    /// Whether doing it twice is like doing it once (RFC 9110 §9.2.2). Of an extension nothing is known.
+    #[must_use]
+    pub fn is_idempotent(self) -> bool {
+        matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace)
+    }
+}
+
+/// Minor version of HTTP/1 that the other side speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are the documentation
+pub enum Version {
+    Http10,
+    #[default]
+    Http11,
+}
+
+/// A request's head. Default: `GET` with nothing in it.
+#[derive(Debug, Default)]
+pub struct RequestHead {
+    /// The fields.
+    pub fields: Fields,
+    /// The method.
+    pub method: Method,
+    /// Where the method's text stands.
+    pub method_part: Part,
+    /// What the client speaks.
+    pub version: Version,
+    /// The host asked for, as it came (may have upper case and a port); empty if HTTP/1.0 sent none.
+    pub host: Part,
+    /// The path as it came.
+    pub raw_path: Part,
+    /// The normalised path, if it differs from what came.
+    pub normal_path: Option<Vec<u8>>,
+    /// The query behind `?`, without it; `None`: there was no `?`.
+    pub query: Option<Part>,
+    /// `OPTIONS *` (RFC 9112 §3.2.4).
+    pub is_asterisk: bool,
+}
+
+impl RequestHead {
+    /// The method's name.
+    #[must_use]
+    pub fn method_text(&self) -> &str {
+        self.ascii(self.method_part)
+    }
+
+    /// The one normalised path that is matched, shown to policies and sent on.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match &self.normal_path {
+            Some(path) => str::from_utf8(path).unwrap_or_default(),
+            None => self.ascii(self.raw_path),
+        }
+    }
+
+    /// The query as it came.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.map(|part| self.ascii(part))
+    }
+
+    /// The first value of a query parameter, decoded as forms are (`+` is a blank).
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
+        let pairs = form_urlencoded::parse(self.query()?.as_bytes());
+        pairs.into_iter().find(|(have, _)| have == name).map(|(_, value)| value)
+    }
+
+    /// The value of a cookie (RFC 6265 §4.2.1).
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let lines = self.fields.all("cookie").filter_map(|line| str::from_utf8(line).ok());
+        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(have, _)| *have == name).map(|(_, value)| value)
+    }
+
+    /// The host asked for, as it came.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.ascii(self.host)
+    }
+
+    /// Makes it ready for the next request; the buffer and the index's memory stay.
+    pub fn clear(&mut self) {
+        self.fields.clear();
+        *self = Self { fields: std::mem::take(&mut self.fields), ..Self::default() };
+    }
+
+    /// The parser lets only visible ASCII into the parts read here.
+    fn ascii(&self, part: Part) -> &str {
+        str::from_utf8(part.of(self.fields.buffer.filled())).unwrap_or_default()
+    }
+}
+
+/// An answer's head.
+#[derive(Debug, Default)]
+pub struct ReplyHead {
+    /// The fields.
+    pub fields: Fields,
+    /// The status code, 100 to 599.
+    pub status: u16,
+    /// The reason phrase as it came.
+    pub reason: Part,
+    /// What the upstream speaks.
+    pub version: Version,
+}
+
+impl ReplyHead {
+    /// A head of the gateway's own.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    /// Makes it ready for the next answer; the buffer and the index's memory stay.
+    pub fn clear(&mut self) {
+        self.fields.clear();
+        self.status = 0;
+        self.reason = Part::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Fields {
+        let text = b"a: 1\r\nB: 2\r\nb: 3\r\n";
+        let mut fields = Fields { buffer: Buffer::holding(text), ..Fields::default() };
+        for (name, value) in [((0, 1), (3, 4)), ((6, 7), (9, 10)), ((12, 13), (15, 16))] {
+            let part = |(start, end): (u16, u16)| Part { start, end };
+            fields.push(Field { name: part(name), value: part(value), known: Known::Other, dropped: false });
+        }
+        fields
+    }
+
+    #[test]
+    fn changes_show_at_once_and_leave_the_bytes_alone() {
+        let mut fields = sample();
+        assert_eq!(fields.all("b").collect::<Vec<_>>(), [b"2", b"3"]);
+        fields.set("B", "9");
+        assert_eq!(fields.all("b").collect::<Vec<_>>(), [b"9"]);
+        fields.remove("A");
+        assert!(!fields.has("a"));
+        assert_eq!(fields.buffer.len(), 18);
+    }
+}

@@ -1,0 +1,72 @@
+//! What is in force: the plan and the services it refers to, swapped as one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tollgate_config::model::{Accept, HashKey, Limits, Trust};
+use tollgate_core::body::Length;
+use tollgate_http1::HeadLimits;
+use tollgate_plan::Plan;
+use tollgate_upstream::Service;
+
+use crate::http::pump::BodyLimits;
+
+/// A plan with everything that its requests need.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// The routes.
+    pub plan: Arc<Plan>,
+    /// The services, by the slots that the plan names.
+    pub backends: Arc<[Backend]>,
+    /// What holds for all routes.
+    pub rules: Arc<Rules>,
+}
+
+/// A service, and what a request needs to know of it.
+#[derive(Debug)]
+pub struct Backend {
+    /// The service.
+    pub service: Arc<Service>,
+    /// What is sent as `Host`; `None`: what the client sent.
+    pub host: Option<Bytes>,
+    /// What is hashed to choose an instance.
+    pub hash: Option<HashKey>,
+    /// Tries after the first, unless the route says otherwise.
+    pub retries: u8,
+}
+
+/// What holds for all routes of a deployment.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Sizes and times of what clients send.
+    pub limits: Limits,
+    /// The same for heads, as the parser takes them.
+    pub heads: HeadLimits,
+    /// Who is believed.
+    pub trust: Trust,
+    /// The correlation id.
+    pub correlation: Correlation,
+}
+
+/// How requests are told apart.
+#[derive(Clone, Debug)]
+pub struct Correlation {
+    /// The field that carries the id.
+    pub header: Bytes,
+    /// Whose ids are taken over.
+    pub accept: Accept,
+    /// Whether the answer carries it.
+    pub echo: bool,
+}
+
+impl Rules {
+    /// Limits of a request's body on a route that allows `content` bytes.
+    pub(crate) fn body(&self, content: u64) -> BodyLimits {
+        BodyLimits { content, trailer: self.heads.head, trailer_fields: self.heads.fields }
+    }
+
+    /// Whether a body of this length may be sent on a route that allows `most` bytes.
+    pub(crate) fn allows(length: Length, most: u64) -> bool {
+        !matches!(length, Length::Known(n) if n > most)
+    }
+}

@@ -1,0 +1,22 @@
+//! What the engine itself refuses with.
+
+use tollgate_core::problem::Fault;
+
+/// The head was not complete in time.
+pub static HEAD_TIMEOUT: Fault = Fault::client(
+    "http/head-timeout",
+    408,
+    "Request head too slow",
+    "The request's head was not complete within `limits.head_timeout` (RFC 9110 §15.5.9).",
+);
+
+/// The body stopped coming.
+pub static BODY_TIMEOUT: Fault = Fault::client(
+    "http/body-timeout",
+    408,
+    "Request body too slow",
+    "No byte of the request's body came within the route's `idle` time (RFC 9110 §15.5.9).",
+);
+
+/// All of them, for the catalogue.
+pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT];

@@ -1,0 +1,231 @@
+//! Sending a request on to a service: which instance, how often, and until when.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use tollgate_config::model::HashKey;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::problem::{Fault, Problem};
+use tollgate_observe::metrics::Outcome;
+use tollgate_plan::{Captures, Proxy, RoutePlan};
+use tollgate_upstream::{Ask, Connection, Refusal, faults};
+
+use crate::deployment::{Backend, Deployment};
+use crate::http::attempt::{self, Ended};
+use crate::http::client::Client;
+use crate::http::pump::Pump;
+use crate::http::request_head;
+use crate::http::turn::Turn;
+use crate::serve::Stop;
+
+/// How the answer reaches the client.
+#[derive(Debug)]
+pub(crate) enum Transit {
+    /// It is in `x.reply`, whole.
+    Own,
+    /// Its head is in `x.reply`, its body still with the upstream.
+    Upstream(Box<Upstream>),
+}
+
+/// An answer whose head has come.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// The connection it comes on.
+    pub(crate) connection: Connection,
+    /// Its body on the way down.
+    pub(crate) download: Pump,
+    /// The length its head tells.
+    pub(crate) told: tollgate_core::body::Length,
+    /// Whether the connection may be used again afterwards.
+    pub(crate) keep_alive: bool,
+    /// The upstream takes no more of the request's body.
+    pub(crate) upload_dead: bool,
+}
+
+/// Why one try did not bring an answer.
+struct Failure {
+    fault: &'static Fault,
+    cause: String,
+    outcome: Outcome,
+    address: Option<SocketAddr>,
+    /// Whether another instance, or the same once more, may do better.
+    again: Again,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// No use, or not safe.
+    Never,
+    /// Within the retries and their budget.
+    Retry,
+    /// A connection that had rested was dead: that says nothing about the instance, and costs no retry.
+    Stale,
+}
+
+/// Sends the request on; gives back the answer's head.
+pub(crate) async fn forward(
+    client: &mut Client,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    proxy: &Proxy,
+    captures: &Captures,
+) -> Result<Transit, Stop> {
+    let backend = proxy.target(|| fastrand::u32(..)).and_then(|service| d.backends.get(service.slot));
+    let Some(backend) = backend else { return Err(faults::NO_INSTANCE.problem().into()) };
+    let service = &backend.service;
+    turn.x.trail.service = Some(service.name().clone());
+    let started = client.worker.now();
+    let deadline = first_deadline(&turn.x, route, started);
+    let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
+    let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
+    loop {
+        let now = client.worker.now();
+        let ask = Ask {
+            worker: client.worker.index,
+            key: key.as_deref(),
+            tried: &tries.tried,
+            fresh: tries.fresh,
+            now,
+            deadline,
+        };
+        turn.x.trail.attempts += 1;
+        let failure = match service.connection(&ask).await {
+            Ok(connection) => {
+                turn.x.trail.instance = Some(connection.address());
+                request_head::write(turn, d, backend, proxy, captures, connection.address());
+                match attempt::attempt(client, turn, connection, d, route, deadline).await {
+                    Ok(upstream) => {
+                        service.attempted(client.worker.index, Outcome::Ok);
+                        turn.x.trail.upstream = Some(client.worker.now().saturating_duration_since(started));
+                        return Ok(Transit::Upstream(upstream));
+                    }
+                    Err(ended) => ended_badly(ended, turn, service, client.worker.index)?,
+                }
+            }
+            Err(refusal) => refused(refusal),
+        };
+        service.attempted(client.worker.index, failure.outcome);
+        tries.another(failure, turn, backend, client)?;
+    }
+}
+
+/// When the head of the answer must be there at the latest, if the request's body takes no time.
+fn first_deadline(x: &Exchange, route: &RoutePlan, started: Instant) -> Instant {
+    let deadline = started + route.bounds.timeout;
+    route.bounds.total.map_or(deadline, |total| deadline.min(x.began + total))
+}
+
+/// What may still be tried.
+struct Tries {
+    tried: Vec<SocketAddr>,
+    left: u8,
+    fresh: bool,
+}
+
+impl Tries {
+    /// Prepares another try, or gives up with the failure's problem.
+    fn another(&mut self, failure: Failure, turn: &mut Turn, backend: &Backend, client: &Client) -> Result<(), Stop> {
+        let repeatable = turn.upload.can_repeat(turn.x.length);
+        let allowed = match failure.again {
+            Again::Never => false,
+            Again::Stale => repeatable && !self.fresh,
+            Again::Retry => repeatable && self.left > 0 && backend.service.may_retry(client.worker.now()),
+        };
+        if !allowed {
+            return Err(Stop::Problem(failure.problem()));
+        }
+        if failure.again == Again::Retry {
+            self.left -= 1;
+            self.tried.extend(failure.address);
+            backend.service.metrics().shard(client.worker.index).retry();
+        }
+        // Whatever else rests there may be as dead.
+        self.fresh = failure.again == Again::Stale || self.fresh;
+        turn.upload.repeat(turn.x.length);
+        turn.x.reply.head.clear();
+        turn.x.reply.head.fields.buffer.truncate(0);
+        Ok(())
+    }
+}
+
+impl Failure {
+    fn problem(self) -> Problem {
+        self.fault.problem().cause(self.cause)
+    }
+}
+
+/// No connection was had, so nothing was sent.
+fn refused(refusal: Refusal) -> Failure {
+    let failure = |fault, cause: String, outcome, address, again| Failure { fault, cause, outcome, address, again };
+    match refusal {
+        Refusal::NoInstance => {
+            failure(&faults::NO_INSTANCE, "no instance".into(), Outcome::ConnectFailed, None, Again::Never)
+        }
+        Refusal::Connect(address, error) => {
+            let cause = format!("connect to {address}: {error}");
+            failure(&faults::CONNECT_FAILED, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
+        }
+        Refusal::ConnectTimeout(address) => {
+            let cause = format!("connect to {address}: no answer in `connect_timeout`");
+            failure(&faults::CONNECT_FAILED, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
+        }
+        Refusal::Limit => {
+            failure(&faults::LIMIT, "connection limit".into(), Outcome::RefusedByLimit, None, Again::Never)
+        }
+        Refusal::Deadline => {
+            failure(&faults::TIMEOUT, "time over before a connection".into(), Outcome::Timeout, None, Again::Never)
+        }
+    }
+}
+
+/// A connection was had, but it brought no answer.
+fn ended_badly(
+    ended: Ended,
+    turn: &Turn,
+    service: &tollgate_upstream::Service,
+    worker: usize,
+) -> Result<Failure, Stop> {
+    let address = turn.x.trail.instance;
+    let at = address.map_or_else(String::new, |a| a.to_string());
+    let failure = |fault, cause: String, outcome, again| Ok(Failure { fault, cause, outcome, address, again });
+    match ended {
+        Ended::ClientGone => {
+            service.attempted(worker, Outcome::Cancelled);
+            Err(Stop::ClientGone)
+        }
+        Ended::Refused(problem) => {
+            service.attempted(worker, Outcome::Cancelled);
+            Err(Stop::Problem(problem))
+        }
+        Ended::Timeout => {
+            failure(&faults::TIMEOUT, format!("no answer from {at} in time"), Outcome::Timeout, Again::Never)
+        }
+        Ended::Malformed(what) => {
+            failure(&faults::INVALID_ANSWER, format!("{at} sent {what}"), Outcome::Reset, Again::Never)
+        }
+        Ended::Reset { reused, error } => {
+            // RFC 9110 §9.2.2: repeated only if that does no harm, or if nothing of it was sent.
+            let safe = turn.x.head.method.is_idempotent() || !turn.request_head.is_begun();
+            let again = match (safe, reused) {
+                (false, _) => Again::Never,
+                (true, true) => Again::Stale,
+                (true, false) => Again::Retry,
+            };
+            failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, again)
+        }
+    }
+}
+
+/// What is hashed to choose an instance.
+fn key<'x>(x: &'x Exchange, hash: &HashKey) -> Option<Cow<'x, [u8]>> {
+    match hash {
+        HashKey::Ip => Some(Cow::Owned(x.client.to_string().into_bytes())),
+        HashKey::Path => Some(Cow::Borrowed(x.head.path().as_bytes())),
+        HashKey::Host => Some(Cow::Owned(x.head.host().to_ascii_lowercase().into_bytes())),
+        HashKey::Header(name) => x.head.fields.get(name.as_str()).map(Cow::Borrowed),
+        HashKey::Query(name) => x.head.query_value(name).map(|v| Cow::Owned(v.into_owned().into_bytes())),
+        HashKey::Cookie(name) => x.head.cookie(name.as_str()).map(|v| Cow::Borrowed(v.as_bytes())),
+    }
+}

@@ -1,0 +1,157 @@
+//! The running gateway: threads, each with its own runtime, sockets and connections; started whole or not at all.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::Notify;
+use tollgate_core::clock::Clock;
+use tollgate_observe::access_log::AccessLog;
+use tollgate_observe::metrics::Metrics;
+
+use crate::deployment::Deployment;
+use crate::drain::Drain;
+use crate::http::client::Source;
+use crate::listener::{Crowd, accept};
+use crate::worker::Worker;
+
+/// How often a worker tidies up: pools, log lines.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the gateway is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Time.
+    pub clock: Clock,
+    /// All counters.
+    pub metrics: Arc<Metrics>,
+    /// Where requests are told, if anywhere.
+    pub access_log: Option<AccessLog>,
+    /// What is in force.
+    pub deployment: Deployment,
+    /// What the health listeners answer with.
+    pub health: Arc<Deployment>,
+    /// One bell per worker, which services ring.
+    pub bells: Arc<[Notify]>,
+    /// Tells everybody to stop.
+    pub drain: Arc<Drain>,
+}
+
+/// The sockets of one listener: one per worker.
+#[derive(Debug)]
+pub struct Opened {
+    /// What is served there.
+    pub role: Role,
+    /// The sockets.
+    pub sockets: Vec<TcpListener>,
+}
+
+/// What is served on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The routes.
+    Routes,
+    /// Health, metrics, status.
+    Health,
+}
+
+/// The running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    threads: Vec<JoinHandle<()>>,
+    drain: Arc<Drain>,
+}
+
+impl Gateway {
+    /// Starts one thread per bell.
+    ///
+    /// # Errors
+    /// What the system says if a thread or its runtime cannot be made.
+    pub fn start(parts: &Parts, listeners: Vec<Opened>, drain_time: Duration) -> io::Result<Self> {
+        let most = parts.deployment.rules.limits.connections.get();
+        let crowd = Crowd::new(usize::try_from(most).unwrap_or(usize::MAX));
+        let health_crowd = Crowd::new(HEALTH_CONNECTIONS);
+        let mut sockets: Vec<Vec<(Role, TcpListener)>> = parts.bells.iter().map(|_| Vec::new()).collect();
+        for opened in listeners {
+            for (own, socket) in sockets.iter_mut().zip(opened.sockets) {
+                own.push((opened.role, socket));
+            }
+        }
+        let mut threads = Vec::new();
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            let log = parts.access_log.as_ref().map(AccessLog::buffer);
+            let (clock, metrics, drain) = (parts.clock.clone(), Arc::clone(&parts.metrics), Arc::clone(&parts.drain));
+            let worker = Worker::new(index, clock, metrics, drain, log, parts.deployment.clone());
+            let (bells, health) = (Arc::clone(&parts.bells), Source::Fixed(Arc::clone(&parts.health)));
+            let (crowd, health_crowd) = (Arc::clone(&crowd), Arc::clone(&health_crowd));
+            let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                runtime.block_on(async {
+                    for (role, socket) in sockets {
+                        let (source, crowd) = match role {
+                            Role::Routes => (Source::Worker, Arc::clone(&crowd)),
+                            Role::Health => (health.clone(), Arc::clone(&health_crowd)),
+                        };
+                        tokio::spawn(accept(socket, Arc::clone(&worker), crowd, source));
+                    }
+                    tokio::spawn(housekeeping(Arc::clone(&worker), bells));
+                    until_drained(&worker, drain_time).await;
+                });
+                worker.with_log(|log| log.flush());
+            })?;
+            threads.push(thread);
+        }
+        Ok(Self { threads, drain: Arc::clone(&parts.drain) })
+    }
+
+    /// Waits until every worker has stopped, after [`Drain::begin`]; whether all ended in good order.
+    #[must_use]
+    pub fn join(self) -> bool {
+        self.threads.into_iter().map(JoinHandle::join).all(|ended| ended.is_ok())
+    }
+
+    /// Stops: see [`Drain::begin`].
+    pub fn stop(&self) {
+        self.drain.begin();
+    }
+}
+
+/// Most connections to the health listeners: balancers and scrapers need few, and must get in when clients are many.
+const HEALTH_CONNECTIONS: usize = 256;
+
+/// Pools, log lines: what has to be done now and then, and when a service rings.
+async fn housekeeping(worker: Arc<Worker>, bells: Arc<[Notify]>) {
+    let Some(bell) = bells.get(worker.index) else { return };
+    loop {
+        // A bell or a tick, whichever comes first: both mean the same.
+        let _ = tokio::time::timeout(TICK, bell.notified()).await;
+        let now = worker.now();
+        for backend in worker.deployment().backends.iter() {
+            backend.service.sweep(worker.index, now);
+        }
+        worker.with_log(|log| log.flush());
+    }
+}
+
+/// Returns when the gateway stops and the worker's last connection ended, or `most` after it began to stop.
+async fn until_drained(worker: &Worker, most: Duration) {
+    worker.drain.begun().await;
+    let empty = async {
+        // The acceptors run first, so that what was queued is counted.
+        tokio::task::yield_now().await;
+        loop {
+            let mut bell = std::pin::pin!(worker.empty.notified());
+            bell.as_mut().enable();
+            if worker.connections() == 0 {
+                return;
+            }
+            bell.await;
+        }
+    };
+    if tokio::time::timeout(most, empty).await.is_err() {
+        tracing::warn!(connections = worker.connections(), "drain time is over: connections are cut");
+    }
+}

@@ -1,0 +1,242 @@
+//! One try at one instance: the request goes up, the head of the answer comes down, both at once.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+use tollgate_core::body::{Body, Length};
+use tollgate_core::buffer::Buffer;
+use tollgate_core::head::Version;
+use tollgate_core::problem::Problem;
+use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
+use tollgate_http1::transfer::{Bad, Outflow};
+use tollgate_http1::{Parsed, response, write};
+use tollgate_plan::RoutePlan;
+use tollgate_upstream::Connection;
+
+use crate::deployment::Deployment;
+use crate::faults::BODY_TIMEOUT;
+use crate::forward::Upstream;
+use crate::http::client::Client;
+use crate::http::pump::{BodyLimits, Broken, Pump, read_into};
+use crate::http::turn::Turn;
+
+/// Most interim answers before the final one; more is no good faith.
+const MOST_INTERIM: u32 = 16;
+
+/// How a try ended without an answer.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The client hung up.
+    ClientGone,
+    /// The client's body is at fault.
+    Refused(Problem),
+    /// Too late.
+    Timeout,
+    /// What came is no answer.
+    Malformed(&'static str),
+    /// The connection ended before the answer's head.
+    Reset {
+        /// Whether it had carried requests before.
+        reused: bool,
+        /// What happened.
+        error: io::Error,
+    },
+}
+
+enum Event {
+    Interim,
+    Final,
+}
+
+/// What is known while waiting for the head.
+struct Waiting {
+    reader: response::Reader,
+    /// The upstream takes no more of the body; an early answer may still come.
+    upload_error: Option<io::Error>,
+    deadline: Instant,
+    moves: u64,
+    interims: u32,
+}
+
+/// Sends the request whose head was written and waits for the head of the answer.
+pub(crate) async fn attempt(
+    client: &mut Client,
+    turn: &mut Turn,
+    mut connection: Connection,
+    d: &Deployment,
+    route: &RoutePlan,
+    deadline: Instant,
+) -> Result<Box<Upstream>, Ended> {
+    turn.upload.send_as(match turn.x.length {
+        Length::Chunked => Outflow::Chunked,
+        _ => Outflow::Plain,
+    });
+    let mut waiting =
+        Waiting { reader: response::Reader::default(), upload_error: None, deadline, moves: 0, interims: 0 };
+    loop {
+        let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut connection, d, route)).await?;
+        let verdict = response::judge(&mut turn.x.reply.head, turn.x.head.method).map_err(Ended::Malformed)?;
+        match event {
+            Event::Final => {
+                let limits = BodyLimits { content: u64::MAX, trailer: d.rules.heads.head, trailer_fields: d.rules.heads.fields };
+                let download = Pump::new(verdict.length, limits, turn.x.reply.head.fields.head_len);
+                turn.x.reply.body = Body::Wire(verdict.length);
+                let upload_dead = waiting.upload_error.is_some();
+                let keep_alive = verdict.keep_alive && !upload_dead;
+                return Ok(Box::new(Upstream { connection, download, told: verdict.told, keep_alive, upload_dead }));
+            }
+            Event::Interim => interim(client, turn, &mut waiting).await?,
+        }
+    }
+}
+
+impl Waiting {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        turn: &mut Turn,
+        connection: &mut Connection,
+        d: &Deployment,
+        route: &RoutePlan,
+    ) -> Poll<Result<Event, Ended>> {
+        self.poll_upload(cx, client, turn, connection)?;
+        match self.poll_head(cx, turn, connection, d) {
+            Poll::Ready(Ok(())) if turn.x.reply.head.status < 200 => return Poll::Ready(Ok(Event::Interim)),
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(Event::Final)),
+            Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
+            Poll::Pending => {}
+        }
+        if turn.upload.has_arrived() {
+            watch(cx, client, turn)?;
+        }
+        self.poll_time(cx, client, turn, route)
+    }
+
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        turn: &mut Turn,
+        connection: &mut Connection,
+    ) -> Result<(), Ended> {
+        let is_out = turn.upload.is_done() && turn.request_head.is_out();
+        if is_out || self.upload_error.is_some() {
+            return Ok(());
+        }
+        let buffer = &mut turn.x.head.fields.buffer;
+        match turn.upload.poll(cx, &mut client.stream, buffer, &mut connection.stream, &mut turn.request_head) {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            // It may have answered before it stopped reading: RFC 9112 §9.5 asks to look.
+            Poll::Ready(Err(Broken::Sink(error))) => {
+                self.upload_error = Some(error);
+                Ok(())
+            }
+            Poll::Ready(Err(Broken::CutShort | Broken::Source(_))) => Err(Ended::ClientGone),
+            Poll::Ready(Err(Broken::Bad(bad))) => Err(Ended::Refused(body_problem(bad))),
+        }
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        turn: &mut Turn,
+        connection: &mut Connection,
+        d: &Deployment,
+    ) -> Poll<Result<(), Ended>> {
+        let reused = connection.reused;
+        let head = &mut turn.x.reply.head;
+        loop {
+            if !head.fields.buffer.is_empty() {
+                let parsed = self.reader.read(head, &d.rules.heads).map_err(Ended::Malformed)?;
+                if parsed == Parsed::Complete {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            if !head.fields.buffer.is_lent() {
+                ready!(connection.stream.poll_read_ready(cx)).map_err(|error| Ended::Reset { reused, error })?;
+                head.fields.buffer = Buffer::lend();
+            }
+            let reused = reused && head.fields.buffer.is_empty();
+            match ready!(read_into(cx, &mut connection.stream, &mut head.fields.buffer)) {
+                Ok(0) => {
+                    let told = io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the answer's head");
+                    let error = self.upload_error.take().unwrap_or(told);
+                    return Poll::Ready(Err(Ended::Reset { reused, error }));
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(Ended::Reset { reused, error })),
+            }
+        }
+    }
+
+    /// While the body is still coming, every movement gives it the route's `idle` time; once it is out, the time for the
+    /// answer counts.
+    fn poll_time(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        turn: &Turn,
+        route: &RoutePlan,
+    ) -> Poll<Result<Event, Ended>> {
+        let uploading = !turn.upload.is_done() && self.upload_error.is_none();
+        if turn.upload.moves != self.moves && turn.x.length != Length::None {
+            self.moves = turn.upload.moves;
+            let patience = if uploading { route.bounds.idle } else { route.bounds.timeout };
+            let next = client.worker.now() + patience;
+            self.deadline = route.bounds.total.map_or(next, |total| next.min(turn.x.began + total));
+        }
+        let waits_for_client = uploading && !turn.upload.has_arrived();
+        client.timer.poll(cx, self.deadline).map(|()| match waits_for_client {
+            true => Err(Ended::Refused(BODY_TIMEOUT.problem())),
+            false => Err(Ended::Timeout),
+        })
+    }
+}
+
+/// Notices that the client is gone while nothing is to be read from it. Its having sent its last byte is not that: it may
+/// well wait for the answer. Requests that it sends meanwhile stay in the buffer, as far as that has room.
+pub(crate) fn watch(cx: &mut Context<'_>, client: &mut Client, turn: &mut Turn) -> Result<(), Ended> {
+    let buffer = &mut turn.x.head.fields.buffer;
+    while !client.half_closed && !buffer.spare().is_empty() {
+        match read_into(cx, &mut client.stream, buffer) {
+            Poll::Ready(Ok(0)) => client.half_closed = true,
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(_)) => return Err(Ended::ClientGone),
+            Poll::Pending => break,
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn body_problem(bad: Bad) -> Problem {
+    match bad {
+        Bad::TooLarge => BODY_TOO_LARGE.problem().detail("the body is larger than this route allows"),
+        Bad::Malformed(what) => MALFORMED.problem().detail(what),
+    }
+}
+
+/// Passes an interim answer on (RFC 9110 §15.2); HTTP/1.0 clients do not know them.
+async fn interim(client: &mut Client, turn: &mut Turn, waiting: &mut Waiting) -> Result<(), Ended> {
+    waiting.interims += 1;
+    let head = &mut turn.x.reply.head;
+    // No upgrade was asked for, so none can be agreed to.
+    if head.status == 101 || waiting.interims > MOST_INTERIM {
+        return Err(Ended::Malformed("an interim answer that nobody asked for"));
+    }
+    if turn.x.head.version == Version::Http11 {
+        let mut out = Vec::with_capacity(256);
+        write::status_line(&mut out, head.status);
+        write::fields(&mut out, &head.fields, |_| false);
+        out.extend_from_slice(b"\r\n");
+        client.stream.write_all(&out).await.map_err(|_| Ended::ClientGone)?;
+    }
+    let (end, len) = (head.fields.head_len, head.fields.buffer.len());
+    head.clear();
+    head.fields.buffer.keep(end..len);
+    waiting.reader = response::Reader::default();
+    Ok(())
+}

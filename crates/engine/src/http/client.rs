@@ -1,0 +1,229 @@
+//! A client's HTTP/1.1 connection: one task from its first byte to its last.
+//!
+//! Between two requests it holds no buffer; requests that came together are answered in order.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tollgate_core::buffer::Buffer;
+use tollgate_core::facts::Conn;
+use tollgate_core::problem::Problem;
+use tollgate_http1::{Parsed, request};
+use tollgate_observe::metrics::Closed;
+
+use crate::deployment::Deployment;
+use crate::faults;
+use crate::http::pump::read_into;
+use crate::http::timer::Timer;
+use crate::http::turn::Turn;
+use crate::serve::{After, serve};
+use crate::worker::Worker;
+
+/// How long, and how many bytes, a client may go on sending after it was refused, so that it sees the answer.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 1024);
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) timer: Timer,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) conn: Arc<Conn>,
+    /// The client sent all it will ever send; it may still wait for answers.
+    pub(crate) half_closed: bool,
+    served: u64,
+}
+
+/// Why there is no next request.
+enum NoRequest {
+    Closed(Closed),
+    Refused(Box<Turn>, Problem),
+}
+
+/// Counts a connection, also if its task panics.
+struct Counted(Arc<Worker>, Closed);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.counters().closed(self.1);
+        self.0.close();
+    }
+}
+
+/// Carries a connection to its end.
+pub(crate) async fn run(stream: TcpStream, conn: Conn, worker: Arc<Worker>, deployment: Source) {
+    worker.open();
+    worker.counters().accepted();
+    let mut counted = Counted(Arc::clone(&worker), Closed::Error);
+    let drain = Arc::clone(&worker.drain);
+    // Registered once: it wakes this task, wherever it waits, when the gateway stops.
+    let mut bell = pin!(drain.bell());
+    poll_fn(|cx| Poll::Ready(bell.as_mut().poll(cx).is_ready())).await;
+    let timer = Timer::default();
+    let mut client = Client { stream, timer, worker, conn: Arc::new(conn), half_closed: false, served: 0 };
+    counted.1 = client.requests(&deployment).await;
+}
+
+/// Where a listener's connections find what is in force.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// The worker's own, which changes.
+    Worker,
+    /// One that never changes: health and metrics.
+    Fixed(Arc<Deployment>),
+}
+
+impl Source {
+    fn now(&self, worker: &Worker) -> Arc<Deployment> {
+        match self {
+            Self::Worker => worker.deployment(),
+            Self::Fixed(deployment) => Arc::clone(deployment),
+        }
+    }
+}
+
+impl Client {
+    async fn requests(&mut self, source: &Source) -> Closed {
+        let mut rest = None;
+        loop {
+            let deployment = source.now(&self.worker);
+            let (mut turn, refused) = match self.next(rest.take(), &deployment).await {
+                Ok(turn) => (turn, None),
+                Err(NoRequest::Refused(turn, problem)) => (turn, Some(problem)),
+                Err(NoRequest::Closed(reason)) => return reason,
+            };
+            // What came into force while waiting holds for this request.
+            let deployment = source.now(&self.worker);
+            self.served += 1;
+            match serve(self, &mut turn, &deployment, refused).await {
+                After::Next if turn.keep_rest() => rest = Some(turn),
+                After::Next => turn.give_back(),
+                After::Close(reason) => return reason,
+                After::Linger => {
+                    self.linger(&mut turn).await;
+                    return Closed::Gateway;
+                }
+            }
+        }
+    }
+
+    /// Waits for a request and reads its head.
+    async fn next(&mut self, rest: Option<Box<Turn>>, deployment: &Deployment) -> Result<Box<Turn>, NoRequest> {
+        let unrouted = &deployment.plan.unrouted.meta;
+        let mut turn = match rest {
+            Some(mut turn) => {
+                turn.renew(&self.conn, unrouted, self.worker.now());
+                turn
+            }
+            None => {
+                self.idle(deployment).await.map_err(NoRequest::Closed)?;
+                let mut turn = Turn::take(&self.conn, unrouted, self.worker.now());
+                turn.x.head.fields.buffer = Buffer::lend();
+                turn
+            }
+        };
+        match self.head(&mut turn, deployment).await {
+            Ok(()) => Ok(turn),
+            Err(NoHead::Closed(reason)) => Err(NoRequest::Closed(reason)),
+            Err(NoHead::Refused(problem)) => Err(NoRequest::Refused(turn, problem)),
+        }
+    }
+
+    /// Until there is something to read, holding nothing.
+    async fn idle(&mut self, deployment: &Deployment) -> Result<(), Closed> {
+        let limits = &deployment.rules.limits;
+        let patience = if self.served == 0 { limits.head_timeout } else { limits.keep_alive };
+        let deadline = self.worker.now() + patience.0;
+        poll_fn(|cx| {
+            if self.half_closed {
+                return Poll::Ready(Err(Closed::Client));
+            }
+            if self.worker.drain.is_begun() {
+                return Poll::Ready(Err(Closed::Drain));
+            }
+            if let Poll::Ready(ready) = self.stream.poll_read_ready(cx) {
+                return Poll::Ready(ready.map_err(|_| Closed::Error));
+            }
+            self.timer.poll(cx, deadline).map(|()| Err(Closed::Idle))
+        })
+        .await
+    }
+
+    /// Reads and judges a head.
+    async fn head(&mut self, turn: &mut Turn, deployment: &Deployment) -> Result<(), NoHead> {
+        let rules = &deployment.rules;
+        let deadline = turn.x.began + rules.limits.head_timeout.0;
+        let mut reader = request::Reader::default();
+        poll_fn(|cx| {
+            loop {
+                if !turn.x.head.fields.buffer.is_empty() {
+                    let parsed = reader.read(&mut turn.x.head, &rules.heads).map_err(NoHead::Refused)?;
+                    if parsed == Parsed::Complete {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                match read_into(cx, &mut self.stream, &mut turn.x.head.fields.buffer) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(NoHead::Closed(Closed::Client))),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(NoHead::Closed(Closed::Error))),
+                    Poll::Pending => return self.poll_head_time(cx, turn, deadline),
+                }
+            }
+        })
+        .await?;
+        turn.verdict = request::judge(&mut turn.x.head).map_err(NoHead::Refused)?;
+        turn.x.length = turn.verdict.length;
+        Ok(())
+    }
+
+    fn poll_head_time(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        turn: &Turn,
+        deadline: Instant,
+    ) -> Poll<Result<(), NoHead>> {
+        self.timer.poll(cx, deadline).map(|()| match turn.x.head.fields.buffer.is_empty() {
+            true => Err(NoHead::Closed(Closed::Timeout)),
+            false => Err(NoHead::Refused(faults::HEAD_TIMEOUT.problem())),
+        })
+    }
+
+    /// Whether the connection may stay open after this request, as far as the connection knows.
+    pub(crate) fn may_stay(&self, turn: &Turn, deployment: &Deployment) -> bool {
+        let most = deployment.rules.limits.requests_per_connection.as_ref().map_or(u64::MAX, |n| n.get());
+        turn.verdict.keep_alive && !self.half_closed && self.served < most && !self.worker.drain.is_begun()
+    }
+
+    /// Reads on for a little after an answer that ends the connection: closing with unread bytes would reset it, and the
+    /// client might never see the answer (RFC 9112 §9.6).
+    async fn linger(&mut self, turn: &mut Turn) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let (time, mut bytes) = LINGER;
+        let deadline = self.worker.now() + time;
+        let buffer = &mut turn.x.head.fields.buffer;
+        poll_fn(|cx| {
+            loop {
+                buffer.truncate(0);
+                match read_into(cx, &mut self.stream, buffer) {
+                    Poll::Ready(Ok(n)) if n > 0 && n < bytes => bytes -= n,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.timer.poll(cx, deadline),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Why there is no head.
+enum NoHead {
+    Closed(Closed),
+    Refused(Problem),
+}

@@ -1,0 +1,8 @@
+//! HTTP on sockets: here ends what any protocol shares and begins what each one needs.
+
+pub(crate) mod attempt;
+pub(crate) mod client;
+pub(crate) mod pump;
+pub(crate) mod request_head;
+pub(crate) mod timer;
+pub(crate) mod turn;

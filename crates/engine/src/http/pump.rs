@@ -1,0 +1,273 @@
+//! Moves a body from one socket to the other, through the one buffer in which it arrives.
+//!
+//! Reads only when everything read is written: back-pressure without a queue. Head and first content leave in one write.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tollgate_core::body::Length;
+use tollgate_core::buffer::{self, Buffer};
+use tollgate_http1::transfer::{Bad, Batch, Inflow, Outflow, Runs, SLICES};
+
+/// Why a body did not get across.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The sender closed before the end.
+    CutShort,
+    /// Reading failed.
+    Source(io::Error),
+    /// Writing failed.
+    Sink(io::Error),
+    /// What came is not to be passed on.
+    Bad(Bad),
+}
+
+/// Limits of a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    /// Content bytes.
+    pub(crate) content: u64,
+    /// Bytes of the trailer section.
+    pub(crate) trailer: usize,
+    /// Trailer fields.
+    pub(crate) trailer_fields: usize,
+}
+
+/// One body on its way.
+#[derive(Debug)]
+pub(crate) struct Pump {
+    inflow: Inflow,
+    outflow: Outflow,
+    limits: BodyLimits,
+    batch: Batch,
+    /// Where undecoded bytes start in the buffer.
+    pub(crate) from: usize,
+    /// Where the head ends, and so the room for content starts.
+    floor: usize,
+    /// The last batch was made.
+    ended: bool,
+    /// The whole body fits into the buffer and stays there, so that it can be sent once more.
+    keep: bool,
+    /// Bytes in the buffer were overwritten by later ones.
+    recycled: bool,
+    /// How often anything moved: tells whoever watches the time that the other side is alive.
+    pub(crate) moves: u64,
+    /// Content bytes written.
+    pub(crate) sent: u64,
+}
+
+/// Bytes to write before the content: a head, or nothing once it is out.
+#[derive(Debug, Default)]
+pub(crate) struct Prefix {
+    pub(crate) bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Prefix {
+    /// Starts afresh; the memory stays.
+    pub(crate) fn clear(&mut self) -> &mut Vec<u8> {
+        self.written = 0;
+        self.bytes.clear();
+        &mut self.bytes
+    }
+
+    fn left(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    /// Whether all of it went out.
+    pub(crate) fn is_out(&self) -> bool {
+        self.left().is_empty()
+    }
+
+    /// Whether any of it went out.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.written > 0
+    }
+}
+
+impl Pump {
+    /// A body that ends like `length` and whose first bytes stand behind the head, at `floor`.
+    pub(crate) fn new(length: Length, limits: BodyLimits, floor: usize) -> Self {
+        Self {
+            inflow: Inflow::new(length),
+            outflow: Outflow::Nothing,
+            limits,
+            batch: Batch::default(),
+            from: floor,
+            floor,
+            ended: false,
+            keep: matches!(length, Length::Known(n) if n <= (buffer::SIZE - floor.min(buffer::SIZE)) as u64),
+            recycled: false,
+            moves: 0,
+            sent: 0,
+        }
+    }
+
+    /// Says how it goes out.
+    pub(crate) fn send_as(&mut self, outflow: Outflow) {
+        self.outflow = outflow;
+    }
+
+    /// Whether all of the body has arrived.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.inflow.is_done()
+    }
+
+    /// Whether all of the body has arrived and left again.
+    pub(crate) fn is_done(&self) -> bool {
+        self.inflow.is_done() && self.ended && self.batch.is_out()
+    }
+
+    /// Whether what holds it up is whoever should take it.
+    pub(crate) fn is_blocked_on_sink(&self, prefix: &Prefix) -> bool {
+        !prefix.is_out() || !self.batch.is_out()
+    }
+
+    /// Content bytes that arrived.
+    pub(crate) fn taken(&self) -> u64 {
+        self.inflow.taken
+    }
+
+    /// Whether the same body can be sent once more from what is in the buffer.
+    pub(crate) fn can_repeat(&self, length: Length) -> bool {
+        match length {
+            Length::None => true,
+            // Decoding chunks moves bytes about.
+            Length::Chunked | Length::UntilClose => self.inflow.taken == 0 && self.from == self.floor,
+            Length::Known(_) => !self.recycled,
+        }
+    }
+
+    /// Back to the first byte; only after [`Pump::can_repeat`].
+    pub(crate) fn repeat(&mut self, length: Length) {
+        *self = Self { moves: self.moves, ..Self::new(length, self.limits, self.floor) };
+    }
+
+    /// Moves what can be moved. Ready when the body, and `prefix` before it, is out.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        buffer: &mut Buffer,
+        sink: &mut TcpStream,
+        prefix: &mut Prefix,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            if self.batch.is_out() && !self.ended && (self.from < buffer.len() || self.inflow.is_done()) {
+                self.fill(buffer)?;
+            }
+            if !prefix.left().is_empty() || !self.batch.is_out() {
+                ready!(self.poll_write(cx, buffer, sink, prefix))?;
+                continue;
+            }
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if self.from < buffer.len() {
+                continue;
+            }
+            ready!(self.poll_read(cx, source, buffer))?;
+        }
+    }
+
+    /// Reads and throws away; ready when all of the body has arrived.
+    pub(crate) fn poll_discard(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        buffer: &mut Buffer,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            if self.from < buffer.len() || self.inflow.is_done() {
+                self.take(buffer)?;
+            }
+            if self.inflow.is_done() {
+                self.ended = true;
+                self.batch = Batch::default();
+                return Poll::Ready(Ok(()));
+            }
+            if self.from == buffer.len() {
+                ready!(self.poll_read(cx, source, buffer))?;
+            }
+        }
+    }
+
+    /// Decodes what is there into the next write.
+    fn fill(&mut self, buffer: &mut Buffer) -> Result<(), Broken> {
+        let runs = self.take(buffer)?;
+        self.ended = self.inflow.is_done();
+        let trailers = match self.ended {
+            true => self.inflow.trailers(self.limits.trailer_fields).map_err(|e| Broken::Bad(Bad::Malformed(e)))?,
+            false => None,
+        };
+        self.batch = Batch::new(self.outflow, runs, self.ended, trailers.as_ref());
+        self.sent += self.batch.content() as u64;
+        Ok(())
+    }
+
+    fn take(&mut self, buffer: &mut Buffer) -> Result<Runs, Broken> {
+        let (range, mut runs) = (self.from..buffer.len(), Runs::default());
+        let limits = self.limits;
+        let next = self.inflow.take(buffer.filled_mut(), range, &mut runs, limits.content, limits.trailer);
+        self.from = next.map_err(Broken::Bad)?;
+        Ok(runs)
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &Buffer,
+        sink: &mut TcpStream,
+        prefix: &mut Prefix,
+    ) -> Poll<Result<(), Broken>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let n = self.batch.slices(prefix.left(), buffer.filled(), &mut slices);
+        let written = match n {
+            1 => ready!(Pin::new(sink).poll_write(cx, &slices[0])),
+            _ => ready!(Pin::new(sink).poll_write_vectored(cx, &slices[..n])),
+        };
+        let written = written.and_then(|n| if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(n) });
+        let written = written.map_err(Broken::Sink)?;
+        let of_prefix = written.min(prefix.left().len());
+        prefix.written += of_prefix;
+        self.batch.advance(written - of_prefix);
+        self.moves += 1;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        buffer: &mut Buffer,
+    ) -> Poll<Result<(), Broken>> {
+        if self.from > self.floor && (!self.keep || buffer.spare().is_empty()) {
+            buffer.truncate(self.floor);
+            self.from = self.floor;
+            self.recycled = true;
+        }
+        match ready!(read_into(cx, source, buffer)) {
+            Ok(0) => {
+                if !self.inflow.closed() {
+                    return Poll::Ready(Err(Broken::CutShort));
+                }
+            }
+            Ok(_) => self.moves += 1,
+            Err(e) => return Poll::Ready(Err(Broken::Source(e))),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads once into all free space; 0: the peer will send no more.
+pub(crate) fn read_into(cx: &mut Context<'_>, source: &mut TcpStream, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
+    let mut room = ReadBuf::new(buffer.spare());
+    ready!(Pin::new(source).poll_read(cx, &mut room))?;
+    let n = room.filled().len();
+    buffer.advance(n);
+    Poll::Ready(Ok(n))
+}

@@ -1,0 +1,152 @@
+//! The head that goes to a service: start line and framing from what was decided, the client's fields minus those of its
+//! connection, and what a gateway must say of itself (RFC 9110 §7.6).
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use tollgate_core::body::Length;
+use tollgate_core::exchange::{Exchange, Peer};
+use tollgate_core::field::Known;
+use tollgate_http1::write;
+use tollgate_plan::{Captures, Proxy};
+
+use crate::deployment::{Backend, Deployment};
+use crate::http::turn::Turn;
+
+/// Writes the head for this try.
+pub(crate) fn write(
+    turn: &mut Turn,
+    d: &Deployment,
+    backend: &Backend,
+    proxy: &Proxy,
+    captures: &Captures,
+    address: SocketAddr,
+) {
+    let (x, out) = (&turn.x, turn.request_head.clear());
+    start_line(out, x, proxy, captures);
+    host(out, x, backend, proxy, address);
+    let header = &d.rules.correlation.header;
+    let own_header = Known::of(header);
+    write::fields(out, &x.head.fields, |known| is_ours(known) || (known != Known::Other && known == own_header));
+    match x.length {
+        // A body of no bytes is told where a method usually has one (RFC 9110 §8.6).
+        Length::None if x.head.fields.known(Known::ContentLength).is_some() => write::content_length(out, 0),
+        Length::None | Length::UntilClose => {}
+        Length::Known(n) => write::content_length(out, n),
+        Length::Chunked => write::chunked(out),
+    }
+    if turn.verdict.takes_trailers {
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+    }
+    if turn.verdict.expects_continue {
+        out.extend_from_slice(b"Expect: 100-continue\r\n");
+    }
+    forwarded(out, x);
+    write::field(out, header, x.id.as_str().as_bytes());
+    write::field(out, b"traceparent", &x.trace.field());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Fields that the gateway writes itself: what the client sent under these names is not passed on, or was taken into
+/// account already.
+fn is_ours(known: Known) -> bool {
+    matches!(
+        known,
+        Known::Host
+            | Known::Expect
+            | Known::Traceparent
+            | Known::Via
+            | Known::Forwarded
+            | Known::XForwardedFor
+            | Known::XForwardedHost
+            | Known::XForwardedProto
+            | Known::XForwardedPort
+            | Known::XRealIp
+    )
+}
+
+fn start_line(out: &mut Vec<u8>, x: &Exchange, proxy: &Proxy, captures: &Captures) {
+    out.extend_from_slice(x.head.method_text().as_bytes());
+    out.push(b' ');
+    match &proxy.path {
+        _ if x.head.is_asterisk => out.push(b'*'),
+        None => out.extend_from_slice(x.head.path().as_bytes()),
+        Some(change) => change.write(x.head.path(), captures, out),
+    }
+    if let Some(query) = x.head.query() {
+        out.push(b'?');
+        out.extend_from_slice(query.as_bytes());
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// What the route says, else what the service says, else what the client sent, else the address.
+fn host(out: &mut Vec<u8>, x: &Exchange, backend: &Backend, proxy: &Proxy, address: SocketAddr) {
+    out.extend_from_slice(b"Host: ");
+    match proxy.host.as_ref().or(backend.host.as_ref()) {
+        Some(host) => out.extend_from_slice(host),
+        None if x.head.host().is_empty() => display(out, address),
+        None => out.extend_from_slice(x.head.host().as_bytes()),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `Via` (RFC 9110 §7.6.3), `Forwarded` (RFC 7239) and the older `X-Forwarded-*`. What a trusted proxy said before is
+/// kept and added to; everybody else's is replaced.
+fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
+    let trusted = x.peer == Peer::Proxy;
+    let peer = x.conn.peer_ip();
+    out.extend_from_slice(b"Via: ");
+    earlier(out, x, "via");
+    out.extend_from_slice(b"1.1 tollgate\r\nX-Forwarded-For: ");
+    if trusted {
+        earlier(out, x, "x-forwarded-for");
+    }
+    display(out, peer);
+    out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+    out.extend_from_slice(x.scheme.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    let host = x.head.host();
+    if !host.is_empty() {
+        let told = if trusted { x.head.fields.known(Known::XForwardedHost) } else { None };
+        write::field(out, b"X-Forwarded-Host", told.unwrap_or(host.as_bytes()));
+    }
+    out.extend_from_slice(b"Forwarded: ");
+    if trusted {
+        earlier(out, x, "forwarded");
+    }
+    element(out, peer, host, x.scheme);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// One element of `Forwarded` (RFC 7239 §4): IPv6 in brackets and quotes (§6).
+fn element(out: &mut Vec<u8>, peer: IpAddr, host: &str, scheme: &str) {
+    out.extend_from_slice(b"for=");
+    match peer {
+        IpAddr::V4(v4) => display(out, v4),
+        IpAddr::V6(v6) => display(out, format_args!("\"[{v6}]\"")),
+    }
+    if !host.is_empty() {
+        // A port or brackets need quotes.
+        let quote = if host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) { "" } else { "\"" };
+        display(out, format_args!(";host={quote}{host}{quote}"));
+    }
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(scheme.as_bytes());
+}
+
+/// What was said before, as a list to go on with.
+fn earlier(out: &mut Vec<u8>, x: &Exchange, name: &str) {
+    if !x.head.fields.received().iter().any(|f| f.known == Known::of(name.as_bytes())) {
+        return;
+    }
+    for value in x.head.fields.all(name).filter(|value| !value.is_empty()) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+}
+
+fn display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
+    // Writing to memory does not fail.
+    let _ = write!(out, "{value}");
+}

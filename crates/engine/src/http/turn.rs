@@ -1,0 +1,89 @@
+//! All that one request and its answer need while they are on their way; lent by the worker, not by the connection.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tollgate_core::body::Length;
+use tollgate_core::buffer::Buffer;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::{Conn, Route};
+use tollgate_http1::request::Verdict;
+
+use crate::http::pump::{BodyLimits, Prefix, Pump};
+
+/// Unused turns kept per thread.
+const STOCK: usize = 64;
+
+thread_local! {
+    static FREE: RefCell<Vec<Box<Turn>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One request and its answer, with what moves them.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// What policies see.
+    pub(crate) x: Exchange,
+    /// What the request's head means.
+    pub(crate) verdict: Verdict,
+    /// The request's body on its way up.
+    pub(crate) upload: Pump,
+    /// The head that goes up.
+    pub(crate) request_head: Prefix,
+    /// The head that goes down.
+    pub(crate) reply_head: Prefix,
+}
+
+const NOTHING: Verdict =
+    Verdict { length: Length::None, keep_alive: false, expects_continue: false, takes_trailers: false };
+const NO_BODY: BodyLimits = BodyLimits { content: 0, trailer: 0, trailer_fields: 0 };
+
+impl Turn {
+    /// One from the thread's stock, or a new one.
+    pub(crate) fn take(conn: &Arc<Conn>, route: &Arc<Route>, began: Instant) -> Box<Self> {
+        match FREE.with_borrow_mut(Vec::pop) {
+            Some(mut turn) => {
+                turn.renew(conn, route, began);
+                turn
+            }
+            None => Box::new(Self {
+                x: Exchange::new(Arc::clone(conn), Arc::clone(route), began),
+                verdict: NOTHING,
+                upload: Pump::new(Length::None, NO_BODY, 0),
+                request_head: Prefix::default(),
+                reply_head: Prefix::default(),
+            }),
+        }
+    }
+
+    /// Makes it ready for another request; the request buffer stays with what is in it.
+    pub(crate) fn renew(&mut self, conn: &Arc<Conn>, route: &Arc<Route>, began: Instant) {
+        self.x.reset(conn, route, began);
+        self.verdict = NOTHING;
+        self.upload = Pump::new(Length::None, NO_BODY, 0);
+    }
+
+    /// The head is complete and judged, the route known: the body may be read.
+    pub(crate) fn expect_body(&mut self, limits: BodyLimits) {
+        self.upload = Pump::new(self.x.length, limits, self.x.head.fields.head_len);
+    }
+
+    /// Keeps only what came behind this request; whether there is anything.
+    pub(crate) fn keep_rest(&mut self) -> bool {
+        let buffer = &mut self.x.head.fields.buffer;
+        let end = buffer.len();
+        buffer.keep(self.upload.from..end);
+        !buffer.is_empty()
+    }
+
+    /// Gives it back to the thread's stock, and its buffers to the worker's.
+    pub(crate) fn give_back(mut self: Box<Self>) {
+        self.x.head.fields.buffer = Buffer::none();
+        self.x.reply.head.fields.buffer = Buffer::none();
+        FREE.with_borrow_mut(|free| {
+            if free.len() < STOCK {
+                free.push(self);
+            }
+        });
+    }
+}

@@ -1,0 +1,100 @@
+//! Who asks and under which id: the correlation id, the trace, the client's address (rows E3, T4).
+
+use std::net::IpAddr;
+
+use tollgate_config::model::Accept;
+use tollgate_core::exchange::{Exchange, Peer};
+use tollgate_core::field::Known;
+use tollgate_core::ids::{CorrelationId, Trace};
+use tollgate_http1::list;
+
+use crate::deployment::Rules;
+
+/// Settles ids and the client's address for an exchange whose head was read, as far as it was.
+pub(crate) fn identify(x: &mut Exchange, rules: &Rules) {
+    let trusted = rules.trust.is_proxy(x.conn.peer_ip());
+    x.peer = if trusted { Peer::Proxy } else { Peer::Client };
+    let believed = match rules.correlation.accept {
+        Accept::Always => true,
+        Accept::Trusted => trusted,
+        Accept::Never => false,
+    };
+    let continued = if believed { x.head.fields.known(Known::Traceparent).and_then(Trace::continued) } else { None };
+    x.trace = continued.unwrap_or_else(Trace::start);
+    let sent = if believed { correlation(x, rules) } else { None };
+    x.id = sent.unwrap_or_else(|| CorrelationId::from_trace(x.trace.id));
+    x.client = x.conn.peer_ip();
+    if trusted {
+        believe(x, rules);
+    }
+}
+
+fn correlation(x: &Exchange, rules: &Rules) -> Option<CorrelationId> {
+    let name = &rules.correlation.header;
+    let value = match Known::of(name) {
+        Known::Other => x.head.fields.get(std::str::from_utf8(name).ok()?),
+        known => x.head.fields.known(known),
+    };
+    value.and_then(CorrelationId::accept)
+}
+
+/// Takes over what a trusted proxy says of its client: from the right, the first address that is no trusted proxy.
+/// `Forwarded` (RFC 7239) goes before `X-Forwarded-For`.
+fn believe(x: &mut Exchange, rules: &Rules) {
+    let mut nearest_first = forwarded_for(x);
+    if nearest_first.is_empty() {
+        nearest_first = x_forwarded_for(x);
+    }
+    for hop in nearest_first {
+        // What cannot be read cannot be trusted to be one of ours: the chain ends there.
+        let Some(address) = hop else { break };
+        x.client = address;
+        if !rules.trust.is_proxy(address) {
+            break;
+        }
+    }
+    let is_https = |value: &[u8]| value.eq_ignore_ascii_case(b"https");
+    if x.head.fields.known(Known::XForwardedProto).is_some_and(is_https) || forwarded_proto_is_https(x) {
+        x.scheme = "https";
+    }
+}
+
+fn x_forwarded_for(x: &Exchange) -> Vec<Option<IpAddr>> {
+    let mut hops: Vec<Option<IpAddr>> =
+        x.head.fields.all("x-forwarded-for").flat_map(list).map(|hop| address(hop)).collect();
+    hops.reverse();
+    hops
+}
+
+fn forwarded_for(x: &Exchange) -> Vec<Option<IpAddr>> {
+    let elements = x.head.fields.all("forwarded").flat_map(list);
+    let mut hops: Vec<Option<IpAddr>> = elements.map(|element| parameter(element, b"for").and_then(address)).collect();
+    hops.reverse();
+    hops
+}
+
+fn forwarded_proto_is_https(x: &Exchange) -> bool {
+    let last = x.head.fields.all("forwarded").flat_map(list).last();
+    last.and_then(|element| parameter(element, b"proto")).is_some_and(|p| p.eq_ignore_ascii_case(b"https"))
+}
+
+/// A parameter of a `Forwarded` element (RFC 7239 §4), without its quotes.
+fn parameter<'a>(element: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut pairs = element.split(|b| *b == b';').filter_map(|pair| {
+        let equals = pair.iter().position(|b| *b == b'=')?;
+        Some((pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii()))
+    });
+    let (_, value) = pairs.find(|(have, _)| have.eq_ignore_ascii_case(name))?;
+    Some(value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value))
+}
+
+/// An address, with or without a port, IPv6 with or without brackets.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None if text.matches(':').count() == 1 => text.split(':').next()?,
+        None => text,
+    };
+    bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}

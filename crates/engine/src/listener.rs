@@ -1,0 +1,170 @@
+//! Sockets: one per worker and listener, all opened before any accepts.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener as Acceptor, TcpStream};
+use tokio::sync::Notify;
+use tollgate_config::model::Bind;
+use tollgate_core::facts::Conn;
+
+use crate::http::client::{self, Source};
+use crate::worker::Worker;
+
+/// Connections that may wait to be accepted, per socket.
+const BACKLOG: i32 = 4096;
+/// How long accepting rests after an error that concerns the whole process, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system says.
+    pub error: io::Error,
+}
+
+/// Opens one socket per worker. The port is probed without `SO_REUSEPORT` first, so that a port that somebody else
+/// listens on is an error and not silently shared.
+///
+/// # Errors
+/// The address, and what the system says of it.
+pub fn bind(bind: Bind, workers: usize) -> Result<Vec<TcpListener>, BindError> {
+    match bind {
+        Bind::Socket(address) => sockets(address, workers),
+        Bind::AllAddresses(port) => match sockets((Ipv6Addr::UNSPECIFIED, port).into(), workers) {
+            // A machine without IPv6.
+            Err(e) if matches!(e.error.raw_os_error(), Some(97 | 99)) => {
+                sockets((Ipv4Addr::UNSPECIFIED, port).into(), workers)
+            }
+            bound => bound,
+        },
+    }
+}
+
+fn sockets(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, BindError> {
+    let open = |share: bool| {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // A restart must not wait for old connections to time out.
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(share)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    let probe: io::Result<()> = open(false).and_then(|socket: Socket| socket.listen(1));
+    probe.map_err(|error| BindError { address, error })?;
+    let listen = |_| {
+        let socket: Socket = open(true)?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    };
+    (0..workers).map(listen).collect::<io::Result<_>>().map_err(|error| BindError { address, error })
+}
+
+/// The connections of all workers together, and their limit.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    open: AtomicUsize,
+    most: usize,
+    left: Notify,
+}
+
+/// One of the crowd, for as long as it lives.
+struct Member(Arc<Crowd>);
+
+impl Crowd {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), most, left: Notify::new() })
+    }
+
+    fn join(self: &Arc<Self>) -> Member {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        Member(Arc::clone(self))
+    }
+
+    /// Waits until there is room for one more.
+    async fn room(&self) {
+        while self.open.load(Ordering::Acquire) >= self.most {
+            let mut left = std::pin::pin!(self.left.notified());
+            left.as_mut().enable();
+            if self.open.load(Ordering::Acquire) >= self.most {
+                left.await;
+            }
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.0.left.notify_waiters();
+    }
+}
+
+/// Accepts until the gateway stops; then takes what is queued already and closes.
+pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Arc<Crowd>, source: Source) {
+    let listener = match Acceptor::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listening socket cannot be used");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            () = worker.drain.begun() => break,
+            () = crowd.room() => {}
+        }
+        tokio::select! {
+            () = worker.drain.begun() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => start(stream, peer, &worker, &crowd, &source),
+                Err(error) => failed(error).await,
+            },
+        }
+    }
+    // Closing a socket resets what is queued on it: take that first.
+    while let Some(Ok((stream, peer))) = now(&listener).await {
+        start(stream, peer, &worker, &crowd, &source);
+    }
+}
+
+/// What is queued already, without waiting.
+async fn now(listener: &Acceptor) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    std::future::poll_fn(|cx| match listener.poll_accept(cx) {
+        std::task::Poll::Ready(accepted) => std::task::Poll::Ready(Some(accepted)),
+        std::task::Poll::Pending => std::task::Poll::Ready(None),
+    })
+    .await
+}
+
+/// An error of one connection (it was reset in the queue) is nothing; one of the process is told, and not spun on.
+async fn failed(error: io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock) {
+        tracing::warn!(%error, "cannot accept a connection");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn start(stream: TcpStream, peer: SocketAddr, worker: &Arc<Worker>, crowd: &Arc<Crowd>, source: &Source) {
+    let Ok(local) = stream.local_addr() else { return };
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let conn = Conn { peer, local, worker: worker.index };
+    let (worker, source, member) = (Arc::clone(worker), source.clone(), crowd.join());
+    tokio::spawn(async move {
+        client::run(stream, conn, worker, source).await;
+        drop(member);
+    });
+}

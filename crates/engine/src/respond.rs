@@ -1,0 +1,304 @@
+//! Answering the client: the gateway's own answers, and those that a service gives.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+use tollgate_core::body::{Body, Length};
+use tollgate_core::exchange::Exchange;
+use tollgate_core::field::Known;
+use tollgate_core::head::{Method, Version};
+use tollgate_core::problem::{Problem, Side};
+use tollgate_core::reply::Reply;
+use tollgate_http1::transfer::Outflow;
+use tollgate_http1::write;
+use tollgate_observe::metrics::Closed;
+use tollgate_plan::{Captures, Fixed, Redirect, RoutePlan};
+
+use crate::deployment::Deployment;
+use crate::forward::{Transit, Upstream};
+use crate::http::attempt::watch;
+use crate::http::client::Client;
+use crate::http::pump::Broken;
+use crate::http::turn::Turn;
+use crate::serve::After;
+
+/// The answer for a problem, in the route's dialect.
+pub(crate) fn render(turn: &mut Turn, route: &RoutePlan, mut problem: Problem) -> Transit {
+    let fault = problem.fault;
+    turn.x.trail.fault = Some(fault);
+    turn.x.trail.cause = problem.cause.take();
+    if let (Side::Upstream, Some(cause)) = (fault.side, &turn.x.trail.cause) {
+        tracing::warn!(route = %route.meta.name, id = turn.x.id.as_str(), fault = fault.slug, %cause, "no answer from the service");
+    }
+    turn.x.reply = route.dialect.render(&problem, turn.x.id.as_str());
+    Transit::Own
+}
+
+/// An answer written in the file.
+pub(crate) fn fixed(fixed: &Fixed) -> Reply {
+    let body = if fixed.body.is_empty() { Body::Empty } else { Body::Full(fixed.body.clone()) };
+    let mut reply = Reply { body, ..Reply::empty(fixed.status) };
+    for (name, value) in &fixed.fields {
+        reply.head.fields.add(name.clone(), value.clone());
+    }
+    reply
+}
+
+/// A redirect.
+pub(crate) fn redirect(x: &Exchange, redirect: &Redirect, captures: &Captures) -> Reply {
+    let mut location = Vec::with_capacity(64);
+    redirect.to.write(&x.head, captures, &mut location);
+    Reply::empty(redirect.status).header("Location", location)
+}
+
+/// Sends the answer. `is_framed`: the request's body is understood, so that there may be a next request.
+pub(crate) async fn send(
+    client: &mut Client,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    transit: Transit,
+    is_framed: bool,
+) -> After {
+    turn.x.trail.status = turn.x.reply.head.status;
+    match transit {
+        Transit::Own => own(client, turn, d, route, is_framed).await,
+        Transit::Upstream(upstream) => relay(client, turn, d, route, *upstream).await,
+    }
+}
+
+/// How an answer's body goes out, and what its head says of it.
+struct Framing {
+    told: Length,
+    outflow: Outflow,
+    /// The end of the body is the end of the connection.
+    ends_connection: bool,
+}
+
+/// RFC 9112 §6.1, §6.3: no body for `HEAD`, 1xx, 204 and 304; chunks only for those who know them.
+fn framing(turn: &Turn, body: Length, told: Length) -> Framing {
+    let status = turn.x.reply.head.status;
+    if status == 204 || status < 200 {
+        return Framing { told: Length::None, outflow: Outflow::Nothing, ends_connection: false };
+    }
+    if turn.x.head.method == Method::Head || status == 304 {
+        let told = if matches!(told, Length::Known(_)) { told } else { Length::None };
+        return Framing { told, outflow: Outflow::Nothing, ends_connection: false };
+    }
+    match body {
+        Length::None => Framing { told: Length::Known(0), outflow: Outflow::Plain, ends_connection: false },
+        Length::Known(n) => Framing { told: Length::Known(n), outflow: Outflow::Plain, ends_connection: false },
+        _ if turn.x.head.version == Version::Http11 => {
+            Framing { told: Length::Chunked, outflow: Outflow::Chunked, ends_connection: false }
+        }
+        _ => Framing { told: Length::None, outflow: Outflow::Plain, ends_connection: true },
+    }
+}
+
+/// Writes the answer's head.
+fn write_head(turn: &mut Turn, client: &Client, d: &Deployment, told: Length, stays: bool) {
+    let (x, out) = (&turn.x, turn.reply_head.clear());
+    write::status_line(out, x.reply.head.status);
+    let correlation = &d.rules.correlation;
+    let known = Known::of(&correlation.header);
+    let echo = correlation.echo;
+    write::fields(out, &x.reply.head.fields, |k| echo && k != Known::Other && k == known);
+    // RFC 9110 §6.6.1: a message without `Date` gets one.
+    if x.reply.head.fields.known(Known::Date).is_none() {
+        out.extend_from_slice(b"Date: ");
+        client.worker.write_date(out);
+        out.extend_from_slice(b"\r\n");
+    }
+    match told {
+        Length::None | Length::UntilClose => {}
+        Length::Known(n) => write::content_length(out, n),
+        Length::Chunked => write::chunked(out),
+    }
+    if echo {
+        write::field(out, &correlation.header, x.id.as_str().as_bytes());
+    }
+    match (stays, x.head.version) {
+        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+        (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (true, Version::Http11) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Sends an answer that the gateway has in memory.
+async fn own(client: &mut Client, turn: &mut Turn, d: &Deployment, route: &RoutePlan, is_framed: bool) -> After {
+    // What was read of a body that nobody wants is thrown away; if more is to come, the connection ends.
+    let body_done = is_framed && discarded(client, turn).await;
+    let body = match std::mem::take(&mut turn.x.reply.body) {
+        Body::Full(bytes) => bytes,
+        Body::Empty | Body::Wire(_) => bytes::Bytes::new(),
+    };
+    let length = Length::Known(body.len() as u64);
+    let framing = framing(turn, length, length);
+    let stays = body_done && client.may_stay(turn, d);
+    write_head(turn, client, d, framing.told, stays);
+    let body = if framing.outflow == Outflow::Nothing { bytes::Bytes::new() } else { body };
+    let total = turn.reply_head.bytes.len() + body.len();
+    let (mut written, idle) = (0, route.bounds.idle);
+    let mut deadline = client.worker.now() + idle;
+    let sent = poll_fn(|cx| {
+        while written < total {
+            match write_some(cx, client, &turn.reply_head.bytes, &body, written) {
+                Poll::Ready(Ok(n)) => {
+                    written += n;
+                    deadline = client.worker.now() + idle;
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Closed::Error)),
+                Poll::Pending => return client.timer.poll(cx, deadline).map(|()| Err(Closed::Timeout)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await;
+    turn.x.trail.bytes_out = written as u64;
+    match sent {
+        Err(reason) => After::Close(reason),
+        Ok(()) if stays => After::Next,
+        Ok(()) if body_done => After::Close(Closed::Gateway),
+        Ok(()) => After::Linger,
+    }
+}
+
+fn write_some(
+    cx: &mut Context<'_>,
+    client: &mut Client,
+    head: &[u8],
+    body: &[u8],
+    written: usize,
+) -> Poll<std::io::Result<usize>> {
+    let head_left = head.get(written..).unwrap_or_default();
+    let body_left = body.get(written.saturating_sub(head.len())..).unwrap_or_default();
+    let slices = [IoSlice::new(head_left), IoSlice::new(body_left)];
+    let n = ready!(Pin::new(&mut client.stream).poll_write_vectored(cx, &slices))?;
+    Poll::Ready(if n == 0 { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(n) })
+}
+
+/// Whether all of the request's body is there and thrown away, without waiting for any of it.
+async fn discarded(client: &mut Client, turn: &mut Turn) -> bool {
+    if turn.upload.is_done() || (turn.upload.has_arrived() && turn.x.length == Length::None) {
+        return true;
+    }
+    poll_fn(|cx| {
+        let polled = turn.upload.poll_discard(cx, &mut client.stream, &mut turn.x.head.fields.buffer);
+        Poll::Ready(matches!(polled, Poll::Ready(Ok(()))))
+    })
+    .await
+}
+
+/// Passes a service's answer on while it comes.
+async fn relay(
+    client: &mut Client,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    mut upstream: Upstream,
+) -> After {
+    let length = match turn.x.reply.body {
+        Body::Wire(length) => length,
+        Body::Empty | Body::Full(_) => Length::None,
+    };
+    let framing = framing(turn, length, upstream.told);
+    // While the body is still on its way up nobody knows whether it will end well.
+    let body_arrived = turn.upload.is_done();
+    let stays = body_arrived && !framing.ends_connection && client.may_stay(turn, d);
+    write_head(turn, client, d, framing.told, stays);
+    upstream.download.send_as(framing.outflow);
+    let head_len = turn.reply_head.bytes.len() as u64;
+    let moved = move_both(client, turn, route, &mut upstream).await;
+    let begun = turn.reply_head.is_begun();
+    turn.x.trail.bytes_out = if begun { head_len + upstream.download.sent } else { 0 };
+    match moved {
+        Ok(()) => {
+            let clean = upstream.download.from == turn.x.reply.head.fields.buffer.len();
+            if upstream.keep_alive && clean && turn.upload.is_done() {
+                upstream.connection.release(client.worker.now());
+            }
+            match (stays, body_arrived) {
+                (true, _) => After::Next,
+                (false, true) => After::Close(Closed::Gateway),
+                (false, false) => After::Linger,
+            }
+        }
+        Err(Halt::Client(reason)) => After::Close(reason),
+        Err(Halt::Upstream(what)) => {
+            tracing::warn!(route = %route.meta.name, id = turn.x.id.as_str(), cause = %what, "an answer broke off");
+            turn.x.trail.fault = Some(&tollgate_upstream::faults::RESET);
+            turn.x.trail.cause = Some(what);
+            // A cut-off answer must not look complete: reset, so that even a body that ends with the connection does not.
+            let _ = client.stream.set_zero_linger();
+            After::Close(Closed::Upstream)
+        }
+    }
+}
+
+/// Why an answer was not passed on to its end.
+enum Halt {
+    Client(Closed),
+    Upstream(String),
+}
+
+async fn move_both(
+    client: &mut Client,
+    turn: &mut Turn,
+    route: &RoutePlan,
+    upstream: &mut Upstream,
+) -> Result<(), Halt> {
+    let mut moves = (0, 0);
+    let mut deadline = deadline(client, turn, route);
+    poll_fn(|cx| {
+        poll_upload(cx, client, turn, upstream)?;
+        let source = &mut upstream.connection.stream;
+        let buffer = &mut turn.x.reply.head.fields.buffer;
+        match upstream.download.poll(cx, source, buffer, &mut client.stream, &mut turn.reply_head) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(Broken::Sink(_))) => return Poll::Ready(Err(Halt::Client(Closed::Error))),
+            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Halt::Upstream(format!("{broken:?}")))),
+            Poll::Pending => {}
+        }
+        if turn.upload.has_arrived() && watch(cx, client, turn).is_err() {
+            return Poll::Ready(Err(Halt::Client(Closed::Client)));
+        }
+        let now_moved = (upstream.download.moves, turn.upload.moves);
+        if moves != now_moved {
+            moves = now_moved;
+            deadline = self::deadline(client, turn, route);
+        }
+        client.timer.poll(cx, deadline).map(|()| match upstream.download.is_blocked_on_sink(&turn.reply_head) {
+            true => Err(Halt::Client(Closed::Timeout)),
+            false => Err(Halt::Upstream("no byte within the route's `idle` or `total` time".to_owned())),
+        })
+    })
+    .await
+}
+
+fn deadline(client: &Client, turn: &Turn, route: &RoutePlan) -> std::time::Instant {
+    let idle = client.worker.now() + route.bounds.idle;
+    route.bounds.total.map_or(idle, |total| idle.min(turn.x.began + total))
+}
+
+/// The rest of the request's body, which may still be coming while the answer goes out.
+fn poll_upload(cx: &mut Context<'_>, client: &mut Client, turn: &mut Turn, upstream: &mut Upstream) -> Result<(), Halt> {
+    if upstream.upload_dead || turn.upload.is_done() {
+        return Ok(());
+    }
+    let buffer = &mut turn.x.head.fields.buffer;
+    let sink = &mut upstream.connection.stream;
+    match turn.upload.poll(cx, &mut client.stream, buffer, sink, &mut turn.request_head) {
+        Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+        // The service stopped reading: its answer still counts (RFC 9112 §9.5).
+        Poll::Ready(Err(Broken::Sink(_))) => {
+            upstream.upload_dead = true;
+            upstream.keep_alive = false;
+            Ok(())
+        }
+        Poll::Ready(Err(_)) => Err(Halt::Client(Closed::Error)),
+    }
+}

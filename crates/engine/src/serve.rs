@@ -1,0 +1,157 @@
+//! The way of a request, top to bottom. There is no second path for errors, static answers or health.
+
+use std::sync::Arc;
+
+use tollgate_core::body::Body;
+use tollgate_core::policy::{Flow, Step};
+use tollgate_core::problem::Problem;
+use tollgate_core::reply::Reply;
+use tollgate_http1::faults::BODY_TOO_LARGE;
+use tollgate_observe::metrics::Closed;
+use tollgate_plan::{Action, Captures, RoutePlan};
+
+use crate::deployment::{Deployment, Rules};
+use crate::forward::{self, Transit};
+use crate::http::client::Client;
+use crate::http::turn::Turn;
+use crate::{identify, respond};
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The next request.
+    Next,
+    /// It is over.
+    Close(Closed),
+    /// It is over, but the client may still be sending: read on a little, so that it sees the answer.
+    Linger,
+}
+
+/// Why an exchange ends without its regular answer.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// With this one instead.
+    Problem(Problem),
+    /// With none: nobody is there to read it.
+    ClientGone,
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+/// Serves one request. `refused`: its head was not even worth a route.
+pub(crate) async fn serve(client: &mut Client, turn: &mut Turn, d: &Deployment, refused: Option<Problem>) -> After {
+    identify::identify(&mut turn.x, &d.rules);
+    let found = d.plan.find(&turn.x);
+    let (route, refused) = (found.route, refused.or(found.refused));
+    turn.x.route = Arc::clone(&route.meta);
+    let counters = route.metrics.shard(client.worker.index);
+    counters.begin();
+    if refused.is_none() {
+        turn.expect_body(d.rules.body(route.bounds.body));
+    }
+    let is_framed = refused.is_none();
+    let (begun, decided) = match refused.map_or_else(|| within_limits(turn, route), Err) {
+        Ok(()) => before(turn, route).await,
+        Err(problem) => (0, Err(problem)),
+    };
+    let answer = match decided {
+        Ok(Flow::Next) => act(client, turn, d, route, &found.captures).await,
+        Ok(Flow::Reply(reply)) => own(turn, reply),
+        Err(problem) => Err(Stop::Problem(problem)),
+    };
+    let transit = match answer {
+        Ok(transit) => Some(transit),
+        Err(Stop::Problem(problem)) => Some(respond::render(turn, route, problem)),
+        Err(Stop::ClientGone) => None,
+    };
+    let after = match transit {
+        Some(transit) => {
+            let transit = behind(turn, route, begun, transit).await;
+            respond::send(client, turn, d, route, transit, is_framed).await
+        }
+        None => After::Close(Closed::Client),
+    };
+    crate::finish::finish(client, turn, route, begun);
+    after
+}
+
+/// A body whose length is known to be too large is not even begun.
+fn within_limits(turn: &Turn, route: &RoutePlan) -> Result<(), Problem> {
+    if Rules::allows(turn.x.length, route.bounds.body) {
+        return Ok(());
+    }
+    Err(BODY_TOO_LARGE.problem().detail(format!("the body is larger than {} bytes", route.bounds.body)))
+}
+
+/// The policies before anything is sent; how many were begun, and what they decided.
+async fn before(turn: &mut Turn, route: &RoutePlan) -> (usize, Result<Flow, Problem>) {
+    if !route.hooks.request {
+        return (route.chain.len(), Ok(Flow::Next));
+    }
+    for (i, link) in route.chain.iter().enumerate() {
+        if !link.hooks.request {
+            continue;
+        }
+        let decided = match link.policy.on_request(&mut turn.x) {
+            Step::Now(decided) => decided,
+            Step::Later(decided) => decided.await,
+        };
+        match decided {
+            Ok(Flow::Next) => {}
+            ended => return (i + 1, ended),
+        }
+    }
+    (route.chain.len(), Ok(Flow::Next))
+}
+
+/// What the route does.
+async fn act(
+    client: &mut Client,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    captures: &Captures,
+) -> Result<Transit, Stop> {
+    match &route.action {
+        Action::Proxy(proxy) => forward::forward(client, turn, d, route, proxy, captures).await,
+        Action::Fixed(fixed) => own(turn, respond::fixed(fixed)),
+        Action::Redirect(redirect) => own(turn, respond::redirect(&turn.x, redirect, captures)),
+        Action::Serve(handler) => {
+            let reply = handler.call(&mut turn.x).await?;
+            own(turn, reply)
+        }
+    }
+}
+
+fn own(turn: &mut Turn, reply: Reply) -> Result<Transit, Stop> {
+    turn.x.reply = reply;
+    Ok(Transit::Own)
+}
+
+/// The policies once there is an answer, in reverse, whoever gave it.
+async fn behind(turn: &mut Turn, route: &RoutePlan, begun: usize, transit: Transit) -> Transit {
+    if !route.hooks.response {
+        return transit;
+    }
+    let mut transit = transit;
+    for link in route.chain[..begun].iter().rev().filter(|link| link.hooks.response) {
+        let decided = match link.policy.on_response(&mut turn.x) {
+            Step::Now(decided) => decided,
+            Step::Later(decided) => decided.await,
+        };
+        match decided {
+            Ok(Flow::Next) => {}
+            Ok(Flow::Reply(reply)) => {
+                turn.x.reply = reply;
+                transit = Transit::Own;
+            }
+            Err(problem) => transit = respond::render(turn, route, problem),
+        }
+    }
+    // A policy may have put a body of its own in place of the upstream's.
+    if matches!(turn.x.reply.body, Body::Wire(_)) { transit } else { Transit::Own }
+}

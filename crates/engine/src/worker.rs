@@ -1,0 +1,120 @@
+//! What one worker thread has: its part of everything, so that workers do not meet on the way of a request.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tollgate_core::clock::Clock;
+use tollgate_observe::access_log::LogBuffer;
+use tollgate_observe::metrics::{Metrics, WorkerMetrics};
+
+use crate::deployment::Deployment;
+use crate::drain::Drain;
+
+thread_local! {
+    static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+}
+
+/// One worker, as its connections see it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its number, from 0.
+    pub(crate) index: usize,
+    /// Time.
+    pub(crate) clock: Clock,
+    /// All counters; this worker writes to its own shards.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Whether the gateway is stopping.
+    pub(crate) drain: Arc<Drain>,
+    /// Lines of the access log that were not handed over yet.
+    pub(crate) log: Option<Mutex<LogBuffer>>,
+    /// An own reference to what is in force: its count is this worker's alone.
+    deployment: ArcSwap<Deployment>,
+    connections: AtomicUsize,
+    /// Rung when the last connection ends.
+    pub(crate) empty: Notify,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        index: usize,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        drain: Arc<Drain>,
+        log: Option<LogBuffer>,
+        deployment: Deployment,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            index,
+            clock,
+            metrics,
+            drain,
+            log: log.map(Mutex::new),
+            deployment: ArcSwap::from_pointee(deployment),
+            connections: AtomicUsize::new(0),
+            empty: Notify::new(),
+        })
+    }
+
+    /// What is in force now; kept for the whole request.
+    pub(crate) fn deployment(&self) -> Arc<Deployment> {
+        self.deployment.load_full()
+    }
+
+    /// This worker's own counters.
+    pub(crate) fn counters(&self) -> &WorkerMetrics {
+        self.metrics.worker(self.index)
+    }
+
+    /// Now.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// A connection begins.
+    pub(crate) fn open(&self) {
+        self.connections.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A connection ended.
+    pub(crate) fn close(&self) {
+        if self.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.empty.notify_waiters();
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// Writes to the worker's log buffer, if there is an access log.
+    pub(crate) fn with_log(&self, write: impl FnOnce(&mut LogBuffer)) {
+        if let Some(log) = &self.log {
+            // Only this worker's thread takes it: never contended.
+            write(&mut log.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Appends the value of a `Date` field (RFC 9110 §5.6.7), formatted once a second.
+    pub(crate) fn write_date(&self, out: &mut Vec<u8>) {
+        let now = self.clock.unix();
+        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        DATE.with_borrow_mut(|(second, text)| {
+            if *second != seconds || text.is_empty() {
+                *second = seconds;
+                *text = imf_fixdate(now);
+            }
+            out.extend_from_slice(text.as_bytes());
+        });
+    }
+}
+
+fn imf_fixdate(time: SystemTime) -> String {
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    let text = jiff::Timestamp::try_from(time).ok().and_then(|t| printer.timestamp_to_rfc9110_string(&t).ok());
+    text.unwrap_or_else(|| "Thu, 01 Jan 1970 00:00:00 GMT".to_owned())
+}

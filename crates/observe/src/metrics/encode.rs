@@ -1,0 +1,206 @@
+//! The exposition: `prometheus-client` writes OpenMetrics 1.0, the older text form differs in three kinds of lines.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
+use prometheus_client::registry::Registry;
+
+use super::families::{self, Family};
+use super::route::{BUCKETS, CLASSES, RouteMetrics, RouteTotals};
+use super::service::{OUTCOMES, ServiceMetrics, ServiceTotals};
+use super::worker::REASONS;
+use super::{Format, Metrics, lock, process};
+
+impl Metrics {
+    /// Sums all shards and writes them. Takes no lock that a request waits for; on the slow runtime only.
+    pub fn encode(self: &Arc<Self>, format: Format) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Scrape(self.clone())));
+        let mut page = String::with_capacity(16 * 1024);
+        // Writing to a String cannot fail, and the collector passes on that error only.
+        let _ = encode(&mut page, &registry);
+        match format {
+            Format::OpenMetrics => page,
+            Format::Text => to_text(&page),
+        }
+    }
+}
+
+/// Rewrites OpenMetrics 1.0 as text format 0.0.4: there `TYPE` and `HELP` carry the full name of the samples, and
+/// `UNIT` and `EOF` do not exist. Samples are the same.
+fn to_text(page: &str) -> String {
+    let kinds: HashMap<String, (&str, &str)> = families::ALL.iter().map(|f| (f.name(), f.text_kind())).collect();
+    let mut text = String::with_capacity(page.len());
+    for line in page.split_inclusive('\n') {
+        let Some(comment) = line.strip_prefix("# ") else {
+            text.push_str(line);
+            continue;
+        };
+        let mut words = comment.splitn(3, ' ');
+        if let (Some(word @ ("HELP" | "TYPE")), Some(name), Some(rest)) = (words.next(), words.next(), words.next()) {
+            let (kind, suffix) = kinds.get(name).copied().unwrap_or(("untyped", ""));
+            let rest = if word == "TYPE" { kind } else { rest.trim_end() };
+            text.extend(["# ", word, " ", name, suffix, " ", rest, "\n"]);
+        }
+    }
+    text
+}
+
+struct Scrape(Arc<Metrics>);
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut to: DescriptorEncoder) -> fmt::Result {
+        let metrics = &*self.0;
+        build_and_config(metrics, &mut to)?;
+        routes(metrics, &mut to)?;
+        services(metrics, &mut to)?;
+        connections(metrics, &mut to)?;
+        log_and_names(metrics, &mut to)?;
+        own_process(&mut to)
+    }
+}
+
+type Labels<'a, const N: usize> = [(&'a str, &'a str); N];
+
+fn counters<'a, const N: usize, V: EncodeCounterValue>(
+    to: &mut DescriptorEncoder,
+    family: &'static Family,
+    series: impl IntoIterator<Item = (Labels<'a, N>, V)>,
+) -> fmt::Result {
+    let mut metric = family.describe(to)?;
+    for (labels, value) in series {
+        metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+    }
+    Ok(())
+}
+
+fn gauges<'a, const N: usize, V: EncodeGaugeValue>(
+    to: &mut DescriptorEncoder,
+    family: &'static Family,
+    series: impl IntoIterator<Item = (Labels<'a, N>, V)>,
+) -> fmt::Result {
+    let mut metric = family.describe(to)?;
+    for (labels, value) in series {
+        metric.encode_family(&labels)?.encode_gauge(&value)?;
+    }
+    Ok(())
+}
+
+fn gauge(to: &mut DescriptorEncoder, family: &'static Family, value: impl EncodeGaugeValue) -> fmt::Result {
+    family.describe(to)?.encode_gauge(&value)
+}
+
+fn build_and_config(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    families::BUILD.describe(to)?.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+    let config = *lock(&metrics.config);
+    gauge(to, &families::CONFIG_REVISION, config.revision)?;
+    gauge(to, &families::CONFIG_APPLIED, config.applied)?;
+    gauge(to, &families::CONFIG_OK, u64::from(config.ok))
+}
+
+fn routes(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    let routes: Vec<(Arc<RouteMetrics>, RouteTotals)> = metrics.routes().into_iter().map(totals_of_route).collect();
+    let by_class = routes.iter().flat_map(|(route, totals)| {
+        let series = |(class, count)| ([("api", route.api()), ("route", route.route()), ("status", class)], count);
+        CLASSES.into_iter().zip(totals.by_class).map(series)
+    });
+    counters(to, &families::REQUESTS, by_class)?;
+    let mut metric = families::DURATION.describe(to)?;
+    for (route, totals) in &routes {
+        let ends = BUCKETS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<_> = ends.zip(totals.by_duration).collect();
+        let count = totals.by_duration.iter().sum();
+        metric.encode_family(&of(route))?.encode_histogram::<NoLabelSet>(
+            totals.micros as f64 / 1e6,
+            count,
+            &buckets,
+            None,
+        )?;
+    }
+    gauges(to, &families::IN_FLIGHT, routes.iter().map(|(route, totals)| (of(route), totals.in_flight)))?;
+    counters(to, &families::RECEIVED, routes.iter().map(|(route, totals)| (of(route), totals.bytes_in)))?;
+    counters(to, &families::SENT, routes.iter().map(|(route, totals)| (of(route), totals.bytes_out)))?;
+    let mut problems = BTreeMap::new();
+    metrics.workers.iter().for_each(|worker| worker.add_problems(&mut problems));
+    counters(to, &families::PROBLEMS, problems.into_iter().map(|(slug, count)| ([("slug", slug)], count)))
+}
+
+fn totals_of_route(route: Arc<RouteMetrics>) -> (Arc<RouteMetrics>, RouteTotals) {
+    let totals = route.totals();
+    (route, totals)
+}
+
+fn of(route: &RouteMetrics) -> Labels<'_, 2> {
+    [("api", route.api()), ("route", route.route())]
+}
+
+fn services(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    let services: Vec<(Arc<ServiceMetrics>, ServiceTotals)> =
+        metrics.services().into_iter().map(|service| (service.clone(), service.totals())).collect();
+    let each = |number: fn(&ServiceTotals) -> u64| {
+        services.iter().map(move |(service, totals)| ([("service", service.name())], number(totals)))
+    };
+    let outcomes = services.iter().flat_map(|(service, totals)| {
+        let series = |(outcome, count)| ([("service", service.name()), ("outcome", outcome)], count);
+        OUTCOMES.into_iter().zip(totals.attempts).map(series)
+    });
+    counters(to, &families::ATTEMPTS, outcomes)?;
+    counters(to, &families::RETRIES, each(|t| t.retries))?;
+    counters(to, &families::CONNECTS, each(|t| t.connects))?;
+    counters(to, &families::REUSES, each(|t| t.reuses))?;
+    let states = services.iter().flat_map(|(service, totals)| {
+        let busy = totals.open.saturating_sub(totals.idle);
+        [("busy", busy), ("idle", totals.idle)]
+            .map(|(state, count)| ([("service", service.name()), ("state", state)], count))
+    });
+    gauges(to, &families::SERVICE_CONNECTIONS, states)?;
+    gauges(to, &families::QUEUE_WAITING, each(|t| t.waiting))?;
+    counters(to, &families::QUEUE_REFUSED, each(|t| t.queue_refused))
+}
+
+fn connections(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    let workers = || metrics.workers.iter();
+    counters(to, &families::ACCEPTED, workers().map(|w| ([("worker", &*w.label)], w.accepted_total())))?;
+    gauges(to, &families::CONNECTIONS, workers().map(|w| ([("worker", &*w.label)], w.open())))?;
+    let closed = REASONS.into_iter().enumerate().map(|(index, reason)| {
+        let count: u64 = workers().map(|w| w.closed_total(index)).sum();
+        ([("reason", reason)], count)
+    });
+    counters(to, &families::CLOSED, closed)
+}
+
+fn log_and_names(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    let (written, lost) = (&metrics.log_lines.written, &metrics.log_lines.lost);
+    let lines = [([("result", "written")], written.load(Relaxed)), ([("result", "lost")], lost.load(Relaxed))];
+    counters(to, &families::LOG_LINES, lines)?;
+    let names = lock(&metrics.names).clone();
+    counters(to, &families::DNS_FAILURES, names.iter().map(|(name, n)| ([("name", &**name)], n.failures)))?;
+    gauges(to, &families::DNS_STALE, names.iter().map(|(name, n)| ([("name", &**name)], u64::from(n.stale))))
+}
+
+fn own_process(to: &mut DescriptorEncoder) -> fmt::Result {
+    let Some(own) = process::read() else { return Ok(()) };
+    families::CPU.describe(to)?.encode_counter::<NoLabelSet, _, u64>(&own.cpu_seconds, None)?;
+    gauge(to, &families::RESIDENT, own.resident_bytes)?;
+    gauge(to, &families::VIRTUAL, own.virtual_bytes)?;
+    gauge(to, &families::OPEN_FDS, own.open_fds)?;
+    if let Some(most) = own.max_fds {
+        gauge(to, &families::MAX_FDS, most)?;
+    }
+    gauge(to, &families::THREADS, own.threads)?;
+    gauge(to, &families::STARTED, own.started)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! The one list of all metrics: name, unit, labels and what they mean. The exposition and the reference page follow it.
+
+use std::fmt::Write;
+
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+/// A metric family. `name` is without unit and without the suffix that the type brings.
+pub(crate) struct Family {
+    name: &'static str,
+    unit: Option<Unit>,
+    kind: MetricType,
+    labels: &'static [&'static str],
+    help: &'static str,
+}
+
+macro_rules! families {
+    ($($constant:ident: $kind:ident $name:literal $(, $unit:ident)? [$($label:literal),*] $help:literal;)*) => {
+        $(pub(crate) static $constant: Family = Family {
+            name: $name,
+            unit: families!(@unit $($unit)?),
+            kind: MetricType::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+        /// All families in the order of the exposition.
+        pub(crate) static ALL: &[&Family] = &[$(&$constant),*];
+    };
+    (@unit) => { None };
+    (@unit $unit:ident) => { Some(Unit::$unit) };
+}
+
+families! {
+    BUILD: Info "tollgate_build" ["version"]
+        "The version that runs.";
+    CONFIG_REVISION: Gauge "tollgate_config_revision" []
+        "Number of the configuration in force; it grows by one with each that is applied.";
+    CONFIG_APPLIED: Gauge "tollgate_config_applied_timestamp", Seconds []
+        "When the configuration in force was applied, in Unix time.";
+    CONFIG_OK: Gauge "tollgate_config_reload_successful" []
+        "1 if the last attempt to load a configuration succeeded, 0 if the one before stayed in force.";
+
+    REQUESTS: Counter "tollgate_requests" ["api", "route", "status"]
+        "Requests finished, by class of the status sent; `none` where the client left before there was one.";
+    DURATION: Histogram "tollgate_request_duration", Seconds ["api", "route"]
+        "Time from a request's head being read to the last byte of its answer.";
+    IN_FLIGHT: Gauge "tollgate_requests_in_flight" ["api", "route"]
+        "Requests begun and not finished.";
+    RECEIVED: Counter "tollgate_received", Bytes ["api", "route"]
+        "Bytes of requests received from clients, heads included.";
+    SENT: Counter "tollgate_sent", Bytes ["api", "route"]
+        "Bytes of answers sent to clients, heads included.";
+    PROBLEMS: Counter "tollgate_problems" ["slug"]
+        "Answers that the gateway itself made because something was wrong, by the problem's slug.";
+
+    ATTEMPTS: Counter "tollgate_attempts" ["service", "outcome"]
+        "Attempts to have a request answered by an instance, by how they ended.";
+    RETRIES: Counter "tollgate_retries" ["service"]
+        "Attempts after the first one of a request.";
+    CONNECTS: Counter "tollgate_service_connects" ["service"]
+        "Connections made to instances.";
+    REUSES: Counter "tollgate_service_reuses" ["service"]
+        "Attempts that went out on a connection from the pool.";
+    SERVICE_CONNECTIONS: Gauge "tollgate_service_connections" ["service", "state"]
+        "Connections to instances that are open now, busy or idle.";
+    QUEUE_WAITING: Gauge "tollgate_queue_waiting" ["service"]
+        "Requests that wait for a connection because the service is at its limit.";
+    QUEUE_REFUSED: Counter "tollgate_queue_refused" ["service"]
+        "Requests that found the queue full or waited in it in vain.";
+
+    ACCEPTED: Counter "tollgate_connections_accepted" ["worker"]
+        "Client connections accepted; uneven numbers show a worker that gets more than its share.";
+    CONNECTIONS: Gauge "tollgate_connections" ["worker"]
+        "Client connections that are open now.";
+    CLOSED: Counter "tollgate_connections_closed" ["reason"]
+        "Client connections that ended, by reason.";
+
+    LOG_LINES: Counter "tollgate_access_log_lines" ["result"]
+        "Lines of the access log: written, or lost because the writer could not keep up.";
+    DNS_FAILURES: Counter "tollgate_dns_failures" ["name"]
+        "Look-ups of a host name that failed.";
+    DNS_STALE: Gauge "tollgate_dns_stale" ["name"]
+        "1 while the addresses of a host name are those of an earlier answer because the last look-up failed.";
+
+    CPU: Counter "process_cpu", Seconds []
+        "User and system time spent by the process.";
+    RESIDENT: Gauge "process_resident_memory", Bytes []
+        "Memory of the process that is in RAM.";
+    VIRTUAL: Gauge "process_virtual_memory", Bytes []
+        "Address space of the process.";
+    OPEN_FDS: Gauge "process_open_fds" []
+        "Open file descriptors.";
+    MAX_FDS: Gauge "process_max_fds" []
+        "Most file descriptors that the process may open.";
+    THREADS: Gauge "process_threads" []
+        "Threads of the process.";
+    STARTED: Gauge "process_start_time", Seconds []
+        "When the process was started, in Unix time.";
+}
+
+impl Family {
+    /// Writes the family's lines of description; what it returns writes the samples.
+    pub(crate) fn describe<'s>(
+        &'static self,
+        encoder: &'s mut DescriptorEncoder,
+    ) -> Result<MetricEncoder<'s>, std::fmt::Error> {
+        encoder.encode_descriptor(self.name, self.help, self.unit.as_ref(), self.kind)
+    }
+
+    /// The family's name in OpenMetrics: with unit, without the suffix of the type.
+    pub(crate) fn name(&self) -> String {
+        match &self.unit {
+            Some(unit) => format!("{}_{}", self.name, unit.as_str()),
+            None => self.name.to_owned(),
+        }
+    }
+
+    /// Type and suffix of the samples' name in the older text form, which knows no families and no `info`.
+    pub(crate) fn text_kind(&self) -> (&'static str, &'static str) {
+        match self.kind {
+            MetricType::Counter => ("counter", "_total"),
+            MetricType::Histogram => ("histogram", ""),
+            MetricType::Info => ("gauge", "_info"),
+            MetricType::Gauge => ("gauge", ""),
+            MetricType::Unknown => ("untyped", ""),
+        }
+    }
+}
+
+/// The reference page of all metrics, as a Markdown table.
+pub fn metrics_reference() -> String {
+    let mut page = String::from("| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n");
+    for family in ALL {
+        let (kind, suffix) = family.text_kind();
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, labels) = (family.name(), labels.join(", "));
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "| `{name}{suffix}` | {kind} | {labels} | {} |", family.help);
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_base_names_of_ours_and_unique() {
+        let mut names: Vec<_> = ALL.iter().map(|f| f.name()).collect();
+        for name in &names {
+            assert!(name.starts_with("tollgate_") || name.starts_with("process_"), "{name}");
+            assert!(!["_total", "_info", "_count", "_sum", "_bucket"].iter().any(|s| name.ends_with(s)), "{name}");
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+
+    #[test]
+    fn the_reference_has_a_row_per_metric() {
+        let page = metrics_reference();
+        assert_eq!(page.lines().count(), ALL.len() + 2);
+        assert!(page.contains("| `tollgate_sent_bytes_total` | counter | `api`, `route` |"), "{page}");
+    }
+}

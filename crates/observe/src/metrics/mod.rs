@@ -1,0 +1,212 @@
+//! Counting without locks: each worker has its own shard of slots, a slot has one writer, and a scrape sums them.
+//!
+//! [`Metrics`] lives as long as the process. Handles ([`RouteMetrics`], [`ServiceMetrics`]) are asked for by name when
+//! a plan is compiled and kept in it, so that the hot path neither hashes nor locks. The same name gives the same
+//! handle after a reload, so counters never jump back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+mod encode;
+mod families;
+mod format;
+mod process;
+mod route;
+mod service;
+mod shards;
+mod slot;
+mod table;
+mod worker;
+
+pub use families::metrics_reference;
+pub use format::Format;
+pub use route::{RouteMetrics, RouteShard, RouteTotals};
+pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
+pub use worker::{Closed, WorkerMetrics};
+
+use table::{OTHER, Table, lock};
+
+/// Most routes with counters of their own; further ones share the labels `(other)`.
+const MOST_ROUTES: usize = 20_000;
+/// Most services with counters of their own.
+const MOST_SERVICES: usize = 5_000;
+/// Most host names whose look-ups are counted one by one.
+const MOST_NAMES: usize = 2_000;
+
+/// All counters of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: Box<[WorkerMetrics]>,
+    routes: Table<(Box<str>, Box<str>), RouteMetrics>,
+    services: Table<Box<str>, ServiceMetrics>,
+    log_lines: Arc<LogLines>,
+    names: Mutex<BTreeMap<Box<str>, Name>>,
+    config: Mutex<Config>,
+}
+
+/// Lines of the access log. Shared by all who write one: they come in batches, so plain atomics will do.
+#[derive(Debug, Default)]
+pub struct LogLines {
+    /// Handed to the operating system.
+    pub written: AtomicU64,
+    /// Dropped, because the queue was full or writing failed.
+    pub lost: AtomicU64,
+}
+
+/// Numbers of the whole process, for `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests finished.
+    pub requests: u64,
+    /// Requests begun and not finished.
+    pub in_flight: u64,
+    /// Client connections accepted.
+    pub accepted: u64,
+    /// Client connections open now.
+    pub connections: u64,
+    /// Access log lines written.
+    pub log_lines: u64,
+    /// Access log lines lost.
+    pub log_lines_lost: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Name {
+    failures: u64,
+    stale: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Config {
+    revision: u64,
+    applied: f64,
+    ok: bool,
+}
+
+impl Metrics {
+    /// Counters for `workers` workers, numbered from 0; at least one.
+    pub fn new(workers: usize) -> Arc<Self> {
+        let workers = workers.max(1);
+        Arc::new(Self {
+            workers: (0..workers).map(WorkerMetrics::new).collect(),
+            routes: Table::new(MOST_ROUTES, RouteMetrics::new(OTHER, OTHER, workers)),
+            services: Table::new(MOST_SERVICES, ServiceMetrics::new(OTHER, workers)),
+            log_lines: Arc::default(),
+            names: Mutex::default(),
+            config: Mutex::default(),
+        })
+    }
+
+    /// The counters of a route; the same for the same names. Called when a plan is compiled, never per request.
+    pub fn route(&self, api: &str, route: &str) -> Arc<RouteMetrics> {
+        self.routes.get((api.into(), route.into()), || RouteMetrics::new(api, route, self.workers.len()))
+    }
+
+    /// The counters of a service; the same for the same name. Called when a plan is compiled, never per request.
+    pub fn service(&self, name: &str) -> Arc<ServiceMetrics> {
+        self.services.get(name.into(), || ServiceMetrics::new(name, self.workers.len()))
+    }
+
+    /// The counters of worker number `index`; an index beyond the last wraps around.
+    #[inline]
+    pub fn worker(&self, index: usize) -> &WorkerMetrics {
+        &self.workers[index % self.workers.len()]
+    }
+
+    /// What the access log counts its lines in.
+    pub fn log_lines(&self) -> &Arc<LogLines> {
+        &self.log_lines
+    }
+
+    /// A look-up of a host name ended. After one that failed the addresses are those of an earlier answer.
+    pub fn dns_lookup(&self, name: &str, ok: bool) {
+        let mut names = lock(&self.names);
+        let key = if names.contains_key(name) || names.len() < MOST_NAMES { name } else { OTHER };
+        let entry = names.entry(key.into()).or_default();
+        entry.failures += u64::from(!ok);
+        entry.stale = !ok;
+    }
+
+    /// No service uses the host name any more.
+    pub fn dns_forget(&self, name: &str) {
+        lock(&self.names).remove(name);
+    }
+
+    /// A configuration was applied at `at`, in time since the Unix epoch.
+    pub fn config_applied(&self, revision: u64, at: Duration) {
+        *lock(&self.config) = Config { revision, applied: at.as_secs_f64(), ok: true };
+    }
+
+    /// A configuration was refused; the one before stays in force.
+    pub fn config_refused(&self) {
+        lock(&self.config).ok = false;
+    }
+
+    /// The routes that had traffic, in the order of their names.
+    pub fn routes(&self) -> Vec<Arc<RouteMetrics>> {
+        self.routes.all().into_iter().filter(|r| r.is_used()).collect()
+    }
+
+    /// The services that had traffic, in the order of their names.
+    pub fn services(&self) -> Vec<Arc<ServiceMetrics>> {
+        self.services.all().into_iter().filter(|s| s.is_used()).collect()
+    }
+
+    /// Numbers of the whole process as they are now.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            accepted: self.workers.iter().map(WorkerMetrics::accepted_total).sum(),
+            connections: self.workers.iter().map(WorkerMetrics::open).sum(),
+            log_lines: self.log_lines.written.load(Relaxed),
+            log_lines_lost: self.log_lines.lost.load(Relaxed),
+            ..Totals::default()
+        };
+        for route in self.routes() {
+            let route = route.totals();
+            totals.requests += route.requests();
+            totals.in_flight += route.in_flight;
+        }
+        totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_survive_a_reload() {
+        let metrics = Metrics::new(2);
+        metrics.route("shop", "orders").shard(1).begin();
+        assert_eq!(metrics.route("shop", "orders").totals().in_flight, 1);
+        assert!(Arc::ptr_eq(&metrics.service("a"), &metrics.service("a")));
+    }
+
+    #[test]
+    fn totals_add_up_the_process() {
+        let metrics = Metrics::new(2);
+        for (worker, route) in [(0, "a"), (1, "b")] {
+            metrics.worker(worker).accepted();
+            metrics.route("api", route).shard(worker).begin();
+            metrics.route("api", route).shard(worker).finish(200, Duration::ZERO, 0, 0);
+        }
+        metrics.route("api", "a").shard(1).begin();
+        metrics.worker(1).closed(Closed::Client);
+        let totals = Totals { requests: 2, in_flight: 1, accepted: 2, connections: 1, ..Totals::default() };
+        assert_eq!(metrics.totals(), totals);
+    }
+
+    #[test]
+    fn names_looked_up_are_bounded_and_can_be_forgotten() {
+        let metrics = Metrics::new(1);
+        for n in 0..MOST_NAMES + 10 {
+            metrics.dns_lookup(&format!("host-{n}"), false);
+        }
+        assert_eq!(lock(&metrics.names).len(), MOST_NAMES + 1);
+        assert_eq!(lock(&metrics.names)[OTHER].failures, 10);
+        metrics.dns_forget("host-3");
+        assert!(!lock(&metrics.names).contains_key("host-3"));
+    }
+}

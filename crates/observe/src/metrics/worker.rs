@@ -1,0 +1,88 @@
+//! What is counted per worker: its client connections and the answers the gateway made itself.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::slot::{Slot, open};
+use super::table::lock;
+
+/// Why a client's connection ended: the values of the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Closed {
+    /// The client closed it, or asked for that.
+    Client,
+    /// The keep-alive time ran out.
+    Idle,
+    /// The gateway closed it after an answer: a refused request, or a protocol without keep-alive.
+    Gateway,
+    /// A head, a body or an answer took too long to come or to go.
+    Timeout,
+    /// The socket reported an error: reset by the peer, broken pipe.
+    Error,
+    /// The backend's answer broke off, so the client's connection was cut to show it.
+    Upstream,
+    /// The gateway stops.
+    Drain,
+}
+
+/// The values of the label `reason`, in the order of [`Closed`].
+pub(crate) const REASONS: [&str; 7] = ["client", "idle", "gateway", "timeout", "error", "upstream", "drain"];
+
+/// One worker's own counters. Only that worker's thread may write to them.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct WorkerMetrics {
+    pub(crate) label: String,
+    accepted: Slot,
+    closed: [Slot; REASONS.len()],
+    /// Locked by the worker itself and, a few times a minute, by a scrape.
+    problems: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn new(index: usize) -> Self {
+        Self {
+            label: index.to_string(),
+            accepted: Slot::default(),
+            closed: Default::default(),
+            problems: Mutex::default(),
+        }
+    }
+
+    /// A connection was accepted. Followed by one [`closed`](Self::closed).
+    #[inline]
+    pub fn accepted(&self) {
+        self.accepted.add(1);
+    }
+
+    /// A connection ended.
+    #[inline]
+    pub fn closed(&self, reason: Closed) {
+        self.closed[reason as usize].add(1);
+    }
+
+    /// The gateway answered with a problem of its own; `slug` is the fault's.
+    pub fn problem(&self, slug: &'static str) {
+        *lock(&self.problems).entry(slug).or_default() += 1;
+    }
+
+    pub(crate) fn accepted_total(&self) -> u64 {
+        self.accepted.get()
+    }
+
+    pub(crate) fn closed_total(&self, reason: usize) -> u64 {
+        self.closed[reason].get()
+    }
+
+    pub(crate) fn open(&self) -> u64 {
+        let closed = self.closed.iter().map(Slot::get).sum();
+        open(self.accepted.get(), closed)
+    }
+
+    pub(crate) fn add_problems(&self, to: &mut BTreeMap<&'static str, u64>) {
+        for (slug, count) in lock(&self.problems).iter() {
+            *to.entry(slug).or_default() += count;
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The plan: every route with all that is decided about it, immutable, found by the matcher.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tollgate_core::dialect::Dialect;
+use tollgate_core::facts::{Route, ServiceRef};
+use tollgate_core::handler::Handler;
+use tollgate_core::policy::{Hooks, Policy, Stage};
+use tollgate_observe::metrics::RouteMetrics;
+
+use crate::template::{PathPlan, TargetPlan};
+
+/// One route, compiled.
+#[derive(Debug)]
+pub struct RoutePlan {
+    /// Its name and api.
+    pub meta: Arc<Route>,
+    /// Its policies in the order of execution.
+    pub chain: Box<[Link]>,
+    /// What any policy of the chain wants to see.
+    pub hooks: Hooks,
+    /// What is done once they agree.
+    pub action: Action,
+    /// How problems look to its callers.
+    pub dialect: &'static dyn Dialect,
+    /// Its times and sizes.
+    pub bounds: Bounds,
+    /// Its counters.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// A policy in a chain.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Its key in the file.
+    pub name: &'static str,
+    /// Where in the fixed order it stands.
+    pub stage: Stage,
+    /// The moments it wants to see.
+    pub hooks: Hooks,
+    /// The policy itself.
+    pub policy: Arc<dyn Policy>,
+}
+
+/// Times and sizes of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Until the head of the answer, queue and retries included; counted from the end of the request's body.
+    pub timeout: Duration,
+    /// Between two bytes of a body.
+    pub idle: Duration,
+    /// For the whole exchange.
+    pub total: Option<Duration>,
+    /// Largest request body in bytes.
+    pub body: u64,
+}
+
+/// What is done with a request that passed the policies.
+#[derive(Debug)]
+pub enum Action {
+    /// Sent on to a service.
+    Proxy(Proxy),
+    /// Answered as written in the file.
+    Fixed(Fixed),
+    /// Sent elsewhere.
+    Redirect(Redirect),
+    /// Answered by a part of the gateway.
+    Serve(Arc<dyn Handler>),
+}
+
+/// Sent on to a service.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where to, each with its share: running sums of the weights, the last one is the total.
+    pub targets: Box<[(ServiceRef, u32)]>,
+    /// How the path changes; `None`: not at all.
+    pub path: Option<PathPlan>,
+    /// What is sent as `Host`; `None`: as the service says.
+    pub host: Option<Bytes>,
+    /// Tries after the first; `None`: as the service says.
+    pub retries: Option<u8>,
+}
+
+impl Proxy {
+    /// The service for a random number; with one service, always that one.
+    #[must_use]
+    pub fn target(&self, random: impl FnOnce() -> u32) -> Option<&ServiceRef> {
+        match &*self.targets {
+            [] => None,
+            [(only, _)] => Some(only),
+            many => {
+                let total = many.last().map_or(1, |(_, sum)| *sum).max(1);
+                let point = random() % total;
+                many.iter().find(|(_, sum)| point < *sum).map(|(service, _)| service)
+            }
+        }
+    }
+}
+
+/// An answer written in the file.
+#[derive(Debug)]
+pub struct Fixed {
+    /// Its status.
+    pub status: u16,
+    /// Its fields.
+    pub fields: Box<[(Bytes, Bytes)]>,
+    /// Its body, which may be empty.
+    pub body: Bytes,
+}
+
+/// A redirect.
+#[derive(Debug)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// Where to.
+    pub to: TargetPlan,
+}

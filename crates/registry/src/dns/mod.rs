@@ -1,0 +1,96 @@
+//! Host names, looked up again in the background when their time to live is over.
+//!
+//! - `/etc/hosts` comes first, then A and AAAA records from the configured name servers or the system's.
+//! - Each distinct name is looked up by one task, however many services use it; the task ends with its last user.
+//! - A look-up that fails keeps the last answer and shows as [`State::Stale`](crate::State::Stale); it is tried again
+//!   after a second, then less and less often, at last every 30 seconds.
+//! - "There is no such name" is such a failure too: an operator who removes instances says so in the configuration,
+//!   while a zone that is empty by mistake must not take a service down.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tollgate_core::clock::Clock;
+use tollgate_observe::Metrics;
+
+use crate::{Source, View};
+
+mod lookup;
+mod name;
+
+pub use lookup::LookupError;
+
+use lookup::Lookup;
+use name::Name;
+
+/// How names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The name servers to ask; empty: those of the system, with its search list.
+    pub servers: Vec<SocketAddr>,
+    /// How long one look-up may take, with its retries.
+    pub timeout: Duration,
+    /// An answer holds at least this long.
+    pub min_ttl: Duration,
+    /// An answer holds at most this long.
+    pub max_ttl: Duration,
+}
+
+/// Looks names up and keeps their answers; one for the process, or a new one where the settings change.
+#[derive(Debug)]
+pub struct Dns {
+    lookup: Arc<Lookup>,
+    runtime: Handle,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    names: Mutex<BTreeMap<String, Weak<Name>>>,
+}
+
+impl Dns {
+    /// A resolver whose tasks run on `runtime`, never a worker's.
+    ///
+    /// # Errors
+    /// The system's own settings (`/etc/resolv.conf`) are asked for and cannot be read.
+    pub fn new(
+        settings: &Settings,
+        runtime: Handle,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, LookupError> {
+        let lookup = Arc::new(Lookup::new(settings)?);
+        Ok(Arc::new(Self { lookup, runtime, clock, metrics, names: Mutex::default() }))
+    }
+
+    /// The instances behind a host name, all with this port and weight. A name that is looked up already answers at
+    /// once; a new one is [`State::Pending`](crate::State::Pending) until its first look-up ends.
+    pub fn source(self: &Arc<Self>, host: &str, port: u16, weight: u32) -> Arc<dyn Source> {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.retain(|_, name| name.strong_count() > 0);
+        let name = names.get(&host).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let name = Name::start(self, &host);
+            names.insert(host, Arc::downgrade(&name));
+            name
+        });
+        let view = name.outlet(port, weight);
+        Arc::new(Host { _name: name, view })
+    }
+}
+
+/// A host name as a source.
+#[derive(Debug)]
+struct Host {
+    /// Held so that it goes on being looked up.
+    _name: Arc<Name>,
+    view: watch::Receiver<Arc<View>>,
+}
+
+impl Source for Host {
+    fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+}

@@ -1,0 +1,220 @@
+//! One host name and the task that keeps its addresses up to date.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tollgate_core::clock::Clock;
+use tollgate_observe::Metrics;
+
+use super::Dns;
+use super::lookup::{Answer, Lookup, LookupError};
+use crate::merged::replace;
+use crate::{Endpoint, State, View};
+
+/// How long to wait after the first failure; twice as long after each further one, up to [`SLOWEST`].
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const SLOWEST: Duration = Duration::from_secs(30);
+
+/// What is known of a name, shown through an outlet for each port and weight that services use it with.
+#[derive(Debug)]
+pub(super) struct Name {
+    host: String,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    known: Mutex<Known>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    addresses: Vec<IpAddr>,
+    state: State,
+    outlets: Vec<Outlet>,
+}
+
+#[derive(Debug)]
+struct Outlet {
+    port: u16,
+    weight: u32,
+    view: watch::Sender<Arc<View>>,
+}
+
+impl Name {
+    /// Begins to look the name up, until it is dropped.
+    pub(super) fn start(dns: &Dns, host: &str) -> Arc<Self> {
+        let known = Known { addresses: Vec::new(), state: State::Pending, outlets: Vec::new() };
+        let name = Arc::new(Self {
+            host: host.to_owned(),
+            clock: dns.clock.clone(),
+            metrics: dns.metrics.clone(),
+            known: Mutex::new(known),
+            task: Mutex::default(),
+        });
+        let following = follow(Arc::downgrade(&name), dns.lookup.clone(), host.to_owned());
+        let task = dns.runtime.spawn(following).abort_handle();
+        *name.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        name
+    }
+
+    /// The addresses with a port and a weight, now and later.
+    pub(super) fn outlet(&self, port: u16, weight: u32) -> watch::Receiver<Arc<View>> {
+        let mut known = self.known();
+        let (view, receiver) = watch::channel(Arc::new(known.view(port, weight)));
+        known.outlets.push(Outlet { port, weight, view });
+        receiver
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in how a look-up ended, shows it and says when to look again. `failures` counts those in a row.
+    fn learn(&self, looked: Result<Answer, LookupError>, failures: &mut u32) -> Duration {
+        self.metrics.dns_lookup(&self.host, looked.is_ok());
+        let mut known = self.known();
+        let wait = match looked {
+            Ok(answer) => {
+                known.refresh(&self.host, answer.addresses);
+                *failures = 0;
+                answer.ttl
+            }
+            Err(error) => {
+                known.fail(&self.host, &error, &self.clock);
+                let wait = FIRST_RETRY.saturating_mul(1 << (*failures).min(16)).min(SLOWEST);
+                *failures = failures.saturating_add(1);
+                wait
+            }
+        };
+        known.show();
+        // Names whose times to live end together are not all asked for at once.
+        wait + wait.mul_f64(fastrand::f64() / 10.0)
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            task.abort();
+        }
+        self.metrics.dns_forget(&self.host);
+    }
+}
+
+/// Looks up, tells, waits; until nobody is left to be told.
+async fn follow(name: Weak<Name>, lookup: Arc<Lookup>, host: String) {
+    let mut failures = 0;
+    loop {
+        let looked = lookup.addresses(&host).await;
+        let Some(name) = name.upgrade() else { return };
+        let wait = name.learn(looked, &mut failures);
+        drop(name);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+impl Known {
+    fn refresh(&mut self, host: &str, addresses: Vec<IpAddr>) {
+        if matches!(self.state, State::Stale { .. }) {
+            tracing::info!(host, "the name is found again");
+        }
+        if self.state != State::Pending && self.addresses != addresses {
+            tracing::info!(host, ?addresses, "the name has other addresses");
+        }
+        self.addresses = addresses;
+        self.state = State::Fresh;
+    }
+
+    fn fail(&mut self, host: &str, error: &LookupError, clock: &Clock) {
+        // The first failure says it; the ones that follow it are told by the metrics.
+        let since = match &self.state {
+            State::Stale { since, .. } => *since,
+            State::Pending | State::Fresh => {
+                tracing::warn!(host, %error, kept = self.addresses.len(), "look-up failed, the last answer is kept");
+                clock.unix()
+            }
+        };
+        self.state = State::Stale { since, error: format!("{host}: {error}") };
+    }
+
+    fn view(&self, port: u16, weight: u32) -> View {
+        let endpoint = |ip: &IpAddr| Endpoint { address: SocketAddr::new(*ip, port), weight };
+        View { state: self.state.clone(), ..View::fresh(self.addresses.iter().map(endpoint)) }
+    }
+
+    fn show(&mut self) {
+        self.outlets.retain(|outlet| outlet.view.receiver_count() > 0);
+        for outlet in &self.outlets {
+            let view = self.view(outlet.port, outlet.weight);
+            outlet.view.send_if_modified(|shown| replace(shown, view));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> Name {
+        Name {
+            host: "orders.internal".into(),
+            clock: Clock::fake(std::time::SystemTime::UNIX_EPOCH),
+            metrics: Metrics::new(1),
+            known: Mutex::new(Known { addresses: Vec::new(), state: State::Pending, outlets: Vec::new() }),
+            task: Mutex::default(),
+        }
+    }
+
+    fn answer(last: u8) -> Result<Answer, LookupError> {
+        Ok(Answer { addresses: vec![[10, 0, 0, last].into()], ttl: Duration::from_secs(20) })
+    }
+
+    #[test]
+    fn a_failed_look_up_keeps_the_answer_and_the_time_of_the_first_failure() {
+        let (name, mut failures) = (name(), 0);
+        let view = name.outlet(8080, 3);
+        name.learn(answer(1), &mut failures);
+        name.learn(Err(LookupError::test("timed out")), &mut failures);
+        name.clock.advance(Duration::from_secs(60));
+        name.learn(Err(LookupError::test("refused")), &mut failures);
+        let now = view.borrow().clone();
+        assert_eq!(now.endpoints, [Endpoint { address: "10.0.0.1:8080".parse().unwrap(), weight: 3 }]);
+        let since = std::time::SystemTime::UNIX_EPOCH;
+        assert_eq!(now.state, State::Stale { since, error: "orders.internal: refused".into() });
+        name.learn(answer(2), &mut failures);
+        assert_eq!((view.borrow().state.clone(), failures), (State::Fresh, 0));
+    }
+
+    #[test]
+    fn waits_follow_the_time_to_live_and_grow_with_failures() {
+        let (name, mut failures) = (name(), 0);
+        let within = |wait: Duration, seconds: u64| {
+            assert!((seconds as f64..seconds as f64 * 1.1).contains(&wait.as_secs_f64()), "{wait:?}, not {seconds} s");
+        };
+        within(name.learn(answer(1), &mut failures), 20);
+        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+            within(name.learn(Err(LookupError::test("no")), &mut failures), seconds);
+        }
+        within(name.learn(answer(1), &mut failures), 20);
+    }
+
+    #[test]
+    fn an_answer_that_did_not_change_wakes_nobody() {
+        let (name, mut failures) = (name(), 0);
+        let mut view = name.outlet(80, 1);
+        name.learn(answer(1), &mut failures);
+        view.mark_unchanged();
+        name.learn(answer(1), &mut failures);
+        assert!(!view.has_changed().unwrap());
+    }
+
+    #[test]
+    fn outlets_nobody_looks_through_are_closed() {
+        let (name, mut failures) = (name(), 0);
+        drop(name.outlet(80, 1));
+        name.learn(answer(1), &mut failures);
+        assert!(name.known().outlets.is_empty());
+    }
+}

@@ -1,0 +1,191 @@
+//! `registry::dns` against a real name server: dnsmasq on a loopback port.
+
+// Helpers of tests may fail like tests; clippy knows only the functions marked as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tollgate_core::clock::Clock;
+use tollgate_observe::{Format, Metrics};
+use tollgate_registry::dns::{Dns, Settings};
+use tollgate_registry::{State, View};
+
+/// Far above what a change needs here: a time to live of a second and a look-up on loopback.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A name server that knows the hosts of a file, each for one second. It ends with the test.
+struct NameServer {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    process: Option<Child>,
+}
+
+impl NameServer {
+    async fn start(hosts: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // dnsmasq gives up root before it reads the file.
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut server = Self { folder, address, process: None };
+        server.hosts(hosts);
+        server.run().await;
+        server
+    }
+
+    /// Runs the server and waits until it answers.
+    async fn run(&mut self) {
+        let mut command = Command::new("dnsmasq");
+        command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file="]);
+        command.args(["--bind-interfaces", "--listen-address=127.0.0.1", "--local-ttl=1", "--local=/internal/"]);
+        command.arg(format!("--port={}", self.address.port()));
+        command.arg(format!("--addn-hosts={}", self.folder.path().join("hosts").display()));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let spawned = command.spawn();
+        self.process = Some(spawned.expect("dnsmasq does not start; `./test` installs it (Debian: dnsmasq-base)"));
+        let up = async {
+            while tokio::net::TcpStream::connect(self.address).await.is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(SOON, up).await.expect("dnsmasq does not listen");
+    }
+
+    fn hosts(&self, hosts: &str) {
+        let path = self.folder.path().join("hosts");
+        std::fs::write(&path, hosts).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    }
+
+    /// Replaces the records of the running server.
+    fn change(&self, hosts: &str) {
+        self.hosts(hosts);
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    fn dns(&self, metrics: &Arc<Metrics>) -> Arc<Dns> {
+        let settings = Settings {
+            servers: vec![self.address],
+            timeout: Duration::from_secs(2),
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(300),
+        };
+        Dns::new(&settings, Handle::current(), Clock::real(), metrics.clone()).unwrap()
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Waits for a view that fits, and says what was seen instead if none comes.
+async fn shows(view: &mut watch::Receiver<Arc<View>>, what: &str, fits: impl Fn(&View) -> bool) -> Arc<View> {
+    let seen = timeout(SOON, view.wait_for(|view| fits(view))).await.map(|view| view.unwrap().clone());
+    seen.unwrap_or_else(|_| panic!("not seen: {what}, but {:?}", view.borrow()))
+}
+
+fn has(view: &View, addresses: &[&str]) -> bool {
+    let addresses: Vec<SocketAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+    view.endpoints.iter().map(|e| e.address).eq(addresses)
+}
+
+#[tokio::test]
+async fn records_of_both_families_are_found_and_a_change_is_followed() {
+    let server =
+        NameServer::start("10.1.0.2 orders.internal\n10.1.0.1 orders.internal\nfd00::1 orders.internal\n").await;
+    let dns = server.dns(&Metrics::new(1));
+    let source = dns.source("Orders.internal.", 8080, 5);
+    let mut view = source.watch();
+    let both = shows(&mut view, "three addresses", |v| v.state == State::Fresh).await;
+    assert!(has(&both, &["10.1.0.1:8080", "10.1.0.2:8080", "[fd00::1]:8080"]), "{both:?}");
+    assert!(both.endpoints.iter().all(|e| e.weight == 5));
+    server.change("10.1.0.3 orders.internal\n");
+    shows(&mut view, "the new address", |v| v.state == State::Fresh && has(v, &["10.1.0.3:8080"])).await;
+}
+
+#[tokio::test]
+async fn a_dead_name_server_leaves_the_last_answer_and_shows() {
+    let mut server = NameServer::start("10.1.0.1 orders.internal\n").await;
+    let metrics = Metrics::new(1);
+    let source = server.dns(&metrics).source("orders.internal", 80, 1);
+    let mut view = source.watch();
+    shows(&mut view, "the address", |v| v.state == State::Fresh).await;
+    server.stop();
+    let stale = shows(&mut view, "a stale view", |v| matches!(v.state, State::Stale { .. })).await;
+    assert!(has(&stale, &["10.1.0.1:80"]), "{stale:?}");
+    let page = metrics.encode(Format::Text);
+    assert!(page.contains("tollgate_dns_stale{name=\"orders.internal\"} 1"), "{page}");
+    server.hosts("10.1.0.9 orders.internal\n");
+    server.run().await;
+    shows(&mut view, "the server's new answer", |v| v.state == State::Fresh && has(v, &["10.1.0.9:80"])).await;
+}
+
+#[tokio::test]
+async fn a_name_that_vanishes_keeps_its_addresses() {
+    let server = NameServer::start("10.1.0.1 orders.internal\n").await;
+    let source = server.dns(&Metrics::new(1)).source("orders.internal", 80, 1);
+    let mut view = source.watch();
+    shows(&mut view, "the address", |v| v.state == State::Fresh).await;
+    server.change("10.1.0.1 other.internal\n");
+    let stale = shows(&mut view, "a stale view", |v| matches!(v.state, State::Stale { .. })).await;
+    assert!(has(&stale, &["10.1.0.1:80"]), "{stale:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_never_was_shows_as_stale_without_endpoints() {
+    let server = NameServer::start("10.1.0.1 orders.internal\n").await;
+    let source = server.dns(&Metrics::new(1)).source("nobody.internal", 80, 1);
+    let view = shows(&mut source.watch(), "the failure", |v| v.state != State::Pending).await;
+    let State::Stale { error, .. } = &view.state else { panic!("{view:?}") };
+    assert_eq!(error, "nobody.internal: there is no such name");
+    assert!(view.endpoints.is_empty());
+}
+
+#[tokio::test]
+async fn users_of_one_name_share_its_answer() {
+    let mut server = NameServer::start("10.1.0.1 orders.internal\n").await;
+    let dns = server.dns(&Metrics::new(1));
+    let first = dns.source("orders.internal", 80, 1);
+    shows(&mut first.watch(), "the address", |v| v.state == State::Fresh).await;
+    server.stop();
+    let second = dns.source("orders.internal", 8081, 2);
+    assert!(has(&second.watch().borrow(), &["10.1.0.1:8081"]));
+}
+
+#[tokio::test]
+async fn a_name_ends_with_its_last_user() {
+    let server = NameServer::start("10.1.0.1 orders.internal\n").await;
+    let metrics = Metrics::new(1);
+    let source = server.dns(&metrics).source("orders.internal", 80, 1);
+    let mut view = source.watch();
+    shows(&mut view, "the address", |v| v.state == State::Fresh).await;
+    drop(source);
+    let closed = async { while view.changed().await.is_ok() {} };
+    timeout(SOON, closed).await.expect("the task goes on");
+    assert!(!metrics.encode(Format::Text).contains("orders.internal"));
+}
+
+#[tokio::test]
+async fn the_hosts_file_needs_no_name_server() {
+    let mut server = NameServer::start("").await;
+    server.stop();
+    let source = server.dns(&Metrics::new(1)).source("localhost", 80, 1);
+    let view = shows(&mut source.watch(), "localhost", |v| v.state == State::Fresh).await;
+    assert!(view.endpoints.iter().any(|e| e.address.ip().is_loopback()), "{view:?}");
+}

@@ -1,0 +1,204 @@
+//! The gateway as users run it: the binary, a config file, signals.
+
+use std::fs;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::deadline::{Deadline, PATIENCE, pause};
+use crate::port::free_port;
+use crate::raw_client::RawClient;
+use crate::strict::Response;
+
+/// A running gateway. Dropped, it is asked to end, then made to; if the test is failing, its log is shown.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    http: SocketAddr,
+    health: SocketAddr,
+    log: Log,
+    folder: TempDir,
+}
+
+type Log = Arc<Mutex<Vec<u8>>>;
+
+impl Gateway {
+    /// Starts `binary run -c FILE` and waits until it is ready.
+    ///
+    /// In `config`, `{{http}}` and `{{health}}` stand for two addresses chosen here, and every other `{{name}}` for
+    /// what `values` says. The config must have a health listener at `{{health}}`.
+    ///
+    /// # Panics
+    /// When it ends or is not ready in time; the message has its log.
+    #[must_use]
+    pub fn start(binary: &str, config: &str, values: &[(&str, String)]) -> Self {
+        let [http, health] = [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let mut text = config.replace("{{http}}", &http.to_string()).replace("{{health}}", &health.to_string());
+        for (name, value) in values {
+            text = text.replace(&format!("{{{{{name}}}}}"), value);
+        }
+        let folder = tempfile::tempdir().expect("a folder for the config");
+        let file = folder.path().join("tollgate.yaml");
+        fs::write(&file, text).expect("the config is written");
+        let mut command = Command::new(binary);
+        command.arg("run").arg("-c").arg(&file).current_dir(folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
+        let log = Log::default();
+        gather(child.stdout.take().expect("its output"), &log);
+        gather(child.stderr.take().expect("its messages"), &log);
+        let mut gateway = Self { child, http, health, log, folder };
+        gateway.await_ready();
+        gateway
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where health, metrics and status are.
+    #[must_use]
+    pub fn health_address(&self) -> SocketAddr {
+        self.health
+    }
+
+    /// A connection to it.
+    #[must_use]
+    pub fn client(&self) -> RawClient {
+        RawClient::connect(self.http)
+    }
+
+    /// What the health listener answers to this path.
+    #[must_use]
+    pub fn health(&self, path: &str) -> Response {
+        let host = self.health;
+        RawClient::connect(host).call(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// What it has written to its output so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&self.log.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// Where its config is, and where it runs.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The memory it holds, in KiB (`VmRSS`).
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("the signal is sent");
+    }
+
+    /// Waits for it to end by itself.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub fn ended(&mut self) -> ExitStatus {
+        let deadline = Deadline::patient();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                return status;
+            }
+            assert!(deadline.left().is_some(), "it does not end; its log:\n{}", self.log());
+            pause();
+        }
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    fn await_ready(&mut self) {
+        let deadline = Deadline::patient();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                // The last lines are read by other threads, which end when the pipes do.
+                pause();
+                panic!("the gateway ended at once, {status}; its log:\n{}", self.log());
+            }
+            // Connecting first, since `health` takes an unwilling peer for a failure.
+            if TcpStream::connect(self.health).is_ok() && self.health("/health/ready").status == 200 {
+                return;
+            }
+            assert!(deadline.left().is_some(), "not ready within {PATIENCE:?}; its log:\n{}", self.log());
+            pause();
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.signal(Signal::TERM);
+            let deadline = Deadline::after(Duration::from_secs(5));
+            while matches!(self.child.try_wait(), Ok(None)) {
+                if deadline.left().is_none() {
+                    let _ = self.child.kill();
+                }
+                pause();
+            }
+        }
+        if thread::panicking() {
+            show(&self.log());
+        }
+        if let Ok(Some(status)) = self.child.try_wait()
+            && status.core_dumped()
+            && !thread::panicking()
+        {
+            panic!("the gateway crashed: {status}");
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the test runner shows it with the failed test")]
+fn show(log: &str) {
+    eprintln!("--- log of the gateway ---\n{log}--- end of the log ---");
+}
+
+fn gather(mut pipe: impl Read + Send + 'static, log: &Log) {
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        let mut buffer = [0; 8192];
+        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+            log.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..count]);
+        }
+    });
+}

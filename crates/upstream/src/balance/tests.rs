@@ -1,0 +1,219 @@
+//! What holds for every way to choose, and what each promises about shares.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ALL: [Algorithm; 3] = [Algorithm::RoundRobin, Algorithm::LeastRequests, Algorithm::ConsistentHash];
+
+struct Moment<'a> {
+    available: &'a dyn Fn(usize) -> bool,
+    in_flight: &'a dyn Fn(usize) -> u64,
+    random: Cell<u64>,
+    key: Option<Vec<u8>>,
+}
+
+impl<'a> Moment<'a> {
+    fn new(seed: u64) -> Self {
+        Self { available: &|_| true, in_flight: &|_| 0, random: Cell::new(seed), key: None }
+    }
+
+    fn only(available: &'a dyn Fn(usize) -> bool) -> Self {
+        Self { available, ..Self::new(7) }
+    }
+}
+
+impl PickCx for Moment<'_> {
+    fn available(&self, endpoint: usize) -> bool {
+        (self.available)(endpoint)
+    }
+
+    fn in_flight(&self, endpoint: usize) -> u64 {
+        (self.in_flight)(endpoint)
+    }
+
+    /// SplitMix64.
+    fn random(&self) -> u64 {
+        self.random.set(self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let z = self.random.get();
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn hash_key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+}
+
+fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
+    let endpoint = |(n, weight): (usize, &u32)| Endpoint {
+        address: std::net::SocketAddr::from(([10, 0, 0, n as u8 + 1], 80)),
+        weight: *weight,
+    };
+    weights.iter().enumerate().map(endpoint).collect()
+}
+
+fn shares(balance: &dyn Balance, moment: &Moment, picks: usize, count: usize) -> Vec<f64> {
+    let mut shares = vec![0.0; count];
+    for _ in 0..picks {
+        shares[balance.pick(moment).unwrap()] += 1.0 / picks as f64;
+    }
+    shares
+}
+
+#[test]
+fn nothing_to_choose_from_gives_nothing() {
+    for algorithm in ALL {
+        assert_eq!(algorithm.build(&[]).pick(&Moment::new(1)), None, "{algorithm:?}");
+        assert_eq!(algorithm.build(&endpoints(&[1, 2])).pick(&Moment::only(&|_| false)), None, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn weight_zero_takes_traffic_only_where_all_have_it() {
+    for algorithm in ALL {
+        let some = shares(&*algorithm.build(&endpoints(&[0, 1, 0])), &Moment::new(1), 100, 3);
+        assert!(some[0] == 0.0 && some[2] == 0.0, "{algorithm:?} {some:?}");
+        let only_zero_left = algorithm.build(&endpoints(&[0, 1])).pick(&Moment::only(&|e| e == 0));
+        assert_eq!(only_zero_left, None, "{algorithm:?}");
+        let all = shares(&*algorithm.build(&endpoints(&[0, 0])), &Moment::new(1), 1000, 2);
+        assert!(all.iter().all(|share| *share > 0.3), "{algorithm:?} {all:?}");
+    }
+}
+
+#[test]
+fn idle_endpoints_are_chosen_by_weight() {
+    let weights = [1, 2, 5, 12];
+    for (algorithm, tolerance) in ALL.into_iter().zip([0.000_1, 0.01, 0.08]) {
+        let shares = shares(&*algorithm.build(&endpoints(&weights)), &Moment::new(1), 20_000, 4);
+        for (share, weight) in shares.iter().zip(weights) {
+            let exact = f64::from(weight) / 20.0;
+            assert!((share - exact).abs() <= tolerance, "{algorithm:?} {shares:?}");
+        }
+    }
+}
+
+#[test]
+fn round_robin_shares_out_the_turns_of_one_that_is_away_evenly() {
+    let balance = RoundRobin::new(&endpoints(&[1, 1, 1]));
+    let shares = shares(&balance, &Moment::only(&|e| e != 1), 1000, 3);
+    assert!((shares[0] - 0.5).abs() < 0.01 && shares[1] == 0.0, "{shares:?}");
+}
+
+#[test]
+fn round_robin_finds_the_one_that_is_rare_in_its_order() {
+    let balance = RoundRobin::new(&endpoints(&[1000, 1000, 1000, 1]));
+    assert_eq!(balance.pick(&Moment::only(&|e| e == 3)), Some(3));
+}
+
+#[test]
+fn workers_share_one_round() {
+    let balance = RoundRobin::new(&endpoints(&[1, 1]));
+    let served: Vec<Vec<f64>> = std::thread::scope(|scope| {
+        let worker = || scope.spawn(|| shares(&balance, &Moment::new(1), 5000, 2));
+        let workers = [worker(), worker()];
+        workers.into_iter().map(|w| w.join().unwrap()).collect()
+    });
+    let first: f64 = served.iter().map(|shares| shares[0]).sum();
+    assert!((first - 1.0).abs() < 1e-9, "{served:?}");
+}
+
+#[test]
+fn least_requests_keeps_requests_per_weight_even() {
+    let weights = [1, 1, 2, 4];
+    let balance = LeastRequests::new(&endpoints(&weights));
+    let busy = std::cell::RefCell::new([0_u64; 4]);
+    let in_flight = |e: usize| busy.borrow()[e];
+    let moment = Moment { in_flight: &in_flight, ..Moment::new(3) };
+    for _ in 0..8000 {
+        let picked = balance.pick(&moment).unwrap();
+        busy.borrow_mut()[picked] += 1;
+    }
+    for (busy, weight) in busy.borrow().iter().zip(weights) {
+        // A single choice by weight would stray by some 30 requests per weight here.
+        assert!((busy / u64::from(weight)).abs_diff(1000) <= 8, "{busy} for {weight}");
+    }
+}
+
+#[test]
+fn least_requests_prefers_the_idle_of_two() {
+    let balance = LeastRequests::new(&endpoints(&[1, 1]));
+    let moment = Moment { in_flight: &|e| if e == 0 { 5 } else { 0 }, ..Moment::new(3) };
+    assert!((0..100).all(|_| balance.pick(&moment) == Some(1)));
+}
+
+fn owners(endpoints: &[Endpoint], keys: usize) -> HashMap<usize, Endpoint> {
+    let ring = ConsistentHash::new(endpoints);
+    let owner = |key: usize| {
+        let moment = Moment { key: Some(format!("key {key}").into_bytes()), ..Moment::new(0) };
+        (key, endpoints[ring.pick(&moment).unwrap()])
+    };
+    (0..keys).map(owner).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nobody_picks_one_that_is_unavailable_or_misses_one_that_is_not(
+        weights in prop::collection::vec(0_u32..=1000, 1..12),
+        up in prop::collection::vec(any::<bool>(), 12),
+        seed in any::<u64>(),
+    ) {
+        let counts = |e: usize| weights[e] > 0 || weights.iter().all(|w| *w == 0);
+        for algorithm in ALL {
+            let balance = algorithm.build(&endpoints(&weights));
+            let available = |e: usize| up[e];
+            let moment = Moment { available: &available, ..Moment::new(seed) };
+            let somebody = (0..weights.len()).any(|e| up[e] && counts(e));
+            for _ in 0..40 {
+                let picked = balance.pick(&moment);
+                prop_assert_eq!(picked.is_some(), somebody, "{:?}", algorithm);
+                prop_assert!(picked.is_none_or(|e| up[e] && counts(e)), "{:?}", algorithm);
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_comes_or_goes_moves_only_its_own_share(
+        weights in prop::collection::vec(1_u32..=4, 2..10),
+        position in any::<prop::sample::Index>(),
+    ) {
+        let all = endpoints(&weights);
+        let one = all[position.index(all.len())];
+        let rest: Vec<_> = all.iter().copied().filter(|e| *e != one).collect();
+        let (with, without) = (owners(&all, 2000), owners(&rest, 2000));
+        let moved = with.iter().filter(|(key, owner)| without[key] != **owner).count();
+        prop_assert!(with.iter().all(|(key, owner)| *owner == one || without[key] == *owner));
+        let share = f64::from(one.weight) / f64::from(weights.iter().sum::<u32>());
+        prop_assert!(moved as f64 <= 2000.0 * share * 1.5 + 20.0, "moved {moved}, share {share}");
+    }
+
+    #[test]
+    fn the_order_in_which_endpoints_are_named_does_not_matter_to_the_ring(
+        weights in prop::collection::vec(1_u32..=4, 2..10),
+    ) {
+        let all = endpoints(&weights);
+        let reversed: Vec<_> = all.iter().rev().copied().collect();
+        prop_assert_eq!(owners(&all, 200), owners(&reversed, 200));
+    }
+
+    #[test]
+    fn an_endpoint_away_leaves_the_keys_of_the_others_alone(
+        weights in prop::collection::vec(1_u32..=4, 2..10),
+        away in any::<prop::sample::Index>(),
+    ) {
+        let all = endpoints(&weights);
+        let (ring, away) = (ConsistentHash::new(&all), away.index(all.len()));
+        let available = |e: usize| e != away;
+        for (key, owner) in owners(&all, 200) {
+            let key = Some(format!("key {key}").into_bytes());
+            let picked = ring.pick(&Moment { available: &available, key, ..Moment::new(0) }).unwrap();
+            prop_assert!(picked != away && (owner == all[away] || owner == all[picked]));
+        }
+    }
+}

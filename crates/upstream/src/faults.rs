@@ -1,0 +1,56 @@
+//! What is answered when no instance answers.
+
+use tollgate_core::problem::Fault;
+
+/// The service has no instance that may be asked.
+pub static NO_INSTANCE: Fault = Fault::upstream(
+    "upstream/no-instance",
+    503,
+    "No instance available",
+    "The service has no instance: its name does not resolve, or its list is empty. `tollgate status` shows what is known.",
+);
+
+/// No connection to any instance that was tried.
+pub static CONNECT_FAILED: Fault = Fault::upstream(
+    "upstream/connect-failed",
+    502,
+    "Cannot connect to the service",
+    "No connection could be made to the instances that were tried: refused, unreachable, or slower than the service's \
+     `connect_timeout`. The access log names the instance.",
+);
+
+/// The connection ended before an answer came.
+pub static RESET: Fault = Fault::upstream(
+    "upstream/reset",
+    502,
+    "The service closed the connection",
+    "The instance closed the connection before its answer was complete, and the request could not be repeated safely \
+     (RFC 9110 §9.2.2), or every repetition failed too.",
+);
+
+/// What came is no answer that has one meaning.
+pub static INVALID_ANSWER: Fault = Fault::upstream(
+    "upstream/invalid-answer",
+    502,
+    "The service answered with nonsense",
+    "The instance's answer breaks RFC 9112 or could be read in two ways. The access log says what was found.",
+);
+
+/// The route's `timeout` or `total` ran out.
+pub static TIMEOUT: Fault = Fault::upstream(
+    "upstream/timeout",
+    504,
+    "The service did not answer in time",
+    "No answer within the route's `timeout` (queue and retries included), or not all of it within `total`.",
+);
+
+/// The service's connection limit is reached and its queue is full or too slow.
+pub static LIMIT: Fault = Fault::upstream(
+    "upstream/limit",
+    503,
+    "The service is at its connection limit",
+    "All of the service's `connections` are busy and its `queue` is full, or the time to wait in it ran out.",
+);
+
+/// All of them, for the catalogue.
+pub static ALL: &[&Fault] = &[&NO_INSTANCE, &CONNECT_FAILED, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];

@@ -1,0 +1,141 @@
+//! One address of a service, with the connections that rest there: one pool per worker.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::connection::{Connection, Idle};
+use crate::shared::{Place, Shared};
+
+/// One address of a service. Kept over changes of the list, so that what rests there is not disturbed.
+#[derive(Debug)]
+pub struct Instance {
+    /// Where it is reached.
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    in_flight: AtomicU32,
+    open: Arc<AtomicU32>,
+    retired: AtomicBool,
+    /// A pool is touched by its own worker only; the lock is never contended.
+    pools: Box<[Pool]>,
+}
+
+/// On a cache line of its own, so that workers do not slow each other.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Pool(Mutex<VecDeque<Idle>>);
+
+impl Instance {
+    pub(crate) fn new(address: SocketAddr, shared: Arc<Shared>, workers: usize) -> Arc<Self> {
+        let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
+        let (in_flight, open) = (AtomicU32::new(0), Arc::default());
+        Arc::new(Self { address, shared, in_flight, open, retired: AtomicBool::new(false), pools })
+    }
+
+    /// Requests on it now, from this node.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Connections open to it, idle ones included.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more request would find or get a connection on this worker.
+    pub(crate) fn has_room(&self, worker: usize) -> bool {
+        match self.shared.settings.each {
+            None => true,
+            Some(each) => self.open() < each || !self.pool(worker).is_empty(),
+        }
+    }
+
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A place for a new connection, if the limits have one.
+    pub(crate) fn place(&self, worker: usize) -> Option<Place> {
+        self.shared.place(&self.open, worker)
+    }
+
+    /// A resting connection that is fit for use: the one used last, whose path is warmest.
+    pub(crate) fn take(self: &Arc<Self>, worker: usize, now: Instant) -> Option<Connection> {
+        let metrics = self.shared.metrics.shard(worker);
+        loop {
+            let idle = self.pool(worker).pop_back()?;
+            metrics.woke();
+            if !idle.is_stale(now, self.shared.settings.idle_for) && idle.is_quiet() {
+                metrics.reused();
+                return Some(Connection::wake(idle, Arc::clone(self)));
+            }
+        }
+    }
+
+    /// Puts a connection to rest, unless there are enough or the instance is gone.
+    pub(crate) fn rest(&self, idle: Idle) {
+        let worker = idle.place.worker();
+        if self.retired.load(Ordering::Acquire) {
+            return;
+        }
+        let mut pool = self.pool(worker);
+        if pool.len() < self.shared.settings.idle_most {
+            self.shared.metrics.shard(worker).rested();
+            pool.push_back(idle);
+        }
+    }
+
+    /// Closes what rested too long on this worker, or broke.
+    pub(crate) fn sweep(&self, worker: usize, now: Instant) {
+        let most = self.shared.settings.idle_for;
+        let mut gone = Vec::new();
+        {
+            let mut pool = self.pool(worker);
+            let everything = std::mem::take(&mut *pool);
+            for idle in everything {
+                if idle.is_stale(now, most) || !idle.is_quiet() { gone.push(idle) } else { pool.push_back(idle) }
+            }
+        }
+        // Closed behind the lock: closing may wake a waiter, which takes other locks.
+        self.close(worker, gone);
+    }
+
+    /// Closes the connection of this worker that rested longest; whether there was one.
+    pub(crate) fn close_oldest(&self, worker: usize) -> bool {
+        let oldest = self.pool(worker).pop_front();
+        let found = oldest.is_some();
+        self.close(worker, oldest);
+        found
+    }
+
+    /// The instance left the list: its connections are not used again.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Closes all that rests on this worker; whether nothing rests on any worker any more.
+    pub(crate) fn clear(&self, worker: usize) -> bool {
+        let all = std::mem::take(&mut *self.pool(worker));
+        self.close(worker, all);
+        (0..self.pools.len()).all(|worker| self.pool(worker).is_empty())
+    }
+
+    fn close(&self, worker: usize, idle: impl IntoIterator<Item = Idle>) {
+        for connection in idle {
+            self.shared.metrics.shard(worker).woke();
+            drop(connection);
+        }
+    }
+
+    fn pool(&self, worker: usize) -> MutexGuard<'_, VecDeque<Idle>> {
+        self.pools[worker % self.pools.len()].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,305 @@
+//! A service: its instances, how one is chosen, and how a connection to it is had.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tollgate_core::clock::Clock;
+use tollgate_observe::metrics::{Outcome, ServiceMetrics};
+use tollgate_registry::{State, View};
+
+use crate::balance::{Algorithm, Balance, PickCx};
+use crate::budget::Budget;
+use crate::connection::Connection;
+use crate::instance::Instance;
+use crate::shared::{Grant, Place, Settings, Shared};
+
+/// A service of the file, or the addresses written in a route.
+pub struct Service {
+    shared: Arc<Shared>,
+    budget: Budget,
+    algorithm: Algorithm,
+    instances: ArcSwap<Instances>,
+    /// Instances that left the list and may still have connections at rest.
+    retired: Mutex<Vec<Arc<Instance>>>,
+    workers: usize,
+    clock: Clock,
+}
+
+/// The instances at one moment.
+pub struct Instances {
+    list: Vec<Arc<Instance>>,
+    balance: Arc<dyn Balance>,
+    state: State,
+}
+
+/// Who asks for a connection.
+#[derive(Debug)]
+pub struct Ask<'a> {
+    /// The worker.
+    pub worker: usize,
+    /// What is hashed, for services that choose by hash.
+    pub key: Option<&'a [u8]>,
+    /// Instances that failed this request already: others go first.
+    pub tried: &'a [SocketAddr],
+    /// Not a connection that was used before: one such just proved dead.
+    pub fresh: bool,
+    /// Now.
+    pub now: Instant,
+    /// When the request's time is over.
+    pub deadline: Instant,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The service has no instance.
+    NoInstance,
+    /// The instance cannot be reached.
+    Connect(SocketAddr, std::io::Error),
+    /// The instance did not accept in time.
+    ConnectTimeout(SocketAddr),
+    /// The connection limit is reached and the queue full, or the time in it ran out.
+    Limit,
+    /// The request's time is over.
+    Deadline,
+}
+
+enum Found {
+    Connection(Connection),
+    Place(Arc<Instance>, Place),
+    Full,
+}
+
+impl Service {
+    /// A service without instances yet; [`Service::update`] brings them. `wake` has one bell per worker, rung when that
+    /// worker should [`Service::sweep`].
+    #[must_use]
+    pub fn new(
+        name: &str,
+        settings: Settings,
+        budget: Budget,
+        algorithm: Algorithm,
+        metrics: Arc<ServiceMetrics>,
+        wake: Arc<[Notify]>,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let workers = wake.len();
+        let empty = Instances { list: Vec::new(), balance: algorithm.build(&[]), state: State::Pending };
+        Arc::new(Self {
+            shared: Arc::new(Shared::new(name, settings, metrics, wake)),
+            budget,
+            algorithm,
+            instances: ArcSwap::from_pointee(empty),
+            retired: Mutex::default(),
+            workers,
+            clock,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.shared.name
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<ServiceMetrics> {
+        &self.shared.metrics
+    }
+
+    /// Its connections that are open, on this node.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.shared.open()
+    }
+
+    /// Its instances with the requests in flight and connections open on each, and how far the list can be trusted.
+    #[must_use]
+    pub fn status(&self) -> (Vec<(SocketAddr, u32, u32)>, State) {
+        let now = self.instances.load();
+        (now.list.iter().map(|i| (i.address, i.in_flight(), i.open())).collect(), now.state.clone())
+    }
+
+    /// Takes over what a source says. Instances that stay keep their connections.
+    pub fn update(&self, view: &View) {
+        let before = self.instances.load_full();
+        let list: Vec<Arc<Instance>> = view.endpoints.iter().map(|e| self.instance(&before, e.address)).collect();
+        for gone in before.list.iter().filter(|old| !list.iter().any(|new| Arc::ptr_eq(old, new))) {
+            gone.retire();
+            self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(gone));
+        }
+        let balance = self.algorithm.build(&view.endpoints);
+        self.instances.store(Arc::new(Instances { list, balance, state: view.state.clone() }));
+    }
+
+    fn instance(&self, before: &Instances, address: SocketAddr) -> Arc<Instance> {
+        match before.list.iter().find(|i| i.address == address) {
+            Some(kept) => Arc::clone(kept),
+            None => Instance::new(address, Arc::clone(&self.shared), self.workers),
+        }
+    }
+
+    /// Whether one more retry is within the budget.
+    pub fn may_retry(&self, now: Instant) -> bool {
+        let attempts = self.shared.metrics.totals().attempts.iter().sum();
+        self.budget.take(now, attempts)
+    }
+
+    /// A connection to an instance: one at rest, a new one, or the next that is released.
+    ///
+    /// # Errors
+    /// See [`Refusal`]. The caller decides whether to ask again.
+    pub async fn connection(&self, ask: &Ask<'_>) -> Result<Connection, Refusal> {
+        if !self.shared.has_queue() {
+            match self.find(ask)? {
+                Found::Connection(connection) => return Ok(connection),
+                Found::Place(instance, place) => return self.open_one(instance, place, ask).await,
+                Found::Full => self.shared.starve(),
+            }
+        }
+        self.wait(ask).await
+    }
+
+    /// A resting connection of an instance that balancing chooses, else a place for a new one there.
+    fn find(&self, ask: &Ask<'_>) -> Result<Found, Refusal> {
+        let instances = self.instances.load();
+        if instances.list.is_empty() {
+            return Err(Refusal::NoInstance);
+        }
+        let Some(instance) = instances.pick(ask, true).or_else(|| instances.pick(ask, false)) else {
+            return Ok(Found::Full);
+        };
+        if !ask.fresh {
+            if let Some(connection) = instance.take(ask.worker, ask.now) {
+                return Ok(Found::Connection(connection));
+            }
+        }
+        Ok(match instance.place(ask.worker) {
+            Some(place) => Found::Place(Arc::clone(instance), place),
+            None => Found::Full,
+        })
+    }
+
+    async fn open_one(&self, instance: Arc<Instance>, place: Place, ask: &Ask<'_>) -> Result<Connection, Refusal> {
+        let address = instance.address;
+        let left = ask.deadline.saturating_duration_since(self.clock.now());
+        let most = self.shared.settings.connect_timeout.min(left);
+        match timeout(most, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true).map_err(|e| Refusal::Connect(address, e))?;
+                Ok(Connection::fresh(stream, instance, place))
+            }
+            Ok(Err(e)) => Err(Refusal::Connect(address, e)),
+            Err(_) if most < self.shared.settings.connect_timeout => Err(Refusal::Deadline),
+            Err(_) => Err(Refusal::ConnectTimeout(address)),
+        }
+    }
+
+    /// In the queue until a connection or a turn is granted, the time in it is over, or the request's.
+    async fn wait(&self, ask: &Ask<'_>) -> Result<Connection, Refusal> {
+        let metrics = self.shared.metrics.shard(ask.worker);
+        let queue_end = ask.now + self.shared.settings.queue_timeout;
+        let end = queue_end.min(ask.deadline);
+        loop {
+            let Some(granted) = self.shared.enqueue(ask.worker, ask.now) else {
+                metrics.queue_refused();
+                return Err(Refusal::Limit);
+            };
+            metrics.queued();
+            let left: Duration = end.saturating_duration_since(self.clock.now());
+            let grant = timeout(left, granted).await;
+            metrics.left_queue();
+            match grant {
+                Ok(Ok(Grant::Connection(connection))) => {
+                    let mut connection = *connection;
+                    connection.reused = true;
+                    metrics.reused();
+                    return Ok(connection);
+                }
+                Ok(Ok(Grant::Turn(turn))) => match self.find(ask)? {
+                    Found::Connection(connection) => {
+                        turn.take();
+                        return Ok(connection);
+                    }
+                    Found::Place(instance, place) => {
+                        turn.take();
+                        return self.open_one(instance, place, ask).await;
+                    }
+                    Found::Full => turn.take(),
+                },
+                Ok(Err(_)) => {}
+                Err(_) if ask.deadline <= queue_end => return Err(Refusal::Deadline),
+                Err(_) => {
+                    metrics.queue_refused();
+                    return Err(Refusal::Limit);
+                }
+            }
+        }
+    }
+
+    /// What a worker does now and then, and when its bell rings: closes what rested too long, and what others starve for.
+    pub fn sweep(&self, worker: usize, now: Instant) {
+        let instances = self.instances.load_full();
+        for _ in 0..self.shared.take_starving(worker) {
+            if !instances.list.iter().any(|i| i.close_oldest(worker)) {
+                break;
+            }
+        }
+        for instance in &instances.list {
+            instance.sweep(worker, now);
+        }
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|instance| !instance.clear(worker));
+    }
+
+    /// Counts how an attempt ended.
+    pub fn attempted(&self, worker: usize, outcome: Outcome) {
+        self.shared.metrics.shard(worker).attempt(outcome);
+    }
+}
+
+impl Instances {
+    fn pick(&self, ask: &Ask<'_>, skip_tried: bool) -> Option<&Arc<Instance>> {
+        let chosen = self.balance.pick(&Choice { list: &self.list, ask, skip_tried })?;
+        self.list.get(chosen)
+    }
+}
+
+/// What a balancer sees of the instances.
+struct Choice<'a> {
+    list: &'a [Arc<Instance>],
+    ask: &'a Ask<'a>,
+    skip_tried: bool,
+}
+
+impl PickCx for Choice<'_> {
+    fn available(&self, endpoint: usize) -> bool {
+        self.list.get(endpoint).is_some_and(|instance| {
+            instance.has_room(self.ask.worker) && !(self.skip_tried && self.ask.tried.contains(&instance.address))
+        })
+    }
+
+    fn in_flight(&self, endpoint: usize) -> u64 {
+        self.list.get(endpoint).map_or(0, |instance| instance.in_flight().into())
+    }
+
+    fn random(&self) -> u64 {
+        fastrand::u64(..)
+    }
+
+    fn hash_key(&self) -> Option<&[u8]> {
+        self.ask.key
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,254 @@
+//! What a service's instances and connections share: settings, counters, the connection limit and its queue.
+//!
+//! The limit counts busy and idle connections over all workers in one atomic. Who finds it reached waits in one bounded,
+//! timed queue for all workers; meanwhile idle connections of other workers are asked to close.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+use tollgate_observe::metrics::ServiceMetrics;
+
+use crate::connection::Connection;
+
+/// What the file says of a service, ready for use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Most connections of this node to the service.
+    pub connections: Option<u32>,
+    /// Most connections of this node to one instance.
+    pub each: Option<u32>,
+    /// Most requests that wait for a connection.
+    pub queue_size: u32,
+    /// How long one waits.
+    pub queue_timeout: Duration,
+    /// How long a connect may take.
+    pub connect_timeout: Duration,
+    /// Most idle connections per worker and instance.
+    pub idle_most: usize,
+    /// How long a connection may rest.
+    pub idle_for: Duration,
+}
+
+/// Shared by the instances and connections of one service.
+#[derive(Debug)]
+pub struct Shared {
+    /// The service's name.
+    pub name: Arc<str>,
+    /// What the file says.
+    pub settings: Settings,
+    /// Its counters.
+    pub metrics: Arc<ServiceMetrics>,
+    open: AtomicU32,
+    waiting: AtomicU32,
+    queue: Mutex<VecDeque<Waiter>>,
+    /// How many idle connections each worker is asked to close.
+    starving: Box<[AtomicU32]>,
+    wake: Arc<[Notify]>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    worker: usize,
+    since: Instant,
+    grant: oneshot::Sender<Grant>,
+}
+
+/// What ends the waiting.
+#[derive(Debug)]
+pub(crate) enum Grant {
+    /// A connection of the same worker, just released.
+    Connection(Box<Connection>),
+    /// A place under the limit may be free: look again.
+    Turn(Turn),
+}
+
+/// The right to look again. Unused, it goes to the next in the queue.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    shared: Option<Arc<Shared>>,
+}
+
+impl Turn {
+    pub(crate) fn take(mut self) {
+        self.shared = None;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            shared.wake_next();
+        }
+    }
+}
+
+/// A place under the limits, for as long as the connection that fills it exists.
+#[derive(Debug)]
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    instance_open: Arc<AtomicU32>,
+    worker: usize,
+    connected: bool,
+}
+
+impl Place {
+    /// The connection is there.
+    pub(crate) fn connected(&mut self) {
+        self.connected = true;
+        self.shared.metrics.shard(self.worker).connected();
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.connected {
+            self.shared.metrics.shard(self.worker).disconnected();
+        }
+        self.instance_open.fetch_sub(1, Ordering::AcqRel);
+        self.shared.open.fetch_sub(1, Ordering::AcqRel);
+        if self.shared.waiting.load(Ordering::Acquire) > 0 {
+            self.shared.wake_next();
+        }
+    }
+}
+
+/// How much longer another worker's request must have waited to be served before one's own. Handing a connection over
+/// within a worker is free, across workers it costs a new connection.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+impl Shared {
+    pub(crate) fn new(name: &str, settings: Settings, metrics: Arc<ServiceMetrics>, wake: Arc<[Notify]>) -> Self {
+        Self {
+            name: name.into(),
+            settings,
+            metrics,
+            open: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            queue: Mutex::default(),
+            starving: wake.iter().map(|_| AtomicU32::new(0)).collect(),
+            wake,
+        }
+    }
+
+    /// Whether requests wait for a connection: then a newcomer must wait behind them.
+    pub(crate) fn has_queue(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Connections open to the whole service.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// A place for one more connection, if the limits have one.
+    pub(crate) fn place(self: &Arc<Self>, instance_open: &Arc<AtomicU32>, worker: usize) -> Option<Place> {
+        if !below(instance_open, self.settings.each) {
+            return None;
+        }
+        if !below(&self.open, self.settings.connections) {
+            instance_open.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Place { shared: Arc::clone(self), instance_open: Arc::clone(instance_open), worker, connected: false })
+    }
+
+    /// Joins the queue; `None`: it is full.
+    pub(crate) fn enqueue(&self, worker: usize, since: Instant) -> Option<oneshot::Receiver<Grant>> {
+        let mut queue = self.lock();
+        queue.retain(|waiter| !waiter.grant.is_closed());
+        if queue.len() >= self.settings.queue_size as usize {
+            self.count_waiting(&queue);
+            return None;
+        }
+        let (grant, granted) = oneshot::channel();
+        // Who comes back after a vain turn keeps the place that its first arrival gave it.
+        let at = queue.partition_point(|waiter| waiter.since <= since);
+        queue.insert(at, Waiter { worker, since, grant });
+        self.count_waiting(&queue);
+        Some(granted)
+    }
+
+    /// Asks all workers to close their oldest idle connection to this service.
+    pub(crate) fn starve(&self) {
+        for (asked, wake) in self.starving.iter().zip(self.wake.iter()) {
+            asked.fetch_add(1, Ordering::AcqRel);
+            wake.notify_one();
+        }
+    }
+
+    /// How many idle connections this worker is asked to close; asks only once.
+    pub(crate) fn take_starving(&self, worker: usize) -> u32 {
+        self.starving.get(worker).map_or(0, |asked| asked.swap(0, Ordering::AcqRel))
+    }
+
+    /// Offers a connection that was just released to whoever waits; gives it back if nobody of this worker should have it.
+    pub(crate) fn offer(&self, connection: Connection, worker: usize) -> Option<Connection> {
+        let mut connection = Box::new(connection);
+        let mut queue = self.lock();
+        loop {
+            let Some(own) = queue.iter().position(|waiter| waiter.worker == worker) else { break };
+            let first_since = queue.front().map_or(queue[own].since, |first| first.since);
+            if own > 0 && queue[own].since.saturating_duration_since(first_since) > PATIENCE {
+                // Closing it gives its place to the one that waited so much longer.
+                drop(queue);
+                drop(connection);
+                return None;
+            }
+            let Some(waiter) = queue.remove(own) else { break };
+            self.count_waiting(&queue);
+            match waiter.grant.send(Grant::Connection(connection)) {
+                Ok(()) => return None,
+                Err(Grant::Connection(back)) => connection = back,
+                Err(Grant::Turn(_)) => return None,
+            }
+        }
+        let others_wait = !queue.is_empty();
+        drop(queue);
+        if others_wait { None } else { Some(*connection) }
+    }
+
+    fn wake_next(self: &Arc<Self>) {
+        let mut queue = self.lock();
+        while let Some(waiter) = queue.pop_front() {
+            self.count_waiting(&queue);
+            match waiter.grant.send(Grant::Turn(Turn { shared: Some(Arc::clone(self)) })) {
+                Ok(()) => return,
+                Err(Grant::Turn(turn)) => turn.take(),
+                Err(Grant::Connection(_)) => return,
+            }
+        }
+    }
+
+    fn count_waiting(&self, queue: &VecDeque<Waiter>) {
+        self.waiting.store(u32::try_from(queue.len()).unwrap_or(u32::MAX), Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds one unless the limit is reached.
+fn below(count: &AtomicU32, limit: Option<u32>) -> bool {
+    match limit {
+        None => {
+            count.fetch_add(1, Ordering::AcqRel);
+            true
+        }
+        Some(limit) => {
+            count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < limit).then_some(n + 1)).is_ok()
+        }
+    }
+}
