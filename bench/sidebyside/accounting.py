@@ -50,7 +50,7 @@ class Used:
 
 
 def stat_fields(pid):
-    """The fields of /proc/PID/stat from the third on (the second may hold blanks); None when the process is gone."""
+    """The fields of /proc/PID/stat from the third on (the second may hold blanks); None when there is no PID."""
     try:
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -94,8 +94,8 @@ def parser():
     add = make.add_argument
     add("--binary", type=pathlib.Path, metavar="PATH", help="measure this gateway instead of building one")
     add("--peers-only", action="store_true", help="without the gateway")
-    add("--peers", default="nginx,haproxy", metavar="LIST", help="of nginx, haproxy, nginx-tuned (default: %(default)s)")
-    add("--rounds", type=int, metavar="N", help=f"rounds that count (default: {JUDGING}; bounds are judged from there on)")
+    add("--peers", default="nginx,haproxy", metavar="LIST", help="of nginx, haproxy, nginx-tuned (%(default)s)")
+    add("--rounds", type=int, metavar="N", help=f"rounds that count (default: {JUDGING}; fewer judge no bound)")
     add("--look", action="store_true", help=f"{LOOKING} rounds: a look, judges nothing and leaves the docs alone")
     add("--requests", type=int, default=40_000, metavar="N", help="per reading; half for 64 KiB (default: %(default)s)")
     add("--workers", type=int, default=2, metavar="N", help="of every proxy (default: %(default)s)")

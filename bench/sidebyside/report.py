@@ -170,10 +170,10 @@ def instructions_part(found):
 
 def big_part(found):
     """Big bodies."""
-    rows = [
-        [one.name, f"{one.down_growth:.1f} MiB", f"{one.up_growth:.1f} MiB", f"{one.down_mib_s:.0f} / {one.up_mib_s:.0f}"]
-        for one in found
-    ]
+    rows = []
+    for one in found:
+        pace = f"{one.down_mib_s:.0f} / {one.up_mib_s:.0f}"
+        rows.append([one.name, f"{one.down_growth:.1f} MiB", f"{one.up_growth:.1f} MiB", pace])
     goals = [
         Verdict(f"growth during 2 GiB {way}", growth, big.LIMIT_MIB, big.LIMIT_MIB, " MiB", True)
         for one in found

@@ -5,14 +5,15 @@
 
 mod check;
 mod desugar;
-mod fmt;
 pub mod diagnose;
+mod fmt;
 mod later;
 mod load;
 mod merge;
 pub mod model;
 mod read;
 mod references;
+mod schema;
 mod syntax;
 
 pub use desugar::ShortForms;
@@ -23,3 +24,4 @@ pub use model::Config;
 pub use model::route::known_route_keys;
 pub use read::{LARGEST, read};
 pub use references::{Environment, redact};
+pub use schema::{reference_markdown, schema};

@@ -86,6 +86,9 @@ fn what_a_config_does_not_need_is_refused() {
     assert_eq!(refused("a:\n\tb: 1"), "2:2 a tab in the indentation");
     assert_eq!(refused("a: {\n\tb: 1}"), "2:2 a tab in the indentation");
     assert_eq!(refused(&"[".repeat(65)), "1:65 nested deeper than 64 levels");
+    assert_eq!(refused("a: b\rc: d"), "1:5 a carriage return without a line feed");
+    assert_eq!(refused("a: { b: /{id} }"), "1:10 expected `,` or the closing `}` or `]` here");
+    assert_eq!(refused("a: [1, 2\n"), "2:1 a `{` or `[` is not closed");
     assert_eq!(refused("a: b: c"), "1:5 a `:` is not expected here");
 }
 

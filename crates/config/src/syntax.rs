@@ -1,8 +1,10 @@
-//! YAML 1.2 as it is written: the one module that knows the parser. From here on there are [`Syntax`] trees, which
+//! YAML 1.2 as it is written: the one module (with its `places`) that knows the parser. From here on there are [`Syntax`] trees, which
 //! keep style and place of everything, so that `read` can make nodes of them and `fmt` can write them again.
 //!
 //! What a config file does not need is refused: anchors, aliases, merge keys, tags, directives, several documents,
 //! keys that are no scalars, tabs in the indentation, nesting beyond [`DEEPEST`].
+
+mod places;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Source, Span};
+
+use self::places::Places;
 
 /// How deep lists and mappings may nest.
 pub(crate) const DEEPEST: usize = 64;
@@ -60,6 +64,11 @@ pub(crate) enum Flow {
 pub(crate) fn parse(source: &Arc<Source>) -> Result<Option<Syntax>, Vec<Diagnostic>> {
     let mut builder =
         Builder { places: Places::new(source), open: Vec::new(), root: None, mistakes: Vec::new(), documents: 0 };
+    if let Some(at) = lone_return(&source.text) {
+        let place = Span { start: at, end: at + 1, ..builder.places.line_of(at) };
+        let mistake = Diagnostic::error("a carriage return without a line feed").at(&place);
+        return Err(vec![mistake.hint("lines end with a line feed, or with both")]);
+    }
     let mut parser = Parser::new_from_str(&source.text);
     while let Some(next) = parser.next_event() {
         let go_on = match next {
@@ -235,6 +244,11 @@ impl Builder<'_> {
     }
 }
 
+/// The first carriage return that ends a line by itself: to YAML a line break, to hardly anybody else.
+fn lone_return(text: &str) -> Option<usize> {
+    text.match_indices('\r').map(|(at, _)| at).find(|at| !text[at + 1..].starts_with('\n'))
+}
+
 /// What is wrong with a key, if anything.
 fn key_mistake(key: &Syntax) -> Option<Diagnostic> {
     let Kind::Scalar(text, style) = &key.kind else { return None };
@@ -263,12 +277,22 @@ fn explain(error: &ScanError, places: &Places<'_>) -> Diagnostic {
         _ if info.contains("tab") => tab_refused(),
         _ if info.contains("mapping values are not allowed") => Diagnostic::error("a `:` is not expected here")
             .hint("a text with `: ` in it stands in quotes; or is the line above indented differently?"),
+        _ if info.contains("flow mapping") || info.contains("flow sequence") => in_brackets(places, span.start),
         _ if info.contains("cannot start any token") || info.contains("unexpected character") => {
             Diagnostic::error("a text cannot start with this character").hint("put it in quotes")
         }
         _ => Diagnostic::error(format!("this is not YAML: {info}")),
     };
     mistake.at(&span)
+}
+
+/// What does not fit within braces or brackets: most often a text that should stand in quotes.
+fn in_brackets(places: &Places<'_>, at: usize) -> Diagnostic {
+    if places.text()[at..].trim().is_empty() {
+        return Diagnostic::error("a `{` or `[` is not closed").hint("is there a `}` or `]` for each?");
+    }
+    Diagnostic::error("expected `,` or the closing `}` or `]` here")
+        .hint("within `{ }` and `[ ]`, a text with braces, brackets or commas stands in quotes")
 }
 
 fn tab_refused() -> Diagnostic {
@@ -309,85 +333,4 @@ pub(crate) fn scalars(node: &Syntax, into: &mut Vec<std::ops::Range<usize>>) {
             scalars(value, into);
         }),
     }
-}
-
-/// Characters between two checkpoints of [`Places`].
-const STRIDE: usize = 64;
-
-/// From the parser's places (in characters) to ours (in bytes).
-struct Places<'s> {
-    source: &'s Arc<Source>,
-    /// The byte of every [`STRIDE`]th character; empty if all is ASCII.
-    checkpoints: Vec<usize>,
-}
-
-impl<'s> Places<'s> {
-    fn new(source: &'s Arc<Source>) -> Self {
-        let checkpoints = match source.text.is_ascii() {
-            true => Vec::new(),
-            false => source.text.char_indices().step_by(STRIDE).map(|(byte, _)| byte).collect(),
-        };
-        Self { source, checkpoints }
-    }
-
-    fn text(&self) -> &'s str {
-        &self.source.text
-    }
-
-    /// The byte at which this character starts.
-    fn byte(&self, character: usize) -> usize {
-        let text = self.text();
-        if self.checkpoints.is_empty() {
-            return character.min(text.len());
-        }
-        let Some(&from) = self.checkpoints.get(character / STRIDE) else { return text.len() };
-        text[from..].char_indices().nth(character % STRIDE).map_or(text.len(), |(offset, _)| from + offset)
-    }
-
-    fn span(&self, start: Marker, end: Marker) -> Span {
-        let first = self.byte(start.index());
-        let last = self.byte(end.index()).max(first);
-        Span { source: Arc::clone(self.source), start: first, end: last, line: start.line(), column: start.col() + 1 }
-    }
-
-    /// The place of a scalar. The parser counts the blanks and comment after a quoted one, and the blanks after an
-    /// empty one, as a part of it.
-    fn scalar(&self, start: Marker, end: Marker, style: ScalarStyle, empty: bool) -> Span {
-        let mut span = self.span(start, end);
-        let written = &self.text()[span.start..span.end];
-        let length = match style {
-            ScalarStyle::Plain if empty => 0,
-            ScalarStyle::SingleQuoted => end_of_single_quoted(written),
-            ScalarStyle::DoubleQuoted => end_of_double_quoted(written),
-            _ => written.len(),
-        };
-        span.end = span.start + length;
-        span
-    }
-}
-
-fn end_of_single_quoted(written: &str) -> usize {
-    let mut from = 1;
-    while let Some(quote) = written.get(from..).and_then(|rest| rest.find('\'')) {
-        from += quote + 1;
-        if !written[from..].starts_with('\'') {
-            return from;
-        }
-        from += 1;
-    }
-    written.len()
-}
-
-fn end_of_double_quoted(written: &str) -> usize {
-    let mut bytes = written.bytes().enumerate().skip(1);
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => {
-                bytes.next();
-            }
-            _ => {}
-        }
-    }
-    written.len()
 }

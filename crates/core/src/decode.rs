@@ -265,7 +265,7 @@ macro_rules! section {
         impl $name {
             /// The keys that may be written, in the order of the fields.
             #[allow(dead_code)]
-            pub const KEYS: &'static [&'static str] = &[$( $crate::section!(@key $field [$($key)?]) ),*];
+            $vis const KEYS: &'static [&'static str] = &[$( $crate::section!(@key $field [$($key)?]) ),*];
         }
 
         impl $crate::decode::Decode for $name {

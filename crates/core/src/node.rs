@@ -186,14 +186,17 @@ impl Node {
     pub fn written(&self) -> String {
         match &self.value {
             Value::String(text) => text.clone(),
-            Value::Int(_) | Value::Float(_) if self.span.is_some() => {
-                self.span.source.text.get(self.span.start..self.span.end).unwrap_or_default().to_owned()
-            }
-            Value::Int(number) => number.to_string(),
-            Value::Float(number) => number.to_string(),
+            Value::Int(number) => self.digits().unwrap_or_else(|| number.to_string()),
+            Value::Float(number) => self.digits().unwrap_or_else(|| number.to_string()),
             Value::Bool(value) => value.to_string(),
             Value::Null | Value::List(_) | Value::Map(_) => String::new(),
         }
+    }
+
+    /// The digits of a number in its file; `None` if it came out of a word, or from no file.
+    fn digits(&self) -> Option<String> {
+        let written = self.span.source.text.get(self.span.start..self.span.end)?;
+        written.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)).then(|| written.to_owned())
     }
 
     /// What is here, for a message: the kind alone, since the value may be a secret.

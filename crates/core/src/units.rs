@@ -53,7 +53,12 @@ impl JsonSchema for Period {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": r"^([0-9.]+ ?(ns|us|µs|ms|s|m|h|d) ?)+$", "examples": ["250ms", "5s", "1h"] })
+        json_schema!({
+            "type": "string",
+            "description": "A span of time: numbers with units, more than zero.",
+            "pattern": r"^([0-9.]+ ?(ns|us|µs|ms|s|m|h|d) ?)+$",
+            "examples": ["250ms", "5s", "1m30s", "1h"]
+        })
     }
 }
 
@@ -86,6 +91,7 @@ impl JsonSchema for ByteSize {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "description": "A number of bytes: `KiB`, `MiB` count by 1024, `kB`, `MB` by 1000.",
             "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": r"^[0-9.]+ ?[KMGT]?i?B?$" }],
             "examples": [512, "64KiB", "1MB"]
         })
@@ -171,7 +177,8 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for BoundedSize<MIN, MAX> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = ByteSize::json_schema(generator);
-        schema.insert("description".into(), format!("{} to {}", in_binary(MIN), in_binary(MAX)).into());
+        schema.remove("description");
+        schema.insert("title".into(), format!("size, {} to {}", in_binary(MIN), in_binary(MAX)).into());
         schema
     }
 }
@@ -240,7 +247,7 @@ impl JsonSchema for Percent {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})? ?%$", "examples": ["20%", "0.5%"] })
+        json_schema!({ "type": "string", "description": "A share.", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})? ?%$", "examples": ["20%", "0.5%"] })
     }
 }
 

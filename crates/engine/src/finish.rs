@@ -1,7 +1,10 @@
 //! After the last byte: counters, the access log, and whoever wants to know.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
+use tollgate_core::exchange::Exchange;
+use tollgate_core::field::Known;
+use tollgate_core::head::Version;
 use tollgate_observe::access_log::Entry;
 use tollgate_plan::RoutePlan;
 
@@ -24,32 +27,44 @@ pub(crate) fn finish(client: &Client, turn: &mut Turn, route: &RoutePlan, begun:
         }
     }
     worker.with_log(|log| {
-        let text = |name: &str| x.head.fields.get(name);
-        let trail = &x.trail;
-        let time = worker.clock.unix().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(duration);
-        log.write(&Entry {
-            time: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
-            id: x.id.as_str(),
-            trace: x.trace.id,
-            client: x.client,
-            method: x.head.method_text(),
-            host: x.head.host(),
-            path: x.head.path(),
-            query: x.head.query(),
-            status: trail.status,
-            bytes_in: trail.bytes_in,
-            bytes_out: trail.bytes_out,
-            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-            api: &x.route.api,
-            route: &x.route.name,
-            service: trail.service.as_deref(),
-            instance: trail.instance,
-            attempts: trail.attempts,
-            upstream_us: trail.upstream.map(|d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX)),
-            problem: trail.fault.map(|f| f.slug),
-            cause: trail.cause.as_deref(),
-            user_agent: text("user-agent"),
-            referer: text("referer"),
-        });
+        log.push(&entry(x, duration, worker.clock.unix().duration_since(UNIX_EPOCH).unwrap_or_default()));
     });
+}
+
+fn entry(x: &Exchange, duration: Duration, ended: Duration) -> Entry<'_> {
+    let trail = &x.trail;
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    // A request whose head was not understood has no method, host or path to speak of.
+    Entry {
+        time: micros(ended.saturating_sub(duration)),
+        id: x.id.as_str(),
+        trace: Some(x.trace.id),
+        client: x.client,
+        protocol: match x.head.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        },
+        method: some_text(x.head.method_text()),
+        host: some_text(x.head.host()),
+        path: some_text(x.head.path()),
+        query: x.head.query().map(str::as_bytes),
+        status: trail.status,
+        bytes_in: trail.bytes_in,
+        bytes_out: trail.bytes_out,
+        duration_us: micros(duration),
+        api: Some(x.route.api.as_str()).filter(|api| !api.is_empty()),
+        route: Some(x.route.name.as_str()),
+        service: trail.service.as_deref(),
+        instance: trail.instance,
+        attempts: trail.attempts,
+        upstream_us: trail.upstream.map(micros),
+        problem: trail.fault.map(|fault| fault.slug),
+        cause: trail.cause.as_deref(),
+        user_agent: x.head.fields.known(Known::UserAgent),
+        referer: x.head.fields.known(Known::Referer),
+    }
+}
+
+fn some_text(text: &str) -> Option<&[u8]> {
+    Some(text.as_bytes()).filter(|text| !text.is_empty())
 }

@@ -32,8 +32,6 @@ pub struct Parts {
     pub access_log: Option<AccessLog>,
     /// What is in force.
     pub deployment: Deployment,
-    /// What the health listeners answer with.
-    pub health: Arc<Deployment>,
     /// One bell per worker, which services ring.
     pub bells: Arc<[Notify]>,
     /// Tells everybody to stop.
@@ -44,18 +42,19 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Opened {
     /// What is served there.
-    pub role: Role,
+    pub serves: Serves,
     /// The sockets.
     pub sockets: Vec<TcpListener>,
 }
 
 /// What is served on a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The routes.
+#[derive(Clone, Debug)]
+pub enum Serves {
+    /// The routes in force, to as many clients as the limits allow.
     Routes,
-    /// Health, metrics, status.
-    Health,
+    /// Something that never changes and has a small crowd of its own: health and metrics, which must be reachable when
+    /// clients are many.
+    Fixed(Arc<Deployment>),
 }
 
 /// The running gateway.
@@ -73,11 +72,15 @@ impl Gateway {
     pub fn start(parts: &Parts, listeners: Vec<Opened>, drain_time: Duration) -> io::Result<Self> {
         let most = parts.deployment.rules.limits.connections.get();
         let crowd = Crowd::new(usize::try_from(most).unwrap_or(usize::MAX));
-        let health_crowd = Crowd::new(HEALTH_CONNECTIONS);
-        let mut sockets: Vec<Vec<(Role, TcpListener)>> = parts.bells.iter().map(|_| Vec::new()).collect();
+        let small_crowd = Crowd::new(SMALL_CROWD);
+        let mut sockets: Vec<Vec<Socket>> = parts.bells.iter().map(|_| Vec::new()).collect();
         for opened in listeners {
+            let (source, crowd) = match opened.serves {
+                Serves::Routes => (Source::Worker, &crowd),
+                Serves::Fixed(deployment) => (Source::Fixed(deployment), &small_crowd),
+            };
             for (own, socket) in sockets.iter_mut().zip(opened.sockets) {
-                own.push((opened.role, socket));
+                own.push(Socket { socket, source: source.clone(), crowd: Arc::clone(crowd) });
             }
         }
         let mut threads = Vec::new();
@@ -86,21 +89,18 @@ impl Gateway {
             let log = parts.access_log.as_ref().map(AccessLog::buffer);
             let (clock, metrics, drain) = (parts.clock.clone(), Arc::clone(&parts.metrics), Arc::clone(&parts.drain));
             let worker = Worker::new(index, clock, metrics, drain, log, parts.deployment.clone());
-            let (bells, health) = (Arc::clone(&parts.bells), Source::Fixed(Arc::clone(&parts.health)));
-            let (crowd, health_crowd) = (Arc::clone(&crowd), Arc::clone(&health_crowd));
+            let bells = Arc::clone(&parts.bells);
             let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 runtime.block_on(async {
-                    for (role, socket) in sockets {
-                        let (source, crowd) = match role {
-                            Role::Routes => (Source::Worker, Arc::clone(&crowd)),
-                            Role::Health => (health.clone(), Arc::clone(&health_crowd)),
-                        };
+                    for Socket { socket, source, crowd } in sockets {
                         tokio::spawn(accept(socket, Arc::clone(&worker), crowd, source));
                     }
                     tokio::spawn(housekeeping(Arc::clone(&worker), bells));
                     until_drained(&worker, drain_time).await;
                 });
-                worker.with_log(|log| log.flush());
+                worker.with_log(|log| {
+            log.flush();
+        });
             })?;
             threads.push(thread);
         }
@@ -113,14 +113,27 @@ impl Gateway {
         self.threads.into_iter().map(JoinHandle::join).all(|ended| ended.is_ok())
     }
 
+    /// Whether it was stopped already.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.drain.is_begun()
+    }
+
     /// Stops: see [`Drain::begin`].
     pub fn stop(&self) {
         self.drain.begin();
     }
 }
 
-/// Most connections to the health listeners: balancers and scrapers need few, and must get in when clients are many.
-const HEALTH_CONNECTIONS: usize = 256;
+/// One worker's socket of a listener.
+struct Socket {
+    socket: TcpListener,
+    source: Source,
+    crowd: Arc<Crowd>,
+}
+
+/// Most connections to listeners that do not serve the routes.
+const SMALL_CROWD: usize = 256;
 
 /// Pools, log lines: what has to be done now and then, and when a service rings.
 async fn housekeeping(worker: Arc<Worker>, bells: Arc<[Notify]>) {
@@ -132,7 +145,9 @@ async fn housekeeping(worker: Arc<Worker>, bells: Arc<[Notify]>) {
         for backend in worker.deployment().backends.iter() {
             backend.service.sweep(worker.index, now);
         }
-        worker.with_log(|log| log.flush());
+        worker.with_log(|log| {
+            log.flush();
+        });
     }
 }
 

@@ -16,5 +16,5 @@ mod worker;
 
 pub use deployment::{Backend, Correlation, Deployment, Rules};
 pub use drain::Drain;
-pub use gateway::{Gateway, Opened, Parts, Role};
+pub use gateway::{Gateway, Opened, Parts, Serves};
 pub use listener::{BindError, bind};

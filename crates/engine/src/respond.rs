@@ -31,7 +31,7 @@ pub(crate) fn render(turn: &mut Turn, route: &RoutePlan, mut problem: Problem) -
     turn.x.trail.fault = Some(fault);
     turn.x.trail.cause = problem.cause.take();
     if let (Side::Upstream, Some(cause)) = (fault.side, &turn.x.trail.cause) {
-        tracing::warn!(route = %route.meta.name, id = turn.x.id.as_str(), fault = fault.slug, %cause, "no answer from the service");
+        tracing::debug!(route = %route.meta.name, id = turn.x.id.as_str(), fault = fault.slug, %cause, "no answer from the service");
     }
     turn.x.reply = route.dialect.render(&problem, turn.x.id.as_str());
     Transit::Own
@@ -229,7 +229,7 @@ async fn relay(
         }
         Err(Halt::Client(reason)) => After::Close(reason),
         Err(Halt::Upstream(what)) => {
-            tracing::warn!(route = %route.meta.name, id = turn.x.id.as_str(), cause = %what, "an answer broke off");
+            tracing::debug!(route = %route.meta.name, id = turn.x.id.as_str(), cause = %what, "an answer broke off");
             turn.x.trail.fault = Some(&tollgate_upstream::faults::RESET);
             turn.x.trail.cause = Some(what);
             // A cut-off answer must not look complete: reset, so that even a body that ends with the connection does not.
@@ -260,7 +260,7 @@ async fn move_both(
         match upstream.download.poll(cx, source, buffer, &mut client.stream, &mut turn.reply_head) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(Broken::Sink(_))) => return Poll::Ready(Err(Halt::Client(Closed::Error))),
-            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Halt::Upstream(format!("{broken:?}")))),
+            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Halt::Upstream(broken.to_string()))),
             Poll::Pending => {}
         }
         if turn.upload.has_arrived() && watch(cx, client, turn).is_err() {

@@ -11,8 +11,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// A retry budget.
 #[derive(Debug)]
 pub struct Budget {
-    /// Retries per hundred requests.
-    percent: u32,
+    /// Retries per ten thousand requests.
+    share: u32,
     /// Retries a second that are always allowed, for services with little traffic.
     floor: u32,
     window: Mutex<Option<Window>>,
@@ -26,10 +26,10 @@ struct Window {
 }
 
 impl Budget {
-    /// Allows `percent` retries per hundred requests, and `floor` a second in any case.
+    /// Allows `share` retries per ten thousand requests, and `floor` a second in any case.
     #[must_use]
-    pub fn new(percent: u32, floor: u32) -> Self {
-        Self { percent, floor, window: Mutex::default() }
+    pub fn new(share: u32, floor: u32) -> Self {
+        Self { share, floor, window: Mutex::default() }
     }
 
     /// Takes one retry out of the budget, if it has one. `requests` is the number of attempts made so far.
@@ -40,7 +40,7 @@ impl Budget {
             *slot = Some(Window { began: now, requests, retries: 0 });
         }
         let Some(window) = slot.as_mut() else { return false };
-        let share = requests.saturating_sub(window.requests) * u64::from(self.percent) / 100;
+        let share = requests.saturating_sub(window.requests) * u64::from(self.share) / 10_000;
         let allowed = share + u64::from(self.floor) * WINDOW.as_secs();
         let within = window.retries < allowed;
         window.retries += u64::from(within);
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn retries_stay_a_share_of_requests() {
-        let budget = Budget::new(20, 0);
+        let budget = Budget::new(2000, 0);
         let start = Clock::real().now();
         assert!(!budget.take(start, 1000), "nothing was asked in this window yet");
         let granted = (0..100).filter(|_| budget.take(start, 1100)).count();
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_quiet_service_may_retry_all_the_same() {
-        let budget = Budget::new(20, 3);
+        let budget = Budget::new(2000, 3);
         let start = Clock::real().now();
         let granted = (0..100).filter(|_| budget.take(start, 0)).count();
         assert_eq!(granted, 30);

@@ -11,9 +11,9 @@ use crate::shared::{Place, Shared};
 
 /// One address of a service. Kept over changes of the list, so that what rests there is not disturbed.
 #[derive(Debug)]
-pub struct Instance {
+pub(crate) struct Instance {
     /// Where it is reached.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
     in_flight: AtomicU32,
     open: Arc<AtomicU32>,
@@ -35,14 +35,12 @@ impl Instance {
     }
 
     /// Requests on it now, from this node.
-    #[must_use]
-    pub fn in_flight(&self) -> u32 {
+    pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Connections open to it, idle ones included.
-    #[must_use]
-    pub fn open(&self) -> u32 {
+    pub(crate) fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
     }
 

@@ -31,7 +31,7 @@ pub struct Service {
 }
 
 /// The instances at one moment.
-pub struct Instances {
+pub(crate) struct Instances {
     list: Vec<Arc<Instance>>,
     balance: Arc<dyn Balance>,
     state: State,

@@ -34,13 +34,13 @@ pub struct Settings {
 
 /// Shared by the instances and connections of one service.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The service's name.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// What the file says.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// Its counters.
-    pub metrics: Arc<ServiceMetrics>,
+    pub(crate) metrics: Arc<ServiceMetrics>,
     open: AtomicU32,
     waiting: AtomicU32,
     queue: Mutex<VecDeque<Waiter>>,
@@ -147,8 +147,7 @@ impl Shared {
     }
 
     /// Connections open to the whole service.
-    #[must_use]
-    pub fn open(&self) -> u32 {
+    pub(crate) fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
     }
 

@@ -32,7 +32,9 @@ impl<'t> Printer<'t> {
     pub(crate) fn print(mut self, root: Option<&Syntax>) -> String {
         if let Some(root) = root {
             self.leading(root.span.start, 0);
-            self.node(String::new(), root, 0, self.source.len());
+            if !matches!(&root.kind, Kind::Scalar(text, Style::Plain) if text.is_empty()) {
+                self.node(String::new(), root, 0, self.source.len());
+            }
         }
         self.leading(usize::MAX, 0);
         finish(self.lines)
@@ -53,6 +55,8 @@ impl<'t> Printer<'t> {
 
     fn scalar(&mut self, start: String, node: &Syntax, text: &str, style: Style, indent: usize) {
         let block = match style {
+            // A whole file that is one text has nothing to be indented from.
+            _ if indent == 0 => None,
             Style::Literal => scalar::literal(text),
             Style::Folded => {
                 let (header, content) = self.folded_source(node);

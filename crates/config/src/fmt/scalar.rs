@@ -27,7 +27,7 @@ fn can_be_plain(text: &str, flow: Flow) -> bool {
     let starts_well = !text.starts_with(|c: char| c.is_whitespace() || "-?:,[]{}#&*!|>'\"%@`".contains(c));
     let is_printable = !text.chars().any(|c| c.is_control() || is_special(c));
     let has_no_mark = !text.contains(": ") && !text.contains(" #") && !text.ends_with([':', ' ']);
-    let fits_flow = flow == Flow::Block || !text.contains([',', '[', ']', '{', '}']);
+    let fits_flow = flow == Flow::Block || !(text.contains([',', '[', ']', '{', '}']) || text.ends_with(" -"));
     !text.is_empty() && starts_well && is_printable && has_no_mark && fits_flow && !text.starts_with("...")
 }
 
@@ -83,10 +83,18 @@ pub(crate) fn literal(text: &str) -> Option<(String, Vec<&str>)> {
 pub(crate) fn folded<'t>(header: &str, content: &'t str, indent: usize, text: &str) -> Option<(String, Vec<&'t str>)> {
     let chomp = header.strip_prefix('>')?;
     // Blank lines at the end, and an indentation that is stated, would have to be worked out again.
-    if !matches!(chomp, "" | "-") || text.trim().is_empty() || text.starts_with([' ', '\n', '\t']) {
+    let body = text.strip_suffix('\n').unwrap_or(text);
+    let ends_in_blanks = body.trim_end() != body;
+    if !matches!(chomp, "" | "-") || body.is_empty() || ends_in_blanks || text.starts_with([' ', '\n', '\t']) {
         return None;
     }
-    let lines: Vec<&str> = content.trim_end_matches(['\n', '\r']).lines().collect();
+    let mut content = content;
+    while let Some((above, last)) = content.rsplit_once('\n')
+        && last.trim_matches([' ', '\t', '\r']).is_empty()
+    {
+        content = above;
+    }
+    let lines: Vec<&str> = content.lines().collect();
     if lines.iter().any(|line| line.ends_with([' ', '\t', '\r'])) {
         return None;
     }

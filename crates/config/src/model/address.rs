@@ -114,8 +114,7 @@ impl FromText for Address {
 }
 
 decode_from_text!(Address);
-text_schema!(Address, "Address",
-    "pattern": r"^(http://)?[^/\s]+(:[0-9]{1,5})?/?$",
+text_schema!(Address, "Address", "description": "A host and a port; `http://` may stand before it.", "pattern": r"^(http://)?[^/\s]+(:[0-9]{1,5})?/?$",
     "examples": ["10.0.0.1:8080", "orders.internal:8080", "[2001:db8::1]:8080"]);
 
 fn parse_host_port(text: &str, default_port: Option<u16>) -> Option<Address> {

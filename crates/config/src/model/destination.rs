@@ -107,6 +107,7 @@ impl JsonSchema for Destination {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "description": "Where requests go.",
             "anyOf": [
                 { "type": "string", "pattern": r"^[A-Za-z0-9_.-]{1,64}$", "description": "A service by name." },
                 {

@@ -52,4 +52,4 @@ impl FromText for NameServer {
 }
 
 decode_from_text!(NameServer);
-text_schema!(NameServer, "NameServer", "examples": ["10.0.0.2", "10.0.0.2:5353"]);
+text_schema!(NameServer, "NameServer", "description": "An IP address; port 53 if none is written.",  "examples": ["10.0.0.2", "10.0.0.2:5353"]);

@@ -33,7 +33,7 @@ impl FromText for FieldName {
 }
 
 decode_from_text!(FieldName);
-text_schema!(FieldName, "HeaderName", "pattern": r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$");
+text_schema!(FieldName, "HeaderName", "description": "Letters, digits and `-`, mostly.", "pattern": r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$");
 
 /// Whether this is a token of RFC 9110 §5.6.2.
 pub(crate) fn is_token(text: &str) -> bool {
@@ -65,7 +65,7 @@ impl FromText for FieldValue {
 }
 
 decode_from_text!(FieldValue);
-text_schema!(FieldValue, "HeaderValue", "pattern": r"^[^\x00-\x08\x0A-\x1F\x7F]*$");
+text_schema!(FieldValue, "HeaderValue", "description": "One line without control characters.", "pattern": r"^[^\x00-\x08\x0A-\x1F\x7F]*$");
 
 /// Fields that say how a message is framed, or that have their own key.
 const OURS: &[(&str, &str)] = &[

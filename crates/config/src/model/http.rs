@@ -92,8 +92,7 @@ impl FromText for HostPattern {
 }
 
 decode_from_text!(HostPattern);
-text_schema!(HostPattern, "Host",
-    "pattern": r"^(\*\.)?[A-Za-z0-9_.-]+$|^\[[0-9A-Fa-f:.]+\]$", "examples": ["shop.example.com", "*.shop.example.com"]);
+text_schema!(HostPattern, "Host", "description": "A host name in ASCII, or `*.` and a name for all below it; no port.", "pattern": r"^(\*\.)?[A-Za-z0-9_.-]+$|^\[[0-9A-Fa-f:.]+\]$", "examples": ["shop.example.com", "*.shop.example.com"]);
 
 /// Whether this is a host name (or IPv4 address) in lower case: labels of letters, digits, `-` and `_`.
 pub(crate) fn is_host_name(text: &str) -> bool {
@@ -138,7 +137,7 @@ impl FromText for HostText {
 }
 
 decode_from_text!(HostText);
-text_schema!(HostText, "HostText", "pattern": r"^[^/\s*]+$", "examples": ["orders.internal"]);
+text_schema!(HostText, "HostText", "description": "A host, with or without a port.", "pattern": r"^[^/\s*]+$", "examples": ["orders.internal"]);
 
 #[cfg(test)]
 mod tests {

@@ -92,6 +92,7 @@ impl JsonSchema for Listen {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
+            "description": "The sockets that are opened, by address.",
             "minProperties": 1,
             "propertyNames": { "description": "A port (all addresses, IPv4 and IPv6), or an address and port." },
             "additionalProperties": generator.subschema_for::<ListenerOptions>(),

@@ -83,4 +83,4 @@ impl FromText for LogTarget {
 }
 
 decode_from_text!(LogTarget);
-text_schema!(LogTarget, "LogTarget", "pattern": "^(stdout|stderr|off|/.*[^/])$", "examples": ["stdout", "off", "/var/log/tollgate/access.log"]);
+text_schema!(LogTarget, "LogTarget", "description": "A stream, a file by its absolute path, or nowhere.",  "pattern": "^(stdout|stderr|off|/.*[^/])$", "examples": ["stdout", "off", "/var/log/tollgate/access.log"]);

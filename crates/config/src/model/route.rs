@@ -113,7 +113,7 @@ impl FromText for PathPrefix {
 }
 
 decode_from_text!(PathPrefix);
-text_schema!(PathPrefix, "PathPrefix", "pattern": "^/[^{}*?#]+$", "examples": ["/api"]);
+text_schema!(PathPrefix, "PathPrefix", "description": "The literal start of the route's path, whole segments.",  "pattern": "^/[^{}*?#]+$", "examples": ["/api"]);
 
 /// One route as read: layers not yet settled.
 #[derive(Clone, Debug, PartialEq)]
@@ -296,9 +296,19 @@ impl JsonSchema for Routes {
         let route = generator.subschema_for::<RawRoute>();
         json_schema!({
             "type": "object",
+            "description": "Routes by what they match: methods or none, and a path. `/orders` is just that path, `/orders/**` \
+                it and everything below, `{id}` one segment, `~regex` a whole path. Several variants of one route stand in a list.",
             "propertyNames": { "pattern": r"^([A-Z0-9._,-]+ +)?[/~].*$" },
             "additionalProperties": { "anyOf": [route, { "type": "array", "minItems": 1, "items": route }] },
         })
+    }
+}
+
+/// Adds the keys of another mapping.
+fn add_properties(schema: &mut Schema, other: &Schema) {
+    let Some(added) = other.get("properties").and_then(|properties| properties.as_object()) else { return };
+    if let Some(properties) = schema.get_mut("properties").and_then(|properties| properties.as_object_mut()) {
+        properties.extend(added.clone());
     }
 }
 
@@ -309,6 +319,7 @@ impl JsonSchema for RawRoute {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = RouteKeys::json_schema(generator);
+        add_properties(&mut schema, &SettingsLayer::json_schema(generator));
         schema.insert("description".into(), "What is done with the requests that match.".into());
         schema
     }

@@ -176,6 +176,7 @@ impl JsonSchema for Balance {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "description": "How an instance is chosen: in turn, the one with fewer requests of two picked at random, or by a hash.",
             "anyOf": [
                 { "type": "string", "enum": ["round_robin", "least_requests"] },
                 {
@@ -214,4 +215,4 @@ impl FromText for HashKey {
 }
 
 decode_from_text!(HashKey);
-text_schema!(HashKey, "HashKey", "pattern": "^(ip|path|host|(header|query|cookie) .+)$", "examples": ["ip", "header X-User"]);
+text_schema!(HashKey, "HashKey", "description": "What is hashed: `ip`, `path`, `host`, `header NAME`, `query NAME`, `cookie NAME`.",  "pattern": "^(ip|path|host|(header|query|cookie) .+)$", "examples": ["ip", "header X-User"]);

@@ -102,6 +102,8 @@ pub(crate) struct Defaults {
     pub(crate) policies: Vec<Entry>,
 }
 
+// `section!` writes the struct, so nothing can be derived for it.
+#[allow(clippy::derivable_impls)]
 impl Default for SettingsLayer {
     fn default() -> Self {
         Self { timeout: None, idle: None, total: None, body: None, host: None, retry: None }

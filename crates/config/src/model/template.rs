@@ -42,7 +42,7 @@ impl FromText for Template {
 }
 
 decode_from_text!(Template);
-text_schema!(Template, "RedirectTarget", "pattern": "^(/|https?://).*$", "examples": ["/new/{id}", "https://example.com/{**}{query}"]);
+text_schema!(Template, "RedirectTarget", "description": "A path or URL; `{param}`, `{**}`, `{host}` and `{query}` are filled in.", "pattern": "^(/|https?://).*$", "examples": ["/new/{id}", "https://example.com/{**}{query}"]);
 
 /// What a path is rewritten to: a path with placeholders of the route's own path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl FromText for PathTemplate {
 }
 
 decode_from_text!(PathTemplate);
-text_schema!(PathTemplate, "PathTemplate", "pattern": "^/[^?#]*$", "examples": ["/v2/orders/{id}", "/internal/{**}"]);
+text_schema!(PathTemplate, "PathTemplate", "description": "A path; `{param}` and `{**}` are filled in.", "pattern": "^/[^?#]*$", "examples": ["/v2/orders/{id}", "/internal/{**}"]);
 
 /// Whether a text can stand in a start line and a `Location`: visible ASCII only.
 pub(crate) fn check_characters(text: &str) -> Result<(), Diagnostic> {

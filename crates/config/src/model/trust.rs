@@ -47,4 +47,4 @@ impl FromText for Network {
 }
 
 decode_from_text!(Network);
-text_schema!(Network, "Network", "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "examples": ["10.0.0.0/8", "192.0.2.1"]);
+text_schema!(Network, "Network", "description": "A network, or a single address.",  "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "examples": ["10.0.0.0/8", "192.0.2.1"]);

@@ -88,7 +88,10 @@ pub(crate) async fn attempt(
                 let keep_alive = verdict.keep_alive && !upload_dead;
                 return Ok(Box::new(Upstream { connection, download, told: verdict.told, keep_alive, upload_dead }));
             }
-            Event::Interim => interim(client, turn, &mut waiting).await?,
+            Event::Interim => {
+                let passed_on = interim(client, turn, &mut waiting);
+                tokio::time::timeout(route.bounds.idle, passed_on).await.unwrap_or(Err(Ended::ClientGone))?;
+            }
         }
     }
 }

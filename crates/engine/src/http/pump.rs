@@ -2,6 +2,7 @@
 //!
 //! Reads only when everything read is written: back-pressure without a queue. Head and first content leave in one write.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,6 +24,18 @@ pub(crate) enum Broken {
     Sink(io::Error),
     /// What came is not to be passed on.
     Bad(Bad),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutShort => f.write_str("closed before the end of the body"),
+            Self::Source(error) => write!(f, "reading failed: {error}"),
+            Self::Sink(error) => write!(f, "writing failed: {error}"),
+            Self::Bad(Bad::Malformed(what)) => f.write_str(what),
+            Self::Bad(Bad::TooLarge) => f.write_str("a body that is too large"),
+        }
+    }
 }
 
 /// Limits of a body.

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use tollgate_core::body::Length;
 use tollgate_core::exchange::{Exchange, Peer};
 use tollgate_core::field::Known;
+use tollgate_core::head::Version;
 use tollgate_http1::write;
 use tollgate_plan::{Captures, Proxy};
 
@@ -98,7 +99,10 @@ fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
     let peer = x.conn.peer_ip();
     out.extend_from_slice(b"Via: ");
     earlier(out, x, "via");
-    out.extend_from_slice(b"1.1 tollgate\r\nX-Forwarded-For: ");
+    out.extend_from_slice(match x.head.version {
+        Version::Http10 => b"1.0 tollgate\r\nX-Forwarded-For: ",
+        Version::Http11 => b"1.1 tollgate\r\nX-Forwarded-For: ",
+    });
     if trusted {
         earlier(out, x, "x-forwarded-for");
     }

@@ -59,6 +59,7 @@ impl Turn {
     /// Makes it ready for another request; the request buffer stays with what is in it.
     pub(crate) fn renew(&mut self, conn: &Arc<Conn>, route: &Arc<Route>, began: Instant) {
         self.x.reset(conn, route, began);
+        self.x.reply.head.fields.buffer = Buffer::none();
         self.verdict = NOTHING;
         self.upload = Pump::new(Length::None, NO_BODY, 0);
     }

@@ -48,6 +48,8 @@ pub struct Entry<'a> {
     pub upstream_us: Option<u64>,
     /// The slug of the problem that the gateway answered with.
     pub problem: Option<&'a str>,
+    /// What really happened, which the client was not told.
+    pub cause: Option<&'a str>,
     /// The field `User-Agent`.
     pub user_agent: Option<&'a [u8]>,
     /// The field `Referer`.
@@ -82,6 +84,7 @@ impl Entry<'_> {
         number(to, "attempts", Some(self.attempts.into()).filter(|attempts| *attempts > 0));
         number(to, "upstream_us", self.upstream_us);
         text(to, "problem", self.problem.map(str::as_bytes));
+        text(to, "cause", self.cause.map(str::as_bytes));
         text(to, "user_agent", self.user_agent);
         text(to, "referer", self.referer);
         to.extend_from_slice(b"}\n");

@@ -33,6 +33,7 @@ fn entry() -> Entry<'static> {
         attempts: 1,
         upstream_us: Some(1650),
         problem: None,
+        cause: None,
         user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
         referer: None,
     }
@@ -75,6 +76,7 @@ fn what_is_not_known_is_left_out() {
         attempts: 0,
         upstream_us: None,
         problem: Some("http/malformed"),
+        cause: None,
         user_agent: None,
         ..entry()
     };

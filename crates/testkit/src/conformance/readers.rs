@@ -63,7 +63,8 @@ impl Reader {
         while has_head && at < bytes.len() {
             let (line, next) = self.line(bytes, at);
             at = next;
-            if line.is_empty() {
+            // A line of blanks is an empty line to those who trim it first.
+            if line.is_empty() || self == Self::Loose && line.trim().is_empty() {
                 break;
             }
             self.field(&line, &mut fields);
@@ -102,12 +103,15 @@ impl Reader {
     fn start_line(self, line: &str) -> (String, String, String) {
         let words: Vec<&str> = match self {
             Self::Loose => line.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect(),
-            Self::Literal => line.splitn(3, ' ').collect(),
+            Self::Literal => {
+                let (method, rest) = line.split_once(' ').unwrap_or((line, ""));
+                let (target, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
+                vec![method, target, version]
+            }
         };
         let word = |number: usize| words.get(number).copied().unwrap_or_default().to_owned();
         let version = word(2);
-        let method = if self == Self::Loose { word(0).to_ascii_uppercase() } else { word(0) };
-        (method, word(1), if version.starts_with("HTTP/0") { String::new() } else { version })
+        (word(0), word(1), if version.starts_with("HTTP/0") { String::new() } else { version })
     }
 
     fn field(self, line: &str, fields: &mut Vec<(String, String)>) {
@@ -125,7 +129,9 @@ impl Reader {
             Self::Loose => (name.trim_matches(blank), value.trim_matches(blank)),
             Self::Literal => (name, value.trim_matches([' ', '\t'])),
         };
-        fields.push((name.to_ascii_lowercase(), value.to_owned()));
+        let name = name.to_ascii_lowercase();
+        let value = if name == "host" { value.to_ascii_lowercase() } else { value.to_owned() };
+        fields.push((name, value));
     }
 
     fn host(self, fields: &[(String, String)], authority: Option<String>) -> String {
@@ -133,7 +139,7 @@ impl Reader {
         match self {
             Self::Loose => {
                 let host = authority.or_else(|| hosts.next()).unwrap_or_default();
-                host.rsplit('@').next().unwrap_or_default().split([',', ' ', '/']).next().unwrap_or_default().to_owned()
+                host.rsplit('@').next().unwrap_or_default().split([',', ' ', '/']).next().unwrap_or_default().to_ascii_lowercase()
             }
             Self::Literal => hosts.next_back().unwrap_or_default(),
         }

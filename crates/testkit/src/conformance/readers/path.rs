@@ -15,18 +15,21 @@ impl Reader {
             }
             None => (None, target),
         };
-        match self {
-            Self::Loose => (resolve(&undo(path)), authority),
-            Self::Literal => (if path.starts_with('/') { resolve_plain(path) } else { path.to_owned() }, authority),
-        }
+        let path = match self {
+            _ if !path.starts_with('/') => path.to_owned(),
+            Self::Loose => resolve(&undo(path)),
+            Self::Literal => decode(&resolve_plain(path)),
+        };
+        (path, authority)
     }
 }
 
-/// Takes off every disguise that some server takes off: a fragment, encodings (twice), backslashes, parameters.
+/// Takes off every disguise that some server takes off: a fragment, encodings (twice), overlong UTF-8, backslashes,
+/// what stands behind a NUL or a line end, parameters.
 fn undo(path: &str) -> String {
-    let path = path.split(['#', '\0']).next().unwrap_or_default();
-    let decoded = decode(&decode(path)).replace('\\', "/");
-    let decoded = decoded.split('\0').next().unwrap_or_default();
+    let path = path.split('#').next().unwrap_or_default();
+    let decoded = decode(&decode(path)).replace("\u{c0}\u{ae}", ".").replace('\\', "/");
+    let decoded = decoded.split(['\0', '\r', '\n']).next().unwrap_or_default();
     let (path, query) = decoded.split_once('?').map_or((decoded, None), |(path, query)| (path, Some(query)));
     let segments: Vec<&str> = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
     query.map_or_else(|| segments.join("/"), |query| format!("{}?{query}", segments.join("/")))
@@ -58,14 +61,14 @@ fn resolve(path: &str) -> String {
     format!("/{}{slash}{query}", kept.join("/"))
 }
 
-/// Removes dot segments as they stand, and nothing else.
+/// Removes dot segments as they stand, and nothing else; those above the root stay.
 fn resolve_plain(path: &str) -> String {
     let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
     let mut kept: Vec<&str> = Vec::new();
     for segment in path[1..].split('/') {
         match segment {
             "." => {}
-            ".." => drop(kept.pop()),
+            ".." if !kept.is_empty() => drop(kept.pop()),
             other => kept.push(other),
         }
     }

@@ -1,0 +1,204 @@
+//! Every short form, with the long form that it is sugar for. `desugar` carries it out; the schema and the reference
+//! describe it from here; a test holds the two together.
+
+use serde_json::{Value, json};
+
+/// One short form of one definition.
+pub(crate) struct ShortForm {
+    /// The definition of the schema whose short form it is.
+    pub(crate) definition: &'static str,
+    /// An example.
+    pub(crate) short: &'static str,
+    /// The same, in full.
+    pub(crate) long: &'static str,
+    /// A file to put it into, at `@`; for the test.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) place: &'static str,
+    schema: fn() -> Value,
+}
+
+impl ShortForm {
+    /// The schema of the short form, with what it is short for as its description.
+    pub(crate) fn schema(&self) -> Value {
+        let mut schema = (self.schema)();
+        schema["description"] = json!(format!("`{}` is short for `{}`.", self.short, self.long));
+        schema
+    }
+}
+
+const IN_LISTEN: &str = "listen: @";
+const IN_LISTENER: &str = "listen: { 8080: @ }";
+const IN_SERVICE: &str = "services: { orders: @ }";
+const IN_ROUTE: &str = "routes: { /a: @ }";
+
+/// All of them.
+pub(crate) const SHORT_FORMS: &[ShortForm] = &[
+    ShortForm {
+        definition: "Listen",
+        short: "8080",
+        long: "{ 8080: { kind: http } }",
+        place: IN_LISTEN,
+        schema: || json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
+    },
+    ShortForm {
+        definition: "Listen",
+        short: "127.0.0.1:8080",
+        long: "{ 127.0.0.1:8080: { kind: http } }",
+        place: IN_LISTEN,
+        schema: || json!({ "type": "string" }),
+    },
+    ShortForm {
+        definition: "Listen",
+        short: "[8080, 127.0.0.1:8081]",
+        long: "{ 8080: { kind: http }, 127.0.0.1:8081: { kind: http } }",
+        place: IN_LISTEN,
+        schema: || json!({ "type": "array", "minItems": 1, "items": { "type": ["integer", "string"] } }),
+    },
+    ShortForm {
+        definition: "ListenerOptions",
+        short: "health",
+        long: "{ kind: health }",
+        place: IN_LISTENER,
+        schema: || json!({ "$ref": "#/$defs/ListenerKind" }),
+    },
+    ShortForm {
+        definition: "ListenerOptions",
+        short: "null",
+        long: "{ kind: http }",
+        place: IN_LISTENER,
+        schema: || json!({ "type": "null" }),
+    },
+    ShortForm {
+        definition: "Log",
+        short: "debug",
+        long: "{ level: debug }",
+        place: "log: @",
+        schema: || json!({ "$ref": "#/$defs/Level" }),
+    },
+    ShortForm {
+        definition: "Access",
+        short: "off",
+        long: "{ to: off }",
+        place: "log: { access: @ }",
+        schema: || json!({ "$ref": "#/$defs/LogTarget" }),
+    },
+    ShortForm {
+        definition: "Service",
+        short: "10.0.0.1:8080",
+        long: "{ to: [{ address: 10.0.0.1:8080 }] }",
+        place: IN_SERVICE,
+        schema: || json!({ "$ref": "#/$defs/Target" }),
+    },
+    ShortForm {
+        definition: "Service",
+        short: "[a:80, b:80]",
+        long: "{ to: [{ address: a:80 }, { address: b:80 }] }",
+        place: IN_SERVICE,
+        schema: || json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/Target" } }),
+    },
+    ShortForm {
+        definition: "Target",
+        short: "10.0.0.1:8080",
+        long: "{ address: 10.0.0.1:8080 }",
+        place: "services: { orders: { to: [@] } }",
+        schema: || json!({ "$ref": "#/$defs/Address" }),
+    },
+    ShortForm {
+        definition: "Target",
+        short: "10.0.0.1:8080 weight 3",
+        long: "{ address: 10.0.0.1:8080, weight: 3 }",
+        place: "services: { orders: { to: [@] } }",
+        schema: || json!({ "type": "string", "pattern": "^\\S+ weight [0-9]{1,4}$" }),
+    },
+    ShortForm {
+        definition: "Balance",
+        short: "hash header X-User",
+        long: "{ hash: header X-User }",
+        place: "services: { orders: { to: a:80, balance: @ } }",
+        schema: || json!({ "type": "string", "pattern": "^hash (ip|path|host|(header|query|cookie) .+)$" }),
+    },
+    ShortForm {
+        definition: "Queue",
+        short: "50",
+        long: "{ size: 50 }",
+        place: "services: { orders: { to: a:80, queue: @ } }",
+        schema: || json!({ "type": "integer", "minimum": 0 }),
+    },
+    ShortForm {
+        definition: "Retry",
+        short: "2",
+        long: "{ retries: 2 }",
+        place: "services: { orders: { to: a:80, retry: @ } }",
+        schema: || json!({ "type": "integer", "minimum": 0, "maximum": 5 }),
+    },
+    ShortForm {
+        definition: "Retry",
+        short: "none",
+        long: "{ retries: 0 }",
+        place: "services: { orders: { to: a:80, retry: @ } }",
+        schema: || json!({ "const": "none" }),
+    },
+    ShortForm {
+        definition: "RouteRetry",
+        short: "2",
+        long: "{ retries: 2 }",
+        place: "defaults: { retry: @ }",
+        schema: || json!({ "type": "integer", "minimum": 0, "maximum": 5 }),
+    },
+    ShortForm {
+        definition: "RouteRetry",
+        short: "none",
+        long: "{ retries: 0 }",
+        place: "defaults: { retry: @ }",
+        schema: || json!({ "const": "none" }),
+    },
+    ShortForm {
+        definition: "Route",
+        short: "orders",
+        long: "{ to: orders }",
+        place: IN_ROUTE,
+        schema: || json!({ "type": "string" }),
+    },
+    ShortForm {
+        definition: "Route",
+        short: "[a:80, b:80]",
+        long: "{ to: [{ address: a:80 }, { address: b:80 }] }",
+        place: IN_ROUTE,
+        schema: || json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/Target" } }),
+    },
+    ShortForm {
+        definition: "Destination",
+        short: "10.0.0.1:8080",
+        long: "[{ address: 10.0.0.1:8080 }]",
+        place: "routes: { /a: { to: @ } }",
+        schema: || json!({ "$ref": "#/$defs/Target" }),
+    },
+    ShortForm {
+        definition: "Redirect",
+        short: "/new",
+        long: "{ to: /new }",
+        place: "routes: { /a: { redirect: @ } }",
+        schema: || json!({ "$ref": "#/$defs/RedirectTarget" }),
+    },
+    ShortForm {
+        definition: "Redirect",
+        short: "301 /new",
+        long: "{ to: /new, status: 301 }",
+        place: "routes: { /a: { redirect: @ } }",
+        schema: || json!({ "type": "string", "pattern": "^30[12378] +(/|https?://)" }),
+    },
+    ShortForm {
+        definition: "Reply",
+        short: "204",
+        long: "{ status: 204 }",
+        place: "routes: { /a: { reply: @ } }",
+        schema: || json!({ "type": "integer", "minimum": 200, "maximum": 599 }),
+    },
+    ShortForm {
+        definition: "Reply",
+        short: "200 some text",
+        long: "{ status: 200, body: some text }",
+        place: "routes: { /a: { reply: @ } }",
+        schema: || json!({ "type": "string", "pattern": "^[2-5][0-9]{2}( .*)?$" }),
+    },
+];

@@ -1,0 +1,92 @@
+//! `tollgate explain`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use clap::Args;
+use tollgate_config::Report;
+use tollgate_core::buffer::Buffer;
+use tollgate_core::clock::Clock;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::Conn;
+use tollgate_core::problem::Problem;
+use tollgate_http1::{HeadLimits, Parsed, request};
+use tollgate_observe::metrics::Metrics;
+
+use crate::cli::output::{Failure, Output};
+use crate::cli::run::load;
+use crate::cli::{ConfigArgs, failure};
+use crate::wire::policies;
+
+/// The request to explain.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The method.
+    method: String,
+    /// A URL, or just a path.
+    url: String,
+    /// A header, as in curl; may be given again.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The client's address.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    ip: IpAddr,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Explains what would happen to a request; nothing is sent.
+pub(crate) fn explain(args: &ExplainArgs, output: &Output) -> Result<(), Failure> {
+    let loaded = load(&args.config.config)?;
+    let name = args.config.config.display().to_string();
+    let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1)
+        .map_err(|diagnostics| Failure::Config(Report { name, diagnostics }))?;
+    let limits = crate::wire::rules(&loaded.config).heads;
+    let x = exchange(args, &compiled, &limits)?;
+    let explained = tollgate_plan::explain(&loaded.config, &compiled, &x);
+    match args.json {
+        true => output.print(&format!("{:#}\n", explained.to_json())),
+        false => output.print(&explained.to_string()),
+    }
+}
+
+/// The request as the gateway would read it from a socket.
+fn exchange(args: &ExplainArgs, compiled: &tollgate_plan::Compiled, limits: &HeadLimits) -> Result<Exchange, Failure> {
+    let text = head_text(args);
+    let peer = SocketAddr::new(args.ip, 0);
+    let conn = Arc::new(Conn { peer, local: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), worker: 0 });
+    let mut x = Exchange::new(conn, Arc::clone(&compiled.plan.unrouted.meta), Clock::real().now());
+    x.head.fields.buffer = Buffer::holding(text.as_bytes());
+    let refused = |problem: Problem| Failure::Other {
+        message: format!("the gateway refuses this request: {} {}", problem.fault.status, problem.fault.title),
+        hint: Some(problem.detail.into_owned()).filter(|detail| !detail.is_empty()),
+    };
+    match request::Reader::default().read(&mut x.head, limits).map_err(refused)? {
+        Parsed::Complete if x.head.fields.head_len == text.len() => {}
+        _ => return Err(failure("a header may not contain a line break")),
+    }
+    x.length = request::judge(&mut x.head).map_err(refused)?.length;
+    Ok(x)
+}
+
+fn head_text(args: &ExplainArgs) -> String {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| args.url.strip_prefix(scheme));
+    let (host, target) = match rest {
+        Some(rest) => {
+            let path = rest.find(['/', '?']).unwrap_or(rest.len());
+            let target = &rest[path..];
+            (&rest[..path], if target.starts_with('/') { target.to_owned() } else { format!("/{target}") })
+        }
+        None => ("localhost", args.url.clone()),
+    };
+    let names_host = |header: &String| header.split(':').next().is_some_and(|n| n.trim().eq_ignore_ascii_case("host"));
+    let host = match args.headers.iter().any(names_host) {
+        true => String::new(),
+        false => format!("Host: {host}\r\n"),
+    };
+    let headers: String = args.headers.iter().map(|header| format!("{header}\r\n")).collect();
+    format!("{} {target} HTTP/1.1\r\n{host}{headers}\r\n", args.method)
+}

@@ -1,0 +1,114 @@
+//! The command line: what can be asked for, and how answers and mistakes are shown.
+
+mod check;
+mod explain;
+mod fmt;
+mod generate;
+mod output;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub(crate) use output::{Failure, Output};
+pub(crate) use run::log_to_stderr;
+
+/// Tollgate: an API gateway for microservices. One binary, one readable file.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  tollgate demo                             three sample services and a gateway in front of them
+  tollgate check -c tollgate.yaml           all mistakes of a config, with their places
+  tollgate run -c tollgate.yaml             the gateway
+  tollgate explain GET http://shop.example/orders/7";
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM or Ctrl-C.
+    #[command(after_help = "Example:\n  tollgate run -c /etc/tollgate/tollgate.yaml")]
+    Run(ConfigArgs),
+    /// Tell every mistake of a config at once, with file, line and column.
+    #[command(after_help = "Example:\n  tollgate check -c tollgate.yaml\n\nExit code: 0 fine, 2 mistakes.")]
+    Check(ConfigArgs),
+    /// Tell which route a request takes, why, through which policies, and where it goes.
+    #[command(after_help = "Example:\n  tollgate explain GET 'http://shop.example/orders/7?x=1' -H 'X-Beta: 1'")]
+    Explain(explain::ExplainArgs),
+    /// Bring a config into its canonical layout.
+    #[command(after_help = "Examples:\n  tollgate fmt tollgate.yaml            rewrite the file\n  tollgate fmt --check \
+                            tollgate.yaml    only say whether it is formatted\n  tollgate fmt --long tollgate.yaml     show \
+                            it with every short form written in full")]
+    Fmt(fmt::FmtArgs),
+    /// Print the JSON Schema of the config, for editors.
+    #[command(after_help = "Example:\n  tollgate schema > tollgate.schema.json")]
+    Schema,
+    /// Show what a running gateway says of itself.
+    #[command(after_help = "Examples:\n  tollgate status                            ask the health listener of ./tollgate.yaml\n  \
+                            tollgate status --url http://127.0.0.1:9900 --json")]
+    Status(status::StatusArgs),
+    /// Run three sample services and a gateway in front of them.
+    #[command(after_help = "Examples:\n  tollgate demo          run until Ctrl-C\n  tollgate demo --try    run the six \
+                            requests and show the answers")]
+    Demo(crate::demo::DemoArgs),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  tollgate completions bash > /etc/bash_completion.d/tollgate")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory.
+    #[command(after_help = "Example:\n  tollgate man /usr/local/share/man/man1")]
+    Man {
+        /// The directory; made if it is not there.
+        directory: PathBuf,
+    },
+    /// Write the generated pages of the documentation into a directory.
+    #[command(hide = true)]
+    Reference {
+        /// The directory.
+        directory: PathBuf,
+    },
+}
+
+/// Where the config is.
+#[derive(Clone, Debug, Args)]
+struct ConfigArgs {
+    /// The config: a file, or a directory whose *.yaml files are merged.
+    #[arg(short, long, value_name = "FILE|DIR", default_value = "./tollgate.yaml", env = "TOLLGATE_CONFIG")]
+    config: PathBuf,
+}
+
+/// Does what was asked; exit code 0: done, 1: failed, 2: wrong config or arguments.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new();
+    let done = match cli.command {
+        Command::Run(args) => run::run(&args.config, &output),
+        Command::Check(args) => check::check(&args.config, &output),
+        Command::Explain(args) => explain::explain(&args, &output),
+        Command::Fmt(args) => fmt::fmt(&args, &output),
+        Command::Schema => generate::schema(&output),
+        Command::Status(args) => status::status(&args, &output),
+        Command::Demo(args) => crate::demo::demo(&args, &output),
+        Command::Completions { shell } => generate::completions(shell, Cli::command(), &output),
+        Command::Man { directory } => generate::manual(&directory, Cli::command(), &output),
+        Command::Reference { directory } => generate::reference(&directory, &Cli::command(), &output),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.failed(&failure),
+    }
+}
+
+/// A failure without a hint.
+pub(crate) fn failure(message: impl Into<String>) -> Failure {
+    Failure::Other { message: message.into(), hint: None }
+}

@@ -1,0 +1,90 @@
+//! The only place that writes to the terminal.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use tollgate_config::{Look, Report, diagnose};
+use tollgate_core::diagnostic::Diagnostic;
+
+use crate::start::StartError;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The config is at fault: exit code 2.
+    Config(Report),
+    /// Something else is: exit code 1.
+    Other {
+        /// What.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// Everything was said already: exit code 1.
+    Silent,
+}
+
+/// Standard output and standard error.
+#[derive(Debug)]
+pub(crate) struct Output {
+    look: Look,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        Self { look: if coloured { Look::Coloured } else { Look::Plain } }
+    }
+
+    /// Prints a result. A reader that went away (`| head`) is no failure.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::Other { message: format!("cannot write the output: {e}"), hint: None })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells something beside the result.
+    pub(crate) fn note(&self, text: &str) {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Tells mistakes that do not stop anything.
+    pub(crate) fn warn(&self, warnings: &[Diagnostic]) {
+        if !warnings.is_empty() {
+            self.note(diagnose::render_all(warnings, self.look).trim_end());
+        }
+    }
+
+    /// Tells why a command failed; gives the exit code.
+    pub(crate) fn failed(&self, failure: &Failure) -> ExitCode {
+        match failure {
+            Failure::Config(report) => {
+                self.note(report.render(self.look).trim_end());
+                ExitCode::from(2)
+            }
+            Failure::Other { message, hint } => {
+                self.note(&format!("error: {message}"));
+                if let Some(hint) = hint {
+                    self.note(&format!("hint: {hint}"));
+                }
+                ExitCode::FAILURE
+            }
+            Failure::Silent => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Failure {
+    /// A failure to start, of the config called `name`.
+    pub(crate) fn to_start(name: &str, error: StartError) -> Self {
+        match error {
+            StartError::Config(diagnostics) => Self::Config(Report { name: name.to_owned(), diagnostics }),
+            StartError::Other(message, hint) => Self::Other { message, hint },
+        }
+    }
+}

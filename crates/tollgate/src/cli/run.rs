@@ -1,0 +1,46 @@
+//! `tollgate run`.
+
+use std::path::Path;
+
+use tollgate_config::Loaded;
+use tollgate_config::model::Level;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::cli::output::{Failure, Output};
+use crate::start;
+use crate::wire::policies;
+
+/// Loads the config at `path`.
+pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
+    let short_forms: Vec<_> = policies().iter().map(|kind| (kind.name, kind.desugar)).collect();
+    tollgate_config::load(path, &|name| std::env::var(name).ok(), &short_forms).map_err(Failure::Config)
+}
+
+/// Runs the gateway until it is stopped.
+pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
+    let loaded = load(path)?;
+    output.warn(&loaded.warnings);
+    log_to_stderr(loaded.config.log.level);
+    let name = path.display().to_string();
+    let running = start::start(&name, &loaded.config, Vec::new()).map_err(|e| Failure::to_start(&name, e))?;
+    output.warn(&running.warnings);
+    for listener in &loaded.config.listen {
+        tracing::info!(address = %start::shown(listener.address), serves = listener.kind.as_str(), "listening");
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = name, "ready");
+    if running.until_stopped() { Ok(()) } else { Err(Failure::Silent) }
+}
+
+/// The gateway's own log, on standard error.
+pub(crate) fn log_to_stderr(level: Level) {
+    let level = match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    // Tests in one process may have set one already.
+    let _ = subscriber.try_init();
+}

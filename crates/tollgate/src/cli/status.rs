@@ -1,0 +1,77 @@
+//! `tollgate status`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+
+use clap::Args;
+use tollgate_config::model::{Bind, ListenerKind};
+use tollgate_core::head::Method;
+
+use crate::cli::output::{Failure, Output};
+use crate::cli::run::load;
+use crate::cli::{ConfigArgs, failure};
+use crate::{http, status};
+
+/// Whom to ask.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The health listener, instead of the one that the config names: `http://127.0.0.1:9900`.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks and shows the answer.
+pub(crate) fn status(args: &StatusArgs, output: &Output) -> Result<(), Failure> {
+    let (address, host) = match &args.url {
+        Some(url) => from_url(url)?,
+        None => from_config(&args.config.config)?,
+    };
+    let head = format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let answer = http::request(address, Method::Get, &head, &[]).map_err(|e| Failure::Other {
+        message: format!("no answer from {address}: {e}"),
+        hint: Some("is the gateway running, and is that its health listener?".to_owned()),
+    })?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let parsed = serde_json::from_str::<serde_json::Value>(&text).ok().filter(|_| answer.status == 200);
+    let Some(parsed) = parsed else {
+        return Err(failure(format!("{address} answered {} and no status: is it a health listener?", answer.status)));
+    };
+    output.print(&if args.json { text } else { status::as_text(&parsed) })
+}
+
+fn from_url(url: &str) -> Result<(SocketAddr, String), Failure> {
+    let wrong = || failure(format!("`{url}` is no URL of a health listener: `http://127.0.0.1:9900`"));
+    let host = url.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
+    let with_port = if host.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok()) {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
+    #[expect(clippy::disallowed_methods, reason = "a command line may wait for a look-up")]
+    let address = with_port.to_socket_addrs().ok().and_then(|mut a| a.next()).ok_or_else(wrong)?;
+    Ok((address, host.to_owned()))
+}
+
+fn from_config(path: &Path) -> Result<(SocketAddr, String), Failure> {
+    let loaded = load(path)?;
+    let health = loaded.config.listen.iter().find(|l| l.kind == ListenerKind::Health);
+    let Some(listener) = health else {
+        return Err(Failure::Other {
+            message: format!("{} has no health listener", path.display()),
+            hint: Some("add `\"127.0.0.1:9900\": health` under `listen`".to_owned()),
+        });
+    };
+    let mut address = match listener.address {
+        Bind::AllAddresses(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+        Bind::Socket(address) => address,
+    };
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    Ok((address, address.to_string()))
+}

@@ -1,0 +1,92 @@
+//! `tollgate demo`: three sample services and a gateway in front of them, in one process.
+
+mod samples;
+mod tries;
+
+use std::sync::Arc;
+
+use clap::Args;
+use tollgate_config::load_text;
+use tollgate_config::model::{Bind, Level};
+use tollgate_engine::{Opened, Serves, bind};
+use tollgate_observe::metrics::Metrics;
+
+use crate::cli::{Failure, Output, log_to_stderr};
+use crate::start::{self, cannot_listen};
+use crate::wire::{self, policies};
+
+/// The config that the demo runs, as it stands in the repository.
+const CONFIG: &str = include_str!("../../../../examples/demo/tollgate.yaml");
+/// Its name in messages.
+const NAME: &str = "examples/demo/tollgate.yaml";
+
+/// How the demo runs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Send the six requests, show the answers, and end.
+    #[arg(long = "try")]
+    attempt: bool,
+    /// Print the config that the demo runs, and end.
+    #[arg(long, conflicts_with = "attempt")]
+    config: bool,
+}
+
+/// Runs the demo.
+pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
+    if args.config {
+        return output.print(CONFIG);
+    }
+    let short_forms: Vec<_> = policies().iter().map(|kind| (kind.name, kind.desugar)).collect();
+    let mut config = load_text(NAME, CONFIG, &|_| None, &short_forms).map_err(Failure::Config)?.config;
+    config.log.level = Level::Error;
+    if args.attempt {
+        config.log.access.to = tollgate_config::model::LogTarget::Off;
+    }
+    log_to_stderr(config.log.level);
+    let workers = start::workers(&config);
+    let rules = Arc::new(wire::rules(&config));
+    let metrics = Metrics::new(workers);
+    let mut opened = Vec::new();
+    for sample in samples::all() {
+        let to_start = |e| Failure::to_start(NAME, e);
+        let address = Bind::Socket(([127, 0, 0, 1], sample.port).into());
+        let sockets = bind(address, workers).map_err(|e| to_start(taken(cannot_listen(&e))))?;
+        let deployment = sample.deployment(&metrics, &rules).map_err(|e| to_start(start::StartError::Config(e)))?;
+        opened.push(Opened { serves: Serves::Fixed(Arc::new(deployment)), sockets });
+    }
+    let running = start::start(NAME, &config, opened).map_err(|e| Failure::to_start(NAME, taken(e)))?;
+    if args.attempt {
+        let shown = tries::run(output);
+        running.stop();
+        running.until_stopped();
+        return shown;
+    }
+    output.print(&introduction())?;
+    if running.until_stopped() { output.print("\nstopped\n") } else { Err(Failure::Silent) }
+}
+
+/// A port that is taken, told in terms of the demo.
+fn taken(error: start::StartError) -> start::StartError {
+    match error {
+        start::StartError::Other(message, Some(hint)) => {
+            let hint = format!("{hint}.\n      The demo uses the ports 8080, 9900 and 9001 to 9004 of 127.0.0.1")
+                .replace(", or change `listen`", "");
+            start::StartError::Other(message, Some(hint))
+        }
+        other => other,
+    }
+}
+
+/// What runs where, and what to try.
+fn introduction() -> String {
+    let mut text = String::from("Tollgate demo\n\n  gateway  http://127.0.0.1:8080   health, metrics, status  http://127.0.0.1:9900\n");
+    for sample in samples::all() {
+        text.push_str(&format!("  {:<8} http://127.0.0.1:{}   {}\n", sample.name, sample.port, sample.about));
+    }
+    text.push_str("\nThe config is examples/demo/tollgate.yaml (`tollgate demo --config` prints it). Try, in another terminal:\n\n");
+    for attempt in tries::ALL {
+        text.push_str(&format!("  # {}\n  {}\n", attempt.about, attempt.command));
+    }
+    text.push_str("\nOne line of access log per request follows. Ctrl-C ends the demo.\n\n");
+    text
+}

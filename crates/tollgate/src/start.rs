@@ -1,0 +1,208 @@
+//! Starting and stopping: everything is built, bound and checked before the first request is taken.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{self, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tollgate_config::model::{Bind, Config, ListenerKind, LogTarget};
+use tollgate_core::clock::Clock;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_engine::{BindError, Drain, Gateway, Opened, Parts, Serves, bind};
+use tollgate_observe::access_log::{self, AccessLog};
+use tollgate_observe::metrics::Metrics;
+
+use crate::health::{self, Readiness};
+use crate::status::{self, Status};
+use crate::wire::{self, WireError, World};
+
+/// How long the access log may take to be written at the end.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// Why the gateway does not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// The config is at fault: exit code 2.
+    Config(Vec<Diagnostic>),
+    /// Something else is: what, and what to do.
+    Other(String, Option<String>),
+}
+
+/// A gateway that runs.
+pub(crate) struct Running {
+    runtime: Runtime,
+    signals: Signals,
+    gateway: Gateway,
+    access_log: Option<AccessLog>,
+    /// Keeps the services' lists up to date.
+    _wired: wire::Wired,
+    /// What worked, but probably not as meant.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// Starts a gateway. `extra`: further listeners beside those of the config (the demo's sample services).
+pub(crate) fn start(name: &str, config: &Config, extra: Vec<Opened>) -> Result<Running, StartError> {
+    let (clock, workers) = (Clock::real(), workers(config));
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|e| other("no runtime", &e))?;
+    let signals = Signals::listen(&runtime).map_err(|e| other("signals cannot be received", &e))?;
+    let metrics = Metrics::new(workers);
+    let bells: Arc<[Notify]> = (0..workers).map(|_| Notify::new()).collect();
+    let slow = runtime.handle().clone();
+    let world = World { clock: clock.clone(), metrics: Arc::clone(&metrics), bells: Arc::clone(&bells), slow };
+    let mut wired = wire::wire(config, 1, &world).map_err(wire_error)?;
+    let drain = Arc::new(Drain::default());
+    let readiness = Readiness::new(Arc::clone(&drain));
+    let listeners = config.listen.iter().map(|l| (shown(l.address), l.kind.as_str())).collect();
+    let fixed = status::Fixed { config: name.to_owned(), listeners, workers };
+    let deployment = wired.deployment.clone();
+    let status = Status::new(fixed, clock.clone(), Arc::clone(&readiness), Arc::clone(&metrics), deployment.clone());
+    let health = health::deployment(&readiness, &metrics, &status, &deployment.rules).map_err(StartError::Config)?;
+    let mut opened = open(config, workers, &Arc::new(health))?;
+    opened.extend(extra);
+    let access_log = start_access_log(config, &metrics, &clock)?;
+    // Names are looked up before the first request, so that none is refused for want of an answer that is on its way.
+    runtime.block_on(wired.heard(config.dns.timeout.0 + Duration::from_millis(100)));
+    let parts = Parts { clock: clock.clone(), metrics: Arc::clone(&metrics), access_log, deployment, bells, drain };
+    let gateway = Gateway::start(&parts, opened, config.drain).map_err(|e| other("cannot start a worker", &e))?;
+    let since_epoch = clock.unix().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    metrics.config_applied(1, since_epoch);
+    readiness.started();
+    let warnings = std::mem::take(&mut wired.warnings);
+    Ok(Running { runtime, signals, gateway, access_log: parts.access_log, _wired: wired, warnings })
+}
+
+impl Running {
+    /// Begins to stop, as a signal would.
+    pub(crate) fn stop(&self) {
+        self.gateway.stop();
+    }
+
+    /// Runs until SIGTERM or SIGINT, then drains; a second signal ends it at once. Whether it ended in good order.
+    pub(crate) fn until_stopped(self) -> bool {
+        let Self { runtime, mut signals, gateway, access_log, _wired, .. } = self;
+        let ended = runtime.block_on(async move {
+            if !gateway.is_stopping() {
+                signals.stop().await;
+            }
+            tracing::info!("stopping: no new connections, requests in flight finish");
+            gateway.stop();
+            let joined = tokio::task::spawn_blocking(|| gateway.join());
+            tokio::select! {
+                joined = joined => joined.unwrap_or(false),
+                () = signals.stop() => {
+                    tracing::warn!("stopped at once by a second signal");
+                    false
+                }
+            }
+        });
+        if let Some(log) = access_log {
+            log.close(LAST_LINES);
+        }
+        // Look-ups that are under way need not be waited for.
+        runtime.shutdown_background();
+        ended
+    }
+}
+
+/// SIGTERM and SIGINT, heard from before the first request on.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen(runtime: &Runtime) -> std::io::Result<Self> {
+        let _inside = runtime.enter();
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits until the gateway is asked to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+pub(crate) fn workers(config: &Config) -> usize {
+    config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
+fn open(
+    config: &Config,
+    workers: usize,
+    health: &Arc<tollgate_engine::Deployment>,
+) -> Result<Vec<Opened>, StartError> {
+    let mut opened = Vec::new();
+    let mut mistakes = Vec::new();
+    for listener in &config.listen {
+        let serves = match listener.kind {
+            ListenerKind::Http => Serves::Routes,
+            ListenerKind::Health => Serves::Fixed(Arc::clone(health)),
+        };
+        match bind(listener.address, workers) {
+            Ok(sockets) => opened.push(Opened { serves, sockets }),
+            Err(error) => mistakes.push(cannot_listen(&error)),
+        }
+    }
+    match mistakes.into_iter().next() {
+        None => Ok(opened),
+        Some(first) => Err(first),
+    }
+}
+
+/// What to do about an address that cannot be listened on.
+pub(crate) fn cannot_listen(failed: &BindError) -> StartError {
+    let (address, port) = (failed.address, failed.address.port());
+    let hint = match failed.error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("another program listens there (`ss -ltnp 'sport = :{port}'` shows which): stop it, or change `listen`")
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or listen above (port {port} was asked for)")
+        }
+        std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
+        _ => "look at the address under `listen`".to_owned(),
+    };
+    StartError::Other(format!("cannot listen on {address}: {}", failed.error), Some(hint))
+}
+
+fn start_access_log(config: &Config, metrics: &Metrics, clock: &Clock) -> Result<Option<AccessLog>, StartError> {
+    let access = &config.log.access;
+    let target = match &access.to {
+        LogTarget::Off => return Ok(None),
+        LogTarget::Stdout => access_log::Target::Stdout,
+        LogTarget::Stderr => access_log::Target::Stderr,
+        LogTarget::File(path) => access_log::Target::File(PathBuf::from(path)),
+    };
+    let queue = usize::try_from(access.queue.get()).unwrap_or(usize::MAX);
+    let settings = access_log::Settings { target, queue };
+    let log = AccessLog::start(&settings, Arc::clone(metrics.log_lines()), clock.clone());
+    log.map(Some).map_err(|e| other("cannot open the access log", &e))
+}
+
+/// An address as a person reads it.
+pub(crate) fn shown(address: Bind) -> String {
+    match address {
+        Bind::AllAddresses(port) => format!("[::]:{port}"),
+        Bind::Socket(address) => address.to_string(),
+    }
+}
+
+fn other(what: &str, error: &dyn std::fmt::Display) -> StartError {
+    StartError::Other(format!("{what}: {error}"), None)
+}
+
+fn wire_error(error: WireError) -> StartError {
+    match error {
+        WireError::Config(mistakes) => StartError::Config(mistakes),
+        WireError::Resolver(error) => {
+            let hint = "write the name servers in the config: `dns: { servers: [10.0.0.2] }`";
+            StartError::Other(format!("the system's resolver cannot be used: {error}"), Some(hint.to_owned()))
+        }
+    }
+}

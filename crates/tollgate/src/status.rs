@@ -1,0 +1,161 @@
+//! What the gateway says of itself: `GET /status` and `tollgate status`.
+
+use std::sync::{Arc, RwLock};
+use std::time::{Instant, SystemTime};
+
+use serde_json::{Value, json};
+use tollgate_core::clock::Clock;
+use tollgate_engine::Deployment;
+use tollgate_observe::metrics::Metrics;
+use tollgate_registry::State;
+use tollgate_upstream::Service;
+
+use crate::health::Readiness;
+
+/// Knows where to look.
+pub(crate) struct Status {
+    clock: Clock,
+    began: Instant,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    listeners: Vec<(String, &'static str)>,
+    config: String,
+    workers: usize,
+    deployment: RwLock<Deployment>,
+}
+
+/// What never changes while the process runs.
+pub(crate) struct Fixed {
+    /// The config's name.
+    pub(crate) config: String,
+    /// Addresses and what they serve.
+    pub(crate) listeners: Vec<(String, &'static str)>,
+    /// Worker threads.
+    pub(crate) workers: usize,
+}
+
+impl Status {
+    pub(crate) fn new(
+        fixed: Fixed,
+        clock: Clock,
+        readiness: Arc<Readiness>,
+        metrics: Arc<Metrics>,
+        deployment: Deployment,
+    ) -> Arc<Self> {
+        let Fixed { config, listeners, workers } = fixed;
+        let (began, deployment) = (clock.now(), RwLock::new(deployment));
+        Arc::new(Self { clock, began, readiness, metrics, listeners, config, workers, deployment })
+    }
+
+    /// As it is now.
+    pub(crate) fn now(&self) -> Value {
+        let deployment = self.deployment.read().map(|d| d.clone());
+        let totals = self.metrics.totals();
+        let (revision, services) = match &deployment {
+            Ok(d) => (d.plan.revision, d.backends.iter().map(|b| service(&b.service, &self.clock)).collect()),
+            Err(_) => (0, Vec::new()),
+        };
+        let listeners: Vec<Value> =
+            self.listeners.iter().map(|(address, serves)| json!({ "address": address, "serves": serves })).collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": self.readiness.is_ready(),
+            "uptime_seconds": self.clock.now().saturating_duration_since(self.began).as_secs(),
+            "config": { "from": self.config, "revision": revision },
+            "workers": self.workers,
+            "listeners": listeners,
+            "connections": { "open": totals.connections, "accepted": totals.accepted },
+            "requests": { "finished": totals.requests, "in_flight": totals.in_flight },
+            "access_log": { "written": totals.log_lines, "lost": totals.log_lines_lost },
+            "services": services,
+        })
+    }
+}
+
+fn service(service: &Service, clock: &Clock) -> Value {
+    let (instances, state) = service.status();
+    let instances: Vec<Value> = instances
+        .into_iter()
+        .map(|(address, in_flight, open)| json!({ "address": address, "in_flight": in_flight, "connections": open }))
+        .collect();
+    let mut told = json!({
+        "name": &**service.name(),
+        "state": match &state { State::Pending => "pending", State::Fresh => "fresh", State::Stale { .. } => "stale" },
+        "instances": instances,
+    });
+    if let (State::Stale { since, error }, Some(object)) = (state, told.as_object_mut()) {
+        object.insert("error".into(), error.into());
+        object.insert("stale_seconds".into(), ago(since, clock).into());
+    }
+    told
+}
+
+fn ago(since: SystemTime, clock: &Clock) -> u64 {
+    clock.unix().duration_since(since).map_or(0, |d| d.as_secs())
+}
+
+impl std::fmt::Debug for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Status").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The same for a terminal.
+pub(crate) fn as_text(status: &Value) -> String {
+    use std::fmt::Write;
+    let number = |path: &str| status.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let word = |path: &str| status.pointer(path).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let ready = if status["ready"] == true { "ready" } else { "not ready" };
+    let mut out = String::new();
+    // Writing to memory does not fail.
+    let _ = writeln!(out, "tollgate {} · {ready} · up {}", word("/version"), span(number("/uptime_seconds")));
+    let _ = writeln!(out, "config       {} (revision {})", word("/config/from"), number("/config/revision"));
+    for listener in status["listeners"].as_array().into_iter().flatten() {
+        let text = |key: &str| listener[key].as_str().unwrap_or("?").to_owned();
+        let _ = writeln!(out, "listener     {} {}", text("address"), text("serves"));
+    }
+    let (open, accepted) = (number("/connections/open"), number("/connections/accepted"));
+    let _ = writeln!(out, "connections  {open} open, {accepted} accepted, on {} workers", number("/workers"));
+    let (finished, in_flight) = (number("/requests/finished"), number("/requests/in_flight"));
+    let _ = writeln!(out, "requests     {finished} finished, {in_flight} in flight");
+    let lost = number("/access_log/lost");
+    let _ = writeln!(out, "access log   {} lines written, {lost} lost", number("/access_log/written"));
+    let services = status["services"].as_array().map_or(&[][..], Vec::as_slice);
+    if services.is_empty() {
+        let _ = writeln!(out, "services     none");
+    }
+    for service in services {
+        service_lines(service, &mut out);
+    }
+    out
+}
+
+fn service_lines(service: &Value, out: &mut String) {
+    use std::fmt::Write;
+    let text = |key: &str| service[key].as_str().unwrap_or("?");
+    let note = match text("state") {
+        "fresh" => String::new(),
+        "stale" => format!(" · stale for {}: {}", span(service["stale_seconds"].as_u64().unwrap_or(0)), text("error")),
+        state => format!(" · {state}"),
+    };
+    let _ = writeln!(out, "service      {}{note}", text("name"));
+    let instances = service["instances"].as_array().map_or(&[][..], Vec::as_slice);
+    if instances.is_empty() {
+        let _ = writeln!(out, "  no instance");
+    }
+    for instance in instances {
+        let number = |key: &str| instance[key].as_u64().unwrap_or(0);
+        let address = instance["address"].as_str().unwrap_or("?");
+        let (in_flight, connections) = (number("in_flight"), number("connections"));
+        let _ = writeln!(out, "  {address:<24} {in_flight} in flight, {connections} connections");
+    }
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}

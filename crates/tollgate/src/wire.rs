@@ -1,0 +1,179 @@
+//! The one place that knows everybody: config to plan, services, deployment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tollgate_config::model::{self, Address, Balance, Config};
+use tollgate_core::clock::Clock;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::policy::PolicyKind;
+use tollgate_engine::{Backend, Correlation, Deployment, Rules};
+use tollgate_http1::HeadLimits;
+use tollgate_observe::metrics::Metrics;
+use tollgate_registry::dns::{self, Dns};
+use tollgate_registry::{Endpoint, Fixed, Merged, Source, State, View};
+use tollgate_upstream::balance::Algorithm;
+use tollgate_upstream::{Budget, Service, Settings};
+
+/// All policies of this build.
+pub(crate) fn policies() -> &'static [&'static PolicyKind] {
+    tollgate_policies::ALL
+}
+
+/// What the world offers to whoever builds a deployment.
+pub(crate) struct World {
+    /// Time.
+    pub(crate) clock: Clock,
+    /// Counters.
+    pub(crate) metrics: Arc<Metrics>,
+    /// One bell per worker.
+    pub(crate) bells: Arc<[Notify]>,
+    /// The slow runtime.
+    pub(crate) slow: Handle,
+}
+
+/// A deployment, and what keeps its services up to date.
+pub(crate) struct Wired {
+    /// What the engine serves.
+    pub(crate) deployment: Deployment,
+    /// Works, but probably not as meant.
+    pub(crate) warnings: Vec<Diagnostic>,
+    /// The lists of instances, as they come; dropped, they stand still.
+    followed: Vec<Followed>,
+}
+
+/// One service's list of instances.
+struct Followed {
+    _source: Arc<dyn Source>,
+    views: watch::Receiver<Arc<View>>,
+}
+
+/// Why there is no deployment.
+#[derive(Debug)]
+pub(crate) enum WireError {
+    /// The config is at fault.
+    Config(Vec<Diagnostic>),
+    /// The system's resolver cannot be set up.
+    Resolver(dns::LookupError),
+}
+
+impl Wired {
+    /// Waits until every list of instances was heard of once, at most for `most`.
+    pub(crate) async fn heard(&self, most: Duration) {
+        let all = async {
+            for followed in &self.followed {
+                let mut views = followed.views.clone();
+                // An error means that the source is gone: nothing more will be heard.
+                let _ = views.wait_for(|view| view.state != State::Pending).await;
+            }
+        };
+        let _ = tokio::time::timeout(most, all).await;
+    }
+}
+
+/// Compiles a config and makes its services.
+pub(crate) fn wire(config: &Config, revision: u64, world: &World) -> Result<Wired, WireError> {
+    let compiled = tollgate_plan::compile(config, policies(), &world.metrics, revision).map_err(WireError::Config)?;
+    let resolver = resolver(config, world).map_err(WireError::Resolver)?;
+    let (mut backends, mut followed) = (Vec::new(), Vec::new());
+    for (name, service) in &compiled.services {
+        let backend = backend(name, service, world);
+        followed.push(follow(&backend.service, service, &resolver, world));
+        backends.push(backend);
+    }
+    let deployment =
+        Deployment { plan: Arc::new(compiled.plan), backends: backends.into(), rules: Arc::new(rules(config)) };
+    Ok(Wired { deployment, warnings: compiled.warnings, followed })
+}
+
+/// What holds for all routes.
+pub(crate) fn rules(config: &Config) -> Rules {
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let limits = &config.limits;
+    Rules {
+        heads: HeadLimits {
+            target: size(limits.target.value.get()),
+            head: size(limits.head.value.get()),
+            fields: size(limits.fields.get()),
+        },
+        limits: limits.clone(),
+        trust: config.trust.clone(),
+        correlation: Correlation {
+            header: Bytes::copy_from_slice(config.correlation.header.as_str().as_bytes()),
+            accept: config.correlation.accept,
+            echo: config.correlation.echo,
+        },
+    }
+}
+
+fn resolver(config: &Config, world: &World) -> Result<Arc<Dns>, dns::LookupError> {
+    let dns = &config.dns;
+    let settings = dns::Settings {
+        servers: dns.servers.iter().flatten().map(|server| server.0).collect(),
+        timeout: dns.timeout.0,
+        min_ttl: dns.min_ttl.value.0,
+        max_ttl: dns.max_ttl.value.0,
+    };
+    Dns::new(&settings, world.slow.clone(), world.clock.clone(), Arc::clone(&world.metrics))
+}
+
+fn backend(name: &str, service: &model::Service, world: &World) -> Backend {
+    let to32 = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let settings = Settings {
+        connections: service.connections.as_ref().map(|n| to32(n.get())),
+        each: service.each.as_ref().map(|n| to32(n.get())),
+        queue_size: to32(service.queue.size.get()),
+        queue_timeout: service.queue.timeout.0,
+        connect_timeout: service.connect_timeout.0,
+        idle_most: usize::try_from(service.keep_alive.idle.get()).unwrap_or(usize::MAX),
+        idle_for: service.keep_alive.rest.0,
+    };
+    let (algorithm, hash) = match &service.balance {
+        Balance::RoundRobin => (Algorithm::RoundRobin, None),
+        Balance::LeastRequests => (Algorithm::LeastRequests, None),
+        Balance::Hash(key) => (Algorithm::ConsistentHash, Some(key.clone())),
+    };
+    let retry = &service.retry;
+    let budget = Budget::new(retry.budget.hundredths().into(), to32(retry.min.get()));
+    let metrics = world.metrics.service(name);
+    let (bells, clock) = (Arc::clone(&world.bells), world.clock.clone());
+    Backend {
+        service: Service::new(name, settings, budget, algorithm, metrics, bells, clock),
+        host: service.host.as_ref().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes())),
+        hash,
+        retries: u8::try_from(retry.retries.get()).unwrap_or(u8::MAX),
+    }
+}
+
+/// Keeps a service's list of instances up to date, for as long as the service exists.
+fn follow(service: &Arc<Service>, written: &model::Service, resolver: &Arc<Dns>, world: &World) -> Followed {
+    let mut fixed = Vec::new();
+    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    for target in &written.to.0 {
+        let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
+        match &target.address.value {
+            Address::Socket(address) => fixed.push(Endpoint { address: *address, weight }),
+            Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
+        }
+    }
+    if !fixed.is_empty() {
+        sources.push(Arc::new(Fixed::new(fixed)));
+    }
+    let source: Arc<dyn Source> = match <[_; 1]>::try_from(sources) {
+        Ok([only]) => only,
+        Err(many) => Arc::new(Merged::new(many, &world.slow)),
+    };
+    let views = source.watch();
+    service.update(&views.borrow());
+    let (service, mut changes) = (Arc::downgrade(service), views.clone());
+    world.slow.spawn(async move {
+        while changes.changed().await.is_ok() {
+            let Some(service) = service.upgrade() else { break };
+            service.update(&changes.borrow_and_update());
+        }
+    });
+    Followed { _source: source, views }
+}
