@@ -233,7 +233,7 @@ SPOOF = (
     "X-Hop: 1",
     "Keep-Alive: timeout=5",
     "Proxy-Connection: keep-alive",
-    "TE: trailers",
+    "TE: gzip",
 )
 
 

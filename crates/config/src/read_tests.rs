@@ -96,6 +96,7 @@ fn what_a_config_does_not_need_is_refused() {
 fn tabs_inside_texts_are_content() {
     assert_eq!(entry("a: |\n  x\n  \ty\n", "a").value.value, "x\n\ty\n".into());
     assert_eq!(entry("a: b\t# c\n", "a").value.value, "b".into());
+    assert_eq!(entry("a: |\n  \tx\n", "a").value.value, "\tx\n".into());
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! YAML 1.2 as it is written: the one module (with its `places`) that knows the parser. From here on there are [`Syntax`] trees, which
-//! keep style and place of everything, so that `read` can make nodes of them and `fmt` can write them again.
+//! YAML 1.2 as it is written: the one module (with its `places`) that knows the parser. From here on there are
+//! [`Syntax`] trees, which keep style and place of everything, so that `read` can make nodes of them and `fmt` can
+//! write them again.
 //!
 //! What a config file does not need is refused: anchors, aliases, merge keys, tags, directives, several documents,
 //! keys that are no scalars, tabs in the indentation, nesting beyond [`DEEPEST`].
@@ -175,7 +176,7 @@ impl Builder<'_> {
         let span = self.places.span(start, end);
         self.properties(anchor, tag, &span);
         if self.open.len() >= DEEPEST {
-            self.mistakes.push(Diagnostic::error(format!("nested deeper than {DEEPEST} levels")).at(&span));
+            self.mistakes.push(too_deep().at(&span));
             return false;
         }
         if self.key_is_due() {
@@ -274,7 +275,8 @@ fn explain(error: &ScanError, places: &Places<'_>) -> Diagnostic {
     let span = places.span(at, Marker::new(at.index() + 1, at.line(), at.col() + 1));
     let mistake = match info {
         _ if info.contains("unknown anchor") => alias_refused(),
-        _ if info.contains("tab") => tab_refused(),
+        _ if info.split(' ').any(|word| matches!(word, "tab" | "tabs")) => tab_refused(),
+        _ if info.contains("recursion limit") => too_deep(),
         _ if info.contains("mapping values are not allowed") => Diagnostic::error("a `:` is not expected here")
             .hint("a text with `: ` in it stands in quotes; or is the line above indented differently?"),
         _ if info.contains("flow mapping") || info.contains("flow sequence") => in_brackets(places, span.start),
@@ -295,6 +297,10 @@ fn in_brackets(places: &Places<'_>, at: usize) -> Diagnostic {
         .hint("within `{ }` and `[ ]`, a text with braces, brackets or commas stands in quotes")
 }
 
+fn too_deep() -> Diagnostic {
+    Diagnostic::error(format!("nested deeper than {DEEPEST} levels"))
+}
+
 fn tab_refused() -> Diagnostic {
     Diagnostic::error("a tab in the indentation").hint("indent with spaces")
 }
@@ -310,9 +316,12 @@ fn tabs(root: &Syntax, source: &Arc<Source>) -> Vec<Diagnostic> {
     let mut start = 0;
     for (number, line) in source.text.split_inclusive('\n').enumerate() {
         let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        let next = texts.partition_point(|text| text.end <= start);
-        let in_text = texts.get(next).is_some_and(|text| text.start < start);
-        if let Some(tab) = line[..indent].find('\t').filter(|_| !in_text && !line.trim().is_empty()) {
+        // Tabs in a text are content.
+        let in_text = |place: usize| {
+            let next = texts.partition_point(|text| text.end <= place);
+            texts.get(next).is_some_and(|text| text.start <= place)
+        };
+        if let Some(tab) = line[..indent].find('\t').filter(|tab| !in_text(start + tab) && !line.trim().is_empty()) {
             let place = start + tab;
             let span =
                 Span { source: Arc::clone(source), start: place, end: place + 1, line: number + 1, column: tab + 1 };

@@ -1,5 +1,7 @@
 //! What a file means: defaults, layers, short forms, directories, references.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // in the helpers of the tests, too
+
 use std::fs;
 use std::time::Duration;
 

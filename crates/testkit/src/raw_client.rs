@@ -198,7 +198,9 @@ impl RawClient {
                     self.received.extend_from_slice(&buffer[..count]);
                     return Ok(());
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                }
                 Err(_) => return Err(ReadError::Reset(Vec::new())),
             }
         }

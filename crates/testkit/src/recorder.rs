@@ -90,8 +90,7 @@ impl Recorder {
     pub fn answering(answer: impl Fn(&Taken) -> Script + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback socket");
         let address = listener.local_addr().expect("its address");
-        let shared =
-            Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), answer: Box::new(answer) });
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), answer: Box::new(answer) });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accept(&listener, &accepting));
         Self { address, shared }
@@ -130,9 +129,10 @@ impl Recorder {
     /// # Panics
     /// If it does not within [`PATIENCE`]: says `what` was awaited and what was there instead.
     pub fn wait_for(&self, what: &str, mut condition: impl FnMut(&[Recorded]) -> bool) {
-        let waiting = self.shared.changed.wait_timeout_while(self.shared.state(), PATIENCE, |state| {
-            !condition(&state.connections)
-        });
+        let waiting = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.state(), PATIENCE, |state| !condition(&state.connections));
         let (state, timeout) = waiting.unwrap_or_else(std::sync::PoisonError::into_inner);
         assert!(!timeout.timed_out(), "the backend waited in vain: {what}; recorded: {}", shown(&state.connections));
     }
@@ -142,7 +142,11 @@ impl Recorder {
 #[must_use]
 pub fn shown(connections: &[Recorded]) -> String {
     let one = |c: &Recorded| format!("connection {} {:?}: \"{}\"", c.number, c.ended, c.bytes.escape_ascii());
-    if connections.is_empty() { "nothing".to_owned() } else { connections.iter().map(one).collect::<Vec<_>>().join("; ") }
+    if connections.is_empty() {
+        "nothing".to_owned()
+    } else {
+        connections.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
 }
 
 impl Drop for Recorder {

@@ -242,8 +242,11 @@ fn ascii(bytes: &[u8]) -> Result<&str> {
     }
 }
 
+/// Lines without their ends.
+type Lines<'b> = Vec<&'b [u8]>;
+
 /// The lines before the empty line, and where that one ends. `None`: it has not come yet.
-fn head_lines(bytes: &[u8]) -> Result<Option<(Vec<&[u8]>, usize)>> {
+fn head_lines(bytes: &[u8]) -> Result<Option<(Lines<'_>, usize)>> {
     let (mut lines, mut start) = (Vec::new(), 0);
     while let Some(length) = bytes[start..].iter().position(|b| *b == b'\n') {
         let line = &bytes[start..start + length];

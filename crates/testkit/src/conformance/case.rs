@@ -73,7 +73,7 @@ pub enum After {
 pub enum View {
     /// In words.
     Word(Word),
-    /// Exactly these requests, in this order.
+    /// Exactly these requests.
     Requests(Vec<Expected>),
 }
 
@@ -134,10 +134,10 @@ impl Exchange {
         self.methods.get(number).map_or("GET", String::as_str)
     }
 
-    /// Whether the gateway answers for itself that it refuses.
+    /// Whether the gateway answers for itself that it refuses, or does not answer at all.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        self.statuses().last().is_some_and(|status| *status >= 400)
+        self.statuses().last().is_none_or(|status| *status >= 400)
     }
 
     /// What the connection must be like afterwards: closed after a refusal, if nothing else is written.

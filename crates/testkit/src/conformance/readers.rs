@@ -102,7 +102,9 @@ impl Reader {
 
     fn start_line(self, line: &str) -> (String, String, String) {
         let words: Vec<&str> = match self {
-            Self::Loose => line.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect(),
+            Self::Loose => {
+                line.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect()
+            }
             Self::Literal => {
                 let (method, rest) = line.split_once(' ').unwrap_or((line, ""));
                 let (target, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
@@ -139,14 +141,21 @@ impl Reader {
         match self {
             Self::Loose => {
                 let host = authority.or_else(|| hosts.next()).unwrap_or_default();
-                host.rsplit('@').next().unwrap_or_default().split([',', ' ', '/']).next().unwrap_or_default().to_ascii_lowercase()
+                host.rsplit('@')
+                    .next()
+                    .unwrap_or_default()
+                    .split([',', ' ', '/'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_ascii_lowercase()
             }
             Self::Literal => hosts.next_back().unwrap_or_default(),
         }
     }
 
     fn is_chunked(self, fields: &[(String, String)], version: &str) -> bool {
-        let mut codings = fields.iter().filter(|(name, _)| name == "transfer-encoding").map(|(_, value)| value.as_str());
+        let mut codings =
+            fields.iter().filter(|(name, _)| name == "transfer-encoding").map(|(_, value)| value.as_str());
         match self {
             Self::Loose => codings.any(|value| value.to_ascii_lowercase().contains("chunked")),
             Self::Literal => {

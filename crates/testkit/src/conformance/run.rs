@@ -138,7 +138,8 @@ fn told(error: &ReadError) -> String {
 fn judge_backend(view: &View, backend: &Recorder) -> Result<(), String> {
     if matches!(view, View::Word(Word::Incomplete)) {
         // The request that was begun can only be given up by closing: wait for that, so that all was recorded.
-        let cut_off = |c: &Recorded| c.ended.is_some() || strict::requests(&c.bytes).is_ok_and(|(_, rest)| rest.is_empty());
+        let cut_off =
+            |c: &Recorded| c.ended.is_some() || strict::requests(&c.bytes).is_ok_and(|(_, rest)| rest.is_empty());
         backend.wait_for("the end of a cut off request", |all| all.iter().all(cut_off));
     }
     let recorded = backend.take();
@@ -159,8 +160,12 @@ fn judge_backend(view: &View, backend: &Recorder) -> Result<(), String> {
     if seen.len() != expected.len() {
         return Err(format!("expected {} requests at the backend: {}", expected.len(), shown(&recorded)));
     }
-    let mut pairs = seen.iter().zip(expected);
-    pairs.try_for_each(|(request, expected)| judge_request(request, expected)).map_err(|what| format!("{what}: {}", shown(&recorded)))
+    // Pipelined requests may leave on several connections, in no order that could be told here.
+    let judged = expected.iter().try_for_each(|expected| {
+        let same_line = seen.iter().position(|request| request.line() == expected.line);
+        judge_request(&seen.remove(same_line.unwrap_or(0)), expected)
+    });
+    judged.map_err(|what| format!("{what}: {}", shown(&recorded)))
 }
 
 fn judge_request(request: &Request, expected: &Expected) -> Result<(), String> {
@@ -179,10 +184,18 @@ fn judge_request(request: &Request, expected: &Expected) -> Result<(), String> {
         return Err(format!("the body came framed by {framing}"));
     }
     // What every forwarded request must carry, and what none may.
-    for name in ["Via", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Correlation-ID", "traceparent"] {
+    if !request.all("via").last().is_some_and(|via| via.ends_with("1.1 tollgate")) {
+        return Err("the backend got no Via that ends in the gateway".to_owned());
+    }
+    for name in
+        ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Correlation-ID", "traceparent"]
+    {
         has(&request.fields, name)?;
     }
-    for name in ["Connection", "Keep-Alive", "Proxy-Connection", "Upgrade", "HTTP2-Settings"].into_iter().chain(expected.lacks.iter().map(String::as_str)) {
+    for name in ["Connection", "Keep-Alive", "Proxy-Connection", "Upgrade", "HTTP2-Settings"]
+        .into_iter()
+        .chain(expected.lacks.iter().map(String::as_str))
+    {
         if !request.all(name).is_empty() {
             return Err(format!("the backend got {name}"));
         }

@@ -30,7 +30,9 @@ fn a_script_can_wait_for_the_test() {
     let gate = Gate::new();
     let inner = gate.clone();
     let backend = Recorder::answering(move |_| {
-        Script::reply("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").then(Step::Wait(inner.clone())).then(Step::Send(b"hi".to_vec()))
+        Script::reply("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            .then(Step::Wait(inner.clone()))
+            .then(Step::Send(b"hi".to_vec()))
     });
     let mut client = RawClient::connect(backend.address());
     client.send(b"GET / HTTP/1.1\r\n\r\n");

@@ -9,7 +9,8 @@ fn whole(bytes: &str) -> Request {
 
 #[test]
 fn a_chunked_request_is_read_with_its_trailers() {
-    let message = whole("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;e=1\r\nabc\r\n0\r\nT: 1\r\n\r\n");
+    let message =
+        whole("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;e=1\r\nabc\r\n0\r\nT: 1\r\n\r\n");
     assert_eq!(message.content.body, b"abc");
     assert_eq!(all(&message.content.trailers, "t"), ["1"]);
     assert_eq!(message.line(), "POST /a HTTP/1.1");

@@ -5,7 +5,10 @@ fn a_plain_request_means_the_same_to_both() {
     let bytes = b"POST /a/b?c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhiGET / HTTP/1.1\r\nHost: x\r\n\r\n";
     let understood = Reader::Loose.read(bytes);
     assert_eq!(understood, Reader::Literal.read(bytes));
-    assert_eq!((understood.len(), understood[0].body.as_slice(), understood[0].path.as_str()), (2, &b"hi"[..], "/a/b?c"));
+    assert_eq!(
+        (understood.len(), understood[0].body.as_slice(), understood[0].path.as_str()),
+        (2, &b"hi"[..], "/a/b?c")
+    );
 }
 
 #[test]

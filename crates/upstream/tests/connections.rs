@@ -1,0 +1,204 @@
+//! L1, L2: connections to a service, their limit and its queue, on real sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tollgate_core::clock::Clock;
+use tollgate_observe::metrics::Metrics;
+use tollgate_registry::{Endpoint, View};
+use tollgate_upstream::balance::Algorithm;
+use tollgate_upstream::{Ask, Budget, Connection, Refusal, Service, Settings};
+
+const WORKERS: usize = 2;
+
+struct World {
+    service: Arc<Service>,
+    clock: Clock,
+    bells: Arc<[Notify]>,
+}
+
+fn settings() -> Settings {
+    Settings {
+        connections: None,
+        each: None,
+        queue_size: 10,
+        queue_timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(5),
+        idle_most: 8,
+        idle_for: Duration::from_secs(60),
+    }
+}
+
+fn world(settings: Settings, addresses: &[SocketAddr]) -> World {
+    let (clock, bells) = (Clock::real(), (0..WORKERS).map(|_| Notify::new()).collect::<Arc<[Notify]>>());
+    let metrics = Metrics::new(WORKERS).service("s");
+    let budget = Budget::new(2000, 3);
+    let service =
+        Service::new("s", settings, budget, Algorithm::RoundRobin, metrics, Arc::clone(&bells), clock.clone());
+    let endpoints = addresses.iter().map(|address| Endpoint { address: *address, weight: 1 });
+    service.update(&View::fresh(endpoints));
+    World { service, clock, bells }
+}
+
+impl World {
+    async fn ask(&self, worker: usize) -> Result<Connection, Refusal> {
+        let now = self.clock.now();
+        let ask = Ask { worker, key: None, tried: &[], fresh: false, now, deadline: now + Duration::from_secs(10) };
+        self.service.connection(&ask).await
+    }
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn a_released_connection_is_used_again() {
+    let (_listener, address) = listen().await;
+    let world = world(settings(), &[address]);
+    let first = world.ask(0).await.unwrap();
+    let port = first.stream.local_addr().unwrap();
+    first.release(world.clock.now());
+    let second = world.ask(0).await.unwrap();
+    assert!(second.reused);
+    assert_eq!(second.stream.local_addr().unwrap(), port);
+    assert_eq!(world.service.open(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_peer_closed_at_rest_is_not_used_again() {
+    let (listener, address) = listen().await;
+    let world = world(settings(), &[address]);
+    let first = world.ask(0).await.unwrap();
+    let (peer, _) = listener.accept().await.unwrap();
+    let local = first.stream.local_addr().unwrap();
+    drop(peer);
+    first.stream.readable().await.unwrap();
+    first.release(world.clock.now());
+    let second = world.ask(0).await.unwrap();
+    assert!(!second.reused);
+    assert_ne!(second.stream.local_addr().unwrap(), local);
+}
+
+#[tokio::test]
+async fn connections_rest_with_the_worker_that_made_them() {
+    let (_listener, address) = listen().await;
+    let world = world(settings(), &[address]);
+    world.ask(0).await.unwrap().release(world.clock.now());
+    assert!(!world.ask(1).await.unwrap().reused);
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_limit_waits_and_gets_the_next_released_connection() {
+    let (_listener, address) = listen().await;
+    let world = world(Settings { connections: Some(1), ..settings() }, &[address]);
+    let busy = world.ask(0).await.unwrap();
+    let local = busy.stream.local_addr().unwrap();
+    let (waiting, ()) = tokio::join!(world.ask(0), async {
+        tokio::task::yield_now().await;
+        busy.release(world.clock.now());
+    });
+    let got = waiting.unwrap();
+    assert_eq!(got.stream.local_addr().unwrap(), local);
+    assert_eq!(world.service.open(), 1, "never more than the limit");
+}
+
+#[tokio::test]
+async fn a_closed_connection_gives_its_place_to_another_worker() {
+    let (_listener, address) = listen().await;
+    let world = world(Settings { connections: Some(1), ..settings() }, &[address]);
+    let busy = world.ask(0).await.unwrap();
+    let (waiting, ()) = tokio::join!(world.ask(1), async {
+        tokio::task::yield_now().await;
+        drop(busy);
+    });
+    let got = waiting.unwrap();
+    assert!(!got.reused);
+    assert_eq!(world.service.open(), 1);
+}
+
+#[tokio::test]
+async fn a_starving_worker_makes_others_close_what_rests() {
+    let (_listener, address) = listen().await;
+    let world = world(Settings { connections: Some(1), ..settings() }, &[address]);
+    world.ask(0).await.unwrap().release(world.clock.now());
+    let (got, ()) = tokio::join!(world.ask(1), async {
+        world.bells[0].notified().await;
+        world.service.sweep(0, world.clock.now());
+    });
+    let got = got.unwrap();
+    assert!(!got.reused);
+    assert_eq!(world.service.open(), 1);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let (_listener, address) = listen().await;
+    let world = world(Settings { connections: Some(1), queue_size: 0, ..settings() }, &[address]);
+    let _busy = world.ask(0).await.unwrap();
+    assert!(matches!(world.ask(0).await, Err(Refusal::Limit)));
+    assert_eq!(world.service.metrics().totals().queue_refused, 1);
+}
+
+#[tokio::test]
+async fn the_queue_has_a_time() {
+    let (_listener, address) = listen().await;
+    let quick = Settings { connections: Some(1), queue_timeout: Duration::from_millis(20), ..settings() };
+    let world = world(quick, &[address]);
+    let _busy = world.ask(0).await.unwrap();
+    assert!(matches!(world.ask(0).await, Err(Refusal::Limit)));
+    assert_eq!(world.service.metrics().totals().waiting, 0);
+}
+
+#[tokio::test]
+async fn who_gave_up_waiting_does_not_lose_the_turn_for_others() {
+    let (_listener, address) = listen().await;
+    let world = world(Settings { connections: Some(1), ..settings() }, &[address]);
+    let busy = world.ask(0).await.unwrap();
+    let mut impatient = Box::pin(world.ask(0));
+    let mut patient = Box::pin(world.ask(1));
+    for waiting in [&mut impatient, &mut patient] {
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
+        assert!(polled);
+    }
+    drop(busy);
+    // The turn was granted to the first in the queue, who leaves without taking it.
+    drop(impatient);
+    assert!(patient.await.is_ok());
+}
+
+#[tokio::test]
+async fn each_instance_has_a_limit_of_its_own() {
+    let ((_a, first), (_b, second)) = (listen().await, listen().await);
+    let world = world(Settings { each: Some(1), queue_size: 0, ..settings() }, &[first, second]);
+    let (one, two) = (world.ask(0).await.unwrap(), world.ask(0).await.unwrap());
+    assert_ne!(one.address(), two.address());
+    assert!(matches!(world.ask(0).await, Err(Refusal::Limit)));
+}
+
+#[tokio::test]
+async fn an_instance_that_left_the_list_is_asked_no_more_and_its_connections_close() {
+    let ((_a, first), (_b, second)) = (listen().await, listen().await);
+    let world = world(settings(), &[first]);
+    let (busy, resting) = (world.ask(0).await.unwrap(), world.ask(0).await.unwrap());
+    resting.release(world.clock.now());
+    world.service.update(&View::fresh([Endpoint { address: second, weight: 1 }]));
+    assert_eq!(world.ask(0).await.unwrap().address(), second);
+    busy.release(world.clock.now());
+    world.service.sweep(0, world.clock.now());
+    assert_eq!(world.service.open(), 0);
+}
+
+#[tokio::test]
+async fn an_unreachable_instance_is_told_by_its_address() {
+    let (listener, address) = listen().await;
+    drop(listener);
+    let world = world(settings(), &[address]);
+    assert!(matches!(world.ask(0).await, Err(Refusal::Connect(at, _)) if at == address));
+    assert_eq!(world.service.open(), 0, "a failed connect leaves no place behind");
+}
