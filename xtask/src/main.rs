@@ -1,5 +1,6 @@
 //! Recipes that people and CI share: `cargo xtask RECIPE`. `./test` runs them in order.
 
+mod docs;
 mod layers;
 mod recipes;
 mod shell;
@@ -18,7 +19,7 @@ Usage: cargo xtask RECIPE
   deny            licences, banned crates and sources of all dependencies (deny.toml)
   layers          a crate uses lower floors only
   size            files up to 400 lines (warning) and 800 lines (error)
-  docs            the API pages build and their links lead somewhere
+  docs [--check]  write docs/reference as this version has it; the API pages build and their links lead somewhere
   test [NAME]     unit, property, end-to-end and documentation tests; only those whose name contains NAME";
 
 fn main() -> ExitCode {
@@ -40,7 +41,8 @@ fn recipe(words: &[&str]) -> Result<u8> {
         ["fmt", "--check"] => recipes::fmt(recipes::Formatting::Check),
         ["lint"] => recipes::lint(),
         ["deny"] => recipes::deny(),
-        ["docs"] => recipes::docs(),
+        ["docs"] => docs::docs(docs::Pages::Write),
+        ["docs", "--check"] => docs::docs(docs::Pages::Compare),
         ["layers"] => layers::check(),
         ["size"] => size::check(),
         ["test"] => suite::run(None),

@@ -54,16 +54,6 @@ pub(crate) fn deny() -> Result<u8> {
     shell::run(command)
 }
 
-/// Builds the API pages; a link that leads nowhere is an error.
-///
-/// # Errors
-/// When cargo cannot be started.
-pub(crate) fn docs() -> Result<u8> {
-    let mut command = shell::cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
-    command.env("RUSTDOCFLAGS", "-D warnings");
-    shell::run(command)
-}
-
 /// Runs the commands one after the other and stops at the first that fails.
 fn in_order<const N: usize>(commands: [Command; N]) -> Result<u8> {
     for command in commands {

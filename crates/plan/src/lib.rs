@@ -1,3 +1,17 @@
 //! Config compiled to an immutable plan: matcher, routes, explain.
 
+mod chain;
+mod compile;
+mod explain;
+pub mod faults;
 pub mod matcher;
+mod plan;
+mod table;
+mod template;
+
+pub use explain::{Explained, explain};
+pub use compile::{Compiled, compile};
+pub use matcher::Captures;
+pub use plan::{Found, Plan};
+pub use table::{Action, Bounds, Fixed, Link, Proxy, Redirect, RoutePlan};
+pub use template::{Part, PathPlan, TargetPlan};

@@ -24,6 +24,15 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    /// Whether it is open by now.
+    ///
+    /// # Panics
+    /// When a thread panicked while it held the gate.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self.0.0.lock().unwrap()
+    }
+
     /// Waits until the gate is open; false if that took longer than [`PATIENCE`].
     ///
     /// # Panics

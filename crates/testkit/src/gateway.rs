@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -108,8 +108,21 @@ impl Gateway {
     /// When it has ended.
     #[must_use]
     pub fn resident_kib(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory it ever held, in KiB (`VmHWM`).
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn peak_kib(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of this name");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
@@ -120,6 +133,14 @@ impl Gateway {
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("the signal is sent");
+    }
+
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
     }
 
     /// Waits for it to end by itself.
@@ -142,7 +163,7 @@ impl Gateway {
     /// # Panics
     /// When it does not in time.
     pub fn stop(mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
+        self.terminate();
         self.ended()
     }
 
@@ -155,7 +176,7 @@ impl Gateway {
                 panic!("the gateway ended at once, {status}; its log:\n{}", self.log());
             }
             // Connecting first, since `health` takes an unwilling peer for a failure.
-            if TcpStream::connect(self.health).is_ok() && self.health("/health/ready").status == 200 {
+            if RawClient::is_accepted(self.health) && self.health("/health/ready").status == 200 {
                 return;
             }
             assert!(deadline.left().is_some(), "not ready within {PATIENCE:?}; its log:\n{}", self.log());
@@ -167,7 +188,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            self.signal(Signal::TERM);
+            self.terminate();
             let deadline = Deadline::after(Duration::from_secs(5));
             while matches!(self.child.try_wait(), Ok(None)) {
                 if deadline.left().is_none() {

@@ -1,5 +1,6 @@
 //! A client that sends exactly the bytes it is given.
 
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use crate::deadline::{Deadline, PATIENCE};
 use crate::strict::{self, End, Parsed, Response};
 
 /// Why no whole answer could be read. Carries what came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ReadError {
     /// The peer closed in order before the answer was complete.
     Closed(Vec<u8>),
@@ -18,6 +19,18 @@ pub enum ReadError {
     TimedOut(Vec<u8>),
     /// The answer breaks the grammar.
     Broken(String, Vec<u8>),
+}
+
+impl fmt::Debug for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, bytes) = match self {
+            Self::Closed(bytes) => ("a close", bytes),
+            Self::Reset(bytes) => ("a reset", bytes),
+            Self::TimedOut(bytes) => ("nothing in time", bytes),
+            Self::Broken(what, bytes) => (what.as_str(), bytes),
+        };
+        write!(f, "{what} after \"{}\"", bytes.escape_ascii())
+    }
 }
 
 /// One connection to the gateway, or to whatever is tested.
@@ -40,6 +53,12 @@ impl RawClient {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
         Self { stream, received: Vec::new(), patience: PATIENCE }
+    }
+
+    /// Whether somebody takes a connection there.
+    #[must_use]
+    pub fn is_accepted(address: SocketAddr) -> bool {
+        TcpStream::connect(address).is_ok()
     }
 
     /// Waits at most so long for each answer from now on.

@@ -5,7 +5,7 @@
 use std::fmt;
 
 /// A field line: the name as it came, the value without the blanks around it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Field {
     /// As written.
     pub name: String,
@@ -27,7 +27,7 @@ pub enum Framing {
 }
 
 /// What follows a head.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Content {
     /// How its end is known.
     pub framing: Framing,
@@ -35,6 +35,19 @@ pub struct Content {
     pub body: Vec<u8>,
     /// After the last chunk.
     pub trailers: Vec<Field>,
+}
+
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}: {}\"", self.name, self.value.escape_ascii())
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.body[..self.body.len().min(400)];
+        write!(f, "{:?} \"{}\" {:?}", self.framing, shown.escape_ascii(), self.trailers)
+    }
 }
 
 /// One whole request.

@@ -145,6 +145,19 @@ pub enum HashKey {
     Cookie(FieldName),
 }
 
+impl std::fmt::Display for HashKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip => f.write_str("the client's address"),
+            Self::Path => f.write_str("the path"),
+            Self::Host => f.write_str("the host"),
+            Self::Header(name) => write!(f, "the header {}", name.as_str()),
+            Self::Query(name) => write!(f, "the query parameter {name}"),
+            Self::Cookie(name) => write!(f, "the cookie {}", name.as_str()),
+        }
+    }
+}
+
 const BALANCES: &[&str] = &["round_robin", "least_requests", "hash"];
 
 impl Decode for Balance {

@@ -67,7 +67,7 @@ fn talk(exchange: &Exchange, gateway: SocketAddr, cut: Cut) -> Result<(), String
     for (number, expected) in statuses.iter().enumerate() {
         let (_, answer) = client
             .final_response(exchange.method(number))
-            .map_err(|error| format!("answer {number}: expected {expected}, got {}", told(&error)))?;
+            .map_err(|error| format!("answer {number}: expected {expected}, got {error:?}"))?;
         if answer.status != *expected {
             return Err(format!("answer {number}: expected {expected}, got {}: {}", answer.status, answer.text()));
         }
@@ -114,25 +114,15 @@ fn judge_end(after: After, client: &mut RawClient) -> Result<(), String> {
     if after == After::Closed {
         return match client.end() {
             ReadError::Closed(bytes) if bytes.is_empty() => Ok(()),
-            other => Err(format!("expected an orderly close and nothing more, got {}", told(&other))),
+            other => Err(format!("expected an orderly close and nothing more, got {other:?}")),
         };
     }
     client.send(PROBE);
     match client.response("GET") {
         Ok(answer) if answer.status == 200 => Ok(()),
         Ok(answer) => Err(format!("afterwards a plain request is answered with {}", answer.status)),
-        Err(error) => Err(format!("afterwards a plain request gets {}", told(&error))),
+        Err(error) => Err(format!("afterwards a plain request gets {error:?}")),
     }
-}
-
-fn told(error: &ReadError) -> String {
-    let (what, bytes) = match error {
-        ReadError::Closed(bytes) => ("a close", bytes),
-        ReadError::Reset(bytes) => ("a reset", bytes),
-        ReadError::TimedOut(bytes) => ("nothing in time", bytes),
-        ReadError::Broken(what, bytes) => (what.as_str(), bytes),
-    };
-    format!("{what} after \"{}\"", bytes.escape_ascii())
 }
 
 fn judge_backend(view: &View, backend: &Recorder) -> Result<(), String> {

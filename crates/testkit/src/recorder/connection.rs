@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::extent::{Extent, head_end};
 use super::script::{Script, Step, Taken};
 use super::{Ended, Shared};
+use crate::strict::{self, Parsed};
 
 /// Serves until the connection ends, and says how it ended.
 pub(super) fn serve(number: usize, stream: TcpStream, shared: &Shared) {
@@ -73,6 +74,10 @@ impl Connection<'_> {
                         self.receive()?;
                     }
                 }
+                Step::Echo => {
+                    let end = self.read_request(&mut extent)?;
+                    self.echo(end);
+                }
                 // A peer that is gone shows at the next reading.
                 Step::Send(bytes) => drop(self.stream.write_all(&bytes)),
                 Step::Wait(gate) => {
@@ -96,6 +101,19 @@ impl Connection<'_> {
         let end = self.read_request(&mut extent)?;
         self.unread.drain(..end);
         Ok(())
+    }
+
+    /// Sends the body of the request that ends at `end` back.
+    fn echo(&mut self, end: usize) {
+        let answer = match strict::request(&self.unread[..end]) {
+            Ok(Parsed::Whole(request, _)) => {
+                let body = request.content.body;
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                [head.into_bytes(), body].concat()
+            }
+            other => format!("HTTP/1.1 500 Echo\r\nContent-Length: 0\r\nX-Why: {other:?}\r\n\r\n").into_bytes(),
+        };
+        let _ = self.stream.write_all(&answer);
     }
 
     fn read_request(&mut self, extent: &mut Extent) -> Result<usize, Ended> {

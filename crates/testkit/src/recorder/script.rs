@@ -11,6 +11,8 @@ pub enum Step {
     ReadBody(usize),
     /// Write these bytes, at once and by themselves.
     Send(Vec<u8>),
+    /// Read until the request is complete, and answer 200 with its body.
+    Echo,
     /// Wait until the test opens the gate.
     Wait(Gate),
     /// Open a gate that the test waits at.

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use tollgate_config::Report;
-use tollgate_core::diagnostic::Diagnostic;
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::output::{Failure, Output};
-use crate::cli::run::load;
+use crate::cli::run::{load, mistakes};
 use crate::wire::policies;
 
 /// Loads and compiles a config; tells what is wrong, or what it holds.
@@ -15,7 +13,9 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let loaded = load(path)?;
     let name = path.display().to_string();
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1);
-    let compiled = compiled.map_err(|mistakes| Failure::Config(report(&name, &loaded.warnings, mistakes)))?;
+    let compiled = compiled.map_err(|found| {
+        mistakes(&name, &loaded, loaded.warnings.iter().cloned().chain(found).collect())
+    })?;
     output.warn(&loaded.warnings);
     output.warn(&compiled.warnings);
     let (routes, services) = (loaded.config.routes().count(), compiled.services.len());
@@ -26,10 +26,6 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
         count(routes, "route"),
         count(services, "service")
     ))
-}
-
-fn report(name: &str, warnings: &[Diagnostic], mistakes: Vec<Diagnostic>) -> Report {
-    Report { name: name.to_owned(), diagnostics: warnings.iter().cloned().chain(mistakes).collect() }
 }
 
 fn count(n: usize, what: &str) -> String {

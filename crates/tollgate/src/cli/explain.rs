@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use clap::Args;
-use tollgate_config::Report;
 use tollgate_core::buffer::Buffer;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
@@ -14,7 +13,7 @@ use tollgate_http1::{HeadLimits, Parsed, request};
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::output::{Failure, Output};
-use crate::cli::run::load;
+use crate::cli::run::{load, mistakes};
 use crate::cli::{ConfigArgs, failure};
 use crate::wire::policies;
 
@@ -43,7 +42,7 @@ pub(crate) fn explain(args: &ExplainArgs, output: &Output) -> Result<(), Failure
     let loaded = load(&args.config.config)?;
     let name = args.config.config.display().to_string();
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1)
-        .map_err(|diagnostics| Failure::Config(Report { name, diagnostics }))?;
+        .map_err(|found| mistakes(&name, &loaded, found))?;
     let limits = crate::wire::rules(&loaded.config).heads;
     let x = exchange(args, &compiled, &limits)?;
     let explained = tollgate_plan::explain(&loaded.config, &compiled, &x);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tollgate_config::{Report, format, format_tree, redact};
+use tollgate_config::{Report, format, format_tree};
 
 use crate::cli::failure;
 use crate::cli::output::{Failure, Output};
@@ -30,9 +30,7 @@ pub(crate) struct FmtArgs {
 /// Formats a file.
 pub(crate) fn fmt(args: &FmtArgs, output: &Output) -> Result<(), Failure> {
     if args.long {
-        let mut tree = load(&args.file)?.tree;
-        redact(&mut tree);
-        return output.print(&format_tree(&tree));
+        return output.print(&format_tree(&load(&args.file)?.tree));
     }
     let name = args.file.display().to_string();
     let text = fs::read_to_string(&args.file).map_err(|e| failure(format!("cannot read {name}: {e}")))?;

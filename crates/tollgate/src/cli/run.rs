@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use tollgate_config::Loaded;
 use tollgate_config::model::Level;
+use tollgate_config::{Loaded, Report, redact};
+use tollgate_core::diagnostic::Diagnostic;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::output::{Failure, Output};
-use crate::start;
+use crate::start::{self, StartError};
 use crate::wire::policies;
 
 /// Loads the config at `path`.
@@ -16,13 +17,22 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     tollgate_config::load(path, &|name| std::env::var(name).ok(), &short_forms).map_err(Failure::Config)
 }
 
+/// Mistakes that were found after loading, without the secrets that they might quote.
+pub(crate) fn mistakes(name: &str, loaded: &Loaded, mut diagnostics: Vec<Diagnostic>) -> Failure {
+    redact(&loaded.tree, &mut diagnostics);
+    Failure::Config(Report { name: name.to_owned(), diagnostics })
+}
+
 /// Runs the gateway until it is stopped.
 pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
     let loaded = load(path)?;
     output.warn(&loaded.warnings);
     log_to_stderr(loaded.config.log.level);
     let name = path.display().to_string();
-    let running = start::start(&name, &loaded.config, Vec::new()).map_err(|e| Failure::to_start(&name, e))?;
+    let running = start::start(&name, &loaded.config, Vec::new()).map_err(|error| match error {
+        StartError::Config(diagnostics) => mistakes(&name, &loaded, diagnostics),
+        other => Failure::to_start(&name, other),
+    })?;
     output.warn(&running.warnings);
     for listener in &loaded.config.listen {
         tracing::info!(address = %start::shown(listener.address), serves = listener.kind.as_str(), "listening");

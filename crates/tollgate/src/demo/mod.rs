@@ -84,7 +84,7 @@ fn introduction() -> String {
         text.push_str(&format!("  {:<8} http://127.0.0.1:{}   {}\n", sample.name, sample.port, sample.about));
     }
     text.push_str("\nThe config is examples/demo/tollgate.yaml (`tollgate demo --config` prints it). Try, in another terminal:\n\n");
-    for attempt in tries::ALL {
+    for attempt in &tries::ALL {
         text.push_str(&format!("  # {}\n  {}\n", attempt.about, attempt.command));
     }
     text.push_str("\nOne line of access log per request follows. Ctrl-C ends the demo.\n\n");

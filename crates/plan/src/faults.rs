@@ -1,0 +1,24 @@
+//! What is answered when no route serves a request.
+
+use tollgate_core::problem::Fault;
+
+/// No route matches.
+pub static NOT_FOUND: Fault = Fault::client(
+    "route/not-found",
+    404,
+    "No route",
+    "No route matches the request's host, path and conditions. `tollgate explain METHOD URL` tells what would match, and \
+     what nearly did.",
+);
+
+/// Routes match, but for the method.
+pub static METHOD_NOT_ALLOWED: Fault = Fault::client(
+    "route/method-not-allowed",
+    405,
+    "Method not allowed",
+    "Routes match the request's host and path, but none takes its method. `Allow` lists the methods that are taken \
+     (RFC 9110 §15.5.6).",
+);
+
+/// All of them, for the catalogue.
+pub static ALL: &[&Fault] = &[&NOT_FOUND, &METHOD_NOT_ALLOWED];

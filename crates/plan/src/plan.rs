@@ -1,0 +1,178 @@
+//! The plan as the engine uses it: which route serves a request.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::dialect::ProblemJson;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::Route;
+use tollgate_core::field::Known;
+use tollgate_core::handler::Handler;
+use tollgate_core::head::Method;
+use tollgate_core::policy::Hooks;
+use tollgate_core::problem::Problem;
+use tollgate_expr::{Condition, Facts};
+use tollgate_observe::metrics::Metrics;
+
+use crate::faults::{METHOD_NOT_ALLOWED, NOT_FOUND};
+use crate::matcher::{Captures, Lookup, Matcher, Outcome, Pattern, RouteSpec};
+use crate::table::{Action, Bounds, Fixed, RoutePlan};
+use crate::template::without_port;
+
+/// Times and sizes of what the gateway answers itself.
+const OWN: Bounds =
+    Bounds { timeout: Duration::from_secs(30), idle: Duration::from_secs(60), total: None, body: 1024 * 1024 };
+
+/// Every route with all that is decided about it; immutable.
+#[derive(Debug)]
+pub struct Plan {
+    /// Which config it comes from: 1, 2, 3 …
+    pub revision: u64,
+    /// Stands for the route of requests that match none.
+    pub unrouted: RoutePlan,
+    asterisk: RoutePlan,
+    pub(crate) matcher: Matcher<Condition>,
+    pub(crate) routes: Box<[RoutePlan]>,
+}
+
+/// The route of a request.
+#[derive(Debug)]
+pub struct Found<'p> {
+    /// The route; [`Plan::unrouted`] if there is none.
+    pub route: &'p RoutePlan,
+    /// What the variable parts of its path stand for.
+    pub captures: Captures,
+    /// Why there is none.
+    pub refused: Option<Problem>,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        revision: u64,
+        matcher: Matcher<Condition>,
+        routes: Box<[RoutePlan]>,
+        metrics: &Metrics,
+    ) -> Self {
+        // RFC 9110 §9.3.7: `OPTIONS *` asks about the server as a whole.
+        let nothing = || Action::Fixed(Fixed { status: 204, fields: Box::new([]), body: bytes::Bytes::new() });
+        let (unrouted, asterisk) = (own("(none)", "", nothing(), metrics), own("OPTIONS *", "", nothing(), metrics));
+        Self { revision, unrouted, asterisk, matcher, routes }
+    }
+
+    /// A plan whose routes are answered by parts of the gateway. An empty method takes all.
+    ///
+    /// # Errors
+    /// Paths that are none, or that contradict each other.
+    pub fn of_handlers(
+        routes: Vec<(&str, &str, Arc<dyn Handler>)>,
+        metrics: &Metrics,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let (mut specs, mut plans) = (Vec::new(), Vec::new());
+        for (method, path, handler) in routes {
+            let pattern = Pattern::parse(path).map_err(|e| vec![Diagnostic::error(e.message)])?;
+            let methods = if method.is_empty() { Vec::new() } else { vec![method.to_owned()] };
+            specs.push(RouteSpec { hosts: Vec::new(), methods, pattern, condition: None, priority: 0 });
+            plans.push(own(path, "tollgate", Action::Serve(handler), metrics));
+        }
+        let mistakes = |conflicts: Vec<crate::matcher::Conflict>| {
+            conflicts.iter().map(|conflict| Diagnostic::error(conflict.to_string())).collect::<Vec<_>>()
+        };
+        Ok(Self::new(0, Matcher::build(specs).map_err(mistakes)?, plans.into(), metrics))
+    }
+
+    /// The route that serves a request.
+    #[must_use]
+    pub fn find(&self, x: &Exchange) -> Found<'_> {
+        if x.head.is_asterisk {
+            return Found { route: &self.asterisk, captures: Captures::default(), refused: None };
+        }
+        let seen = Seen(x);
+        match self.matcher.find(&lookup(x), |condition| condition.matches(&seen)) {
+            Outcome::Found(found) => match self.routes.get(found.route) {
+                Some(route) => Found { route, captures: found.captures, refused: None },
+                None => self.refuse(NOT_FOUND.problem()),
+            },
+            Outcome::NotFound => {
+                let (host, path) = (x.head.host(), x.head.path());
+                self.refuse(NOT_FOUND.problem().detail(format!("no route for {host}{path}")))
+            }
+            Outcome::MethodNotAllowed(allow) => {
+                let detail = format!("{} is not taken here", x.head.method_text());
+                self.refuse(METHOD_NOT_ALLOWED.problem().detail(detail).header("Allow", allow.to_string()))
+            }
+        }
+    }
+
+    fn refuse(&self, problem: Problem) -> Found<'_> {
+        Found { route: &self.unrouted, captures: Captures::default(), refused: Some(problem) }
+    }
+}
+
+fn own(name: &str, api: &str, action: Action, metrics: &Metrics) -> RoutePlan {
+    RoutePlan {
+        meta: Arc::new(Route { name: name.to_owned(), api: api.to_owned() }),
+        chain: Box::new([]),
+        hooks: Hooks::default(),
+        action,
+        dialect: &ProblemJson,
+        bounds: OWN,
+        metrics: metrics.route(api, name),
+    }
+}
+
+/// What the matcher goes by.
+pub(crate) fn lookup(x: &Exchange) -> Lookup<'_> {
+    let fields = &x.head.fields;
+    // Fetch §3.2.2: a preflight is `OPTIONS` with these two.
+    let is_preflight = x.head.method == Method::Options && fields.known(Known::Origin).is_some();
+    Lookup {
+        host: x.head.host().as_bytes(),
+        path: x.head.path().as_bytes(),
+        method: x.head.method_text().as_bytes(),
+        preflight_for: if is_preflight { fields.get("access-control-request-method") } else { None },
+    }
+}
+
+/// An exchange as conditions see it.
+pub(crate) struct Seen<'x>(pub(crate) &'x Exchange);
+
+impl Facts for Seen<'_> {
+    fn method(&self) -> &str {
+        self.0.head.method_text()
+    }
+
+    fn path(&self) -> &str {
+        self.0.head.path()
+    }
+
+    fn host(&self) -> &str {
+        without_port(self.0.head.host())
+    }
+
+    fn scheme(&self) -> &str {
+        self.0.scheme
+    }
+
+    fn ip(&self) -> IpAddr {
+        self.0.client
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.0.head.fields.text(name)
+    }
+
+    fn has_header(&self, name: &str) -> bool {
+        self.0.head.fields.has(name)
+    }
+
+    fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.0.head.query_value(name)
+    }
+
+    fn cookie(&self, name: &str) -> Option<&str> {
+        self.0.head.cookie(name)
+    }
+}
