@@ -16,6 +16,7 @@ pub enum Known {
     Expect,
     Forwarded,
     Host,
+    Http2Settings,
     KeepAlive,
     Origin,
     ProxyAuthenticate,
@@ -65,7 +66,7 @@ impl Known {
             11 => &[("traceparent", Self::Traceparent)],
             12 => &[("content-type", Self::ContentType)],
             13 => &[("authorization", Self::Authorization)],
-            14 => &[("content-length", Self::ContentLength)],
+            14 => &[("content-length", Self::ContentLength), ("http2-settings", Self::Http2Settings)],
             15 => &[("x-forwarded-for", Self::XForwardedFor)],
             16 => &[
                 ("x-correlation-id", Self::XCorrelationId),
@@ -89,6 +90,8 @@ impl Known {
         const HOPS: u64 = bits(&[
             Known::Connection,
             Known::ContentLength,
+            // RFC 9113 §3.1: only means something to the next hop, and that was not asked to switch.
+            Known::Http2Settings,
             Known::KeepAlive,
             Known::ProxyConnection,
             Known::Te,

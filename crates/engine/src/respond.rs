@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::AsyncWrite;
 use tollgate_core::body::{Body, Length};
@@ -130,23 +131,36 @@ fn write_head(turn: &mut Turn, client: &Client, d: &Deployment, told: Length, st
 
 /// Sends an answer that the gateway has in memory.
 async fn own(client: &mut Client, turn: &mut Turn, d: &Deployment, route: &RoutePlan, is_framed: bool) -> After {
-    // What was read of a body that nobody wants is thrown away; if more is to come, the connection ends.
-    let body_done = is_framed && discarded(client, turn).await;
+    let rest = if is_framed { unread(client, turn).await } else { Unread::Much };
     let body = match std::mem::take(&mut turn.x.reply.body) {
         Body::Full(bytes) => bytes,
         Body::Empty | Body::Wire(_) => bytes::Bytes::new(),
     };
     let length = Length::Known(body.len() as u64);
     let framing = framing(turn, length, length);
-    let stays = body_done && client.may_stay(turn, d);
+    let stays = rest != Unread::Much && client.may_stay(turn, d);
     write_head(turn, client, d, framing.told, stays);
     let body = if framing.outflow == Outflow::Nothing { bytes::Bytes::new() } else { body };
+    match (write_all(client, turn, &body, route.bounds.idle).await, rest) {
+        (Err(reason), _) => After::Close(reason),
+        (Ok(()), Unread::Nothing) if stays => After::Next,
+        (Ok(()), Unread::Little) if stays => match discard(client, turn).await {
+            true => After::Next,
+            false => After::Linger,
+        },
+        (Ok(()), Unread::Nothing) => After::Close(Closed::Gateway),
+        (Ok(()), _) => After::Linger,
+    }
+}
+
+/// Writes the answer's head and body.
+async fn write_all(client: &mut Client, turn: &mut Turn, body: &[u8], idle: Duration) -> Result<(), Closed> {
     let total = turn.reply_head.bytes.len() + body.len();
-    let (mut written, idle) = (0, route.bounds.idle);
+    let mut written = 0;
     let mut deadline = client.worker.now() + idle;
     let sent = poll_fn(|cx| {
         while written < total {
-            match write_some(cx, client, &turn.reply_head.bytes, &body, written) {
+            match write_some(cx, client, &turn.reply_head.bytes, body, written) {
                 Poll::Ready(Ok(n)) => {
                     written += n;
                     deadline = client.worker.now() + idle;
@@ -159,12 +173,54 @@ async fn own(client: &mut Client, turn: &mut Turn, d: &Deployment, route: &Route
     })
     .await;
     turn.x.trail.bytes_out = written as u64;
-    match sent {
-        Err(reason) => After::Close(reason),
-        Ok(()) if stays => After::Next,
-        Ok(()) if body_done => After::Close(Closed::Gateway),
-        Ok(()) => After::Linger,
+    sent
+}
+
+/// How much of a request's body is still to come when nobody wants it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    /// Nothing: what there was is thrown away.
+    Nothing,
+    /// So little that reading it is cheaper for all than a new connection.
+    Little,
+    /// Much, or nobody knows.
+    Much,
+}
+
+/// Most bytes of an unwanted body that are read to keep a connection, and for how long.
+const LITTLE: (u64, Duration) = (64 * 1024, Duration::from_secs(5));
+
+/// Throws away what was read of the body, without waiting for more.
+async fn unread(client: &mut Client, turn: &mut Turn) -> Unread {
+    if turn.upload.is_done() || (turn.x.length == Length::None && turn.upload.has_arrived()) {
+        return Unread::Nothing;
     }
+    let polled = poll_fn(|cx| {
+        Poll::Ready(turn.upload.poll_discard(cx, &mut client.stream, &mut turn.x.head.fields.buffer))
+    });
+    match (polled.await, turn.x.length) {
+        (Poll::Ready(Ok(())), _) => Unread::Nothing,
+        (Poll::Ready(Err(_)), _) => Unread::Much,
+        // Told to go on, it may or may not send its body: nobody can tell a body from the next request then.
+        (Poll::Pending, _) if turn.verdict.expects_continue => Unread::Much,
+        (Poll::Pending, Length::Known(n)) if n - turn.upload.taken().min(n) > LITTLE.0 => Unread::Much,
+        (Poll::Pending, _) => Unread::Little,
+    }
+}
+
+/// Reads the little that is left of an unwanted body; whether it came.
+async fn discard(client: &mut Client, turn: &mut Turn) -> bool {
+    let deadline = client.worker.now() + LITTLE.1;
+    let most = turn.upload.taken() + LITTLE.0;
+    poll_fn(|cx| {
+        let polled = turn.upload.poll_discard(cx, &mut client.stream, &mut turn.x.head.fields.buffer);
+        match polled {
+            Poll::Ready(ended) => Poll::Ready(ended.is_ok()),
+            Poll::Pending if turn.upload.taken() > most => Poll::Ready(false),
+            Poll::Pending => client.timer.poll(cx, deadline).map(|()| false),
+        }
+    })
+    .await
 }
 
 fn write_some(
@@ -179,18 +235,6 @@ fn write_some(
     let slices = [IoSlice::new(head_left), IoSlice::new(body_left)];
     let n = ready!(Pin::new(&mut client.stream).poll_write_vectored(cx, &slices))?;
     Poll::Ready(if n == 0 { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(n) })
-}
-
-/// Whether all of the request's body is there and thrown away, without waiting for any of it.
-async fn discarded(client: &mut Client, turn: &mut Turn) -> bool {
-    if turn.upload.is_done() || (turn.upload.has_arrived() && turn.x.length == Length::None) {
-        return true;
-    }
-    poll_fn(|cx| {
-        let polled = turn.upload.poll_discard(cx, &mut client.stream, &mut turn.x.head.fields.buffer);
-        Poll::Ready(matches!(polled, Poll::Ready(Ok(()))))
-    })
-    .await
 }
 
 /// Passes a service's answer on while it comes.

@@ -45,8 +45,12 @@ impl From<Problem> for Stop {
 /// Serves one request. `refused`: its head was not even worth a route.
 pub(crate) async fn serve(client: &mut Client, turn: &mut Turn, d: &Deployment, refused: Option<Problem>) -> After {
     identify::identify(&mut turn.x, &d.rules);
-    let found = d.plan.find(&turn.x);
-    let (route, refused) = (found.route, refused.or(found.refused));
+    let found = match refused {
+        None => d.plan.find(&turn.x),
+        // A head that was refused has no route: what it seems to ask for means nothing.
+        refused => d.plan.unrouted(refused),
+    };
+    let (route, refused) = (found.route, found.refused);
     turn.x.route = Arc::clone(&route.meta);
     let counters = route.metrics.shard(client.worker.index);
     counters.begin();

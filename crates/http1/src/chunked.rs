@@ -13,6 +13,9 @@ use crate::fields::{self, Progress, Refused};
 /// Most bytes of extensions in one chunk's line.
 const LONGEST_EXTENSION: u16 = 1024;
 
+/// Most digits of a chunk's size, leading zeros included.
+const LONGEST_SIZE: u16 = 32;
+
 /// Decodes one body.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -32,6 +35,10 @@ enum State {
     /// Blanks between the size and `;`, which the grammar calls bad but allows.
     Blank,
     Extension,
+    /// Between quotes in an extension, where a line cannot end.
+    Quoted,
+    /// Behind a backslash between quotes.
+    QuotedPair,
     SizeLf,
     Data,
     DataCr,
@@ -42,6 +49,17 @@ enum State {
     TrailerLf,
     LastLf,
     Done,
+}
+
+/// The state within an extension behind this byte (quoted-string, RFC 9110 §5.6.4).
+fn quoting(state: State, byte: u8) -> State {
+    match (state, byte) {
+        (State::Extension, b'"') => State::Quoted,
+        (State::Quoted, b'"') => State::Extension,
+        (State::Quoted, b'\\') => State::QuotedPair,
+        (State::QuotedPair, _) => State::Quoted,
+        (state, _) => state,
+    }
 }
 
 /// What one step gives.
@@ -97,11 +115,15 @@ impl Decoder {
             }
             (State::Size | State::Extension, b'\r') => State::SizeLf,
             (State::Size | State::Blank, _) => return Err("a chunk size that is not a plain hexadecimal number"),
-            (State::Extension, b'\t' | b' '..=b'~' | 0x80..) if self.count < LONGEST_EXTENSION => {
+            (State::Extension | State::Quoted | State::QuotedPair, b'\t' | b' '..=b'~' | 0x80..)
+                if self.count < LONGEST_EXTENSION =>
+            {
                 self.count += 1;
-                State::Extension
+                quoting(self.state, byte)
             }
-            (State::Extension, _) => return Err("a chunk extension that is too long or has control bytes"),
+            (State::Extension | State::Quoted | State::QuotedPair, _) => {
+                return Err("a chunk extension that is too long, has control bytes, or an open quote");
+            }
             (State::SizeLf, b'\n') if self.size == 0 => State::Trailer,
             (State::SizeLf, b'\n') => State::Data,
             (State::DataCr, b'\r') => State::DataLf,
@@ -122,11 +144,11 @@ impl Decoder {
 
     fn digit(&mut self, digit: u8) -> Result<(), &'static str> {
         let value = char::from(digit).to_digit(16).unwrap_or_default();
-        // 15 digits keep sums of sizes far from overflow.
-        if self.count >= 15 {
-            return Err("a chunk size of more than 15 digits");
-        }
         let before = if self.count == 0 { 0 } else { self.size };
+        // RFC 9112 §7.1: overflow must be prevented. 60 bits keep sums of sizes far from it, too.
+        if before >> 56 != 0 || self.count >= LONGEST_SIZE {
+            return Err("a chunk size that is too large");
+        }
         self.size = (before << 4) | u64::from(value);
         self.count += 1;
         Ok(())

@@ -93,21 +93,23 @@ impl Plan {
         match self.matcher.find(&lookup(x), |condition| condition.matches(&seen)) {
             Outcome::Found(found) => match self.routes.get(found.route) {
                 Some(route) => Found { route, captures: found.captures, refused: None },
-                None => self.refuse(NOT_FOUND.problem()),
+                None => self.unrouted(Some(NOT_FOUND.problem())),
             },
             Outcome::NotFound => {
                 let (host, path) = (x.head.host(), x.head.path());
-                self.refuse(NOT_FOUND.problem().detail(format!("no route for {host}{path}")))
+                self.unrouted(Some(NOT_FOUND.problem().detail(format!("no route for {host}{path}"))))
             }
             Outcome::MethodNotAllowed(allow) => {
                 let detail = format!("{} is not taken here", x.head.method_text());
-                self.refuse(METHOD_NOT_ALLOWED.problem().detail(detail).header("Allow", allow.to_string()))
+                self.unrouted(Some(METHOD_NOT_ALLOWED.problem().detail(detail).header("Allow", allow.to_string())))
             }
         }
     }
 
-    fn refuse(&self, problem: Problem) -> Found<'_> {
-        Found { route: &self.unrouted, captures: Captures::default(), refused: Some(problem) }
+    /// No route, for this reason.
+    #[must_use]
+    pub fn unrouted(&self, refused: Option<Problem>) -> Found<'_> {
+        Found { route: &self.unrouted, captures: Captures::default(), refused }
     }
 }
 

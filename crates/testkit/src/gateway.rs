@@ -209,9 +209,17 @@ impl Drop for Gateway {
     }
 }
 
+/// How many of the last lines of the log are shown.
+const SHOWN: usize = 40;
+
 #[expect(clippy::print_stderr, reason = "the test runner shows it with the failed test")]
 fn show(log: &str) {
-    eprintln!("--- log of the gateway ---\n{log}--- end of the log ---");
+    let lines: Vec<&str> = log.lines().collect();
+    let last = lines.len().saturating_sub(SHOWN);
+    eprintln!(
+        "--- log of the gateway, {last} lines left out ---\n{}\n--- end of the log ---",
+        lines[last..].join("\n")
+    );
 }
 
 fn gather(mut pipe: impl Read + Send + 'static, log: &Log) {

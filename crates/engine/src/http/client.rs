@@ -196,7 +196,9 @@ impl Client {
     /// Whether the connection may stay open after this request, as far as the connection knows.
     pub(crate) fn may_stay(&self, turn: &Turn, deployment: &Deployment) -> bool {
         let most = deployment.rules.limits.requests_per_connection.as_ref().map_or(u64::MAX, |n| n.get());
-        turn.verdict.keep_alive && !self.half_closed && self.served < most && !self.worker.drain.is_begun()
+        // A client that has sent its last byte may have sent more requests before it.
+        let may_ask = !self.half_closed || turn.upload.from < turn.x.head.fields.buffer.len();
+        turn.verdict.keep_alive && may_ask && self.served < most && !self.worker.drain.is_begun()
     }
 
     /// Reads on for a little after an answer that ends the connection: closing with unread bytes would reset it, and the

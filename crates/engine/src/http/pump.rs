@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tollgate_core::body::Length;
 use tollgate_core::buffer::{self, Buffer};
+use tollgate_core::head::Fields;
 use tollgate_http1::transfer::{Bad, Batch, Inflow, Outflow, Runs, SLICES};
 
 /// Why a body did not get across.
@@ -62,6 +63,8 @@ pub(crate) struct Pump {
     floor: usize,
     /// The last batch was made.
     ended: bool,
+    /// The body was refused: nothing behind that point can be understood.
+    refused: bool,
     /// The whole body fits into the buffer and stays there, so that it can be sent once more.
     keep: bool,
     /// Bytes in the buffer were overwritten by later ones.
@@ -113,6 +116,7 @@ impl Pump {
             from: floor,
             floor,
             ended: false,
+            refused: false,
             keep: matches!(length, Length::Known(n) if n <= (buffer::SIZE - floor.min(buffer::SIZE)) as u64),
             recycled: false,
             moves: 0,
@@ -127,12 +131,12 @@ impl Pump {
 
     /// Whether all of the body has arrived.
     pub(crate) fn has_arrived(&self) -> bool {
-        self.inflow.is_done()
+        self.inflow.is_done() && !self.refused
     }
 
     /// Whether all of the body has arrived and left again.
     pub(crate) fn is_done(&self) -> bool {
-        self.inflow.is_done() && self.ended && self.batch.is_out()
+        self.has_arrived() && self.ended && self.batch.is_out()
     }
 
     /// Whether what holds it up is whoever should take it.
@@ -195,10 +199,14 @@ impl Pump {
         buffer: &mut Buffer,
     ) -> Poll<Result<(), Broken>> {
         loop {
-            if self.from < buffer.len() || self.inflow.is_done() {
+            if self.refused {
+                return Poll::Ready(Err(Broken::Bad(Bad::Malformed("a body that was refused already"))));
+            }
+            if self.from < buffer.len() {
                 self.take(buffer)?;
             }
             if self.inflow.is_done() {
+                self.trailers()?;
                 self.ended = true;
                 self.batch = Batch::default();
                 return Poll::Ready(Ok(()));
@@ -212,11 +220,8 @@ impl Pump {
     /// Decodes what is there into the next write.
     fn fill(&mut self, buffer: &mut Buffer) -> Result<(), Broken> {
         let runs = self.take(buffer)?;
+        let trailers = if self.inflow.is_done() { self.trailers()? } else { None };
         self.ended = self.inflow.is_done();
-        let trailers = match self.ended {
-            true => self.inflow.trailers(self.limits.trailer_fields).map_err(|e| Broken::Bad(Bad::Malformed(e)))?,
-            false => None,
-        };
         self.batch = Batch::new(self.outflow, runs, self.ended, trailers.as_ref());
         self.sent += self.batch.content() as u64;
         Ok(())
@@ -226,8 +231,15 @@ impl Pump {
         let (range, mut runs) = (self.from..buffer.len(), Runs::default());
         let limits = self.limits;
         let next = self.inflow.take(buffer.filled_mut(), range, &mut runs, limits.content, limits.trailer);
+        self.refused |= next.is_err();
         self.from = next.map_err(Broken::Bad)?;
         Ok(runs)
+    }
+
+    fn trailers(&mut self) -> Result<Option<Fields>, Broken> {
+        let trailers = self.inflow.trailers(self.limits.trailer_fields);
+        self.refused |= trailers.is_err();
+        trailers.map_err(|what| Broken::Bad(Bad::Malformed(what)))
     }
 
     fn poll_write(

@@ -83,7 +83,7 @@ pub enum View {
 pub enum Word {
     /// Not a byte.
     Nothing,
-    /// Perhaps the beginning of a request, on a connection that then ended.
+    /// Perhaps the beginning of a request to `/cut`, on a connection that then ended.
     Incomplete,
 }
 

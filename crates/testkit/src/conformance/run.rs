@@ -1,5 +1,6 @@
 //! Holds a gateway against the cases.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::case::{After, Case, Exchange, Expected, View, Word};
 use crate::raw_client::{RawClient, ReadError};
 use crate::recorder::{Recorded, Recorder, shown};
-use crate::strict::{self, Field, Framing, Request, Response};
+use crate::strict::{self, Field, Framing, Parsed, Request, Response};
 
 /// How the bytes of a case are cut into writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,33 +22,87 @@ pub enum Cut {
 /// Whether a request is still answered on the connection afterwards.
 const PROBE: &str = "GET /probe HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
 
+/// Where requests go that are to be given up half-way. What arrives of them arrives when it likes, so it is set apart.
+const CUT: &[u8] = b"POST /cut ";
+
 /// Runs all cases and their twins, one after the other, and gives what failed, each with its name.
 ///
 /// The gateway must send to `backend` everything that its routes do not answer by themselves.
 #[must_use]
 pub fn all(cases: &[Case], gateway: SocketAddr, backend: &Recorder, cut: Cut) -> Vec<String> {
+    let mut run = Run { gateway, backend, cut, given_up: BTreeMap::new() };
     let mut failures = Vec::new();
     for case in cases {
         for (which, exchange) in [("", Some(&case.exchange)), (" (twin)", case.twin.as_ref())] {
-            let Some(Err(what)) = exchange.map(|exchange| one(exchange, gateway, backend, cut)) else { continue };
+            let Some(Err(what)) = exchange.map(|exchange| run.one(exchange)) else { continue };
             failures.push(format!("{}{which} [{}] {cut:?}: {what}", case.name, case.clause));
         }
     }
+    failures.extend(run.finish());
     failures
 }
 
-/// Runs one exchange.
-///
-/// # Errors
-/// What is not as it must be.
-pub fn one(exchange: &Exchange, gateway: SocketAddr, backend: &Recorder, cut: Cut) -> Result<(), String> {
-    drop(backend.take());
-    let answered = talk(exchange, gateway, cut);
-    let seen = judge_backend(exchange.view(), backend);
-    match (answered, seen) {
-        (Ok(()), Ok(())) => Ok(()),
-        (Err(what), Ok(())) | (Ok(()), Err(what)) => Err(what),
-        (Err(first), Err(second)) => Err(format!("{first}; and {second}")),
+struct Run<'b> {
+    gateway: SocketAddr,
+    backend: &'b Recorder,
+    cut: Cut,
+    /// By connection: what came of a request that was begun and must never be finished.
+    given_up: BTreeMap<usize, Vec<u8>>,
+}
+
+impl Run<'_> {
+    fn one(&mut self, exchange: &Exchange) -> Result<(), String> {
+        let answered = talk(exchange, self.gateway, self.cut);
+        let seen = self.judge_backend(exchange.view());
+        match (answered, seen) {
+            (Ok(()), Ok(())) => Ok(()),
+            (Err(what), Ok(())) | (Ok(()), Err(what)) => Err(what),
+            (Err(first), Err(second)) => Err(format!("{first}; and {second}")),
+        }
+    }
+
+    fn judge_backend(&mut self, view: &View) -> Result<(), String> {
+        let recorded = self.backend.take();
+        let mut seen = Vec::new();
+        for connection in &recorded {
+            if let Some(begun) = self.given_up.get_mut(&connection.number) {
+                begun.extend_from_slice(&connection.bytes);
+                continue;
+            }
+            let (requests, rest) = strict::requests(&connection.bytes)
+                .map_err(|broken| format!("the backend got what breaks the grammar: {broken}: {}", shown(&recorded)))?;
+            seen.extend(requests);
+            if rest.starts_with(CUT) || !rest.is_empty() && CUT.starts_with(rest) {
+                self.given_up.insert(connection.number, rest.to_vec());
+            } else if !rest.is_empty() {
+                return Err(format!("the backend got a part of a request: {}", shown(&recorded)));
+            }
+        }
+        seen.retain(|request| request.target != "/probe");
+        let expected: &[Expected] = match view {
+            View::Word(_) => &[],
+            View::Requests(expected) => expected,
+        };
+        if seen.len() != expected.len() {
+            return Err(format!("expected {} requests at the backend: {}", expected.len(), shown(&recorded)));
+        }
+        // Pipelined requests may leave on several connections, in no order that could be told here.
+        let judged = expected.iter().try_for_each(|expected| {
+            let same_line = seen.iter().position(|request| request.line() == expected.line);
+            judge_request(&seen.remove(same_line.unwrap_or(0)), expected)
+        });
+        judged.map_err(|what| format!("{what}: {}", shown(&recorded)))
+    }
+
+    /// Requests that were given up: their connections must end, and none of them may have become whole.
+    fn finish(mut self) -> Vec<String> {
+        let is_over = |c: &Recorded| c.ended.is_some() || !self.given_up.contains_key(&c.number);
+        self.backend.wait_for("the end of requests that were given up", |all| all.iter().all(is_over));
+        let late = self.judge_backend(&View::Word(Word::Nothing)).err();
+        let whole = self.given_up.values().filter(|bytes| !matches!(strict::request(bytes), Ok(Parsed::Partial)));
+        let told =
+            whole.map(|bytes| format!("a request that had to be given up was not: \"{}\"", bytes.escape_ascii()));
+        told.chain(late).collect()
     }
 }
 
@@ -125,39 +180,6 @@ fn judge_end(after: After, client: &mut RawClient) -> Result<(), String> {
     }
 }
 
-fn judge_backend(view: &View, backend: &Recorder) -> Result<(), String> {
-    if matches!(view, View::Word(Word::Incomplete)) {
-        // The request that was begun can only be given up by closing: wait for that, so that all was recorded.
-        let cut_off =
-            |c: &Recorded| c.ended.is_some() || strict::requests(&c.bytes).is_ok_and(|(_, rest)| rest.is_empty());
-        backend.wait_for("the end of a cut off request", |all| all.iter().all(cut_off));
-    }
-    let recorded = backend.take();
-    let mut seen = Vec::new();
-    for connection in &recorded {
-        let (requests, rest) = strict::requests(&connection.bytes)
-            .map_err(|broken| format!("the backend got what breaks the grammar: {broken}: {}", shown(&recorded)))?;
-        if !rest.is_empty() && !matches!(view, View::Word(Word::Incomplete)) {
-            return Err(format!("the backend got a part of a request: {}", shown(&recorded)));
-        }
-        seen.extend(requests);
-    }
-    seen.retain(|request| request.target != "/probe");
-    let expected: &[Expected] = match view {
-        View::Word(_) => &[],
-        View::Requests(expected) => expected,
-    };
-    if seen.len() != expected.len() {
-        return Err(format!("expected {} requests at the backend: {}", expected.len(), shown(&recorded)));
-    }
-    // Pipelined requests may leave on several connections, in no order that could be told here.
-    let judged = expected.iter().try_for_each(|expected| {
-        let same_line = seen.iter().position(|request| request.line() == expected.line);
-        judge_request(&seen.remove(same_line.unwrap_or(0)), expected)
-    });
-    judged.map_err(|what| format!("{what}: {}", shown(&recorded)))
-}
-
 fn judge_request(request: &Request, expected: &Expected) -> Result<(), String> {
     if request.line() != expected.line {
         return Err(format!("the backend got `{}`, expected `{}`", request.line(), expected.line));
@@ -174,7 +196,7 @@ fn judge_request(request: &Request, expected: &Expected) -> Result<(), String> {
         return Err(format!("the body came framed by {framing}"));
     }
     // What every forwarded request must carry, and what none may.
-    if !request.all("via").last().is_some_and(|via| via.ends_with("1.1 tollgate")) {
+    if !request.all("via").last().is_some_and(|via| via.ends_with("1.1 tollgate") || via.ends_with("1.0 tollgate")) {
         return Err("the backend got no Via that ends in the gateway".to_owned());
     }
     for name in
@@ -182,7 +204,7 @@ fn judge_request(request: &Request, expected: &Expected) -> Result<(), String> {
     {
         has(&request.fields, name)?;
     }
-    for name in ["Connection", "Keep-Alive", "Proxy-Connection", "Upgrade", "HTTP2-Settings"]
+    for name in ["Connection", "Keep-Alive", "Proxy-Connection", "Upgrade"]
         .into_iter()
         .chain(expected.lacks.iter().map(String::as_str))
     {

@@ -1,5 +1,6 @@
 //! `tollgate run`.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use tollgate_config::model::Level;
@@ -51,6 +52,7 @@ pub(crate) fn log_to_stderr(level: Level) {
         Level::Trace => LevelFilter::TRACE,
     };
     let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    let subscriber = subscriber.with_ansi(std::io::stderr().is_terminal());
     // Tests in one process may have set one already.
     let _ = subscriber.try_init();
 }
