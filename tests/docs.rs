@@ -226,9 +226,10 @@ impl Session {
         let output = BufReader::new(shell.stdout.take().expect("its output"));
         let (sender, lines) = sync_channel(10_000);
         thread::spawn(move || {
-            output.split(b'\n').map_while(Result::ok).all(|line| {
-                sender.send(String::from_utf8_lossy(&line).into_owned()).is_ok()
-            })
+            output
+                .split(b'\n')
+                .map_while(Result::ok)
+                .all(|line| sender.send(String::from_utf8_lossy(&line).into_owned()).is_ok())
         });
         let mut session = Self { shell, lines, folder, ports: free_ports() };
         session.write("exec 2>&1; trap 'kill $(jobs -p) 2>/dev/null' EXIT\n");
@@ -305,7 +306,8 @@ impl Session {
     fn await_ports(&self, command: &str) {
         let config = fs::read_to_string(self.folder.path().join("tollgate.yaml")).unwrap_or_default();
         let listen = config.lines().skip_while(|line| !line.starts_with("listen:"));
-        let listen: Vec<&str> = listen.enumerate().take_while(|(n, l)| *n == 0 || l.starts_with(' ')).map(|(_, l)| l).collect();
+        let listen: Vec<&str> =
+            listen.enumerate().take_while(|(n, l)| *n == 0 || l.starts_with(' ')).map(|(_, l)| l).collect();
         let told = if command.contains("tollgate run") { listen.join("\n") } else { command.to_owned() };
         for (_, port) in self.ports.iter().filter(|(_, port)| told.contains(port.as_str())) {
             wait_until(&format!("`{command}` listens on {port}"), || is_listening(port));
@@ -369,7 +371,9 @@ fn matches(expected: &[String], printed: &[String]) -> bool {
     match expected.split_first() {
         None => printed.is_empty(),
         Some((line, rest)) if line == "…" => (0..=printed.len()).any(|skipped| matches(rest, &printed[skipped..])),
-        Some((line, rest)) => printed.split_first().is_some_and(|(have, more)| line_matches(line, have) && matches(rest, more)),
+        Some((line, rest)) => {
+            printed.split_first().is_some_and(|(have, more)| line_matches(line, have) && matches(rest, more))
+        }
     }
 }
 

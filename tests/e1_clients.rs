@@ -136,7 +136,10 @@ fn curl_asks_for_ranges_heads_and_nothing() {
     assert_eq!(bench.curl("/range", &["-r", "2-4", "-w", " %{http_code}"]), "cde 206");
     assert_eq!(bench.seen().one("range").as_deref(), Some("bytes=2-4"));
     let head = bench.curl("/a", &["-I"]);
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.to_ascii_lowercase().contains("content-length: 2\r\n"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\n") && head.to_ascii_lowercase().contains("content-length: 2\r\n"),
+        "{head}"
+    );
     assert_eq!(bench.curl("/nothing", &["-w", "%{http_code}"]), "204");
     assert_eq!(bench.curl("/unchanged", &["-w", "%{http_code}"]), "304");
     assert_eq!(bench.curl("/a", &["-0", "-w", " %{http_version}"]), "ok 1.1");

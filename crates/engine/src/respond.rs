@@ -250,9 +250,7 @@ async fn relay(
         Body::Empty | Body::Full(_) => Length::None,
     };
     let framing = framing(turn, length, upstream.told);
-    // While the body is still on its way up nobody knows whether it will end well.
-    let body_arrived = turn.upload.is_done();
-    let stays = body_arrived && !framing.ends_connection && client.may_stay(turn, d);
+    let stays = !upstream.upload_dead && !framing.ends_connection && client.may_stay(turn, d);
     write_head(turn, client, d, framing.told, stays);
     upstream.download.send_as(framing.outflow);
     let head_len = turn.reply_head.bytes.len() as u64;
@@ -265,10 +263,12 @@ async fn relay(
             if upstream.keep_alive && clean && turn.upload.is_done() {
                 upstream.connection.release(client.worker.now());
             }
-            match (stays, body_arrived) {
-                (true, _) => After::Next,
+            match (stays, turn.upload.is_done()) {
+                (true, true) => After::Next,
                 (false, true) => After::Close(Closed::Gateway),
-                (false, false) => After::Linger,
+                // Answered before the end of the request: what is left of it is not the next one.
+                (true, false) if !turn.verdict.expects_continue && discard(client, turn).await => After::Next,
+                (_, false) => After::Linger,
             }
         }
         Err(Halt::Client(reason)) => After::Close(reason),

@@ -113,6 +113,19 @@ impl Pattern {
         matches!(self.shape, Shape::Plain { tail: Tail::AnythingBelow, .. })
     }
 
+    /// Whether this is a regular expression.
+    pub(crate) fn is_regex(&self) -> bool {
+        matches!(self.shape, Shape::Regex { .. })
+    }
+
+    /// Whether every path that matches begins with these segments: `prefix` is normal and does not end in a slash.
+    pub(crate) fn begins_with(&self, prefix: &[u8]) -> bool {
+        let Shape::Plain { segments, .. } = &self.shape else { return false };
+        let mut segments = segments.iter();
+        let is_next = |part: &[u8]| matches!(segments.next(), Some(Segment::Literal(text)) if **text == *part);
+        prefix.split(|b| *b == b'/').skip(1).all(is_next)
+    }
+
     /// Whether one path might match both of two regexes. Says no only where the texts that their matches begin
     /// with rule it out.
     pub(super) fn may_meet(&self, other: &Self) -> bool {
