@@ -21,7 +21,7 @@ pub use diagnose::{Look, Report};
 pub use fmt::{format, format_tree};
 pub use load::{Loaded, load, load_text};
 pub use model::Config;
-pub use model::route::known_route_keys;
+pub use model::route::{known_route_keys, known_setting_keys};
 pub use read::{LARGEST, read};
 pub use references::{Environment, redact};
 pub use schema::{reference_markdown, schema};

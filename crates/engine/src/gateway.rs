@@ -18,8 +18,10 @@ use crate::http::client::Source;
 use crate::listener::{Crowd, accept};
 use crate::worker::Worker;
 
-/// How often a worker tidies up: pools, log lines.
-const TICK: Duration = Duration::from_millis(500);
+/// How often log lines are handed over.
+const TICK: Duration = Duration::from_millis(100);
+/// Every how many ticks the pools are swept.
+const SWEEP: u32 = 10;
 
 /// What the gateway is made of.
 #[derive(Debug)]
@@ -135,19 +137,23 @@ struct Socket {
 /// Most connections to listeners that do not serve the routes.
 const SMALL_CROWD: usize = 256;
 
-/// Pools, log lines: what has to be done now and then, and when a service rings.
+/// Log lines and pools: what has to be done now and then, and when a service rings.
 async fn housekeeping(worker: Arc<Worker>, bells: Arc<[Notify]>) {
     let Some(bell) = bells.get(worker.index) else { return };
+    let mut ticks = 0;
     loop {
-        // A bell or a tick, whichever comes first: both mean the same.
-        let _ = tokio::time::timeout(TICK, bell.notified()).await;
-        let now = worker.now();
-        for backend in worker.deployment().backends.iter() {
-            backend.service.sweep(worker.index, now);
-        }
+        let rung = tokio::time::timeout(TICK, bell.notified()).await.is_ok();
         worker.with_log(|log| {
             log.flush();
         });
+        ticks += 1;
+        if rung || ticks >= SWEEP {
+            ticks = 0;
+            let now = worker.now();
+            for backend in worker.deployment().backends.iter() {
+                backend.service.sweep(worker.index, now);
+            }
+        }
     }
 }
 

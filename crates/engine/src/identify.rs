@@ -26,6 +26,19 @@ pub(crate) fn identify(x: &mut Exchange, rules: &Rules) {
     x.client = x.conn.peer_ip();
     if trusted {
         believe(x, rules);
+    } else {
+        // Whoever is not believed may not be quoted either: not to policies, not to conditions, not to services.
+        x.head.fields.drop_received(|field, _| {
+            matches!(
+                field.known,
+                Known::Forwarded
+                    | Known::XForwardedFor
+                    | Known::XForwardedHost
+                    | Known::XForwardedPort
+                    | Known::XForwardedProto
+                    | Known::XRealIp
+            )
+        });
     }
 }
 

@@ -77,14 +77,5 @@ pub static CONNECT: Fault = Fault::client(
 );
 
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[
-    &MALFORMED,
-    &PATH,
-    &TARGET_TOO_LONG,
-    &HEAD_TOO_LARGE,
-    &BODY_TOO_LARGE,
-    &VERSION,
-    &CODING,
-    &EXPECTATION,
-    &CONNECT,
-];
+pub static ALL: &[&Fault] =
+    &[&MALFORMED, &PATH, &TARGET_TOO_LONG, &HEAD_TOO_LARGE, &BODY_TOO_LARGE, &VERSION, &CODING, &EXPECTATION, &CONNECT];

@@ -61,7 +61,8 @@ fn value(bytes: &[u8], at: usize, colon: usize) -> Result<Line, &'static str> {
     let text = &bytes[colon + 1..end];
     let lead = text.iter().take_while(|b| is_space(b)).count();
     let trail = text[lead..].iter().rev().take_while(|b| is_space(b)).count();
-    let part = |start: usize, end: usize| Some(Part { start: u16::try_from(start).ok()?, end: u16::try_from(end).ok()? });
+    let part =
+        |start: usize, end: usize| Some(Part { start: u16::try_from(start).ok()?, end: u16::try_from(end).ok()? });
     let (Some(name), Some(value)) = (part(at, colon), part(colon + 1 + lead, end - trail)) else {
         return Err("a head of 64 KiB or more");
     };
@@ -106,4 +107,48 @@ pub(crate) enum Refused {
 /// The elements of a comma-separated list value (RFC 9110 §5.6.1), empty ones left out.
 pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, value and start of the next line; the names of the other outcomes.
+    fn read(text: &str) -> Result<(&str, &str, usize), &'static str> {
+        match line(text.as_bytes(), 0)? {
+            Line::Field { field, next } => {
+                let of = |part: Part| &text[usize::from(part.start)..usize::from(part.end)];
+                Ok((of(field.name), of(field.value), next))
+            }
+            Line::End(next) => Ok(("end", "", next)),
+            Line::Partial => Ok(("partial", "", 0)),
+        }
+    }
+
+    #[test]
+    fn a_value_is_what_stands_between_the_blanks() {
+        assert_eq!(read("A: b\r\n"), Ok(("A", "b", 6)));
+        assert_eq!(read("A:b\r\nX"), Ok(("A", "b", 5)));
+        assert_eq!(read("A: \t b c \t\r\n"), Ok(("A", "b c", 12)));
+        assert_eq!(read("A:\r\n"), Ok(("A", "", 4)));
+        assert_eq!(read("A: \t \r\n"), Ok(("A", "", 7)));
+        assert_eq!(read("A: :b:\r\n"), Ok(("A", ":b:", 8)));
+        assert_eq!(read("\r\nX"), Ok(("end", "", 2)));
+    }
+
+    #[test]
+    fn a_line_that_may_still_become_one_is_waited_for() {
+        for text in ["", "A", "A:", "A: b", "A: b\r", "\r"] {
+            assert_eq!(read(text), Ok(("partial", "", 0)), "{text:?}");
+        }
+    }
+
+    /// RFC 9110 §5.6.1.
+    #[test]
+    fn lists_are_split_at_commas() {
+        let elements =
+            |text: &'static str| list(text.as_bytes()).map(|e| str::from_utf8(e).unwrap()).collect::<Vec<_>>();
+        assert_eq!(elements(" a ,b\t, ,,c d,"), ["a", "b", "c d"]);
+        assert!(elements(" , ,").is_empty());
+    }
 }

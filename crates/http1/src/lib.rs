@@ -4,6 +4,7 @@
 //! what was understood, never copied from what was received.
 
 pub mod chunked;
+mod extension;
 pub mod faults;
 mod fields;
 pub mod request;

@@ -79,7 +79,9 @@ fn request_line(head: &mut RequestHead, limits: &HeadLimits) -> Result<Option<us
     let rest = &bytes[target_start..];
     let target_len = rest.iter().position(|b| !b.is_ascii_graphic()).unwrap_or(rest.len());
     if target_len > limits.target {
-        return Err(TARGET_TOO_LONG.problem().detail(format!("the request target is longer than {} bytes", limits.target)));
+        return Err(TARGET_TOO_LONG
+            .problem()
+            .detail(format!("the request target is longer than {} bytes", limits.target)));
     }
     let target_end = target_start + target_len;
     match bytes.get(target_end) {
@@ -89,11 +91,11 @@ fn request_line(head: &mut RequestHead, limits: &HeadLimits) -> Result<Option<us
         Some(_) => return Err(malformed("a byte in the request target that must be percent-encoded")),
     }
     let Some((version, next)) = version(bytes, target_end + 1)? else { return Ok(None) };
-    let part = |start: usize, end: usize| Part {
-        start: u16::try_from(start).unwrap_or(u16::MAX),
-        end: u16::try_from(end).unwrap_or(u16::MAX),
+    let part =
+        |start: usize, end: usize| Some(Part { start: u16::try_from(start).ok()?, end: u16::try_from(end).ok()? });
+    let (Some(method), Some(target)) = (part(start, method_end), part(target_start, target_end)) else {
+        return Err(too_large(limits));
     };
-    let (method, target) = (part(start, method_end), part(target_start, target_end));
     head.method = Method::of(method.of(bytes));
     head.method_part = method;
     head.version = version;
@@ -167,7 +169,7 @@ pub fn judge(head: &mut RequestHead) -> Result<Verdict, Problem> {
     let keep_alive = connection(head, &seen)?;
     let expects_continue = expectation(head, &seen)?;
     let takes_trailers =
-        seen.te > 0 && head.fields.known(Known::Te).is_some_and(|v| list(v).any(|e| e.eq_ignore_ascii_case(b"trailers")));
+        seen.te > 0 && head.fields.all("te").flat_map(list).any(|element| element.eq_ignore_ascii_case(b"trailers"));
     Ok(Verdict { length, keep_alive, expects_continue, takes_trailers })
 }
 
@@ -305,3 +307,6 @@ fn expectation(head: &RequestHead, seen: &Seen) -> Result<bool, Problem> {
         Err(EXPECTATION.problem().detail("only `100-continue` can be expected"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,14 @@ pub fn judge(head: &mut ReplyHead, request: Method) -> Result<Verdict, &'static 
         (0, _) => return Err("more than one `Content-Length`"),
         _ => return Err("both `Content-Length` and `Transfer-Encoding`, or one of them twice"),
     };
+    // RFC 9110 §8.6, RFC 9112 §6.1: these may announce no body. Should it come all the same, it must not be taken for
+    // the next answer.
+    let announces_body = !matches!(length, Length::UntilClose | Length::Known(0));
+    if head.status < 200 && announces_body {
+        return Err("an interim answer that announces a body");
+    }
     if has_none {
+        let keep_alive = keep_alive && !(head.status == 204 && announces_body);
         return Ok(Verdict { length: Length::None, told: length, keep_alive });
     }
     Ok(Verdict { length, told: length, keep_alive: keep_alive && length != Length::UntilClose })
@@ -145,3 +152,6 @@ fn connection(head: &mut ReplyHead) -> bool {
     }
     !close && (by_default || keep)
 }
+
+#[cfg(test)]
+mod tests;

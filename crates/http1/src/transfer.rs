@@ -89,7 +89,7 @@ impl Inflow {
         most: u64,
         most_trailer: usize,
     ) -> Result<usize, Bad> {
-        let there = range.len();
+        let (there, before) = (range.len(), runs.content);
         let mut at = range.start;
         match &mut self.source {
             Source::Done => {}
@@ -122,7 +122,7 @@ impl Inflow {
                 }
             }
         }
-        self.taken += runs.content as u64;
+        self.taken += (runs.content - before) as u64;
         if self.taken > most { Err(Bad::TooLarge) } else { Ok(at) }
     }
 
@@ -279,5 +279,77 @@ impl Batch {
             }
         }
         n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that a batch of `runs` over `bytes` writes.
+    fn written(out: Outflow, runs: Runs, last: bool, bytes: &[u8]) -> Vec<u8> {
+        let batch = Batch::new(out, runs, last, None);
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let n = batch.slices(b"", bytes, &mut slices);
+        slices[..n].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn many_small_chunks_leave_as_one() {
+        let mut bytes = b"1\r\na\r\n2\r\nbc\r\n3;x\r\ndef\r\n".to_vec();
+        let (mut inflow, mut runs) = (Inflow::new(Length::Chunked), Runs::default());
+        let end = bytes.len();
+        assert_eq!(inflow.take(&mut bytes, 0..end, &mut runs, 6, 64), Ok(end));
+        assert_eq!((inflow.taken, inflow.is_done()), (6, false));
+        assert_eq!(written(Outflow::Chunked, runs, false, &bytes), b"6\r\nabcdef\r\n");
+    }
+
+    #[test]
+    fn a_body_above_the_limit_is_too_large_at_once() {
+        for length in [Length::Known(9), Length::UntilClose] {
+            let mut inflow = Inflow::new(length);
+            assert_eq!(inflow.take(&mut b"abcdef".to_vec(), 0..6, &mut Runs::default(), 5, 0), Err(Bad::TooLarge));
+        }
+        let mut inflow = Inflow::new(Length::Chunked);
+        let mut bytes = b"3\r\nabc\r\n3\r\ndef\r\n".to_vec();
+        assert_eq!(inflow.take(&mut bytes, 0..8, &mut Runs::default(), 5, 0), Ok(8));
+        assert_eq!(inflow.take(&mut bytes, 8..16, &mut Runs::default(), 5, 0), Err(Bad::TooLarge));
+    }
+
+    #[test]
+    fn content_is_counted_once_however_the_runs_are_shared() {
+        let (mut inflow, mut runs) = (Inflow::new(Length::Known(4)), Runs::default());
+        let mut bytes = b"abcdef".to_vec();
+        assert_eq!(inflow.take(&mut bytes, 0..2, &mut runs, 4, 0), Ok(2));
+        assert_eq!(inflow.take(&mut bytes, 2..6, &mut runs, 4, 0), Ok(4), "what follows the body stays");
+        assert_eq!((inflow.taken, inflow.is_done()), (4, true));
+        assert_eq!(written(Outflow::Plain, runs, true, &bytes), b"abcd");
+    }
+
+    /// RFC 9112 §8.
+    #[test]
+    fn only_a_body_without_length_may_end_with_the_connection() {
+        assert!(Inflow::new(Length::UntilClose).closed());
+        assert!(Inflow::new(Length::None).closed());
+        assert!(Inflow::new(Length::Known(0)).closed());
+        assert!(!Inflow::new(Length::Known(1)).closed());
+        assert!(!Inflow::new(Length::Chunked).closed());
+    }
+
+    #[test]
+    fn the_last_chunk_is_written_with_the_end_and_never_before() {
+        let none = Runs::default;
+        assert_eq!(written(Outflow::Chunked, none(), true, b""), b"0\r\n\r\n");
+        assert_eq!(written(Outflow::Chunked, none(), false, b""), b"");
+        assert_eq!(written(Outflow::Plain, none(), true, b""), b"");
+        let some = || {
+            let mut runs = Runs::default();
+            runs.push(&mut b"ab".to_vec(), 0..2);
+            runs
+        };
+        assert_eq!(written(Outflow::Chunked, some(), true, b"ab"), b"2\r\nab\r\n0\r\n\r\n");
+        assert_eq!(written(Outflow::Chunked, some(), false, b"ab"), b"2\r\nab\r\n");
+        assert_eq!(written(Outflow::Nothing, some(), true, b"ab"), b"");
+        assert!(Batch::new(Outflow::Nothing, some(), true, None).is_out());
     }
 }

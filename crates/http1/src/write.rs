@@ -29,8 +29,9 @@ pub fn fields(out: &mut Vec<u8>, fields: &Fields, skip: impl Fn(Known) -> bool) 
         }
     }
     for (name, value) in fields.added() {
-        // Framing is never a policy's to write.
-        if !Known::of(name).is_hop_by_hop() {
+        let known = Known::of(name);
+        // Framing is never a policy's to write, and what the caller writes itself must not stand there twice.
+        if !known.is_hop_by_hop() && !skip(known) {
             field(out, name, value);
         }
     }
@@ -138,5 +139,43 @@ pub fn reason(status: u16) -> &'static str {
         508 => "Loop Detected",
         511 => "Network Authentication Required",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_one_connection_and_those_of_the_caller_are_left_out() {
+        let mut have = Fields::default();
+        for (name, value) in
+            [("Via", "x"), ("Transfer-Encoding", "chunked"), ("A", "b"), ("content-length", "9"), ("Host", "h")]
+        {
+            have.add(name, value);
+        }
+        let mut out = Vec::new();
+        fields(&mut out, &have, |known| known == Known::Host);
+        assert_eq!(out, b"Via: x\r\nA: b\r\n");
+    }
+
+    #[test]
+    fn chunk_lines_are_plain_hexadecimal() {
+        for size in [1, 9, 10, 15, 16, 255, 65536, usize::MAX] {
+            let mut line = [0; 20];
+            let len = chunk_line(&mut line, size);
+            assert_eq!(line[..len], *format!("{size:x}\r\n").as_bytes());
+        }
+    }
+
+    #[test]
+    fn lines_are_written_as_the_grammar_has_them() {
+        let mut out = Vec::new();
+        status_line(&mut out, 404);
+        status_line(&mut out, 299);
+        content_length(&mut out, u64::MAX);
+        chunked(&mut out);
+        let text = "HTTP/1.1 404 Not Found\r\nHTTP/1.1 299 \r\nContent-Length: 18446744073709551615\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), text);
     }
 }

@@ -1,10 +1,10 @@
 //! The policies of a route: three layers merged, built, and put into the one fixed order.
 
-use std::sync::Arc;
+use std::cell::Cell;
 
-use tollgate_config::known_route_keys;
+use tollgate_config::{known_route_keys, known_setting_keys};
 use tollgate_core::decode::{DecodeCx, unknown_key};
-use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::diagnostic::{Diagnostic, Severity};
 use tollgate_core::facts::Route;
 use tollgate_core::node::Entry;
 use tollgate_core::policy::{BuildCx, Merge, PolicyKind};
@@ -18,108 +18,125 @@ pub(crate) struct Chains<'c> {
     api: Vec<Layered<'c>>,
 }
 
+/// Where a policy's key stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    Defaults,
+    Route,
+}
+
 /// A policy's key in one layer.
-#[derive(Clone, Copy)]
 struct Layered<'c> {
     kind: usize,
     entry: &'c Entry,
+    layer: Layer,
+    /// Its mistakes are told already.
+    is_broken: Cell<bool>,
+}
+
+impl Layered<'_> {
+    /// `cors: none` takes away what `defaults` brought.
+    fn is_none(&self) -> bool {
+        self.entry.value.text() == Some("none")
+    }
 }
 
 impl<'c> Chains<'c> {
     /// With the file's own `defaults`.
-    pub(crate) fn new(
-        kinds: &'c [&'static PolicyKind],
-        defaults: &'c [Entry],
-        mistakes: &mut Vec<Diagnostic>,
-    ) -> Self {
+    pub(crate) fn new(kinds: &'c [&'static PolicyKind], defaults: &'c [Entry], told: &mut Vec<Diagnostic>) -> Self {
         let mut chains = Self { kinds, file: Vec::new(), api: Vec::new() };
-        chains.file = chains.usable(defaults, mistakes);
+        chains.file = chains.defaults(defaults, told);
         chains
     }
 
     /// Goes on with the routes of an api that has these `defaults`.
-    pub(crate) fn enter(&mut self, defaults: &'c [Entry], mistakes: &mut Vec<Diagnostic>) {
-        self.api = self.usable(defaults, mistakes);
+    pub(crate) fn enter(&mut self, defaults: &'c [Entry], told: &mut Vec<Diagnostic>) {
+        self.api = self.defaults(defaults, told);
     }
 
-    /// The keys of `defaults` that name policies and build; what does not is told once, here, not with every route.
-    fn usable(&self, defaults: &'c [Entry], mistakes: &mut Vec<Diagnostic>) -> Vec<Layered<'c>> {
-        let layer = self.known(defaults, mistakes);
+    /// Reads a layer of `defaults`. What is wrong with it is told here, once, even if no route takes it over.
+    fn defaults(&self, entries: &'c [Entry], told: &mut Vec<Diagnostic>) -> Vec<Layered<'c>> {
+        let layer = self.known(entries, Layer::Defaults, told);
         let anywhere = Route { name: "defaults".to_owned(), api: String::new() };
-        let builds = |layered: &Layered<'c>| {
-            is_none(layered.entry) || self.links(layered, &anywhere, &mut Vec::new(), mistakes)
-        };
-        layer.into_iter().filter(builds).collect()
-    }
-
-    fn known(&self, entries: &'c [Entry], mistakes: &mut Vec<Diagnostic>) -> Vec<Layered<'c>> {
-        let mut layer = Vec::new();
-        for entry in entries {
-            match self.kinds.iter().position(|kind| kind.name == entry.key) {
-                Some(kind) => layer.push(Layered { kind, entry }),
-                None => {
-                    let mut known = known_route_keys();
-                    known.extend(self.kinds.iter().map(|kind| kind.name));
-                    mistakes.push(unknown_key(entry, &known));
-                }
-            }
+        for layered in layer.iter().filter(|layered| !layered.is_none()) {
+            self.links(layered, &anywhere, &mut Vec::new(), told);
         }
         layer
     }
 
-    /// The chain of a route with these policies of its own. `None`: a mistake was told.
-    pub(crate) fn build(
-        &self,
-        own: &'c [Entry],
-        route: &Route,
-        mistakes: &mut Vec<Diagnostic>,
-    ) -> Option<Box<[Link]>> {
-        let before = mistakes.len();
-        let own = self.known(own, mistakes);
+    fn known(&self, entries: &'c [Entry], layer: Layer, told: &mut Vec<Diagnostic>) -> Vec<Layered<'c>> {
+        let mut known = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match self.kinds.iter().position(|kind| kind.name == entry.key) {
+                Some(kind) => known.push(Layered { kind, entry, layer, is_broken: Cell::new(false) }),
+                None => told.push(self.unknown(entry, layer)),
+            }
+        }
+        known
+    }
+
+    fn unknown(&self, entry: &Entry, layer: Layer) -> Diagnostic {
+        let mut known = match layer {
+            Layer::Route => known_route_keys(),
+            Layer::Defaults if known_route_keys().contains(&entry.key.as_str()) => {
+                let mistake = Diagnostic::error(format!("`{}` cannot stand in `defaults`", entry.key));
+                return mistake.at(&entry.key_span).hint("each route says it for itself");
+            }
+            Layer::Defaults => known_setting_keys(),
+        };
+        known.extend(self.kinds.iter().map(|kind| kind.name));
+        unknown_key(entry, &known)
+    }
+
+    /// The chain of a route with these policies of its own. `None`: there is a mistake, and it is told.
+    pub(crate) fn build(&self, own: &'c [Entry], route: &Route, told: &mut Vec<Diagnostic>) -> Option<Box<[Link]>> {
+        let written = own.len();
+        let own = self.known(own, Layer::Route, told);
+        let mut well = own.len() == written;
+        let layers = || self.file.iter().chain(&self.api).chain(&own);
+        if layers().next().is_none() {
+            return well.then(Box::default);
+        }
         let mut links = Vec::new();
-        for (kind, described) in self.kinds.iter().enumerate() {
+        let mut holding: Vec<&Layered<'c>> = Vec::new();
+        for (number, kind) in self.kinds.iter().enumerate() {
             // From the outermost layer in: what replaces or removes forgets what came before it.
-            let mut holding: Vec<Layered<'c>> = Vec::new();
-            for layered in self.file.iter().chain(&self.api).chain(&own).filter(|layered| layered.kind == kind) {
-                if is_none(layered.entry) || described.merge == Merge::Replace {
+            holding.clear();
+            for layered in layers().filter(|layered| layered.kind == number) {
+                if layered.is_none() || kind.merge == Merge::Replace {
                     holding.clear();
                 }
-                if !is_none(layered.entry) {
-                    holding.push(*layered);
+                if !layered.is_none() {
+                    holding.push(layered);
                 }
             }
             for layered in &holding {
-                self.links(layered, route, &mut links, mistakes);
+                let before = told.len();
+                well &= self.links(layered, route, &mut links, told);
+                if layered.layer == Layer::Defaults {
+                    // Its warnings were told when the layer was read.
+                    let found = told.split_off(before);
+                    told.extend(found.into_iter().filter(|found| found.severity == Severity::Error));
+                }
             }
         }
         // Stable: within a stage the order of the list holds.
         links.sort_by_key(|link| link.stage);
-        (mistakes.len() == before).then(|| links.into())
+        well.then(|| links.into())
     }
 
-    fn links(
-        &self,
-        layered: &Layered<'c>,
-        route: &Route,
-        links: &mut Vec<Link>,
-        mistakes: &mut Vec<Diagnostic>,
-    ) -> bool {
-        let Some(kind) = self.kinds.get(layered.kind) else { return false };
+    /// Builds one key's policies; whether that went well.
+    fn links(&self, layered: &Layered<'_>, route: &Route, links: &mut Vec<Link>, told: &mut Vec<Diagnostic>) -> bool {
+        let Some(kind) = self.kinds.get(layered.kind).filter(|_| !layered.is_broken.get()) else { return false };
         let mut cx = DecodeCx::default();
         let built = (kind.build)(&layered.entry.value, &mut cx, &BuildCx { route });
-        mistakes.append(&mut cx.diagnostics);
-        let Some(built) = built else { return false };
-        links.extend(built.into_iter().map(|(stage, policy)| Link {
-            name: kind.name,
-            stage,
-            hooks: policy.hooks(),
-            policy: Arc::clone(&policy),
-        }));
-        true
+        // A build that reports an error and yet gives something counts as failed.
+        let well = built.is_some() && cx.diagnostics.iter().all(|found| found.severity == Severity::Warning);
+        told.append(&mut cx.diagnostics);
+        layered.is_broken.set(!well);
+        for (stage, policy) in built.unwrap_or_default() {
+            links.push(Link { name: kind.name, stage, hooks: policy.hooks(), policy });
+        }
+        well
     }
-}
-
-/// `cors: none` takes away what `defaults` brought.
-fn is_none(entry: &Entry) -> bool {
-    entry.value.text() == Some("none")
 }

@@ -1,24 +1,30 @@
 //! From config to plan: every mistake of every route at once.
 
+mod action;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tollgate_config::model::{self, Api, Config, Destination, HostPattern as HostText};
-use tollgate_core::diagnostic::Diagnostic;
+use tollgate_config::model::{self, Api, Config};
+use tollgate_core::diagnostic::{Diagnostic, Severity};
 use tollgate_core::dialect::ProblemJson;
-use tollgate_core::facts::{Route, ServiceRef};
+use tollgate_core::facts::Route;
 use tollgate_core::node::{Span, Spanned};
 use tollgate_core::policy::{Hooks, PolicyKind};
 use tollgate_expr::Condition;
 use tollgate_observe::metrics::Metrics;
 
 use crate::chain::Chains;
+use crate::conditions::Conditions;
 use crate::matcher::{Conflict, HostPattern, Matcher, Pattern, RouteSpec};
+use crate::place::within;
 use crate::plan::Plan;
-use crate::table::{Action, Bounds, Fixed, Proxy, Redirect, RoutePlan};
-use crate::template::{PathPlan, TargetPlan};
+use crate::table::{Bounds, RoutePlan};
+
+use action::Services;
 
 /// A config, compiled.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ pub struct Compiled {
 /// Compiles a config. `kinds` are the policies of this build, in their order.
 ///
 /// # Errors
-/// Every mistake, in the order of the routes.
+/// Every mistake, and the warnings with them, in the order of their places.
 pub fn compile(
     config: &Config,
     kinds: &[&'static PolicyKind],
@@ -53,189 +59,136 @@ pub fn compile(
 struct Compiler<'c> {
     metrics: &'c Metrics,
     chains: Chains<'c>,
-    services: Vec<(Arc<str>, model::Service)>,
-    slots: HashMap<String, usize>,
-    specs: Vec<RouteSpec<Condition>>,
+    services: Services<'c>,
     routes: Vec<RoutePlan>,
-    places: Vec<Span>,
-    mistakes: Vec<Diagnostic>,
+    /// Of those routes whose own matching is right, also if something else is wrong with them: they are compared.
+    specs: Vec<RouteSpec<Conditions>>,
+    /// Their labels and where they stand.
+    names: Vec<(&'c str, &'c Span)>,
+    labels: HashMap<&'c str, &'c Span>,
+    told: Vec<Diagnostic>,
 }
 
 impl<'c> Compiler<'c> {
     fn new(config: &'c Config, kinds: &'c [&'static PolicyKind], metrics: &'c Metrics) -> Self {
-        let services: Vec<(Arc<str>, model::Service)> =
-            config.services.iter().map(|(name, service)| (name.value.as_str().into(), service.clone())).collect();
-        let slots = config.services.iter().enumerate().map(|(slot, (name, _))| (name.value.clone(), slot)).collect();
-        let mut mistakes = Vec::new();
-        let chains = Chains::new(kinds, &config.policies, &mut mistakes);
-        let (specs, routes, places) = (Vec::new(), Vec::new(), Vec::new());
-        Self { metrics, chains, services, slots, specs, routes, places, mistakes }
+        let mut told = Vec::new();
+        let chains = Chains::new(kinds, &config.policies, &mut told);
+        let services = Services::new(config);
+        let most = config.apis.iter().map(|api| api.routes.len()).sum();
+        let (routes, specs, names) = (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
+        Self { metrics, chains, services, routes, specs, names, labels: HashMap::with_capacity(most), told }
     }
 
     fn api(&mut self, api: &'c Api) {
-        let mut hosts = Vec::new();
-        for host in &api.hosts {
-            let text = match &host.value {
-                HostText::Exact(name) => name.clone(),
-                HostText::Wildcard(suffix) => format!("*.{suffix}"),
-            };
-            match HostPattern::parse(&text) {
-                Ok(pattern) => hosts.push(pattern),
-                Err(e) => self.mistakes.push(Diagnostic::error(e.message).at(&host.span)),
-            }
-        }
-        self.chains.enter(&api.policies, &mut self.mistakes);
-        let name = api.name.as_ref().map_or(String::new(), |name| name.value.clone());
+        let host = |host: &model::HostPattern| match host {
+            model::HostPattern::Exact(name) => HostPattern::Exact(name.clone()),
+            model::HostPattern::Wildcard(suffix) => HostPattern::Below(suffix.clone()),
+        };
+        let hosts: Vec<HostPattern> = api.hosts.iter().map(|spanned| host(&spanned.value)).collect();
+        self.chains.enter(&api.policies, &mut self.told);
+        let name = api.name.as_ref().map_or("", |name| name.value.as_str());
         for route in &api.routes {
-            self.route(&name, &hosts, route);
+            self.route(name, &hosts, route);
         }
     }
 
     fn route(&mut self, api: &str, hosts: &[HostPattern], route: &'c model::Route) {
+        self.label(route);
         let meta = Arc::new(Route { name: route.label.clone(), api: api.to_owned() });
-        let pattern = match Pattern::parse(&route.path.value) {
-            Ok(pattern) => Some(pattern),
-            Err(e) => {
-                let at = route.path.span.narrow(route.path.value.get(e.offset..).unwrap_or_default());
-                self.mistakes.push(hinted(Diagnostic::error(e.message).at(&at), e.hint));
-                None
-            }
-        };
-        let condition = self.condition(&route.when);
-        let links = self.chains.build(&route.policies, &meta, &mut self.mistakes);
+        let chain = self.chains.build(&route.policies, &meta, &mut self.told);
+        let pattern = self.pattern(&route.path);
+        let conditions = self.conditions(&route.when);
         let Some(pattern) = pattern else { return };
-        let action = match self.action(route, &pattern) {
-            Ok(action) => action,
-            Err(mistake) => return self.mistakes.push(mistake),
-        };
-        let (Some(chain), Ok(condition)) = (links, condition) else { return };
-        let hooks = chain.iter().fold(Hooks::default(), |all, link| Hooks {
-            request: all.request || link.hooks.request,
-            response: all.response || link.hooks.response,
-            done: all.done || link.hooks.done,
-        });
-        let metrics = self.metrics.route(api, &route.label);
-        let bounds = bounds(&route.settings);
-        self.routes.push(RoutePlan { meta, chain, hooks, action, dialect: &ProblemJson, bounds, metrics });
-        self.places.push(route.key.span.clone());
+        let action = self.services.action(route, &pattern, &mut self.told);
+        let Some(conditions) = conditions else { return };
+        if let (Some(chain), Some(action)) = (chain, action) {
+            let hooks = chain.iter().fold(Hooks::default(), |all, link| Hooks {
+                request: all.request || link.hooks.request,
+                response: all.response || link.hooks.response,
+                done: all.done || link.hooks.done,
+            });
+            let metrics = self.metrics.route(api, &route.label);
+            let bounds = bounds(&route.settings);
+            self.routes.push(RoutePlan { meta, chain, hooks, action, dialect: &ProblemJson, bounds, metrics });
+        }
+        self.names.push((&route.label, &route.key.span));
         self.specs.push(RouteSpec {
             hosts: hosts.to_vec(),
             methods: route.methods.iter().map(|method| method.as_str().to_owned()).collect(),
             pattern,
-            condition,
+            condition: Conditions::new(conditions),
             priority: route.priority.into(),
         });
     }
 
-    /// All conditions as one. `Err`: reported.
-    fn condition(&mut self, when: &[Spanned<String>]) -> Result<Option<Condition>, ()> {
-        let mut well = true;
+    /// State, counters and logs know a route by its label.
+    fn label(&mut self, route: &'c model::Route) {
+        let place = route.name.as_ref().map_or(&route.key.span, |name| &name.span);
+        if let Some(first) = self.labels.insert(&route.label, place) {
+            let mistake = Diagnostic::error(format!("two routes are called `{}`", route.label)).at(place);
+            self.told.push(mistake.related(first, "the other one").hint("give one of them another `name`"));
+        }
+    }
+
+    fn pattern(&mut self, path: &Spanned<String>) -> Option<Pattern> {
+        let refuse = |e: crate::matcher::PatternError| {
+            let mistake = Diagnostic::error(e.message).at(&within(&path.span, &path.value, e.offset));
+            self.told.push(Diagnostic { hint: e.hint, ..mistake });
+        };
+        Pattern::parse(&path.value).map_err(refuse).ok()
+    }
+
+    /// `None`: one of them is wrong, and it is told.
+    fn conditions(&mut self, when: &[Spanned<String>]) -> Option<Vec<Condition>> {
+        let mut compiled = Vec::with_capacity(when.len());
         for text in when {
-            if let Err(e) = Condition::compile(&text.value) {
-                let at = text.span.narrow(text.value.get(e.offset..).unwrap_or_default());
-                self.mistakes.push(hinted(Diagnostic::error(e.message).at(&at), e.hint));
-                well = false;
+            match Condition::compile(&text.value) {
+                Ok(condition) => compiled.push(condition),
+                Err(e) => {
+                    let mistake = Diagnostic::error(e.message).at(&within(&text.span, &text.value, e.offset));
+                    self.told.push(Diagnostic { hint: e.hint, ..mistake });
+                }
             }
         }
-        match when {
-            _ if !well => Err(()),
-            [] => Ok(None),
-            [one] => Condition::compile(&one.value).map(Some).map_err(|_| ()),
-            many => {
-                let all: Vec<String> = many.iter().map(|text| format!("({})", text.value)).collect();
-                Condition::compile(&all.join(" && ")).map(Some).map_err(|e| {
-                    self.mistakes.extend(many.first().map(|text| Diagnostic::error(e.message).at(&text.span)));
-                })
-            }
-        }
+        (compiled.len() == when.len()).then_some(compiled)
     }
 
-    fn action(&mut self, route: &model::Route, pattern: &Pattern) -> Result<Action, Diagnostic> {
-        match &route.action {
-            model::Action::Forward { to, path } => {
-                let path = path.as_ref().map(|change| PathPlan::compile(change, pattern)).transpose()?;
-                let host = route.settings.host.as_ref().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes()));
-                let targets = self.targets(to, &route.label)?;
-                Ok(Action::Proxy(Proxy { targets, path, host, retries: route.settings.retries }))
+    fn finish(mut self, revision: u64) -> Result<Compiled, Vec<Diagnostic>> {
+        let matcher = match Matcher::build(self.specs) {
+            Ok(matcher) => Some(matcher),
+            Err(conflicts) => {
+                self.told.extend(conflicts.iter().map(|found| conflict(found, &self.names)));
+                None
             }
-            model::Action::Redirect(redirect) => {
-                let to = TargetPlan::compile(&redirect.to.value.pieces, pattern, &redirect.to.span)?;
-                Ok(Action::Redirect(Redirect { status: redirect.status.get(), to }))
+        };
+        self.told.sort_by_cached_key(|found| found.span.as_ref().map(|s| (s.source.name.clone(), s.start)));
+        match matcher {
+            Some(matcher) if self.told.iter().all(|found| found.severity == Severity::Warning) => {
+                let plan = Plan::new(revision, matcher, self.routes.into(), self.metrics);
+                let places = self.names.iter().map(|(_, span)| (*span).clone()).collect();
+                Ok(Compiled { plan, services: self.services.into_slots(), warnings: self.told, places })
             }
-            model::Action::Reply(reply) => Ok(Action::Fixed(fixed(reply))),
-        }
-    }
-
-    fn targets(&mut self, to: &Destination, label: &str) -> Result<Box<[(ServiceRef, u32)]>, Diagnostic> {
-        match to {
-            Destination::Service(name) => Ok(Box::new([(self.named(name)?, 1)])),
-            Destination::Split(parts) => {
-                let mut sum = 0u32;
-                let running = parts.iter().map(|(name, weight)| {
-                    sum = sum.saturating_add(*weight);
-                    Ok((self.named(name)?, sum))
-                });
-                running.collect()
-            }
-            Destination::Inline(service) => {
-                let name: Arc<str> = label.into();
-                self.services.push((Arc::clone(&name), (**service).clone()));
-                Ok(Box::new([(ServiceRef { name, slot: self.services.len() - 1 }, 1)]))
-            }
-        }
-    }
-
-    fn named(&self, name: &Spanned<String>) -> Result<ServiceRef, Diagnostic> {
-        let slot = self.slots.get(&name.value).copied();
-        let found = slot.and_then(|slot| self.services.get(slot).map(|(name, _)| (slot, Arc::clone(name))));
-        match found {
-            Some((slot, name)) => Ok(ServiceRef { name, slot }),
-            None => Err(Diagnostic::error(format!("there is no service `{}`", name.value)).at(&name.span)),
-        }
-    }
-
-    fn finish(self, revision: u64) -> Result<Compiled, Vec<Diagnostic>> {
-        if !self.mistakes.is_empty() {
-            return Err(self.mistakes);
-        }
-        let (places, routes) = (self.places, self.routes);
-        match Matcher::build(self.specs) {
-            Ok(matcher) => {
-                let plan = Plan::new(revision, matcher, routes.into(), self.metrics);
-                Ok(Compiled { plan, services: self.services, warnings: Vec::new(), places })
-            }
-            Err(conflicts) => Err(conflicts.iter().map(|c| conflict(c, &places, &routes)).collect()),
+            _ => Err(self.told),
         }
     }
 }
 
-fn conflict(conflict: &Conflict, places: &[Span], routes: &[RoutePlan]) -> Diagnostic {
-    let (blame, other) = conflict.routes();
-    let name = |route: usize| routes.get(route).map_or("?", |plan| plan.meta.name.as_str());
-    let message = match conflict {
-        Conflict::Tie { .. } => format!(
-            "`{}` and `{}` can match the same request, and neither is more specific",
-            name(blame),
-            other.map_or("?", name)
-        ),
-        Conflict::Shadowed { .. } => {
-            format!("`{}` can never match: `{}` takes all its requests", name(blame), other.map_or("?", name))
+fn conflict(conflict: &Conflict, names: &[(&str, &Span)]) -> Diagnostic {
+    let (blamed, other) = conflict.routes();
+    let other = other.and_then(|other| names.get(other));
+    let Some((name, span)) = names.get(blamed) else { return Diagnostic::error(conflict.to_string()) };
+    let message = match (conflict, other) {
+        (Conflict::Tie { .. }, Some((other, _))) => {
+            format!("`{name}` and `{other}` can match the same request, and neither is more specific")
         }
-        other => other.to_string(),
+        (Conflict::Shadowed { .. }, Some((other, _))) => {
+            format!("`{name}` can never match: `{other}` takes all its requests")
+        }
+        _ => conflict.to_string(),
     };
-    let mut mistake = Diagnostic::error(message).hint(conflict.hint());
-    if let Some(place) = places.get(blame) {
-        mistake = mistake.at(place);
-    }
-    match other.and_then(|other| places.get(other)) {
-        Some(place) => mistake.related(place, "the other route"),
-        None => mistake,
-    }
-}
-
-fn hinted(mistake: Diagnostic, hint: Option<String>) -> Diagnostic {
-    match hint {
-        Some(hint) => mistake.hint(hint),
+    let mistake = Diagnostic::error(message).at(span).hint(conflict.hint());
+    match other {
+        Some((_, span)) => mistake.related(span, "the other route"),
         None => mistake,
     }
 }
@@ -252,15 +205,4 @@ fn bounds(settings: &model::Settings) -> Bounds {
 /// Points in time stay within what the clock can hold.
 fn at_most(duration: Duration) -> Duration {
     duration.min(Duration::from_secs(366 * 24 * 3600))
-}
-
-fn fixed(reply: &model::Reply) -> Fixed {
-    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    let body = reply.body.as_ref().map_or_else(Bytes::new, |body| bytes(&body.value));
-    let mut fields = Vec::new();
-    if !body.is_empty() {
-        fields.push((Bytes::from_static(b"Content-Type"), bytes(reply.media_type.as_str())));
-    }
-    fields.extend(reply.headers.iter().flat_map(|h| &h.0).map(|(n, v)| (bytes(n.value.as_str()), bytes(v.as_str()))));
-    Fixed { status: reply.status.get(), fields: fields.into(), body }
 }

@@ -20,5 +20,14 @@ pub static METHOD_NOT_ALLOWED: Fault = Fault::client(
      (RFC 9110 §15.5.6).",
 );
 
+/// The route's `rewrite` makes no path of what the request brought.
+pub static REWRITE: Fault = Fault::client(
+    "route/rewrite",
+    400,
+    "Path cannot be rewritten",
+    "What the request's path brought, put into the route's `rewrite`, is no path, or hides a `.` or `..` segment. It can \
+     only happen where a placeholder shares a segment with something else, or comes from a regular expression.",
+);
+
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&NOT_FOUND, &METHOD_NOT_ALLOWED];
+pub static ALL: &[&Fault] = &[&NOT_FOUND, &METHOD_NOT_ALLOWED, &REWRITE];

@@ -2,16 +2,20 @@
 
 mod chain;
 mod compile;
+mod conditions;
 mod explain;
 pub mod faults;
 pub mod matcher;
+mod place;
 mod plan;
 mod table;
 mod template;
+#[cfg(test)]
+mod testing;
 
 pub use explain::{Explained, explain};
 pub use compile::{Compiled, compile};
 pub use matcher::Captures;
 pub use plan::{Found, Plan};
 pub use table::{Action, Bounds, Fixed, Link, Proxy, Redirect, RoutePlan};
-pub use template::{Part, PathPlan, TargetPlan};
+pub use template::{PathPlan, TargetPlan};

@@ -14,13 +14,14 @@ use tollgate_core::handler::Handler;
 use tollgate_core::head::Method;
 use tollgate_core::policy::Hooks;
 use tollgate_core::problem::Problem;
-use tollgate_expr::{Condition, Facts};
+use tollgate_expr::Facts;
 use tollgate_observe::metrics::Metrics;
 
-use crate::faults::{METHOD_NOT_ALLOWED, NOT_FOUND};
+use crate::conditions::Conditions;
+use crate::faults::{METHOD_NOT_ALLOWED, NOT_FOUND, REWRITE};
 use crate::matcher::{Captures, Lookup, Matcher, Outcome, Pattern, RouteSpec};
-use crate::table::{Action, Bounds, Fixed, RoutePlan};
-use crate::template::without_port;
+use crate::table::{Action, Bounds, Fixed, Proxy, RoutePlan};
+use crate::template::host_name;
 
 /// Times and sizes of what the gateway answers itself.
 const OWN: Bounds =
@@ -34,7 +35,7 @@ pub struct Plan {
     /// Stands for the route of requests that match none.
     pub unrouted: RoutePlan,
     asterisk: RoutePlan,
-    pub(crate) matcher: Matcher<Condition>,
+    pub(crate) matcher: Matcher<Conditions>,
     pub(crate) routes: Box<[RoutePlan]>,
 }
 
@@ -45,14 +46,14 @@ pub struct Found<'p> {
     pub route: &'p RoutePlan,
     /// What the variable parts of its path stand for.
     pub captures: Captures,
-    /// Why there is none.
+    /// Why it does not serve the request, or why there is none.
     pub refused: Option<Problem>,
 }
 
 impl Plan {
     pub(crate) fn new(
         revision: u64,
-        matcher: Matcher<Condition>,
+        matcher: Matcher<Conditions>,
         routes: Box<[RoutePlan]>,
         metrics: &Metrics,
     ) -> Self {
@@ -90,9 +91,12 @@ impl Plan {
             return Found { route: &self.asterisk, captures: Captures::default(), refused: None };
         }
         let seen = Seen(x);
-        match self.matcher.find(&lookup(x), |condition| condition.matches(&seen)) {
+        match self.matcher.find(&lookup(x), |conditions| conditions.hold(&seen)) {
             Outcome::Found(found) => match self.routes.get(found.route) {
-                Some(route) => Found { route, captures: found.captures, refused: None },
+                Some(route) => {
+                    let refused = unwritable(route, x.head.path(), &found.captures);
+                    Found { route, captures: found.captures, refused }
+                }
                 None => self.unrouted(Some(NOT_FOUND.problem())),
             },
             Outcome::NotFound => {
@@ -113,6 +117,14 @@ impl Plan {
     }
 }
 
+/// Why the path cannot be changed as the route says.
+fn unwritable(route: &RoutePlan, path: &str, captures: &Captures) -> Option<Problem> {
+    let Action::Proxy(Proxy { path: Some(change), .. }) = &route.action else { return None };
+    let why = change.check(path, captures).err()?;
+    Some(REWRITE.problem().detail(format!("rewritten: {why}")))
+}
+
+/// A route of the gateway's own.
 fn own(name: &str, api: &str, action: Action, metrics: &Metrics) -> RoutePlan {
     RoutePlan {
         meta: Arc::new(Route { name: name.to_owned(), api: api.to_owned() }),
@@ -151,7 +163,7 @@ impl Facts for Seen<'_> {
     }
 
     fn host(&self) -> &str {
-        without_port(self.0.head.host())
+        host_name(self.0.head.host())
     }
 
     fn scheme(&self) -> &str {

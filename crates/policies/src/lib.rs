@@ -1,5 +1,48 @@
 //! The list of policies, one file each.
-/// ALL
-pub static ALL: &[&tollgate_core::policy::PolicyKind] = &[];
-/// page
-pub fn reference_markdown() -> String { String::new() }
+//!
+//! A new policy is one file in this folder and one line below. The file reads top down: the page (`//!`: what it does,
+//! when to use it, an example, its faults), the section of the config, `KIND` and `SHORT_FORMS`, what runs, the faults,
+//! the tests. Everything else comes from the list: schema, reference page, error catalogue, `explain`, generic tests.
+//! A policy that outgrows its file keeps the page in `x.rs` and puts the rest into a folder `x`.
+
+mod kit;
+
+pub use kit::reference::reference_markdown;
+pub use kit::schemas;
+
+use tollgate_core::policy::PolicyKind;
+
+/// The modules, and the list in the order written.
+macro_rules! policies {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name;)*
+
+        /// Every policy of this build, in the order of execution within a stage.
+        pub static ALL: &[&PolicyKind] = &[$(&$name::KIND),*];
+
+        /// The same, with what docs and tests need.
+        static ENTRIES: &[kit::Entry] = &[$(kit::Entry {
+            file: stringify!($name),
+            kind: &$name::KIND,
+            short_forms: $name::SHORT_FORMS,
+            page: {
+                const SOURCE: &str = include_str!(concat!(stringify!($name), ".rs"));
+                static PAGE: [u8; kit::page::len(SOURCE)] = kit::page::copy(SOURCE);
+                &PAGE
+            },
+        }),*];
+    };
+}
+
+// The order here is the order of execution inside a stage; answers pass it in reverse.
+policies! {
+    cors,    // Edge: first, so that calls refused by any other policy still carry CORS fields
+    require, // Edge: costs nothing, so before anything that does
+    headers, // Transform
+}
+
+/// The policy of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static PolicyKind> {
+    ALL.iter().copied().find(|kind| kind.name == name)
+}

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::deadline::{Deadline, PATIENCE, pause};
+use crate::deadline::{Deadline, PATIENCE, pause, wait_until};
 use crate::port::free_port;
 use crate::raw_client::RawClient;
 use crate::strict::Response;
@@ -23,7 +24,8 @@ pub struct Gateway {
     child: Child,
     http: SocketAddr,
     health: SocketAddr,
-    log: Log,
+    output: Log,
+    messages: Log,
     folder: TempDir,
 }
 
@@ -51,10 +53,10 @@ impl Gateway {
         command.arg("run").arg("-c").arg(&file).current_dir(folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
-        let log = Log::default();
-        gather(child.stdout.take().expect("its output"), &log);
-        gather(child.stderr.take().expect("its messages"), &log);
-        let mut gateway = Self { child, http, health, log, folder };
+        let (output, messages) = (Log::default(), Log::default());
+        gather(child.stdout.take().expect("its output"), &output);
+        gather(child.stderr.take().expect("its messages"), &messages);
+        let mut gateway = Self { child, http, health, output, messages, folder };
         gateway.await_ready();
         gateway
     }
@@ -84,10 +86,54 @@ impl Gateway {
         RawClient::connect(host).call(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
     }
 
-    /// What it has written to its output so far.
+    /// What it has written so far: its messages, then its output.
     #[must_use]
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&self.log.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        text(&self.messages) + &text(&self.output)
+    }
+
+    /// What it has written to its standard output so far, line by line as JSON: its access log, if that goes there.
+    ///
+    /// # Panics
+    /// When a whole line is no JSON.
+    #[must_use]
+    pub fn access_log(&self) -> Vec<Value> {
+        json_lines(&text(&self.output))
+    }
+
+    /// Waits for the line of the access log that satisfies `condition`.
+    ///
+    /// # Panics
+    /// When it does not come in time.
+    #[must_use]
+    pub fn access_line(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        wait_until(&format!("a line of the access log: {what}"), || {
+            found = self.access_log().into_iter().find(&condition);
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+
+    /// What it says of itself: `GET /status`.
+    ///
+    /// # Panics
+    /// When that is no JSON.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        self.health("/status").json()
+    }
+
+    /// The value of one sample of `/metrics`, by its name and labels as they are written there; 0 if it is not there,
+    /// as nothing happened yet.
+    ///
+    /// # Panics
+    /// When its value is no number.
+    #[must_use]
+    pub fn metric(&self, sample: &str) -> f64 {
+        let page = self.health("/metrics").text();
+        let value = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap_or_else(|_| panic!("{sample} {value}")))
     }
 
     /// Where its config is, and where it runs.
@@ -220,6 +266,20 @@ fn show(log: &str) {
         "--- log of the gateway, {last} lines left out ---\n{}\n--- end of the log ---",
         lines[last..].join("\n")
     );
+}
+
+fn text(log: &Log) -> String {
+    String::from_utf8_lossy(&log.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
+/// The whole lines of a text as JSON.
+///
+/// # Panics
+/// When one is none.
+#[must_use]
+pub fn json_lines(text: &str) -> Vec<Value> {
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
 fn gather(mut pipe: impl Read + Send + 'static, log: &Log) {

@@ -8,19 +8,24 @@
     reason = "a test kit fails the test it works for, and panicking is how"
 )]
 
+pub mod cli;
 pub mod conformance;
 pub mod deadline;
 pub mod gate;
 pub mod gateway;
+pub mod name_server;
 pub mod port;
 pub mod raw_client;
 pub mod recorder;
 pub mod strict;
 
+pub use cli::{Cli, Ran};
 pub use deadline::{Deadline, wait_until};
 pub use gate::Gate;
 pub use gateway::Gateway;
+pub use name_server::NameServer;
 pub use port::free_port;
 pub use raw_client::{RawClient, ReadError};
 pub use recorder::{Recorder, Script, Step};
 pub use strict::{Request, Response};
+pub use rustix::process::Signal;

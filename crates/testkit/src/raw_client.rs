@@ -147,6 +147,14 @@ impl RawClient {
         self.final_response(method).unwrap_or_else(|error| panic!("no answer to {request:?}: {error:?}")).1
     }
 
+    /// Asks for a target with GET, from the host `gateway.test`.
+    ///
+    /// # Panics
+    /// When there is no whole answer.
+    pub fn get(&mut self, target: &str) -> Response {
+        self.call(&format!("GET {target} HTTP/1.1\r\nHost: gateway.test\r\n\r\n"))
+    }
+
     /// Waits for the whole head of the next answer and gives it as it came; it stays to be read by
     /// [`RawClient::response`].
     ///

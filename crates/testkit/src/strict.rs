@@ -139,6 +139,15 @@ impl Response {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.content.body).into_owned()
     }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.content.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
 }
 
 /// Reads one request from the start of `bytes`.

@@ -26,12 +26,7 @@ pub(crate) struct Answer {
 }
 
 /// Sends `method target` to `address` and reads the answer.
-pub(crate) fn request(
-    address: SocketAddr,
-    method: Method,
-    head: &str,
-    body: &[u8],
-) -> std::io::Result<Answer> {
+pub(crate) fn request(address: SocketAddr, method: Method, head: &str, body: &[u8]) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

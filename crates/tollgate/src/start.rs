@@ -132,11 +132,7 @@ pub(crate) fn workers(config: &Config) -> usize {
     config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-fn open(
-    config: &Config,
-    workers: usize,
-    health: &Arc<tollgate_engine::Deployment>,
-) -> Result<Vec<Opened>, StartError> {
+fn open(config: &Config, workers: usize, health: &Arc<tollgate_engine::Deployment>) -> Result<Vec<Opened>, StartError> {
     let mut opened = Vec::new();
     let mut mistakes = Vec::new();
     for listener in &config.listen {
@@ -160,7 +156,9 @@ pub(crate) fn cannot_listen(failed: &BindError) -> StartError {
     let (address, port) = (failed.address, failed.address.port());
     let hint = match failed.error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            format!("another program listens there (`ss -ltnp 'sport = :{port}'` shows which): stop it, or change `listen`")
+            format!(
+                "another program listens there (`ss -ltnp 'sport = :{port}'` shows which): stop it, or change `listen`"
+            )
         }
         std::io::ErrorKind::PermissionDenied => {
             format!("ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or listen above (port {port} was asked for)")

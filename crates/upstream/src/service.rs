@@ -223,10 +223,8 @@ impl Service {
                     return Ok(connection);
                 }
                 Ok(Ok(Grant::Turn(turn))) => match self.find(ask)? {
-                    Found::Connection(connection) => {
-                        turn.take();
-                        return Ok(connection);
-                    }
+                    // The place that the turn was about is still free: dropped unused, the turn goes to the next.
+                    Found::Connection(connection) => return Ok(connection),
                     Found::Place(instance, place) => {
                         turn.take();
                         return self.open_one(instance, place, ask).await;

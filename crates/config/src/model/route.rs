@@ -95,6 +95,12 @@ pub fn known_route_keys() -> Vec<&'static str> {
     [RouteKeys::KEYS, SettingsLayer::KEYS].concat()
 }
 
+/// The keys that `defaults` know that are no policies, for hints.
+#[must_use]
+pub fn known_setting_keys() -> Vec<&'static str> {
+    SettingsLayer::KEYS.to_vec()
+}
+
 /// A prefix of a path: whole segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathPrefix(pub(crate) String);

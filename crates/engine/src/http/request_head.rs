@@ -61,8 +61,6 @@ fn is_ours(known: Known) -> bool {
             | Known::XForwardedFor
             | Known::XForwardedHost
             | Known::XForwardedProto
-            | Known::XForwardedPort
-            | Known::XRealIp
     )
 }
 

@@ -214,6 +214,18 @@ impl<C> Matcher<C> {
         self.routes.get(route).map(|compiled| &compiled.pattern)
     }
 
+    /// The condition of a route.
+    #[must_use]
+    pub fn condition(&self, route: usize) -> Option<&C> {
+        self.routes.get(route).and_then(|compiled| compiled.condition.as_ref())
+    }
+
+    /// The methods that a route serves, sorted; empty: all.
+    #[must_use]
+    pub fn methods(&self, route: usize) -> Vec<&str> {
+        self.routes.get(route).map_or_else(Vec::new, |compiled| self.methods.sorted(compiled.methods.served()))
+    }
+
     fn search(&self, request: &Lookup<'_>, asked: Asked, holds: &mut impl FnMut(&C) -> bool) -> Option<Found> {
         let flow = self.each_match(request, &mut |_, routes, captures| {
             for &route in routes {

@@ -12,7 +12,7 @@ use crate::matcher::Pattern;
 pub(super) fn prefix(prefix: &Spanned<String>, pattern: &Pattern, route_path: &Span) -> Result<usize, Diagnostic> {
     let normal = path::normalised(prefix.value.as_bytes()).map_err(|e| no_path(e, &prefix.span))?;
     let normal = normal.strip_suffix(b"/").unwrap_or(&normal);
-    if pattern.begins_with(normal) {
+    if !normal.is_empty() && pattern.begins_with(normal) {
         return Ok(normal.len());
     }
     let mistake = match pattern.is_regex() {

@@ -13,9 +13,8 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let loaded = load(path)?;
     let name = path.display().to_string();
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1);
-    let compiled = compiled.map_err(|found| {
-        mistakes(&name, &loaded, loaded.warnings.iter().cloned().chain(found).collect())
-    })?;
+    let compiled =
+        compiled.map_err(|found| mistakes(&name, &loaded, loaded.warnings.iter().cloned().chain(found).collect()))?;
     output.warn(&loaded.warnings);
     output.warn(&compiled.warnings);
     let (routes, services) = (loaded.config.routes().count(), compiled.services.len());

@@ -43,20 +43,26 @@ enum Command {
     #[command(after_help = "Example:\n  tollgate explain GET 'http://shop.example/orders/7?x=1' -H 'X-Beta: 1'")]
     Explain(explain::ExplainArgs),
     /// Bring a config into its canonical layout.
-    #[command(after_help = "Examples:\n  tollgate fmt tollgate.yaml            rewrite the file\n  tollgate fmt --check \
+    #[command(
+        after_help = "Examples:\n  tollgate fmt tollgate.yaml            rewrite the file\n  tollgate fmt --check \
                             tollgate.yaml    only say whether it is formatted\n  tollgate fmt --long tollgate.yaml     show \
-                            it with every short form written in full")]
+                            it with every short form written in full"
+    )]
     Fmt(fmt::FmtArgs),
     /// Print the JSON Schema of the config, for editors.
     #[command(after_help = "Example:\n  tollgate schema > tollgate.schema.json")]
     Schema,
     /// Show what a running gateway says of itself.
-    #[command(after_help = "Examples:\n  tollgate status                            ask the health listener of ./tollgate.yaml\n  \
-                            tollgate status --url http://127.0.0.1:9900 --json")]
+    #[command(
+        after_help = "Examples:\n  tollgate status                            ask the health listener of ./tollgate.yaml\n  \
+                            tollgate status --url http://127.0.0.1:9900 --json"
+    )]
     Status(status::StatusArgs),
     /// Run three sample services and a gateway in front of them.
-    #[command(after_help = "Examples:\n  tollgate demo          run until Ctrl-C\n  tollgate demo --try    run the six \
-                            requests and show the answers")]
+    #[command(
+        after_help = "Examples:\n  tollgate demo          run until Ctrl-C\n  tollgate demo --try    run the six \
+                            requests and show the answers"
+    )]
     Demo(crate::demo::DemoArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  tollgate completions bash > /etc/bash_completion.d/tollgate")]

@@ -79,7 +79,9 @@ fn taken(error: start::StartError) -> start::StartError {
 
 /// What runs where, and what to try.
 fn introduction() -> String {
-    let mut text = String::from("Tollgate demo\n\n  gateway  http://127.0.0.1:8080   health, metrics, status  http://127.0.0.1:9900\n");
+    let mut text = String::from(
+        "Tollgate demo\n\n  gateway  http://127.0.0.1:8080   health, metrics, status  http://127.0.0.1:9900\n",
+    );
     for sample in samples::all() {
         text.push_str(&format!("  {:<8} http://127.0.0.1:{}   {}\n", sample.name, sample.port, sample.about));
     }

@@ -65,7 +65,9 @@ impl Sample {
                 }
                 None => Reply::full(404, "text/plain; charset=utf-8", "no such thing in stock\n"),
             },
-            Kind::Legacy => Reply::full(200, "application/xml", format!("<answer path=\"{path}\">still running</answer>\n")),
+            Kind::Legacy => {
+                Reply::full(200, "application/xml", format!("<answer path=\"{path}\">still running</answer>\n"))
+            }
         }
     }
 }

@@ -1,0 +1,114 @@
+//! What a route does, and the services that it takes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tollgate_config::model::{self, Config, Destination};
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::facts::ServiceRef;
+use tollgate_core::node::Spanned;
+
+use crate::matcher::Pattern;
+use crate::table::{Action, Fixed, Proxy, Redirect};
+use crate::template::{PathPlan, TargetPlan};
+
+/// All services by slot, as they are found.
+pub(super) struct Services<'c> {
+    slots: Vec<(Arc<str>, model::Service)>,
+    /// Those that are named in the file.
+    named: HashMap<&'c str, (usize, &'c Spanned<String>)>,
+}
+
+impl<'c> Services<'c> {
+    /// With those that are named in the file, used or not.
+    pub(super) fn new(config: &'c Config) -> Self {
+        let slot = |(name, service): &(Spanned<String>, model::Service)| (name.value.as_str().into(), service.clone());
+        let named = config.services.iter().enumerate().map(|(slot, (name, _))| (name.value.as_str(), (slot, name)));
+        Self { slots: config.services.iter().map(slot).collect(), named: named.collect() }
+    }
+
+    /// In the order of their slots.
+    pub(super) fn into_slots(self) -> Vec<(Arc<str>, model::Service)> {
+        self.slots
+    }
+
+    /// What a route does. `None`: it cannot be done, and that is told.
+    pub(super) fn action(
+        &mut self,
+        route: &model::Route,
+        pattern: &Pattern,
+        told: &mut Vec<Diagnostic>,
+    ) -> Option<Action> {
+        match &route.action {
+            model::Action::Forward { to, path } => {
+                let change = path.as_ref().map(|change| PathPlan::compile(change, pattern, &route.path.span));
+                let targets = self.targets(to, route, told);
+                let path = change.transpose().map_err(|mistake| told.push(mistake)).ok()?;
+                let host = route.settings.host.as_ref().map(|host| bytes(host.as_str()));
+                Some(Action::Proxy(Proxy { targets: targets?, path, host, retries: route.settings.retries }))
+            }
+            model::Action::Redirect(redirect) => {
+                let to = TargetPlan::compile(&redirect.to, pattern).map_err(|mistake| told.push(mistake)).ok()?;
+                Some(Action::Redirect(Redirect { status: redirect.status.get(), to }))
+            }
+            model::Action::Reply(reply) => Some(Action::Fixed(fixed(reply))),
+        }
+    }
+
+    fn targets(
+        &mut self,
+        to: &Destination,
+        route: &model::Route,
+        told: &mut Vec<Diagnostic>,
+    ) -> Option<Box<[(ServiceRef, u32)]>> {
+        match to {
+            Destination::Service(name) => Some(Box::new([(self.named(name, told)?, 1)])),
+            Destination::Split(parts) => {
+                let mut sum = 0u32;
+                let found: Vec<_> = parts.iter().map(|(name, weight)| (self.named(name, told), *weight)).collect();
+                let running = found.into_iter().map(|(service, weight)| {
+                    sum = sum.saturating_add(weight);
+                    Some((service?, sum))
+                });
+                running.collect()
+            }
+            Destination::Inline(service) => {
+                let name: Arc<str> = route.label.as_str().into();
+                // Counters and connections are kept by a service's name.
+                if let Some((_, named)) = self.named.get(&*name) {
+                    let mistake = Diagnostic::error(format!("the service of this route would be called `{name}`, too"));
+                    let place = route.name.as_ref().map_or(&route.key.span, |name| &name.span);
+                    let mistake = mistake.at(place).related(&named.span, "the service of this name");
+                    told.push(mistake.hint("give the route another `name`, or send it to that service"));
+                    return None;
+                }
+                self.slots.push((Arc::clone(&name), (**service).clone()));
+                Some(Box::new([(ServiceRef { name, slot: self.slots.len() - 1 }, 1)]))
+            }
+        }
+    }
+
+    fn named(&self, name: &Spanned<String>, told: &mut Vec<Diagnostic>) -> Option<ServiceRef> {
+        let slot = self.named.get(name.value.as_str()).map(|(slot, _)| *slot);
+        let found = slot.and_then(|slot| self.slots.get(slot).map(|(name, _)| (slot, Arc::clone(name))));
+        if found.is_none() {
+            told.push(Diagnostic::error(format!("there is no service `{}`", name.value)).at(&name.span));
+        }
+        found.map(|(slot, name)| ServiceRef { name, slot })
+    }
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn fixed(reply: &model::Reply) -> Fixed {
+    let body = reply.body.as_ref().map_or_else(Bytes::new, |body| bytes(&body.value));
+    let mut fields = Vec::new();
+    if !body.is_empty() {
+        fields.push((Bytes::from_static(b"Content-Type"), bytes(reply.media_type.as_str())));
+    }
+    fields.extend(reply.headers.iter().flat_map(|h| &h.0).map(|(n, v)| (bytes(n.value.as_str()), bytes(v.as_str()))));
+    Fixed { status: reply.status.get(), fields: fields.into(), body }
+}

@@ -1,0 +1,154 @@
+//! What the route does with the request.
+
+use std::time::Duration;
+
+use tollgate_config::model::{Balance, Service};
+use tollgate_core::exchange::Exchange;
+
+use crate::compile::Compiled;
+use crate::matcher::Captures;
+use crate::table::{Action, Bounds, Proxy, RoutePlan};
+
+/// What is done, in words.
+#[derive(Debug)]
+pub(super) struct Does {
+    pub(super) action: Act,
+    pub(super) timeout: String,
+    pub(super) idle: String,
+    pub(super) total: Option<String>,
+    pub(super) body: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) enum Act {
+    Forward(Forward),
+    Redirect { status: u16, to: String },
+    Reply { status: u16, fields: Vec<(String, String)>, bytes: usize },
+    Serve,
+}
+
+#[derive(Debug)]
+pub(super) struct Forward {
+    pub(super) services: Vec<ServiceLine>,
+    /// What is sent upstream, without the query, which is sent as it came.
+    pub(super) path: String,
+}
+
+/// A service that may get the request, and what it gets.
+#[derive(Debug)]
+pub(super) struct ServiceLine {
+    pub(super) name: String,
+    /// `95%`; `None`: all requests.
+    pub(super) share: Option<String>,
+    /// How an instance is chosen; `None`: there is only one.
+    pub(super) balance: Option<String>,
+    pub(super) targets: Vec<String>,
+    pub(super) host: String,
+    pub(super) retries: u64,
+}
+
+pub(super) fn does(compiled: &Compiled, route: &RoutePlan, captures: &Captures, x: &Exchange) -> Does {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let action = match &route.action {
+        Action::Proxy(proxy) => Act::Forward(forward(proxy, compiled, captures, x)),
+        Action::Redirect(redirect) => {
+            let mut to = Vec::new();
+            redirect.to.write(&x.head, captures, &mut to);
+            Act::Redirect { status: redirect.status, to: text(&to) }
+        }
+        Action::Fixed(fixed) => Act::Reply {
+            status: fixed.status,
+            fields: fixed.fields.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            bytes: fixed.body.len(),
+        },
+        Action::Serve(_) => Act::Serve,
+    };
+    let Bounds { timeout, idle, total, body } = route.bounds;
+    let body = (body != u64::MAX).then(|| size(body));
+    Does { action, timeout: period(timeout), idle: period(idle), total: total.map(period), body }
+}
+
+fn forward(proxy: &Proxy, compiled: &Compiled, captures: &Captures, x: &Exchange) -> Forward {
+    let all = proxy.targets.last().map_or(1, |(_, sum)| *sum).max(1);
+    let mut before = 0;
+    let mut services = Vec::new();
+    for (target, sum) in &proxy.targets {
+        let share = (proxy.targets.len() > 1).then(|| percent(sum - before, all));
+        before = *sum;
+        if let Some((name, service)) = compiled.services.get(target.slot) {
+            services.push(service_line(proxy, name, service, share, x));
+        }
+    }
+    let mut path = Vec::new();
+    match &proxy.path {
+        Some(change) => change.write(x.head.path(), captures, &mut path),
+        None => path.extend_from_slice(x.head.path().as_bytes()),
+    }
+    Forward { services, path: String::from_utf8_lossy(&path).into_owned() }
+}
+
+fn service_line(proxy: &Proxy, name: &str, service: &Service, share: Option<String>, x: &Exchange) -> ServiceLine {
+    let targets: Vec<String> = service.to.0.iter().map(target).collect();
+    let balance = match &service.balance {
+        _ if targets.len() == 1 => None,
+        Balance::RoundRobin => Some("in turn".to_owned()),
+        Balance::LeastRequests => Some("the one with fewer requests of two picked at random".to_owned()),
+        Balance::Hash(key) => Some(format!("by a hash of {key}")),
+    };
+    let host = match (&proxy.host, &service.host) {
+        (Some(host), _) => String::from_utf8_lossy(host).into_owned(),
+        (None, Some(host)) => host.as_str().to_owned(),
+        (None, None) if x.head.host().is_empty() => "the instance's address".to_owned(),
+        (None, None) => x.head.host().to_owned(),
+    };
+    let retries = proxy.retries.map_or(service.retry.retries.get(), u64::from);
+    ServiceLine { name: name.to_owned(), share, balance, targets, host, retries }
+}
+
+fn target(target: &tollgate_config::model::Target) -> String {
+    match target.weight.get() {
+        1 => target.address.value.to_string(),
+        weight => format!("{} weight {weight}", target.address.value),
+    }
+}
+
+/// A share in percent, with as many decimals as it needs, two at most.
+fn percent(part: u32, all: u32) -> String {
+    let (part, all) = (u64::from(part), u64::from(all));
+    let hundredths = (part * 10_000 + all / 2) / all;
+    let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// A span of time as it could be written in the file.
+fn period(duration: Duration) -> String {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    match (seconds, nanos) {
+        (0, _) if nanos % 1_000_000 != 0 => format!("{}us", duration.as_micros()),
+        (_, 1..) => format!("{}ms", duration.as_millis()),
+        _ if seconds >= 3600 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        _ if seconds >= 120 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
+}
+
+/// A size as it could be written in the file.
+fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 6] =
+        [(1 << 30, "GiB"), (1_000_000_000, "GB"), (1 << 20, "MiB"), (1_000_000, "MB"), (1 << 10, "KiB"), (1000, "kB")];
+    let fits = UNITS.iter().find(|(unit, _)| bytes >= *unit && bytes % unit == 0);
+    fits.map_or_else(|| format!("{bytes} bytes"), |(unit, name)| format!("{}{name}", bytes / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_read_as_they_are_written_in_the_file() {
+        assert_eq!([percent(9500, 10_000), percent(1, 3), percent(1, 200)], ["95%", "33.33%", "0.5%"]);
+        let periods = [250, 1000, 1500, 90_000, 300_000, 3_600_000].map(|ms| period(Duration::from_millis(ms)));
+        assert_eq!(periods, ["250ms", "1s", "1500ms", "90s", "5m", "1h"]);
+        assert_eq!([size(10_000_000), size(65_536), size(0), size(7)], ["10MB", "64KiB", "0 bytes", "7 bytes"]);
+    }
+}

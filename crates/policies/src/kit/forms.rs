@@ -1,0 +1,62 @@
+//! Short forms, and values that are written as one text.
+
+use schemars::{Schema, json_schema};
+use serde_json::{Value as Json, json};
+use tollgate_core::decode::DecodeCx;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::node::{Entry, Node, Value};
+
+/// Sugar for one long form. `PolicyConfig::desugar` carries it out; the schema and the docs are made from this, and a
+/// test holds the two together.
+pub(crate) struct ShortForm {
+    /// An example, as the value of the policy's key.
+    pub(crate) short: &'static str,
+    /// The same, in full.
+    pub(crate) long: &'static str,
+    /// What may be written in this form.
+    pub(crate) schema: fn() -> Json,
+}
+
+/// The schema of a policy: its long form, and beside it the short ones.
+pub(crate) fn with_short(mut long: Schema, forms: &[ShortForm]) -> Schema {
+    if forms.is_empty() {
+        return long;
+    }
+    let description = long.remove("description");
+    let mut any: Vec<Json> = forms.iter().map(schema).collect();
+    any.push(long.into());
+    json_schema!({ "description": description, "anyOf": any })
+}
+
+fn schema(form: &ShortForm) -> Json {
+    let mut schema = (form.schema)();
+    schema["description"] = json!(format!("`{}` is short for `{}`.", form.short, form.long));
+    schema
+}
+
+/// `x` → `{ key: [x] }`, `[x, y]` → `{ key: [x, y] }`; a mapping is the long form already, and nothing is no form at all.
+pub(crate) fn list_under(node: Node, key: &str) -> Node {
+    let span = node.span.clone();
+    let list = match &node.value {
+        Value::Map(_) | Value::Null => return node,
+        Value::List(_) => node,
+        _ => Node::new(Value::List(vec![node]), span.clone()),
+    };
+    Node::new(Value::Map(vec![Entry::at(key, list)]), span)
+}
+
+/// Reads a value that is written as one text; `what` is expected, for messages.
+pub(crate) fn decode_text<T>(
+    node: &Node,
+    cx: &mut DecodeCx,
+    what: &str,
+    read: impl FnOnce(&str) -> Result<T, Diagnostic>,
+) -> Option<T> {
+    let Some(text) = node.text() else { return cx.expected(node, what) };
+    read(text).map_err(|mistake| cx.report(mistake.at(&node.span))).ok()
+}
+
+/// Several names or values as one: `a, b`.
+pub(crate) fn joined<'t>(texts: impl IntoIterator<Item = &'t str>) -> String {
+    texts.into_iter().collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,326 @@
+//! One policy, or a few, on a bench: real heads in, what it decided out. No engine, no network.
+//!
+//! ```ignore
+//! let bench = Bench::of::<RequireConfig>("headers: [X-Tenant]");
+//! bench.get("/").refused_with("require/header");
+//! bench.request("GET", "/", &[("X-Tenant", "a")]).passes().response(200, &[]).replies(200);
+//! ```
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use tollgate_core::body::Body;
+use tollgate_core::buffer::Buffer;
+use tollgate_core::clock::Clock;
+use tollgate_core::decode::DecodeCx;
+use tollgate_core::dialect::{Dialect, ProblemJson};
+use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::{Conn, Route};
+use tollgate_core::head::Fields;
+use tollgate_core::ids::{CorrelationId, Trace};
+use tollgate_core::policy::{BuildCx, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::problem::Problem;
+use tollgate_http1::{HeadLimits, Parsed, request, response};
+
+/// The name of the host in every request.
+pub const HOST: &str = "bench.example";
+
+/// Policies in their order, ready for requests.
+#[derive(Debug)]
+pub struct Bench {
+    chain: Vec<(Stage, Arc<dyn Policy>)>,
+    route: Arc<Route>,
+    conn: Arc<Conn>,
+    clock: Clock,
+}
+
+impl Bench {
+    /// The policy that this value of its key makes; short forms may be used.
+    ///
+    /// # Panics
+    /// If it does not build, with every mistake.
+    #[must_use]
+    #[track_caller]
+    pub fn of<C: PolicyConfig>(yaml: &str) -> Self {
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let bench = Self {
+            chain: Vec::new(),
+            route: Arc::new(Route { name: "bench".to_owned(), api: String::new() }),
+            conn: Arc::new(Conn { peer: address(50_000), local: address(8080), worker: 0 }),
+            clock: Clock::fake(std::time::UNIX_EPOCH),
+        };
+        bench.and::<C>(yaml)
+    }
+
+    /// The policy of its own example.
+    #[must_use]
+    #[track_caller]
+    pub fn example<C: PolicyConfig>() -> Self {
+        Self::of::<C>(C::EXAMPLE)
+    }
+
+    /// Another policy behind those that are there; stages go before the order of calls.
+    #[must_use]
+    #[track_caller]
+    pub fn and<C: PolicyConfig>(mut self, yaml: &str) -> Self {
+        match build::<C>(yaml, &self.route) {
+            Ok(built) => self.chain.extend(built),
+            Err(mistakes) => panic!("`{}` does not build: {}", C::NAME, mistakes.join("; ")),
+        }
+        self.chain.sort_by_key(|(stage, _)| *stage);
+        self
+    }
+
+    /// What is wrong with this value, each as `message (hint)`; nothing if it builds.
+    #[must_use]
+    pub fn mistakes<C: PolicyConfig>(yaml: &str) -> Vec<String> {
+        build::<C>(yaml, &Route::default()).err().unwrap_or_default()
+    }
+
+    /// The hooks of each policy.
+    #[must_use]
+    pub fn hooks(&self) -> Vec<Hooks> {
+        self.chain.iter().map(|(_, policy)| policy.hooks()).collect()
+    }
+
+    /// What each policy says of itself.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        self.chain.iter().map(|(_, policy)| policy.describe()).collect()
+    }
+
+    /// A `GET` without header fields.
+    #[must_use]
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Outcome<'_> {
+        self.request("GET", target, &[])
+    }
+
+    /// A preflight for a `GET` by a page of this origin.
+    #[must_use]
+    #[track_caller]
+    pub fn preflight(&self, origin: &str) -> Outcome<'_> {
+        self.request("OPTIONS", "/", &[("Origin", origin), ("Access-Control-Request-Method", "GET")])
+    }
+
+    /// A request with these fields beside `Host`. Only its head: a body is as long as the fields tell.
+    ///
+    /// # Panics
+    /// If the gateway would not take such a head, or a policy waits for what never comes.
+    #[must_use]
+    #[track_caller]
+    pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Outcome<'_> {
+        let mut outcome = Outcome { bench: self, x: self.exchange(method, target, headers), ended: Ended::Passed };
+        let mut begun = 0;
+        for (_, policy) in &self.chain {
+            begun += 1;
+            if !policy.hooks().request {
+                continue;
+            }
+            let decided = wait(policy.on_request(&mut outcome.x));
+            if outcome.decided(decided) {
+                outcome.behind(begun);
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn exchange(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Exchange {
+        let text = head(&format!("{method} {target} HTTP/1.1\r\nHost: {HOST}\r\n"), headers);
+        let mut x = Exchange::new(Arc::clone(&self.conn), Arc::clone(&self.route), self.clock.now());
+        x.head.fields.buffer = Buffer::holding(text.as_bytes());
+        let read = request::Reader::default().read(&mut x.head, &HeadLimits::default());
+        assert!(matches!(read, Ok(Parsed::Complete)), "not a whole head: {read:?}\n{text}");
+        x.length = request::judge(&mut x.head).unwrap_or_else(|problem| panic!("{problem:?}\n{text}")).length;
+        x.trace = Trace::start();
+        x.id = CorrelationId::from_trace(x.trace.id);
+        x
+    }
+}
+
+fn build<C: PolicyConfig>(yaml: &str, route: &Route) -> Result<Vec<(Stage, Arc<dyn Policy>)>, Vec<String>> {
+    let mut cx = DecodeCx::default();
+    let built = match tollgate_config::read("bench", yaml) {
+        Ok(node) => (PolicyKind::of::<C>().build)(&C::desugar(node), &mut cx, &BuildCx { route }),
+        Err(mistakes) => {
+            cx.diagnostics = mistakes;
+            None
+        }
+    };
+    let told = cx.diagnostics.into_iter().map(|mistake| match mistake.hint {
+        Some(hint) => format!("{} ({hint})", mistake.message),
+        None => mistake.message,
+    });
+    let told: Vec<String> = told.collect();
+    built.filter(|_| told.is_empty()).ok_or(told)
+}
+
+fn head(start: &str, headers: &[(&str, &str)]) -> String {
+    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{start}{lines}\r\n")
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Every policy let it pass: nobody answered yet.
+    Passed,
+    /// A policy answered by itself, or the service did.
+    Replied,
+    /// A policy refused it.
+    Refused(&'static str),
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Outcome<'b> {
+    bench: &'b Bench,
+    x: Exchange,
+    ended: Ended,
+}
+
+impl Outcome<'_> {
+    /// Claims that every policy let it pass.
+    #[track_caller]
+    pub fn passes(self) -> Self {
+        assert_eq!(self.ended, Ended::Passed, "{}", self.told());
+        self
+    }
+
+    /// Claims that it was refused with this fault.
+    #[track_caller]
+    pub fn refused_with(self, slug: &str) -> Self {
+        match self.ended {
+            Ended::Refused(refused) if refused == slug => self,
+            other => panic!("expected `{slug}`, found {other:?}: {}", self.told()),
+        }
+    }
+
+    /// Claims that the answer has this status.
+    #[track_caller]
+    pub fn replies(self, status: u16) -> Self {
+        assert_ne!(self.ended, Ended::Passed, "nobody answered yet");
+        assert_eq!(self.x.reply.head.status, status, "{}", self.told());
+        self
+    }
+
+    /// The service's answer, after it went back through the policies. Only its head: the body is still to come.
+    ///
+    /// # Panics
+    /// If the request was answered already, or the gateway would not take such a head.
+    #[must_use]
+    #[track_caller]
+    pub fn response(self, status: u16, headers: &[(&str, &str)]) -> Self {
+        let mut outcome = self.passes();
+        let text = head(&format!("HTTP/1.1 {status} \r\n"), headers);
+        let reply = &mut outcome.x.reply;
+        reply.head.fields.buffer = Buffer::holding(text.as_bytes());
+        let read = response::Reader::default().read(&mut reply.head, &HeadLimits::default());
+        assert!(matches!(read, Ok(Parsed::Complete)), "not a whole head: {read:?}\n{text}");
+        let verdict = response::judge(&mut reply.head, outcome.x.head.method);
+        reply.body = Body::Wire(verdict.unwrap_or_else(|why| panic!("{why}\n{text}")).length);
+        outcome.ended = Ended::Replied;
+        outcome.behind(outcome.bench.chain.len());
+        outcome
+    }
+
+    /// The first value of a field of the answer.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers(name).into_iter().next()
+    }
+
+    /// All values of a field of the answer.
+    #[must_use]
+    pub fn headers(&self, name: &str) -> Vec<String> {
+        texts(&self.x.reply.head.fields, name)
+    }
+
+    /// All values of a field of the request as it would be sent on.
+    #[must_use]
+    pub fn request_headers(&self, name: &str) -> Vec<String> {
+        texts(&self.x.head.fields, name)
+    }
+
+    /// The problem that the answer tells.
+    ///
+    /// # Panics
+    /// If the answer is no problem.
+    #[must_use]
+    #[track_caller]
+    pub fn problem(&self) -> serde_json::Value {
+        match &self.x.reply.body {
+            Body::Full(bytes) => serde_json::from_slice(bytes).expect("a problem"),
+            other => panic!("expected a problem, found {other:?}"),
+        }
+    }
+
+    /// The exchange as it stands.
+    #[must_use]
+    pub fn exchange(&self) -> &Exchange {
+        &self.x
+    }
+
+    /// Takes a policy's word for it; whether that was the end.
+    fn decided(&mut self, decided: Result<Flow, Problem>) -> bool {
+        match decided {
+            Ok(Flow::Next) => return false,
+            Ok(Flow::Reply(reply)) => {
+                self.x.reply = reply;
+                self.ended = Ended::Replied;
+            }
+            Err(problem) => {
+                self.x.trail.fault = Some(problem.fault);
+                self.x.reply = ProblemJson.render(&problem, self.x.id.as_str());
+                self.ended = Ended::Refused(problem.fault.slug);
+            }
+        }
+        true
+    }
+
+    /// The way back through the first `begun` policies, as in the engine.
+    fn behind(&mut self, begun: usize) {
+        for (_, policy) in self.bench.chain[..begun].iter().rev().filter(|(_, policy)| policy.hooks().response) {
+            let decided = wait(policy.on_response(&mut self.x));
+            self.decided(decided);
+        }
+    }
+
+    fn told(&self) -> String {
+        match &self.x.reply.body {
+            Body::Full(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+fn texts(fields: &Fields, name: &str) -> Vec<String> {
+    fields.all(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+}
+
+/// What a step gives, waiting for it here if need be.
+fn wait(step: Step<'_>) -> Result<Flow, Problem> {
+    let future = match step {
+        Step::Now(decided) => return decided,
+        Step::Later(future) => future,
+    };
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (mut future, deadline) = (pin!(future), crate::Deadline::default());
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(decided) => return decided,
+            Poll::Pending => thread::park_timeout(deadline.left()),
+        }
+    }
+}
