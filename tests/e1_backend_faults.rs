@@ -1,6 +1,13 @@
 //! E1 when the backend misbehaves: a cut off body never looks whole, a malformed answer never gets through, and a
 //! stale connection is not the client's concern.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 mod support;
 
 use tollgate_testkit::recorder::Ended;

@@ -1,5 +1,12 @@
 //! E1 against the clients that people use. `./test` installs them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Write};

@@ -1,5 +1,12 @@
 //! E1 over HTTP/1.1: connections, framing both ways, interim answers, streaming.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 mod support;
 
 use tollgate_testkit::recorder::Ended;

@@ -1,5 +1,12 @@
 //! E1: bodies stream both ways with back-pressure; the gateway's memory does not grow with them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 mod support;
 
 use std::thread;

@@ -94,10 +94,18 @@ impl Exchange {
 
     /// Makes it ready for another request; memory that heads grew stays with it, buffers go back to the worker.
     pub fn reset(&mut self, conn: &Arc<Conn>, route: &Arc<Route>, began: Instant) {
+        self.id = CorrelationId::EMPTY;
+        self.trace = Trace { id: 0, span: 0, flags: 0 };
+        self.conn = Arc::clone(conn);
+        self.route = Arc::clone(route);
+        self.peer = Peer::Client;
+        self.client = conn.peer_ip();
+        self.scheme = "http";
         self.head.clear();
+        self.length = Length::None;
         self.reply.head.clear();
-        let (head, mut reply) = (std::mem::take(&mut self.head), std::mem::take(&mut self.reply));
-        reply.body = Body::Empty;
-        *self = Self { head, reply, ..Self::new(Arc::clone(conn), Arc::clone(route), began) };
+        self.reply.body = Body::Empty;
+        self.began = began;
+        self.trail = Trail::default();
     }
 }

@@ -17,6 +17,8 @@ pub struct Route {
 pub struct Conn {
     /// The other end.
     pub peer: SocketAddr,
+    /// Its address as text, IPv4 in its own form: what `X-Forwarded-For` says of it.
+    pub peer_text: Box<str>,
     /// Our end.
     pub local: SocketAddr,
     /// The worker that carries it.
@@ -24,6 +26,12 @@ pub struct Conn {
 }
 
 impl Conn {
+    /// A connection from `peer` to `local`, carried by this worker.
+    #[must_use]
+    pub fn new(peer: SocketAddr, local: SocketAddr, worker: usize) -> Self {
+        Self { peer, peer_text: peer.ip().to_canonical().to_string().into(), local, worker }
+    }
+
     /// The other end's address, IPv4 in its own form even on a dual-stack socket.
     #[must_use]
     pub fn peer_ip(&self) -> IpAddr {

@@ -79,8 +79,10 @@ impl Known {
             19 => &[("proxy-authorization", Self::ProxyAuthorization)],
             _ => &[],
         };
-        let found = candidates.iter().find(|(text, _)| name.eq_ignore_ascii_case(text.as_bytes()));
-        found.map_or(Self::Other, |(_, known)| *known)
+        // Most names end at their first letter; only what is likely is compared whole.
+        let first = name.first().map_or(0, u8::to_ascii_lowercase);
+        let is_it = |text: &str| text.as_bytes().first() == Some(&first) && name.eq_ignore_ascii_case(text.as_bytes());
+        candidates.iter().find(|(text, _)| is_it(text)).map_or(Self::Other, |(_, known)| *known)
     }
 
     /// Fields that concern one connection only and are never sent on (RFC 9110 §7.6.1, with `Keep-Alive` and

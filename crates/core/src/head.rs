@@ -270,7 +270,14 @@ impl RequestHead {
     /// Makes it ready for the next request; the buffer and the index's memory stay.
     pub fn clear(&mut self) {
         self.fields.clear();
-        *self = Self { fields: std::mem::take(&mut self.fields), ..Self::default() };
+        self.method = Method::Get;
+        self.method_part = Part::default();
+        self.version = Version::default();
+        self.host = Part::default();
+        self.raw_path = Part::default();
+        self.normal_path = None;
+        self.query = None;
+        self.is_asterisk = false;
     }
 
     /// The parser lets only visible ASCII into the parts read here.

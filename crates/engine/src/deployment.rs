@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tollgate_config::model::{Accept, HashKey, Limits, Trust};
 use tollgate_core::body::Length;
+use tollgate_core::field::Known;
 use tollgate_http1::HeadLimits;
 use tollgate_plan::Plan;
 use tollgate_upstream::Service;
@@ -53,10 +54,19 @@ pub struct Rules {
 pub struct Correlation {
     /// The field that carries the id.
     pub header: Bytes,
+    /// Which name that is.
+    pub known: Known,
     /// Whose ids are taken over.
     pub accept: Accept,
     /// Whether the answer carries it.
     pub echo: bool,
+}
+
+impl Correlation {
+    /// Whether this is the field that carries the id.
+    pub(crate) fn is_header(&self, known: Known, name: &[u8]) -> bool {
+        known == self.known && (known != Known::Other || name.eq_ignore_ascii_case(&self.header))
+    }
 }
 
 impl Rules {

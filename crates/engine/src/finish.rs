@@ -12,10 +12,11 @@ use crate::http::client::Client;
 use crate::http::turn::Turn;
 
 /// Ends the accounts of an exchange.
-pub(crate) fn finish(client: &Client, turn: &mut Turn, route: &RoutePlan, begun: usize) {
+pub(crate) fn finish(client: &mut Client, turn: &mut Turn, route: &RoutePlan, begun: usize) {
+    let now = client.look();
     let worker = &client.worker;
     let x = &mut turn.x;
-    let duration = worker.now().saturating_duration_since(x.began);
+    let duration = now.saturating_duration_since(x.began);
     x.trail.bytes_in = x.head.fields.head_len as u64 + turn.upload.taken();
     route.metrics.shard(worker.index).finish(x.trail.status, duration, x.trail.bytes_in, x.trail.bytes_out);
     if let Some(fault) = x.trail.fault {

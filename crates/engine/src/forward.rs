@@ -76,12 +76,12 @@ pub(crate) async fn forward(
     let Some(backend) = backend else { return Err(faults::NO_INSTANCE.problem().into()) };
     let service = &backend.service;
     turn.x.trail.service = Some(service.name().clone());
-    let started = client.worker.now();
+    let started = client.look();
     let deadline = first_deadline(&turn.x, route, started);
     let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
     let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
     loop {
-        let now = client.worker.now();
+        let now = client.now;
         let ask = Ask {
             worker: client.worker.index,
             key: key.as_deref(),
@@ -98,7 +98,7 @@ pub(crate) async fn forward(
                 match attempt::attempt(client, turn, connection, d, route, deadline).await {
                     Ok(upstream) => {
                         service.attempted(client.worker.index, Outcome::Ok);
-                        turn.x.trail.upstream = Some(client.worker.now().saturating_duration_since(started));
+                        turn.x.trail.upstream = Some(client.look().saturating_duration_since(started));
                         return Ok(Transit::Upstream(upstream));
                     }
                     Err(ended) => ended_badly(ended, turn, service, client.worker.index)?,
@@ -126,12 +126,12 @@ struct Tries {
 
 impl Tries {
     /// Prepares another try, or gives up with the failure's problem.
-    fn another(&mut self, failure: Failure, turn: &mut Turn, backend: &Backend, client: &Client) -> Result<(), Stop> {
+    fn another(&mut self, failure: Failure, turn: &mut Turn, backend: &Backend, client: &mut Client) -> Result<(), Stop> {
         let repeatable = turn.upload.can_repeat(turn.x.length);
         let allowed = match failure.again {
             Again::Never => false,
             Again::Stale => repeatable && !self.fresh,
-            Again::Retry => repeatable && self.left > 0 && backend.service.may_retry(client.worker.now()),
+            Again::Retry => repeatable && self.left > 0 && backend.service.may_retry(client.look()),
         };
         if !allowed {
             return Err(Stop::Problem(failure.problem()));

@@ -26,25 +26,24 @@ pub(crate) fn identify(x: &mut Exchange, rules: &Rules) {
     x.client = x.conn.peer_ip();
     if trusted {
         believe(x, rules);
-    } else {
-        // Whoever is not believed may not be quoted either: not to policies, not to conditions, not to services.
-        x.head.fields.drop_received(|field, _| {
-            matches!(
-                field.known,
-                Known::Forwarded
-                    | Known::XForwardedFor
-                    | Known::XForwardedHost
-                    | Known::XForwardedPort
-                    | Known::XForwardedProto
-                    | Known::XRealIp
-            )
-        });
     }
+    // Whoever is not believed may not be quoted either: not to policies, not to conditions, not to services. And the state
+    // of a trace that was not taken over belongs to no other (W3C Trace Context §4.3).
+    x.head.fields.drop_received(|field, _| match field.known {
+        Known::Tracestate => continued.is_none(),
+        Known::Forwarded
+        | Known::XForwardedFor
+        | Known::XForwardedHost
+        | Known::XForwardedPort
+        | Known::XForwardedProto
+        | Known::XRealIp => !trusted,
+        _ => false,
+    });
 }
 
 fn correlation(x: &Exchange, rules: &Rules) -> Option<CorrelationId> {
     let name = &rules.correlation.header;
-    let value = match Known::of(name) {
+    let value = match rules.correlation.known {
         Known::Other => x.head.fields.get(std::str::from_utf8(name).ok()?),
         known => x.head.fields.known(known),
     };

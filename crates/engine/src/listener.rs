@@ -161,7 +161,7 @@ fn start(stream: TcpStream, peer: SocketAddr, worker: &Arc<Worker>, crowd: &Arc<
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let conn = Conn { peer, local, worker: worker.index };
+    let conn = Conn::new(peer, local, worker.index);
     let (worker, source, member) = (Arc::clone(worker), source.clone(), crowd.join());
     tokio::spawn(async move {
         client::run(stream, conn, worker, source).await;

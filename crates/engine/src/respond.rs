@@ -104,9 +104,8 @@ fn write_head(turn: &mut Turn, client: &Client, d: &Deployment, told: Length, st
     let (x, out) = (&turn.x, turn.reply_head.clear());
     write::status_line(out, x.reply.head.status);
     let correlation = &d.rules.correlation;
-    let known = Known::of(&correlation.header);
     let echo = correlation.echo;
-    write::fields(out, &x.reply.head.fields, |k| echo && k != Known::Other && k == known);
+    write::fields(out, &x.reply.head.fields, |known, name| echo && correlation.is_header(known, name));
     // RFC 9110 §6.6.1: a message without `Date` gets one.
     if x.reply.head.fields.known(Known::Date).is_none() {
         out.extend_from_slice(b"Date: ");
@@ -148,7 +147,6 @@ async fn own(client: &mut Client, turn: &mut Turn, d: &Deployment, route: &Route
             true => After::Next,
             false => After::Linger,
         },
-        (Ok(()), Unread::Nothing) => After::Close(Closed::Gateway),
         (Ok(()), _) => After::Linger,
     }
 }
@@ -261,14 +259,14 @@ async fn relay(
         Ok(()) => {
             let clean = upstream.download.from == turn.x.reply.head.fields.buffer.len();
             if upstream.keep_alive && clean && turn.upload.is_done() {
-                upstream.connection.release(client.worker.now());
+                upstream.connection.release(client.now);
             }
             match (stays, turn.upload.is_done()) {
                 (true, true) => After::Next,
-                (false, true) => After::Close(Closed::Gateway),
                 // Answered before the end of the request: what is left of it is not the next one.
                 (true, false) if !turn.verdict.expects_continue && discard(client, turn).await => After::Next,
-                (_, false) => After::Linger,
+                // Whatever the client sent behind it must not turn the close into a reset.
+                (_, _) => After::Linger,
             }
         }
         Err(Halt::Client(reason)) => After::Close(reason),
@@ -295,8 +293,8 @@ async fn move_both(
     route: &RoutePlan,
     upstream: &mut Upstream,
 ) -> Result<(), Halt> {
-    let mut moves = (0, 0);
-    let mut deadline = deadline(client, turn, route);
+    let mut moves = None;
+    let mut deadline = client.now;
     poll_fn(|cx| {
         poll_upload(cx, client, turn, upstream)?;
         let source = &mut upstream.connection.stream;
@@ -310,7 +308,7 @@ async fn move_both(
         if turn.upload.has_arrived() && watch(cx, client, turn).is_err() {
             return Poll::Ready(Err(Halt::Client(Closed::Client)));
         }
-        let now_moved = (upstream.download.moves, turn.upload.moves);
+        let now_moved = Some((upstream.download.moves, turn.upload.moves));
         if moves != now_moved {
             moves = now_moved;
             deadline = self::deadline(client, turn, route);

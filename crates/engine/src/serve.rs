@@ -45,6 +45,8 @@ impl From<Problem> for Stop {
 /// Serves one request. `refused`: its head was not even worth a route.
 pub(crate) async fn serve(client: &mut Client, turn: &mut Turn, d: &Deployment, refused: Option<Problem>) -> After {
     identify::identify(&mut turn.x, &d.rules);
+    // A request without a route has a body all the same, behind which the next one begins.
+    let is_framed = refused.is_none();
     let found = match refused {
         None => d.plan.find(&turn.x),
         // A head that was refused has no route: what it seems to ask for means nothing.
@@ -54,10 +56,9 @@ pub(crate) async fn serve(client: &mut Client, turn: &mut Turn, d: &Deployment, 
     turn.x.route = Arc::clone(&route.meta);
     let counters = route.metrics.shard(client.worker.index);
     counters.begin();
-    if refused.is_none() {
+    if is_framed {
         turn.expect_body(d.rules.body(route.bounds.body));
     }
-    let is_framed = refused.is_none();
     let (begun, decided) = match refused.map_or_else(|| within_limits(turn, route), Err) {
         Ok(()) => before(turn, route).await,
         Err(problem) => (0, Err(problem)),

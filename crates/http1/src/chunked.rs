@@ -320,7 +320,7 @@ mod tests {
             "A: \0\r\n",
             "A: b\n",
             "A: b\rc\r\n",
-            "A: b\r\nx",
+            "A: b\r\nx\r\n",
             "A:b\r\nA:b\r\nA:b\r\nA:b\r\nA:b\r\n",
         ] {
             assert!(trailers(lines).is_err(), "{lines:?}");

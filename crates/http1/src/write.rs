@@ -20,18 +20,20 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the fields that hold, in order, without those of one connection and those for which `skip` speaks.
-pub fn fields(out: &mut Vec<u8>, fields: &Fields, skip: impl Fn(Known) -> bool) {
+/// Appends the fields that hold, in order, without those of one connection and those for which `skip` speaks, which is
+/// told their names.
+pub fn fields(out: &mut Vec<u8>, fields: &Fields, skip: impl Fn(Known, &[u8]) -> bool) {
     let bytes = fields.buffer.filled();
     for have in fields.received() {
-        if !have.dropped && !have.known.is_hop_by_hop() && !skip(have.known) {
-            field(out, have.name.of(bytes), have.value.of(bytes));
+        let name = have.name.of(bytes);
+        if !have.dropped && !have.known.is_hop_by_hop() && !skip(have.known, name) {
+            field(out, name, have.value.of(bytes));
         }
     }
     for (name, value) in fields.added() {
         let known = Known::of(name);
         // Framing is never a policy's to write, and what the caller writes itself must not stand there twice.
-        if !known.is_hop_by_hop() && !skip(known) {
+        if !known.is_hop_by_hop() && !skip(known, name) {
             field(out, name, value);
         }
     }
@@ -69,7 +71,7 @@ pub(crate) fn chunk_line(line: &mut [u8; 20], size: usize) -> usize {
 pub(crate) fn last_chunk(trailers: &Fields, behind_content: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     out.extend_from_slice(if behind_content { b"\r\n0\r\n" } else { b"0\r\n" });
-    fields(&mut out, trailers, |_| false);
+    fields(&mut out, trailers, |_, _| false);
     out.extend_from_slice(b"\r\n");
     out
 }
@@ -150,12 +152,12 @@ mod tests {
     fn fields_of_one_connection_and_those_of_the_caller_are_left_out() {
         let mut have = Fields::default();
         for (name, value) in
-            [("Via", "x"), ("Transfer-Encoding", "chunked"), ("A", "b"), ("content-length", "9"), ("Host", "h")]
+            [("Via", "x"), ("Transfer-Encoding", "chunked"), ("A", "b"), ("content-length", "9"), ("Host", "h"), ("X-Own", "o")]
         {
             have.add(name, value);
         }
         let mut out = Vec::new();
-        fields(&mut out, &have, |known| known == Known::Host);
+        fields(&mut out, &have, |known, name| known == Known::Host || name == b"X-Own");
         assert_eq!(out, b"Via: x\r\nA: b\r\n");
     }
 

@@ -126,13 +126,7 @@ fn refusal(problem: &Problem, route: Option<Named>) -> Refusal {
     }
 }
 
-fn chosen(
-    compiled: &Compiled,
-    route: &RoutePlan,
-    told: &Explanation,
-    captures: &Captures,
-    x: &Exchange,
-) -> Chosen {
+fn chosen(compiled: &Compiled, route: &RoutePlan, told: &Explanation, captures: &Captures, x: &Exchange) -> Chosen {
     let number = told.matching.first().copied();
     let own = || Named { name: route.meta.name.clone(), place: String::new() };
     let next = told.matching.get(1).and_then(|next| named(compiled, *next));

@@ -13,8 +13,8 @@ mod template;
 #[cfg(test)]
 mod testing;
 
-pub use explain::{Explained, explain};
 pub use compile::{Compiled, compile};
+pub use explain::{Explained, explain};
 pub use matcher::Captures;
 pub use plan::{Found, Plan};
 pub use table::{Action, Bounds, Fixed, Link, Proxy, Redirect, RoutePlan};

@@ -190,3 +190,6 @@ impl Facts for Seen<'_> {
         self.0.head.cookie(name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,15 +116,15 @@ impl TargetPlan {
     /// # Errors
     /// A placeholder that the pattern does not have, or one by which the request's path would choose the host.
     pub(crate) fn compile(template: &Spanned<Template>, pattern: &Pattern) -> Result<Self, Diagnostic> {
-        let (origin, path) = read::target(template, pattern)?;
-        Ok(Self { origin, path })
+        read::target(template, pattern)
     }
 
     /// Appends the target for this request. Everything filled in is visible ASCII: no line can be broken; and a path
     /// never begins with `//`, which would name another host (RFC 3986 §4.2).
     pub fn write(&self, head: &RequestHead, captures: &Captures, out: &mut Vec<u8>) {
         // A client that names no host (HTTP/1.0) stays on the one it found; a target may be relative (RFC 9110 §10.2.2).
-        let names_host = !self.origin.is_empty() && !(self.origin.contains(&Part::Host) && head.host().is_empty());
+        let knows_host = !(self.origin.contains(&Part::Host) && head.host().is_empty());
+        let names_host = knows_host && !self.origin.is_empty();
         if names_host {
             write_parts(&self.origin, head.path(), Some(head), captures, out);
         }

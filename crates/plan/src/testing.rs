@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tollgate_config::{Loaded, load_text};
 use tollgate_core::buffer::Buffer;
+use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{Conn, Route};
@@ -23,8 +23,8 @@ pub(crate) fn exchange(lines: &[&str]) -> Exchange {
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     let version = if fields.to_lowercase().contains("host:") { "HTTP/1.1" } else { "HTTP/1.0" };
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
-    let conn = Arc::new(Conn { peer: address, local: address, worker: 0 });
-    let mut x = Exchange::new(conn, Arc::new(Route::default()), Instant::now());
+    let conn = Arc::new(Conn::new(address, address, 0));
+    let mut x = Exchange::new(conn, Arc::new(Route::default()), Clock::real().now());
     x.head.fields.buffer = Buffer::holding(format!("{start} {version}\r\n{fields}\r\n").as_bytes());
     let limits = HeadLimits { target: 8192, head: 32_768, fields: 100 };
     assert_eq!(request::Reader::default().read(&mut x.head, &limits).unwrap(), Parsed::Complete, "{lines:?}");

@@ -29,10 +29,13 @@ use tollgate_http1::{HeadLimits, Parsed, request, response};
 /// The name of the host in every request.
 pub const HOST: &str = "bench.example";
 
+/// Policies in their order.
+type Chain = Vec<(Stage, Arc<dyn Policy>)>;
+
 /// Policies in their order, ready for requests.
 #[derive(Debug)]
 pub struct Bench {
-    chain: Vec<(Stage, Arc<dyn Policy>)>,
+    chain: Chain,
     route: Arc<Route>,
     conn: Arc<Conn>,
     clock: Clock,
@@ -50,7 +53,7 @@ impl Bench {
         let bench = Self {
             chain: Vec::new(),
             route: Arc::new(Route { name: "bench".to_owned(), api: String::new() }),
-            conn: Arc::new(Conn { peer: address(50_000), local: address(8080), worker: 0 }),
+            conn: Arc::new(Conn::new(address(50_000), address(8080), 0)),
             clock: Clock::fake(std::time::UNIX_EPOCH),
         };
         bench.and::<C>(yaml)
@@ -96,14 +99,14 @@ impl Bench {
     /// A `GET` without header fields.
     #[must_use]
     #[track_caller]
-    pub fn get(&self, target: &str) -> Outcome<'_> {
+    pub fn get(&self, target: &str) -> Outcome {
         self.request("GET", target, &[])
     }
 
     /// A preflight for a `GET` by a page of this origin.
     #[must_use]
     #[track_caller]
-    pub fn preflight(&self, origin: &str) -> Outcome<'_> {
+    pub fn preflight(&self, origin: &str) -> Outcome {
         self.request("OPTIONS", "/", &[("Origin", origin), ("Access-Control-Request-Method", "GET")])
     }
 
@@ -113,8 +116,9 @@ impl Bench {
     /// If the gateway would not take such a head, or a policy waits for what never comes.
     #[must_use]
     #[track_caller]
-    pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Outcome<'_> {
-        let mut outcome = Outcome { bench: self, x: self.exchange(method, target, headers), ended: Ended::Passed };
+    pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Outcome {
+        let mut outcome =
+            Outcome { chain: self.chain.clone(), x: self.exchange(method, target, headers), ended: Ended::Passed };
         let mut begun = 0;
         for (_, policy) in &self.chain {
             begun += 1;
@@ -143,7 +147,7 @@ impl Bench {
     }
 }
 
-fn build<C: PolicyConfig>(yaml: &str, route: &Route) -> Result<Vec<(Stage, Arc<dyn Policy>)>, Vec<String>> {
+fn build<C: PolicyConfig>(yaml: &str, route: &Route) -> Result<Chain, Vec<String>> {
     let mut cx = DecodeCx::default();
     let built = match tollgate_config::read("bench", yaml) {
         Ok(node) => (PolicyKind::of::<C>().build)(&C::desugar(node), &mut cx, &BuildCx { route }),
@@ -178,13 +182,13 @@ enum Ended {
 
 /// What became of a request.
 #[derive(Debug)]
-pub struct Outcome<'b> {
-    bench: &'b Bench,
+pub struct Outcome {
+    chain: Chain,
     x: Exchange,
     ended: Ended,
 }
 
-impl Outcome<'_> {
+impl Outcome {
     /// Claims that every policy let it pass.
     #[track_caller]
     pub fn passes(self) -> Self {
@@ -225,7 +229,7 @@ impl Outcome<'_> {
         let verdict = response::judge(&mut reply.head, outcome.x.head.method);
         reply.body = Body::Wire(verdict.unwrap_or_else(|why| panic!("{why}\n{text}")).length);
         outcome.ended = Ended::Replied;
-        outcome.behind(outcome.bench.chain.len());
+        outcome.behind(outcome.chain.len());
         outcome
     }
 
@@ -285,7 +289,7 @@ impl Outcome<'_> {
 
     /// The way back through the first `begun` policies, as in the engine.
     fn behind(&mut self, begun: usize) {
-        for (_, policy) in self.bench.chain[..begun].iter().rev().filter(|(_, policy)| policy.hooks().response) {
+        for (_, policy) in self.chain.clone()[..begun].iter().rev().filter(|(_, policy)| policy.hooks().response) {
             let decided = wait(policy.on_response(&mut self.x));
             self.decided(decided);
         }
@@ -316,11 +320,11 @@ fn wait(step: Step<'_>) -> Result<Flow, Problem> {
         }
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let (mut future, deadline) = (pin!(future), crate::Deadline::default());
+    let (mut future, deadline) = (pin!(future), crate::Deadline::patient());
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(decided) => return decided,
-            Poll::Pending => thread::park_timeout(deadline.left()),
+            Poll::Pending => thread::park_timeout(deadline.left().expect("a policy waits for what never comes")),
         }
     }
 }

@@ -8,6 +8,7 @@
     reason = "a test kit fails the test it works for, and panicking is how"
 )]
 
+pub mod bench;
 pub mod cli;
 pub mod conformance;
 pub mod deadline;
@@ -27,5 +28,5 @@ pub use name_server::NameServer;
 pub use port::free_port;
 pub use raw_client::{RawClient, ReadError};
 pub use recorder::{Recorder, Script, Step};
-pub use strict::{Request, Response};
 pub use rustix::process::Signal;
+pub use strict::{Request, Response};

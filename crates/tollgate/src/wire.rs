@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tollgate_config::model::{self, Address, Balance, Config};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::field::Known;
 use tollgate_core::policy::PolicyKind;
 use tollgate_engine::{Backend, Correlation, Deployment, Rules};
 use tollgate_http1::HeadLimits;
@@ -103,6 +104,7 @@ pub(crate) fn rules(config: &Config) -> Rules {
         trust: config.trust.clone(),
         correlation: Correlation {
             header: Bytes::copy_from_slice(config.correlation.header.as_str().as_bytes()),
+            known: Known::of(config.correlation.header.as_str().as_bytes()),
             accept: config.correlation.accept,
             echo: config.correlation.echo,
         },

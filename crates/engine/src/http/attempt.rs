@@ -233,7 +233,7 @@ async fn interim(client: &mut Client, turn: &mut Turn, waiting: &mut Waiting) ->
     if turn.x.head.version == Version::Http11 {
         let mut out = Vec::with_capacity(256);
         write::status_line(&mut out, head.status);
-        write::fields(&mut out, &head.fields, |_| false);
+        write::fields(&mut out, &head.fields, |_, _| false);
         out.extend_from_slice(b"\r\n");
         client.stream.write_all(&out).await.map_err(|_| Ended::ClientGone)?;
     }

@@ -34,6 +34,8 @@ pub(crate) struct Client {
     pub(crate) timer: Timer,
     pub(crate) worker: Arc<Worker>,
     pub(crate) conn: Arc<Conn>,
+    /// The time when somebody last looked at the clock: good enough for what need not be exact.
+    pub(crate) now: Instant,
     /// The client sent all it will ever send; it may still wait for answers.
     pub(crate) half_closed: bool,
     served: u64,
@@ -65,7 +67,8 @@ pub(crate) async fn run(stream: TcpStream, conn: Conn, worker: Arc<Worker>, depl
     let mut bell = pin!(drain.bell());
     poll_fn(|cx| Poll::Ready(bell.as_mut().poll(cx).is_ready())).await;
     let timer = Timer::default();
-    let mut client = Client { stream, timer, worker, conn: Arc::new(conn), half_closed: false, served: 0 };
+    let now = worker.now();
+    let mut client = Client { stream, timer, worker, conn: Arc::new(conn), now, half_closed: false, served: 0 };
     counted.1 = client.requests(&deployment).await;
 }
 
@@ -88,6 +91,12 @@ impl Source {
 }
 
 impl Client {
+    /// Looks at the clock.
+    pub(crate) fn look(&mut self) -> Instant {
+        self.now = self.worker.now();
+        self.now
+    }
+
     async fn requests(&mut self, source: &Source) -> Closed {
         let mut rest = None;
         loop {
@@ -117,12 +126,14 @@ impl Client {
         let unrouted = &deployment.plan.unrouted.meta;
         let mut turn = match rest {
             Some(mut turn) => {
-                turn.renew(&self.conn, unrouted, self.worker.now());
+                let now = self.look();
+                turn.renew(&self.conn, unrouted, now);
                 turn
             }
             None => {
                 self.idle(deployment).await.map_err(NoRequest::Closed)?;
-                let mut turn = Turn::take(&self.conn, unrouted, self.worker.now());
+                let now = self.look();
+                let mut turn = Turn::take(&self.conn, unrouted, now);
                 turn.x.head.fields.buffer = Buffer::lend();
                 turn
             }
@@ -138,7 +149,7 @@ impl Client {
     async fn idle(&mut self, deployment: &Deployment) -> Result<(), Closed> {
         let limits = &deployment.rules.limits;
         let patience = if self.served == 0 { limits.head_timeout } else { limits.keep_alive };
-        let deadline = self.worker.now() + patience.0;
+        let deadline = self.now + patience.0;
         poll_fn(|cx| {
             if self.half_closed {
                 return Poll::Ready(Err(Closed::Client));

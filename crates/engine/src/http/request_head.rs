@@ -2,7 +2,7 @@
 //! connection, and what a gateway must say of itself (RFC 9110 §7.6).
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use tollgate_core::body::Length;
 use tollgate_core::exchange::{Exchange, Peer};
@@ -26,9 +26,8 @@ pub(crate) fn write(
     let (x, out) = (&turn.x, turn.request_head.clear());
     start_line(out, x, proxy, captures);
     host(out, x, backend, proxy, address);
-    let header = &d.rules.correlation.header;
-    let own_header = Known::of(header);
-    write::fields(out, &x.head.fields, |known| is_ours(known) || (known != Known::Other && known == own_header));
+    let correlation = &d.rules.correlation;
+    write::fields(out, &x.head.fields, |known, name| is_ours(known) || correlation.is_header(known, name));
     match x.length {
         // A body of no bytes is told where a method usually has one (RFC 9110 §8.6).
         Length::None if x.head.fields.known(Known::ContentLength).is_some() => write::content_length(out, 0),
@@ -43,7 +42,7 @@ pub(crate) fn write(
         out.extend_from_slice(b"Expect: 100-continue\r\n");
     }
     forwarded(out, x);
-    write::field(out, header, x.id.as_str().as_bytes());
+    write::field(out, &correlation.header, x.id.as_str().as_bytes());
     write::field(out, b"traceparent", &x.trace.field());
     out.extend_from_slice(b"\r\n");
 }
@@ -94,7 +93,6 @@ fn host(out: &mut Vec<u8>, x: &Exchange, backend: &Backend, proxy: &Proxy, addre
 /// kept and added to; everybody else's is replaced.
 fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
     let trusted = x.peer == Peer::Proxy;
-    let peer = x.conn.peer_ip();
     out.extend_from_slice(b"Via: ");
     earlier(out, x, "via");
     out.extend_from_slice(match x.head.version {
@@ -104,7 +102,7 @@ fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
     if trusted {
         earlier(out, x, "x-forwarded-for");
     }
-    display(out, peer);
+    out.extend_from_slice(x.conn.peer_text.as_bytes());
     out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
     out.extend_from_slice(x.scheme.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -117,24 +115,26 @@ fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
     if trusted {
         earlier(out, x, "forwarded");
     }
-    element(out, peer, host, x.scheme);
+    element(out, x, host);
     out.extend_from_slice(b"\r\n");
 }
 
 /// One element of `Forwarded` (RFC 7239 §4): IPv6 in brackets and quotes (§6).
-fn element(out: &mut Vec<u8>, peer: IpAddr, host: &str, scheme: &str) {
-    out.extend_from_slice(b"for=");
-    match peer {
-        IpAddr::V4(v4) => display(out, v4),
-        IpAddr::V6(v6) => display(out, format_args!("\"[{v6}]\"")),
-    }
+fn element(out: &mut Vec<u8>, x: &Exchange, host: &str) {
+    let peer = x.conn.peer_text.as_bytes();
+    let (before, behind): (&[u8], &[u8]) = if peer.contains(&b':') { (b"for=\"[", b"]\"") } else { (b"for=", b"") };
+    out.extend_from_slice(before);
+    out.extend_from_slice(peer);
+    out.extend_from_slice(behind);
     if !host.is_empty() {
         // A port or brackets need quotes.
         let quote = if host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) { "" } else { "\"" };
-        display(out, format_args!(";host={quote}{host}{quote}"));
+        for piece in [";host=", quote, host, quote] {
+            out.extend_from_slice(piece.as_bytes());
+        }
     }
     out.extend_from_slice(b";proto=");
-    out.extend_from_slice(scheme.as_bytes());
+    out.extend_from_slice(x.scheme.as_bytes());
 }
 
 /// What was said before, as a list to go on with.

@@ -136,7 +136,7 @@ fn period(duration: Duration) -> String {
 fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 6] =
         [(1 << 30, "GiB"), (1_000_000_000, "GB"), (1 << 20, "MiB"), (1_000_000, "MB"), (1 << 10, "KiB"), (1000, "kB")];
-    let fits = UNITS.iter().find(|(unit, _)| bytes >= *unit && bytes % unit == 0);
+    let fits = UNITS.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
     fits.map_or_else(|| format!("{bytes} bytes"), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 

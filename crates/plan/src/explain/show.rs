@@ -87,7 +87,8 @@ impl Display for Does {
                 }
                 line(f, "as path", &forward.path)?;
                 let total = self.total.as_ref().map_or_else(String::new, |total| format!(", {total} in all"));
-                let times = format_args!("{} to the head of the answer, {} between bytes{total}", self.timeout, self.idle);
+                let times =
+                    format_args!("{} to the head of the answer, {} between bytes{total}", self.timeout, self.idle);
                 line(f, "timeout", times)?;
             }
             Act::Redirect { status, to } => line(f, "redirects", format_args!("{status} to {to}"))?,
@@ -171,10 +172,7 @@ impl Chosen {
         let condition = |(text, holds): &(String, bool)| json!({ "when": text, "holds": holds });
         put("conditions", self.conditions.iter().map(condition).collect());
         let policies = self.policies.iter();
-        put(
-            "policies",
-            policies.map(|p| json!({ "name": p.name, "stage": p.stage, "does": p.does })).collect(),
-        );
+        put("policies", policies.map(|p| json!({ "name": p.name, "stage": p.stage, "does": p.does })).collect());
         put("action", self.does.to_json());
         put("body", self.does.body.as_deref().into());
     }

@@ -5,7 +5,7 @@ use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::node::{Span, Spanned};
 use tollgate_core::path::{self, PathError};
 
-use super::{Change, Part};
+use super::{Change, Part, TargetPlan};
 use crate::matcher::Pattern;
 
 /// The length of a prefix that is dropped: it must be literal segments of the route's path.
@@ -30,7 +30,8 @@ pub(super) fn rewrite(template: &Spanned<PathTemplate>, pattern: &Pattern) -> Re
     let parts = parts(&template.value.pieces, pattern, span)?;
     if pattern.is_regex() || !parts_are_segments(&parts) {
         // With something harmless in the gaps it must be a path: what is wrong for every request is told now.
-        let sample: String = template.value.pieces.iter().map(|p| if let Piece::Literal(t) = p { t } else { "x" }).collect();
+        let sample: String =
+            template.value.pieces.iter().map(|p| if let Piece::Literal(t) = p { t } else { "x" }).collect();
         path::normalised(sample.as_bytes()).map_err(|e| no_path(e, span))?;
         return Ok(Change::Mixed(with_tail(parts)));
     }
@@ -45,7 +46,7 @@ pub(super) fn rewrite(template: &Spanned<PathTemplate>, pattern: &Pattern) -> Re
 }
 
 /// Where a redirect leads: scheme and authority, and the rest.
-pub(super) fn target(template: &Spanned<Template>, pattern: &Pattern) -> Result<(Box<[Part]>, Box<[Part]>), Diagnostic> {
+pub(super) fn target(template: &Spanned<Template>, pattern: &Pattern) -> Result<TargetPlan, Diagnostic> {
     let mut parts = parts(&template.value.pieces, pattern, &template.span)?.into_iter();
     let mut origin: Vec<Part> = Vec::new();
     let mut path = Vec::new();
@@ -72,7 +73,7 @@ pub(super) fn target(template: &Spanned<Template>, pattern: &Pattern) -> Result<
         }
     }
     path.extend(parts);
-    Ok((origin.into(), with_tail(path)))
+    Ok(TargetPlan { origin: origin.into(), path: with_tail(path) })
 }
 
 /// Whoever writes the link would choose where its reader ends up.

@@ -1,3 +1,5 @@
+//! What paths and targets become.
+
 use proptest::prelude::*;
 use tollgate_config::model::{Action, PathChange, Route};
 

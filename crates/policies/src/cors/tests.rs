@@ -5,7 +5,7 @@ use tollgate_testkit::bench::{Bench, Outcome};
 
 const SHOP: &str = "https://shop.example";
 
-fn preflight<'b>(bench: &'b Bench, origin: &str, method: &str, headers: &str) -> Outcome<'b> {
+fn preflight(bench: &Bench, origin: &str, method: &str, headers: &str) -> Outcome {
     let mut fields = vec![("Origin", origin), ("Access-Control-Request-Method", method)];
     if !headers.is_empty() {
         fields.push(("Access-Control-Request-Headers", headers));
@@ -13,7 +13,7 @@ fn preflight<'b>(bench: &'b Bench, origin: &str, method: &str, headers: &str) ->
     bench.request("OPTIONS", "/", &fields)
 }
 
-fn call<'b>(bench: &'b Bench, origin: &str) -> Outcome<'b> {
+fn call(bench: &Bench, origin: &str) -> Outcome {
     bench.request("GET", "/", &[("Origin", origin)]).passes()
 }
 
@@ -140,7 +140,9 @@ fn an_origin_matches_whole() {
     assert!(matches("http://localhost:3000", "http://localhost:3000"));
     assert!(matches("http://[::1]:3000", "http://[::1]:3000"));
     assert!(matches("capacitor://localhost", "capacitor://localhost"));
-    for origin in ["http://shop.example", "https://shop.example:8443", "https://shop.example.evil", "https://xshop.example"] {
+    for origin in
+        ["http://shop.example", "https://shop.example:8443", "https://shop.example.evil", "https://xshop.example"]
+    {
         assert!(!matches("https://shop.example", origin), "{origin}");
     }
     assert!(matches("https://*.shop.example", "https://a.b.shop.example"));

@@ -86,7 +86,8 @@ impl OriginPattern {
         }
         // Nothing but labels may stand in place of the `*`: no port, no user, no path.
         let is_label = |label: &str| {
-            !label.is_empty() && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+            !label.is_empty()
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
         };
         host.strip_suffix(self.rest.as_str()).is_some_and(|labels| labels.split('.').all(is_label))
     }

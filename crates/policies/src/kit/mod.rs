@@ -21,6 +21,7 @@ pub(crate) struct Entry {
     /// The policy.
     pub(crate) kind: &'static PolicyKind,
     /// Its short forms.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the generic tests ask for it"))]
     pub(crate) short_forms: &'static [ShortForm],
     /// The lines of its page, each still with its `//!`.
     pub(crate) page: &'static [u8],

@@ -56,7 +56,7 @@ pub(crate) fn explain(args: &ExplainArgs, output: &Output) -> Result<(), Failure
 fn exchange(args: &ExplainArgs, compiled: &tollgate_plan::Compiled, limits: &HeadLimits) -> Result<Exchange, Failure> {
     let text = head_text(args);
     let peer = SocketAddr::new(args.ip, 0);
-    let conn = Arc::new(Conn { peer, local: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), worker: 0 });
+    let conn = Arc::new(Conn::new(peer, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 0));
     let mut x = Exchange::new(conn, Arc::clone(&compiled.plan.unrouted.meta), Clock::real().now());
     x.head.fields.buffer = Buffer::holding(text.as_bytes());
     let refused = |problem: Problem| Failure::Other {

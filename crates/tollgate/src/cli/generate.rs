@@ -47,7 +47,7 @@ pub(crate) fn reference(directory: &Path, command: &Command, output: &Output) ->
         ("config.md", tollgate_config::reference_markdown(&schema)),
         ("policies.md", tollgate_policies::reference_markdown()),
         ("errors.md", errors()),
-        ("metrics.md", tollgate_observe::metrics::metrics_reference()),
+        ("metrics.md", metrics()),
         ("cli.md", command_line(command)),
     ];
     fs::create_dir_all(directory).map_err(|e| failure(format!("cannot make {}: {e}", directory.display())))?;
@@ -98,6 +98,13 @@ fn errors() -> String {
         );
     }
     page
+}
+
+fn metrics() -> String {
+    format!(
+        "# Metrics\n\n<!-- Generated: `cargo xtask docs`. -->\n\nWhat `/metrics` of a listener of kind `health` shows.\n\n{}",
+        tollgate_observe::metrics::metrics_reference()
+    )
 }
 
 /// The help of every command.

@@ -39,6 +39,8 @@ pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
         tracing::info!(address = %start::shown(listener.address), serves = listener.kind.as_str(), "listening");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = name, "ready");
+    // Nothing of it is needed while the gateway runs.
+    drop(loaded);
     if running.until_stopped() { Ok(()) } else { Err(Failure::Silent) }
 }
 
