@@ -10,6 +10,8 @@
 //!   are written as they come (`tollgate.yaml` unless they name their file). Ports are exchanged for free ones.
 //! - `sh`, `text`: shown only.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test's helpers fail it by panicking")]
+
 #[path = "docs/session.rs"]
 mod session;
 

@@ -244,7 +244,7 @@ fn forwarded_goes_before_the_older_fields() {
     let own = "for=127.0.0.1;host=shop.test;proto=http";
     let expected = format!("for=192.0.2.60;proto=https;by=203.0.113.43, for=\"[2001:db8::17]:4711\", {own}");
     let forwarded = request.all("forwarded");
-    assert!(forwarded == [expected.clone()] || forwarded == [expected.replace("proto=http\u{0}", "")], "{forwarded:?}");
+    assert_eq!(request.all("forwarded"), [expected]);
     let _ = bench.gateway.access_line("of the client", |line| line["client"] == "2001:db8::17");
 }
 

@@ -59,9 +59,9 @@ pub(crate) async fn serve(client: &mut Client, turn: &mut Turn, d: &Deployment, 
     if is_framed {
         turn.expect_body(d.rules.body(route.bounds.body));
     }
-    let (begun, decided) = match refused.map_or_else(|| within_limits(turn, route), Err) {
-        Ok(()) => before(turn, route).await,
-        Err(problem) => (0, Err(problem)),
+    let (begun, decided) = match refused {
+        None => before(turn, route).await,
+        Some(problem) => (0, Err(problem)),
     };
     let answer = match decided {
         Ok(Flow::Next) => act(client, turn, d, route, &found.captures).await,
@@ -121,6 +121,7 @@ async fn act(
     route: &RoutePlan,
     captures: &Captures,
 ) -> Result<Transit, Stop> {
+    within_limits(turn, route)?;
     match &route.action {
         Action::Proxy(proxy) => forward::forward(client, turn, d, route, proxy, captures).await,
         Action::Fixed(fixed) => own(turn, respond::fixed(fixed)),

@@ -7,10 +7,10 @@ pub(crate) fn control(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     while let Some(word) = bytes.get(at..at + 8) {
         let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-        if may_have_control(word) {
-            if let Some(found) = (at..at + 8).find(|i| is_control(bytes[*i])) {
-                return found;
-            }
+        if may_have_control(word)
+            && let Some(found) = (at..at + 8).find(|i| is_control(bytes[*i]))
+        {
+            return found;
         }
         at += 8;
     }

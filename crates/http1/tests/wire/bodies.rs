@@ -4,33 +4,22 @@ use proptest::prelude::*;
 use tollgate_core::body::Length;
 use tollgate_http1::transfer::{Bad, Outflow};
 
+use crate::any_cut::{dechunked, same_as_whole};
 use crate::forward::{self, Ended, Pace};
 use crate::generate;
 use crate::ours;
-
-/// Takes chunks apart the simplest way, as we write them and nobody else must: content, and the trailer lines.
-fn dechunked(mut bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut content = Vec::new();
-    loop {
-        let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
-        bytes = &bytes[end + 2..];
-        if size == 0 {
-            assert!(bytes == b"\r\n" || bytes.ends_with(b"\r\n\r\n"), "the end is the end");
-            return Some((content, bytes[..bytes.len() - 2].to_vec()));
-        }
-        content.extend_from_slice(bytes.get(..size)?);
-        assert!(bytes[size..].is_empty() || b"\r\n".starts_with(&bytes[size..bytes.len().min(size + 2)]));
-        bytes = bytes.get(size + 2..)?;
-    }
-}
 
 /// Chunks of these sizes, and what they hold.
 fn chunked(sizes: &[usize]) -> (Vec<u8>, Vec<u8>) {
     let (mut bytes, mut content, mut counter) = (Vec::new(), Vec::new(), 0u8);
     for size in sizes {
         bytes.extend_from_slice(format!("{size:x}\r\n").as_bytes());
-        let piece: Vec<u8> = std::iter::repeat_with(|| { counter = counter.wrapping_mul(5).wrapping_add(7); counter }).take(*size).collect();
+        let piece: Vec<u8> = std::iter::repeat_with(|| {
+            counter = counter.wrapping_mul(5).wrapping_add(7);
+            counter
+        })
+        .take(*size)
+        .collect();
         bytes.extend_from_slice(&piece);
         bytes.extend_from_slice(b"\r\n");
         content.extend_from_slice(&piece);
@@ -43,60 +32,35 @@ fn pace(room: impl Strategy<Value = usize>, most: u64) -> impl Strategy<Value = 
     (room, generate::cuts(), generate::cuts()).prop_map(move |(room, reads, writes)| Pace { room, reads, writes, most })
 }
 
-/// However it is cut, the same comes out, or it is refused as well.
-fn same_as_whole(bytes: &[u8], length: Length, pace: &Pace) -> Result<(), TestCaseError> {
-    let whole = forward::body(bytes, length, Outflow::Plain, b"", &Pace { most: pace.most, ..Pace::whole() });
-    let cut = forward::body(bytes, length, Outflow::Plain, b"head", pace);
-    let framed = forward::body(bytes, length, Outflow::Chunked, b"", pace);
-    prop_assert_eq!(framed.used, cut.used);
-    match &whole.end {
-        Err(_) => prop_assert!(cut.end.is_err() && framed.end.is_err(), "{:?}, {:?}", cut.end, whole.end),
-        end => {
-            prop_assert_eq!((&cut.end, &framed.end), (end, end));
-            prop_assert_eq!(cut.used, whole.used);
-            let head: &[u8] = if cut.out.is_empty() { b"" } else { b"head" };
-            prop_assert_eq!(&cut.out, &[head, &whole.out].concat());
-        }
-    }
-    match dechunked(&framed.out) {
-        Some((content, _)) => {
-            prop_assert_eq!(&framed.end, &Ok(Ended::Whole), "a body that is not whole never looks so");
-            prop_assert_eq!(&content, &whole.out);
-        }
-        None => prop_assert!(framed.end != Ok(Ended::Whole)),
-    }
-    Ok(())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn every_cut_of_a_chunked_body_gives_the_same(bytes in generate::chunked(6), next in "[ -~]{0,9}", pace in pace(1..200usize, 60)) {
         let bytes = [&bytes, next.as_bytes()].concat();
-        same_as_whole(&bytes, Length::Chunked, &pace)?;
+        same_as_whole(&bytes, Length::Chunked, &pace);
         let all = Pace { most: u64::MAX, ..pace };
-        same_as_whole(&bytes, Length::Chunked, &all)?;
+        same_as_whole(&bytes, Length::Chunked, &all);
         for at in 0..bytes.len() {
-            same_as_whole(&bytes, Length::Chunked, &Pace { reads: vec![at.max(1), usize::MAX], room: usize::MAX, ..all.clone() })?;
+            same_as_whole(&bytes, Length::Chunked, &Pace { reads: vec![at.max(1), usize::MAX], room: usize::MAX, ..all.clone() });
         }
     }
 
     #[test]
     fn every_cut_of_a_noisy_chunked_body_gives_the_same(bytes in generate::noise(60), pace in pace(1..50usize, 60)) {
-        same_as_whole(&bytes, Length::Chunked, &pace)?;
+        same_as_whole(&bytes, Length::Chunked, &pace);
     }
 
     #[test]
     fn every_cut_of_a_counted_body_gives_the_same(bytes in generate::noise(300), n in 0..400u64, pace in pace(1..200usize, 250)) {
-        same_as_whole(&bytes, Length::Known(n), &pace)?;
+        same_as_whole(&bytes, Length::Known(n), &pace);
         let passed = forward::body(&bytes, Length::Known(n), Outflow::Plain, b"", &Pace { most: u64::MAX, ..pace });
         prop_assert_eq!(passed.used, bytes.len().min(usize::try_from(n).unwrap()), "what follows is left alone");
     }
 
     #[test]
     fn every_cut_of_a_body_that_ends_with_the_connection_gives_the_same(bytes in generate::noise(300), pace in pace(1..200usize, 250)) {
-        same_as_whole(&bytes, Length::UntilClose, &pace)?;
+        same_as_whole(&bytes, Length::UntilClose, &pace);
     }
 
     #[test]

@@ -15,38 +15,38 @@ use crate::ours;
 
 /// How the bytes come and go.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Size of the buffer.
-    pub room: usize,
+    pub(crate) room: usize,
     /// Sizes of the reads, over and over.
-    pub reads: Vec<usize>,
+    pub(crate) reads: Vec<usize>,
     /// Sizes of the writes, over and over.
-    pub writes: Vec<usize>,
+    pub(crate) writes: Vec<usize>,
     /// Most content bytes.
-    pub most: u64,
+    pub(crate) most: u64,
 }
 
 impl Pace {
     /// All at once.
-    pub fn whole() -> Self {
+    pub(crate) fn whole() -> Self {
         Self { room: usize::MAX, reads: vec![usize::MAX], writes: vec![usize::MAX], most: u64::MAX }
     }
 }
 
 /// What a body has become.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passed {
+pub(crate) struct Passed {
     /// All that was written.
-    pub out: Vec<u8>,
+    pub(crate) out: Vec<u8>,
     /// How many bytes of the input were used up.
-    pub used: usize,
+    pub(crate) used: usize,
     /// How it ended.
-    pub end: Result<Ended, Bad>,
+    pub(crate) end: Result<Ended, Bad>,
 }
 
 /// How a body ended that is well formed so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// Whole.
     Whole,
     /// The sender closed too early.
@@ -54,7 +54,7 @@ pub enum Ended {
 }
 
 /// Passes a body on, behind `head`; what engine's pump does, without sockets.
-pub fn body(bytes: &[u8], length: Length, outflow: Outflow, head: &[u8], pace: &Pace) -> Passed {
+pub(crate) fn body(bytes: &[u8], length: Length, outflow: Outflow, head: &[u8], pace: &Pace) -> Passed {
     let mut reads = pace.reads.iter().copied().cycle();
     let mut writes = pace.writes.iter().copied().cycle();
     let (mut inflow, mut buffer, mut out, mut head) = (Inflow::new(length), Vec::new(), Vec::new(), head);
@@ -125,18 +125,19 @@ fn write_by_pieces(
 }
 
 /// Sends the request at the start of `bytes` on; `None`: it is refused or not all there.
-pub fn request(bytes: &[u8], pace: &Pace) -> Option<(ours::Lines, Vec<u8>)> {
+pub(crate) fn request(bytes: &[u8], pace: &Pace) -> Option<(ours::Lines, Vec<u8>)> {
     let mut head = ours::head(bytes).ok()??;
     let verdict = judge(&mut head).ok()?;
     let out = request_head(&head, verdict);
-    let kept = head.fields.iter().filter(|(name, _)| is_passed_on(name)).map(|(name, value)| (name.to_vec(), value.to_vec()));
+    let kept =
+        head.fields.iter().filter(|(name, _)| is_passed_on(name)).map(|(name, value)| (name.to_vec(), value.to_vec()));
     let outflow = if verdict.length == Length::Chunked { Outflow::Chunked } else { Outflow::Plain };
     let passed = body(&bytes[head.fields.head_len..], verdict.length, outflow, &out, pace);
     (passed.end == Ok(Ended::Whole)).then(|| (kept.collect(), passed.out))
 }
 
 /// Whether the gateway takes over lines of this name as they are.
-pub fn is_passed_on(name: &[u8]) -> bool {
+pub(crate) fn is_passed_on(name: &[u8]) -> bool {
     let known = Known::of(name);
     !known.is_hop_by_hop() && !matches!(known, Known::Host | Known::Expect)
 }

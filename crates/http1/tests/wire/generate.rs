@@ -8,7 +8,7 @@ const NASTY: &[u8] = b"\r\n\r\n \t:;,\"\\/?#%@[]0123aF\0\x01\x0b\x7f\x80\xc3\xa9
 
 /// One change of a message.
 #[derive(Clone, Debug)]
-pub enum Mutation {
+pub(crate) enum Mutation {
     Insert(Index, u8),
     Replace(Index, u8),
     Remove(Index),
@@ -68,7 +68,8 @@ fn line_ends(bytes: &[u8]) -> Vec<(usize, usize)> {
 
 /// `message` with none or a few mutations.
 fn mutated(message: impl Strategy<Value = Vec<u8>>, most: usize) -> impl Strategy<Value = Vec<u8>> {
-    (message, prop::collection::vec(mutation(), 0..=most)).prop_map(|(mut bytes, mutations)| {
+    let mutations = prop_oneof![Just(Vec::new()), prop::collection::vec(mutation(), 1..=most)];
+    (message, mutations).prop_map(|(mut bytes, mutations)| {
         mutations.iter().for_each(|mutation| mutate(&mut bytes, mutation));
         bytes
     })
@@ -93,11 +94,35 @@ fn any_field() -> impl Strategy<Value = String> {
 /// Field lines that mean something to somebody on the way.
 fn telling_field() -> impl Strategy<Value = String> {
     const LINES: &[&str] = &[
-        "Connection: close", "Connection: keep-alive", "connection: x-a, Keep-Alive", "Connection: Content-Length", "Connection: te",
-        "Connection: upgrade", "Upgrade: h2c", "Keep-Alive: timeout=5", "Proxy-Connection: keep-alive", "X-A: 1", "X-A: 2",
-        "TE: trailers", "Te: gzip, trailers", "Trailer: X-T", "Expect: 100-continue", "Expect: 200-ok", "Host: a.test", "Host: b.test",
-        "Content-Length: 0", "Content-Length: 5", "Content-Length: 5, 5", "Transfer-Encoding: chunked", "Transfer-Encoding: gzip, chunked",
-        "Transfer-Encoding: identity", "Via: 1.0 x", "X-Forwarded-For: 1.2.3.4", "Forwarded: for=x", "Cookie: a=b; c=d", "Date: x",
+        "Connection: close",
+        "Connection: keep-alive",
+        "connection: x-a, Keep-Alive",
+        "Connection: Content-Length",
+        "Connection: te",
+        "Connection: upgrade",
+        "Upgrade: h2c",
+        "Keep-Alive: timeout=5",
+        "Proxy-Connection: keep-alive",
+        "X-A: 1",
+        "X-A: 2",
+        "TE: trailers",
+        "Te: gzip, trailers",
+        "Trailer: X-T",
+        "Expect: 100-continue",
+        "Expect: 200-ok",
+        "Host: a.test",
+        "Host: b.test",
+        "Content-Length: 0",
+        "Content-Length: 5",
+        "Content-Length: 5, 5",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: identity",
+        "Via: 1.0 x",
+        "X-Forwarded-For: 1.2.3.4",
+        "Forwarded: for=x",
+        "Cookie: a=b; c=d",
+        "Date: x",
     ];
     select(LINES).prop_map(|line| format!("{line}\r\n"))
 }
@@ -107,7 +132,7 @@ fn extension() -> impl Strategy<Value = &'static str> {
 }
 
 /// A chunked body of these pieces: mostly valid sizes and extensions, and perhaps trailers.
-pub fn chunked(most: usize) -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn chunked(most: usize) -> impl Strategy<Value = Vec<u8>> {
     let size = prop_oneof![8 => Just("x"), 1 => select(&["X", "0x", "000x", "+x", "00000000000000000x"][..])];
     let piece = (prop::collection::vec(any::<u8>(), 1..20), size, extension());
     let trailer = prop_oneof![3 => any_field(), 1 => telling_field()];
@@ -115,7 +140,11 @@ pub fn chunked(most: usize) -> impl Strategy<Value = Vec<u8>> {
     (prop::collection::vec(piece, 0..most), extension(), trailers).prop_map(|(pieces, extension, trailers)| {
         let mut bytes = Vec::new();
         for (piece, size, extension) in pieces {
-            let hex = if size == "X" { format!("{:X}", piece.len()) } else { size.replace('x', &format!("{:x}", piece.len())) };
+            let hex = if size == "X" {
+                format!("{:X}", piece.len())
+            } else {
+                size.replace('x', &format!("{:x}", piece.len()))
+            };
             bytes.extend_from_slice(format!("{hex}{extension}\r\n").as_bytes());
             bytes.extend_from_slice(&piece);
             bytes.extend_from_slice(b"\r\n");
@@ -144,26 +173,33 @@ fn plain_request() -> impl Strategy<Value = Vec<u8>> {
     ];
     let field = prop_oneof![3 => any_field(), 1 => telling_field()];
     let fields = prop::collection::vec(field, 0..5);
-    (method, target(), version, host, fields, body()).prop_map(|(method, target, version, host, fields, (framing, body))| {
-        let head = format!("{method} {target} HTTP/{version}\r\n{host}{framing}{}\r\n", fields.concat());
-        [head.as_bytes(), &body].concat()
-    })
+    (method, target(), version, host, fields, body()).prop_map(
+        |(method, target, version, host, fields, (framing, body))| {
+            let head = format!("{method} {target} HTTP/{version}\r\n{host}{framing}{}\r\n", fields.concat());
+            [head.as_bytes(), &body].concat()
+        },
+    )
 }
 
 /// One request, perhaps mutated, and perhaps something behind it.
-pub fn request() -> impl Strategy<Value = Vec<u8>> {
-    let next = select(&["", "", "", "GET /next HTTP/1.1\r\nHost: a.test\r\n\r\n", "\r\n\r\nGET", "\0", "0\r\n\r\n", "GET"][..]);
+pub(crate) fn request() -> impl Strategy<Value = Vec<u8>> {
+    let next = select(
+        &["", "", "", "GET /next HTTP/1.1\r\nHost: a.test\r\n\r\n", "\r\n\r\nGET", "\0", "0\r\n\r\n", "GET"][..],
+    );
     (mutated(plain_request(), 3), next).prop_map(|(request, next)| [&request, next.as_bytes()].concat())
 }
 
 /// Several requests in a row.
-pub fn pipeline() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn pipeline() -> impl Strategy<Value = Vec<u8>> {
     mutated(prop::collection::vec(plain_request(), 1..4).prop_map(|requests| requests.concat()), 2)
 }
 
 /// One answer, perhaps mutated.
-pub fn answer() -> impl Strategy<Value = Vec<u8>> {
-    let line = select(&["1.1 200 OK", "1.1 204 ", "1.1 304 Not Modified", "1.0 200 OK", "1.1 100", "1.1 503 \u{e9} \t", "1.1 600 x"][..]);
+pub(crate) fn answer() -> impl Strategy<Value = Vec<u8>> {
+    let line = select(
+        &["1.1 200 OK", "1.1 204 ", "1.1 304 Not Modified", "1.0 200 OK", "1.1 100", "1.1 503 \u{e9} \t", "1.1 600 x"]
+            [..],
+    );
     let field = prop_oneof![3 => any_field(), 1 => telling_field()];
     let whole = (line, prop::collection::vec(field, 0..5), body()).prop_map(|(line, fields, (framing, body))| {
         [format!("HTTP/{line}\r\n{framing}{}\r\n", fields.concat()).as_bytes(), &body].concat()
@@ -172,11 +208,11 @@ pub fn answer() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Bytes without any sense, though some of them are nasty.
-pub fn noise(most: usize) -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn noise(most: usize) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(prop_oneof![any::<u8>(), select(NASTY)], 0..most)
 }
 
 /// A way to cut `len` bytes: the lengths of the pieces come from these, over and over.
-pub fn cuts() -> impl Strategy<Value = Vec<usize>> {
+pub(crate) fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![Just(1), 1..8usize, 1..200usize], 1..12)
 }

@@ -12,30 +12,30 @@ use tollgate_http1::transfer::{Bad, Batch, Inflow, Outflow, Runs, SLICES};
 use tollgate_http1::{HeadLimits, Parsed};
 
 /// Names and values in order.
-pub type Lines = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Lines = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// One request as it was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// As it came.
-    pub method: String,
+    pub(crate) method: String,
     /// 0 or 1.
-    pub minor: u8,
+    pub(crate) minor: u8,
     /// The path as it came.
-    pub path: String,
+    pub(crate) path: String,
     /// Behind `?`.
-    pub query: Option<String>,
+    pub(crate) query: Option<String>,
     /// All field lines, names in lower case, sorted by name; lines of one name in their order.
-    pub fields: Lines,
+    pub(crate) fields: Lines,
     /// The body.
-    pub content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
     /// Like `fields`, without those that no trailer may have.
-    pub trailers: Lines,
+    pub(crate) trailers: Lines,
 }
 
 /// How the reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// All bytes were used up.
     Clean,
     /// The last message is not all there.
@@ -48,11 +48,11 @@ pub enum End {
 
 /// Why a message is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The fault of the answer.
-    pub slug: &'static str,
+    pub(crate) slug: &'static str,
     /// What was found.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 impl From<Problem> for Refusal {
@@ -72,7 +72,7 @@ impl From<Bad> for Refusal {
 }
 
 /// Reads all requests in `bytes`, which must fit into a buffer.
-pub fn requests(bytes: &[u8]) -> (Vec<Message>, End) {
+pub(crate) fn requests(bytes: &[u8]) -> (Vec<Message>, End) {
     let (mut messages, mut at) = (Vec::new(), 0);
     while at < bytes.len() {
         match request(&bytes[at..]) {
@@ -91,7 +91,7 @@ pub fn requests(bytes: &[u8]) -> (Vec<Message>, End) {
 }
 
 /// Reads the head at the start of `bytes`; `None`: there should be more.
-pub fn head(bytes: &[u8]) -> Result<Option<RequestHead>, Refusal> {
+pub(crate) fn head(bytes: &[u8]) -> Result<Option<RequestHead>, Refusal> {
     let mut head = RequestHead::default();
     head.fields.buffer = Buffer::holding(bytes);
     let parsed = Reader::default().read(&mut head, &HeadLimits::default())?;
@@ -99,7 +99,7 @@ pub fn head(bytes: &[u8]) -> Result<Option<RequestHead>, Refusal> {
 }
 
 /// Reads one request; gives it, what it means, and how many bytes it took.
-pub fn request(bytes: &[u8]) -> Result<Option<(Message, Verdict, usize)>, Refusal> {
+pub(crate) fn request(bytes: &[u8]) -> Result<Option<(Message, Verdict, usize)>, Refusal> {
     let Some(mut head) = head(bytes)? else { return Ok(None) };
     let verdict = judge(&mut head)?;
     let mut rest = bytes[head.fields.head_len..].to_vec();
@@ -125,7 +125,7 @@ fn message(head: &RequestHead, content: Vec<u8>, trailers: Lines) -> Message {
 }
 
 /// Content, trailers and the number of bytes used; `None`: there should be more.
-pub fn body(length: Length, bytes: &mut [u8]) -> Result<Option<(Vec<u8>, Lines, usize)>, Refusal> {
+pub(crate) fn body(length: Length, bytes: &mut [u8]) -> Result<Option<(Vec<u8>, Lines, usize)>, Refusal> {
     let (mut inflow, mut content, mut at) = (Inflow::new(length), Vec::new(), 0);
     while !inflow.is_done() && at < bytes.len() {
         let mut runs = Runs::default();
@@ -142,27 +142,26 @@ pub fn body(length: Length, bytes: &mut [u8]) -> Result<Option<(Vec<u8>, Lines, 
 }
 
 /// Appends all that `batch` writes of `body`.
-pub fn write_out(batch: &Batch, body: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_out(batch: &Batch, body: &[u8], out: &mut Vec<u8>) {
     let mut slices = [IoSlice::new(&[]); SLICES];
     let n = batch.slices(b"", body, &mut slices);
     slices[..n].iter().for_each(|slice| out.extend_from_slice(slice));
 }
 
 /// The lines in an order in which two readers can be compared.
-pub fn sorted<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Lines {
+pub(crate) fn sorted<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Lines {
     let mut lines: Lines = lines.map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect();
     lines.sort_by(|(one, _), (other, _)| one.cmp(other));
     lines
 }
 
 /// The lines that may stand in a trailer.
-pub fn allowed_in_trailer(lines: Lines) -> Lines {
+pub(crate) fn allowed_in_trailer(lines: Lines) -> Lines {
     lines.into_iter().filter(|(name, _)| !Known::of(name).is_forbidden_in_trailer()).collect()
 }
 
 /// Fields of these lines, as if a policy had added them.
-#[allow(dead_code)] // the fuzz targets do without
-pub fn added(lines: &[(String, String)]) -> Fields {
+pub(crate) fn added(lines: &[(String, String)]) -> Fields {
     let mut fields = Fields::default();
     for (name, value) in lines {
         fields.add(name.clone(), value.clone());

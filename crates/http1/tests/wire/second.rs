@@ -13,14 +13,15 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 
-use crate::ours::{Lines, Message, allowed_in_trailer, sorted};
+use crate::ours::{self, End, Lines, Message, Refusal, allowed_in_trailer, sorted};
+use crate::stricter::{STRICTER, Stricter};
 
 thread_local! {
     static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 }
 
 /// The requests that hyper understood, bodies and all. Why it went no further, if it says.
-pub fn requests(bytes: &[u8]) -> (Vec<Message>, Option<String>) {
+pub(crate) fn requests(bytes: &[u8]) -> (Vec<Message>, Option<String>) {
     RUNTIME.with(|runtime| runtime.block_on(serve(bytes)))
 }
 
@@ -70,4 +71,60 @@ async fn message(request: Request<Incoming>) -> Option<Message> {
 
 fn lines(map: &HeaderMap) -> Lines {
     sorted(map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+}
+
+/// How two readings differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Difference {
+    /// One message, read in two ways.
+    Meaning(Box<(Message, Message)>),
+    /// We refuse what hyper accepts.
+    Stricter(Refusal),
+    /// We accept what hyper does not.
+    Laxer(Box<Message>, Option<String>),
+    /// We wait, or stop, where hyper goes on.
+    Shorter(End),
+}
+
+/// The first difference between what we make of `bytes` and what hyper does, listed or not.
+pub(crate) fn difference(bytes: &[u8]) -> Option<Difference> {
+    let (ours, end) = ours::requests(bytes);
+    let (theirs, error) = requests(bytes);
+    if let Some((one, other)) = ours.iter().zip(&theirs).find(|(one, other)| one != other) {
+        return Some(Difference::Meaning(Box::new((one.clone(), other.clone()))));
+    }
+    if let Some(message) = ours.get(theirs.len()) {
+        return Some(Difference::Laxer(Box::new(message.clone()), error));
+    }
+    match end {
+        _ if theirs.len() == ours.len() => None,
+        End::Refused(refusal) => Some(Difference::Stricter(refusal)),
+        end => Some(Difference::Shorter(end)),
+    }
+}
+
+/// Compares what we make of `bytes` with what hyper does.
+///
+/// # Panics
+/// If there is a difference for which no reason is listed.
+pub(crate) fn compare(bytes: &[u8]) {
+    let is_listed = match difference(bytes) {
+        None => true,
+        Some(Difference::Stricter(refusal)) => STRICTER.iter().any(|known| is_reason(known, &refusal)),
+        Some(Difference::Laxer(message, _)) => is_beyond_hyper(&message),
+        Some(Difference::Meaning(_) | Difference::Shorter(_)) => false,
+    };
+    assert!(is_listed, "{:#?} in {}", difference(bytes), bytes.escape_ascii());
+}
+
+/// Whether `refusal` is for this reason.
+pub(crate) fn is_reason(known: &Stricter, refusal: &Refusal) -> bool {
+    (known.slug, known.detail) == (refusal.slug, &refusal.detail[..])
+}
+
+/// Requests that we accept and hyper does not: its URI type has no place for these bytes. RFC 3986 has not either, but
+/// they are seen in the wild and mean one thing only; those of the path are sent on percent-encoded.
+fn is_beyond_hyper(message: &Message) -> bool {
+    message.path.contains(['<', '>', '`'])
+        || message.query.as_ref().is_some_and(|query| query.contains(['<', '>', '"']))
 }

@@ -46,7 +46,8 @@ impl Kind for Request {
         let lines = self.1.fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
         let verdict = request::judge(&mut self.1).map_err(Refusal::from);
         let head = &self.1;
-        let told = format!("{} {} {:?} {} {:?}", head.method_text(), head.path(), head.query(), head.host(), head.version);
+        let told =
+            format!("{} {} {:?} {} {:?}", head.method_text(), head.path(), head.query(), head.host(), head.version);
         (lines, head.fields.head_len, verdict.map(|verdict| (verdict, told)))
     }
 }

@@ -25,12 +25,8 @@ fn long(kind: &PolicyKind, yaml: &str) -> Node {
 fn build(kind: &PolicyKind, node: &Node) -> Result<usize, Vec<(String, String)>> {
     let mut cx = DecodeCx::default();
     let built = (kind.build)(node, &mut cx, &BuildCx { route: &Route::default() });
-    let told = cx.diagnostics.into_iter().map(|d| (d.message, d.hint.unwrap_or_default())).collect();
-    built.filter(|_| cx_is_empty(&told)).map(|built| built.len()).ok_or(told)
-}
-
-fn cx_is_empty(told: &Vec<(String, String)>) -> bool {
-    told.is_empty()
+    let told: Vec<_> = cx.diagnostics.into_iter().map(|d| (d.message, d.hint.unwrap_or_default())).collect();
+    built.filter(|_| told.is_empty()).map(|built| built.len()).ok_or(told)
 }
 
 #[test]

@@ -8,7 +8,6 @@ use clap::Command;
 use clap_complete::Shell;
 use tollgate_core::dialect::TYPE_PREFIX;
 use tollgate_core::problem::{Fault, Retry, Side};
-use tollgate_core::schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 
 use crate::cli::failure;
 use crate::cli::output::{Failure, Output};
@@ -20,10 +19,7 @@ pub(crate) fn schema(output: &Output) -> Result<(), Failure> {
 }
 
 fn schema_value() -> serde_json::Value {
-    let mut generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
-    let schemas: Vec<(&str, Schema)> =
-        policies().iter().map(|kind| (kind.name, (kind.schema)(&mut generator))).collect();
-    tollgate_config::schema(&schemas)
+    tollgate_config::schema(&tollgate_policies::schemas())
 }
 
 /// Prints a completion script.

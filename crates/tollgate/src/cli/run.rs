@@ -2,14 +2,16 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::thread;
 
 use tollgate_config::model::Level;
 use tollgate_config::{Loaded, Report, redact};
 use tollgate_core::diagnostic::Diagnostic;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::cli::failure;
 use crate::cli::output::{Failure, Output};
-use crate::start::{self, StartError};
+use crate::start::{self, Running, StartError};
 use crate::wire::policies;
 
 /// Loads the config at `path`.
@@ -26,6 +28,15 @@ pub(crate) fn mistakes(name: &str, loaded: &Loaded, mut diagnostics: Vec<Diagnos
 
 /// Runs the gateway until it is stopped.
 pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
+    // A config of 10,000 routes leaves tens of megabytes behind that nobody needs any more. The allocator gives a
+    // thread's memory back to the system when the thread ends, so the work is done on one that does.
+    let started = thread::scope(|scope| scope.spawn(|| prepare(path, output)).join());
+    let running = started.map_err(|_| failure("the gateway could not be started"))??;
+    if running.until_stopped() { Ok(()) } else { Err(Failure::Silent) }
+}
+
+/// Everything up to the first request.
+fn prepare(path: &Path, output: &Output) -> Result<Running, Failure> {
     let loaded = load(path)?;
     output.warn(&loaded.warnings);
     log_to_stderr(loaded.config.log.level);
@@ -39,9 +50,7 @@ pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
         tracing::info!(address = %start::shown(listener.address), serves = listener.kind.as_str(), "listening");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = name, "ready");
-    // Nothing of it is needed while the gateway runs.
-    drop(loaded);
-    if running.until_stopped() { Ok(()) } else { Err(Failure::Silent) }
+    Ok(running)
 }
 
 /// The gateway's own log, on standard error.
