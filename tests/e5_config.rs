@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use tollgate_testkit::{Cli, Gateway, Ran, Recorder, free_port, wait_until};
+use tollgate_testkit::{Cli, Gateway, Ran, Recorder, free_port};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 
@@ -149,7 +149,10 @@ fn a_file_that_is_not_there_is_named() {
 #[test]
 fn a_wrong_config_starts_nothing() {
     let port = free_port();
-    let cli = Cli::with(TOLLGATE, &format!("listen: \"127.0.0.1:{port}\"\nlog: {{ access: {{ to: /nowhere/x }} }}\nroutes: {{ /a: b }}\n"));
+    let cli = Cli::with(
+        TOLLGATE,
+        &format!("listen: \"127.0.0.1:{port}\"\nlog: {{ access: {{ to: /nowhere/x }} }}\nroutes: {{ /a: b }}\n"),
+    );
     let err = failed(cli.run(&["run"]), 2);
     has_in_order(&err, &["there is no service `b`", "./tollgate.yaml:3:"]);
     assert!(!err.contains("listening"), "{err}");
@@ -159,7 +162,8 @@ fn a_wrong_config_starts_nothing() {
 fn a_port_that_is_taken_is_named_and_no_listener_is_left_open() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let (taken, free) = (holder.local_addr().unwrap(), free_port());
-    let config = format!("listen: {{ \"127.0.0.1:{free}\": http, \"{taken}\": health }}\nroutes: {{ /a: {{ reply: 204 }} }}\n");
+    let config =
+        format!("listen: {{ \"127.0.0.1:{free}\": http, \"{taken}\": health }}\nroutes: {{ /a: {{ reply: 204 }} }}\n");
     let cli = Cli::with(TOLLGATE, &config);
     let err = failed(cli.run(&["run"]), 1);
     has_in_order(&err, &[&format!("cannot listen on {taken}"), "in use", "hint:", "another program listens there"]);
@@ -366,7 +370,10 @@ fn a_404_and_a_405_are_explained_too() {
     let json: Value = serde_json::from_str(&fine(cli.run(&["explain", "GET", "/nowhere", "--json"]))).unwrap();
     assert_eq!((&json["route"], json["answer"]["status"].as_u64()), (&Value::Null, Some(404)));
     let json: Value = serde_json::from_str(&fine(cli.run(&["explain", "POST", "/orders/1/2", "--json"]))).unwrap();
-    assert_eq!((json["answer"]["status"].as_u64(), json["answer"]["headers"]["Allow"].as_str()), (Some(405), Some("GET, HEAD")));
+    assert_eq!(
+        (json["answer"]["status"].as_u64(), json["answer"]["headers"]["Allow"].as_str()),
+        (Some(405), Some("GET, HEAD"))
+    );
     let err = failed(cli.run(&["explain", "GET", "/../x"]), 1);
     has_in_order(&err, &["400", "above its root"]);
 }
@@ -401,7 +408,7 @@ fn status_asks_the_health_listener_of_the_config_or_the_one_named() {
     let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nservices: { a: \"{{backend}}\" }\nroutes: { /**: a }\n";
     let gateway = Gateway::start(TOLLGATE, config, &[("backend", backend.address().to_string())]);
     assert_eq!(gateway.client().get("/a").status, 200);
-    wait_until("the request is finished", || gateway.metric("tollgate_requests_total{api=\"\",route=\"/**\",status=\"2xx\"}") == 1.0);
+    gateway.await_metric("tollgate_requests_total{api=\"\",route=\"/**\",status=\"2xx\"}", |count| count == 1.0);
     let cli = Cli::new(TOLLGATE);
     let file = gateway.folder().join("tollgate.yaml");
     let text = fine(cli.run(&["status", "-c", file.to_str().unwrap()]));
@@ -438,7 +445,10 @@ fn every_command_has_an_example_in_its_help() {
     let commands = ["run", "check", "explain", "fmt", "schema", "status", "demo", "completions", "man"];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
-        has_in_order(&fine(cli.run(&[command, "--help"])), &["Usage: tollgate", "Example", &format!("  tollgate {command}")]);
+        has_in_order(
+            &fine(cli.run(&[command, "--help"])),
+            &["Usage: tollgate", "Example", &format!("  tollgate {command}")],
+        );
     }
     assert!(fine(cli.run(&["--version"])).starts_with("tollgate 0."));
     assert_eq!(cli.run(&["nonsense"]).code, 2);

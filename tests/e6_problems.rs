@@ -83,8 +83,7 @@ fn each_fault_has_its_status_and_slug() {
         let response = gateway.client().call(&format!("{method} {target} HTTP/1.1\r\nHost: g\r\n\r\n"));
         is_problem(&response, status, slug);
         assert_eq!(response.all("allow").len(), usize::from(status == 405));
-        let sample = format!("tollgate_problems_total{{slug=\"{slug}\"}}");
-        assert!(gateway.metric(&sample) >= 1.0, "{sample} is not counted");
+        gateway.await_metric(&format!("tollgate_problems_total{{slug=\"{slug}\"}}"), |count| count >= 1.0);
     }
 }
 
@@ -100,7 +99,8 @@ fn a_body_that_is_too_large_is_a_413_whether_its_length_is_told_or_not() {
     is_problem(&refused, 413, "http/body-too-large");
     assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains("10 bytes")));
     let mut client = gateway.client();
-    let chunks = "POST /b/a HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n012345\r\n5\r\n67890\r\n0\r\n\r\n";
+    let chunks =
+        "POST /b/a HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n012345\r\n5\r\n67890\r\n0\r\n\r\n";
     is_problem(&client.call(chunks), 413, "http/body-too-large");
 }
 
@@ -123,7 +123,11 @@ fn a_head_that_is_refused_is_a_problem_and_ends_the_connection() {
     let gateway = gateway(&backend);
     for (request, status, slug) in [
         ("GET /own HTTP/1.1\r\n\r\n", 400, "http/malformed"),
-        ("GET /own HTTP/1.1\r\nHost: g\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "http/malformed"),
+        (
+            "GET /own HTTP/1.1\r\nHost: g\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+            "http/malformed",
+        ),
         ("GET /a%00 HTTP/1.1\r\nHost: g\r\n\r\n", 400, "http/path"),
         ("GET /own HTTP/2.0\r\nHost: g\r\n\r\n", 505, "http/version"),
         ("POST /own HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, "http/transfer-coding"),

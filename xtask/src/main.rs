@@ -1,5 +1,7 @@
 //! Recipes that people and CI share: `cargo xtask RECIPE`. `./test` runs them in order.
 
+#![forbid(unsafe_code)]
+
 mod docs;
 mod layers;
 mod recipes;

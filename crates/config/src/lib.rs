@@ -3,6 +3,8 @@
 //! The way of a file: [`read`] (YAML to nodes) → merge → references → short forms rewritten → decoded into
 //! [`model`] → checked across sections. [`load`] does all of it and tells every mistake at once.
 
+#![forbid(unsafe_code)]
+
 mod check;
 mod desugar;
 pub mod diagnose;

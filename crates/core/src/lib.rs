@@ -1,5 +1,7 @@
 //! What every other crate speaks of. Knows no network, no HTTP library, no runtime.
 
+#![forbid(unsafe_code)]
+
 pub mod body;
 pub mod buffer;
 pub mod clock;

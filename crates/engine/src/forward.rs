@@ -1,7 +1,10 @@
 //! Sending a request on to a service: which instance, how often, and until when.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Instant;
 
 use tollgate_config::model::HashKey;
@@ -91,7 +94,7 @@ pub(crate) async fn forward(
             deadline,
         };
         turn.x.trail.attempts += 1;
-        let failure = match service.connection(&ask).await {
+        let failure = match unless_gone(client, turn, service.connection(&ask)).await? {
             Ok(connection) => {
                 turn.x.trail.instance = Some(connection.address());
                 request_head::write(turn, d, backend, proxy, captures, connection.address());
@@ -108,7 +111,21 @@ pub(crate) async fn forward(
         };
         service.attempted(client.worker.index, failure.outcome);
         tries.another(failure, turn, backend, client)?;
+        client.look();
     }
+}
+
+/// Waits for a connection, but not for a client that is gone: it would hold its place in the queue in vain.
+async fn unless_gone<T>(client: &mut Client, turn: &mut Turn, connecting: impl Future<Output = T>) -> Result<T, Stop> {
+    let mut connecting = pin!(connecting);
+    poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Ready(connected) => Poll::Ready(Ok(connected)),
+        Poll::Pending if turn.upload.has_arrived() && attempt::watch(cx, client, turn).is_err() => {
+            Poll::Ready(Err(Stop::ClientGone))
+        }
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// When the head of the answer must be there at the latest, if the request's body takes no time.
@@ -126,7 +143,13 @@ struct Tries {
 
 impl Tries {
     /// Prepares another try, or gives up with the failure's problem.
-    fn another(&mut self, failure: Failure, turn: &mut Turn, backend: &Backend, client: &mut Client) -> Result<(), Stop> {
+    fn another(
+        &mut self,
+        failure: Failure,
+        turn: &mut Turn,
+        backend: &Backend,
+        client: &mut Client,
+    ) -> Result<(), Stop> {
         let repeatable = turn.upload.can_repeat(turn.x.length);
         let allowed = match failure.again {
             Again::Never => false,

@@ -101,8 +101,8 @@ impl Gateway {
                     until_drained(&worker, drain_time).await;
                 });
                 worker.with_log(|log| {
-            log.flush();
-        });
+                    log.flush();
+                });
             })?;
             threads.push(thread);
         }

@@ -1,6 +1,8 @@
 //! Workers, listeners, the way of a request. Knows no policy by name; what is decided before a request comes is in the
 //! plan.
 
+#![forbid(unsafe_code)]
+
 mod deployment;
 mod drain;
 pub mod faults;

@@ -193,9 +193,8 @@ async fn unread(client: &mut Client, turn: &mut Turn) -> Unread {
     if turn.upload.is_done() || (turn.x.length == Length::None && turn.upload.has_arrived()) {
         return Unread::Nothing;
     }
-    let polled = poll_fn(|cx| {
-        Poll::Ready(turn.upload.poll_discard(cx, &mut client.stream, &mut turn.x.head.fields.buffer))
-    });
+    let polled =
+        poll_fn(|cx| Poll::Ready(turn.upload.poll_discard(cx, &mut client.stream, &mut turn.x.head.fields.buffer)));
     match (polled.await, turn.x.length) {
         (Poll::Ready(Ok(())), _) => Unread::Nothing,
         (Poll::Ready(Err(_)), _) => Unread::Much,
@@ -327,7 +326,12 @@ fn deadline(client: &Client, turn: &Turn, route: &RoutePlan) -> std::time::Insta
 }
 
 /// The rest of the request's body, which may still be coming while the answer goes out.
-fn poll_upload(cx: &mut Context<'_>, client: &mut Client, turn: &mut Turn, upstream: &mut Upstream) -> Result<(), Halt> {
+fn poll_upload(
+    cx: &mut Context<'_>,
+    client: &mut Client,
+    turn: &mut Turn,
+    upstream: &mut Upstream,
+) -> Result<(), Halt> {
     if upstream.upload_dead || turn.upload.is_done() {
         return Ok(());
     }

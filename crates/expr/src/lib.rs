@@ -14,6 +14,8 @@
 //! conjunction are compiled one by one; a part that only compares runs without the interpreter and allocates
 //! nothing, unless a value must be decoded first.
 
+#![forbid(unsafe_code)]
+
 mod check;
 mod facts;
 mod general;

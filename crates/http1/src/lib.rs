@@ -3,6 +3,8 @@
 //! Whatever is accepted here has exactly one meaning; everything doubtful is refused. What is written out is made from
 //! what was understood, never copied from what was received.
 
+#![forbid(unsafe_code)]
+
 pub mod chunked;
 mod extension;
 pub mod faults;

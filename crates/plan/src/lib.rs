@@ -1,5 +1,7 @@
 //! Config compiled to an immutable plan: matcher, routes, explain.
 
+#![forbid(unsafe_code)]
+
 mod chain;
 mod compile;
 mod conditions;

@@ -5,6 +5,8 @@
 //! the tests. Everything else comes from the list: schema, reference page, error catalogue, `explain`, generic tests.
 //! A policy that outgrows its file keeps the page in `x.rs` and puts the rest into a folder `x`.
 
+#![forbid(unsafe_code)]
+
 mod kit;
 
 pub use kit::reference::reference_markdown;

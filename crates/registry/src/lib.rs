@@ -1,6 +1,8 @@
 //! Where instances come from: sources behind one trait. A service names a source, the source shows the instances it
 //! has now and every later change; nobody who uses them needs to know where they come from.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;

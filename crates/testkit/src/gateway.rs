@@ -172,6 +172,15 @@ impl Gateway {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
+    /// Waits until a sample of `/metrics` (see [`Gateway::metric`]) satisfies `condition`: what happened is counted only
+    /// once its answer is out.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub fn await_metric(&self, sample: &str, condition: impl Fn(f64) -> bool) {
+        wait_until(sample, || condition(self.metric(sample)));
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics

@@ -1,6 +1,8 @@
 //! For tests: raw peers on both sides of the gateway, the gateway as a process, and the conformance cases.
 //!
 //! Everything here fails by panicking with a message that says what was awaited: it is meant for tests only.
+
+#![forbid(unsafe_code)]
 #![allow(
     clippy::expect_used,
     clippy::panic,

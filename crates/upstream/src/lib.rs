@@ -2,6 +2,8 @@
 //!
 //! Knows no routes and no policies; what a request says is the engine's.
 
+#![forbid(unsafe_code)]
+
 pub mod balance;
 mod budget;
 mod connection;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tollgate_core::clock::Clock;
-use tollgate_observe::metrics::{Outcome, ServiceMetrics};
+use tollgate_observe::metrics::{Outcome, ServiceMetrics, ServiceShard};
 use tollgate_registry::{State, View};
 
 use crate::balance::{Algorithm, Balance, PickCx};
@@ -211,10 +211,10 @@ impl Service {
                 metrics.queue_refused();
                 return Err(Refusal::Limit);
             };
-            metrics.queued();
+            let queued = Queued::new(metrics);
             let left: Duration = end.saturating_duration_since(self.clock.now());
             let grant = timeout(left, granted).await;
-            metrics.left_queue();
+            drop(queued);
             match grant {
                 Ok(Ok(Grant::Connection(connection))) => {
                     let mut connection = *connection;
@@ -259,6 +259,22 @@ impl Service {
     /// Counts how an attempt ended.
     pub fn attempted(&self, worker: usize, outcome: Outcome) {
         self.shared.metrics.shard(worker).attempt(outcome);
+    }
+}
+
+/// Counts a request in the queue, also if its client leaves and it is dropped there.
+struct Queued<'m>(&'m ServiceShard);
+
+impl<'m> Queued<'m> {
+    fn new(metrics: &'m ServiceShard) -> Self {
+        metrics.queued();
+        Self(metrics)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.left_queue();
     }
 }
 

@@ -81,7 +81,8 @@ pub(crate) async fn attempt(
         let verdict = response::judge(&mut turn.x.reply.head, turn.x.head.method).map_err(Ended::Malformed)?;
         match event {
             Event::Final => {
-                let limits = BodyLimits { content: u64::MAX, trailer: d.rules.heads.head, trailer_fields: d.rules.heads.fields };
+                let limits =
+                    BodyLimits { content: u64::MAX, trailer: d.rules.heads.head, trailer_fields: d.rules.heads.fields };
                 let download = Pump::new(verdict.length, limits, turn.x.reply.head.fields.head_len);
                 turn.x.reply.body = Body::Wire(verdict.length);
                 let upload_dead = waiting.upload_error.is_some();
