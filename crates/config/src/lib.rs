@@ -1,7 +1,7 @@
 //! The file a user writes: reading, merging, sections, schema, formatting.
 //!
-//! The way of a file: [`read`] (YAML to nodes) → merge → references → short forms rewritten → decoded into
-//! [`model`] → checked across sections. [`load`] does all of it and tells every mistake at once.
+//! The way of a file: [`read()`] (YAML to nodes) → merge → references → short forms rewritten → decoded into
+//! [`model`] → checked across sections. [`load()`] does all of it and tells every mistake at once.
 
 #![forbid(unsafe_code)]
 

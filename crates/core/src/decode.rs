@@ -1,6 +1,6 @@
 //! From node tree to typed section: every mistake is collected, none stops the reading.
 //!
-//! [`section!`] writes the struct, its defaults, its [`Decode`] and its JSON Schema from one list of fields, so
+//! [`section!`](crate::section) writes the struct, its defaults, its [`Decode`] and its JSON Schema from one list of fields, so
 //! that what is documented, what is accepted and what is built cannot drift apart.
 
 use std::borrow::Cow;
@@ -224,7 +224,7 @@ impl<T: Decode> Decode for Option<T> {
     }
 }
 
-/// What a field's default looks like in the file, as the macro [`section!`] hands it on.
+/// What a field's default looks like in the file, as the macro [`section!`](crate::section) hands it on.
 pub fn from_default<T: Decode>(default: impl Into<Value>) -> Option<T> {
     T::decode(&Node::synthetic(default.into()), &mut DecodeCx::default())
 }

@@ -94,7 +94,9 @@ pub(crate) async fn forward(
             deadline,
         };
         turn.x.trail.attempts += 1;
-        let failure = match unless_gone(client, turn, service.connection(&ask)).await? {
+        let connected = unless_gone(client, turn, service.connection(&ask)).await;
+        let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
+        let failure = match connected {
             Ok(connection) => {
                 turn.x.trail.instance = Some(connection.address());
                 request_head::write(turn, d, backend, proxy, captures, connection.address());

@@ -72,8 +72,7 @@ fn believe(x: &mut Exchange, rules: &Rules) {
 }
 
 fn x_forwarded_for(x: &Exchange) -> Vec<Option<IpAddr>> {
-    let mut hops: Vec<Option<IpAddr>> =
-        x.head.fields.all("x-forwarded-for").flat_map(list).map(|hop| address(hop)).collect();
+    let mut hops: Vec<Option<IpAddr>> = x.head.fields.all("x-forwarded-for").flat_map(list).map(address).collect();
     hops.reverse();
     hops
 }

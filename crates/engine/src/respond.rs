@@ -11,12 +11,13 @@ use tollgate_core::body::{Body, Length};
 use tollgate_core::exchange::Exchange;
 use tollgate_core::field::Known;
 use tollgate_core::head::{Method, Version};
-use tollgate_core::problem::{Problem, Side};
+use tollgate_core::problem::{Fault, Problem, Side};
 use tollgate_core::reply::Reply;
 use tollgate_http1::transfer::Outflow;
 use tollgate_http1::write;
 use tollgate_observe::metrics::Closed;
 use tollgate_plan::{Captures, Fixed, Redirect, RoutePlan};
+use tollgate_upstream::faults::{RESET, TIMEOUT};
 
 use crate::deployment::Deployment;
 use crate::forward::{Transit, Upstream};
@@ -130,7 +131,9 @@ fn write_head(turn: &mut Turn, client: &Client, d: &Deployment, told: Length, st
 
 /// Sends an answer that the gateway has in memory.
 async fn own(client: &mut Client, turn: &mut Turn, d: &Deployment, route: &RoutePlan, is_framed: bool) -> After {
-    let rest = if is_framed { unread(client, turn).await } else { Unread::Much };
+    // A client that was too slow for its body is not waited for once more (RFC 9110 §15.5.9).
+    let is_slow = turn.x.trail.fault.is_some_and(|fault| fault.status == 408);
+    let rest = if is_framed && !is_slow { unread(client, turn).await } else { Unread::Much };
     let body = match std::mem::take(&mut turn.x.reply.body) {
         Body::Full(bytes) => bytes,
         Body::Empty | Body::Wire(_) => bytes::Bytes::new(),
@@ -269,9 +272,9 @@ async fn relay(
             }
         }
         Err(Halt::Client(reason)) => After::Close(reason),
-        Err(Halt::Upstream(what)) => {
+        Err(Halt::Upstream(fault, what)) => {
             tracing::debug!(route = %route.meta.name, id = turn.x.id.as_str(), cause = %what, "an answer broke off");
-            turn.x.trail.fault = Some(&tollgate_upstream::faults::RESET);
+            turn.x.trail.fault = Some(fault);
             turn.x.trail.cause = Some(what);
             // A cut-off answer must not look complete: reset, so that even a body that ends with the connection does not.
             let _ = client.stream.set_zero_linger();
@@ -283,7 +286,7 @@ async fn relay(
 /// Why an answer was not passed on to its end.
 enum Halt {
     Client(Closed),
-    Upstream(String),
+    Upstream(&'static Fault, String),
 }
 
 async fn move_both(
@@ -301,7 +304,7 @@ async fn move_both(
         match upstream.download.poll(cx, source, buffer, &mut client.stream, &mut turn.reply_head) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(Broken::Sink(_))) => return Poll::Ready(Err(Halt::Client(Closed::Error))),
-            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Halt::Upstream(broken.to_string()))),
+            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Halt::Upstream(&RESET, broken.to_string()))),
             Poll::Pending => {}
         }
         if turn.upload.has_arrived() && watch(cx, client, turn).is_err() {
@@ -314,7 +317,7 @@ async fn move_both(
         }
         client.timer.poll(cx, deadline).map(|()| match upstream.download.is_blocked_on_sink(&turn.reply_head) {
             true => Err(Halt::Client(Closed::Timeout)),
-            false => Err(Halt::Upstream("no byte within the route's `idle` or `total` time".to_owned())),
+            false => Err(Halt::Upstream(&TIMEOUT, "no byte within the route's `idle` or `total` time".to_owned())),
         })
     })
     .await

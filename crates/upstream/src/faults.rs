@@ -41,7 +41,8 @@ pub static TIMEOUT: Fault = Fault::upstream(
     "upstream/timeout",
     504,
     "The service did not answer in time",
-    "No answer within the route's `timeout` (queue and retries included), or not all of it within `total`.",
+    "No answer within the route's `timeout` (queue and retries included), not all of it within `total`, or no byte of it for \
+     as long as `idle`. An answer that has begun is then cut off.",
 );
 
 /// The service's connection limit is reached and its queue is full or too slow.

@@ -175,10 +175,9 @@ impl Service {
         let Some(instance) = instances.pick(ask, true).or_else(|| instances.pick(ask, false)) else {
             return Ok(Found::Full);
         };
-        if !ask.fresh {
-            if let Some(connection) = instance.take(ask.worker, ask.now) {
-                return Ok(Found::Connection(connection));
-            }
+        let rested = if ask.fresh { None } else { instance.take(ask.worker, ask.now) };
+        if let Some(connection) = rested {
+            return Ok(Found::Connection(connection));
         }
         Ok(match instance.place(ask.worker) {
             Some(place) => Found::Place(Arc::clone(instance), place),
@@ -301,6 +300,10 @@ impl PickCx for Choice<'_> {
 
     fn in_flight(&self, endpoint: usize) -> u64 {
         self.list.get(endpoint).map_or(0, |instance| instance.in_flight().into())
+    }
+
+    fn is_retry(&self) -> bool {
+        !self.ask.tried.is_empty()
     }
 
     fn random(&self) -> u64 {

@@ -196,8 +196,7 @@ impl Shared {
     pub(crate) fn offer(&self, connection: Connection, worker: usize) -> Option<Connection> {
         let mut connection = Box::new(connection);
         let mut queue = self.lock();
-        loop {
-            let Some(own) = queue.iter().position(|waiter| waiter.worker == worker) else { break };
+        while let Some(own) = queue.iter().position(|waiter| waiter.worker == worker) {
             let first_since = queue.front().map_or(queue[own].since, |first| first.since);
             if own > 0 && queue[own].since.saturating_duration_since(first_since) > PATIENCE {
                 // Closing it gives its place to the one that waited so much longer.

@@ -15,8 +15,12 @@ use crate::http::pump::{BodyLimits, Prefix, Pump};
 /// Unused turns kept per thread.
 const STOCK: usize = 64;
 
+// Boxed, because a connection keeps its turn while it waits and must itself stay small: moving the box is moving a pointer.
+#[allow(clippy::vec_box)]
+type Stock = RefCell<Vec<Box<Turn>>>;
+
 thread_local! {
-    static FREE: RefCell<Vec<Box<Turn>>> = const { RefCell::new(Vec::new()) };
+    static FREE: Stock = const { RefCell::new(Vec::new()) };
 }
 
 /// One request and its answer, with what moves them.

@@ -2,7 +2,7 @@
 //!
 //! A worker builds its lines in a [`LogBuffer`] of its own and hands them over in batches; one thread writes them.
 //! The worker never waits: what may be outstanding is bounded in bytes, and lines beyond it are dropped, counted in
-//! [`LogLines`](crate::metrics::LogLines) and mentioned in the gateway's own log at most once a minute.
+//! [`LogLines`] and mentioned in the gateway's own log at most once a minute.
 
 use std::io;
 use std::path::PathBuf;

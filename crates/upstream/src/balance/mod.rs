@@ -28,6 +28,10 @@ pub trait PickCx {
     fn available(&self, endpoint: usize) -> bool;
     /// Requests that the endpoint is working on now.
     fn in_flight(&self, endpoint: usize) -> u64;
+    /// Whether this is another try of a request that took its turn already.
+    fn is_retry(&self) -> bool {
+        false
+    }
     /// A random number, another on each call.
     fn random(&self) -> u64;
     /// What requests have in common that shall reach the same endpoint; `None` if this one lacks it.

@@ -34,15 +34,17 @@ impl RoundRobin {
 
 impl Balance for RoundRobin {
     fn pick(&self, cx: &dyn PickCx) -> Option<usize> {
+        // Another try takes nobody's turn: else, of two endpoints of which one is dead, every request would begin with it.
+        let turns = if cx.is_retry() { 0 } else { 2 * self.endpoints + 1 };
         // An endpoint that cannot take its turn loses it: the others keep their shares of what is left.
-        for _ in 0..=2 * self.endpoints {
+        for _ in 0..turns {
             let endpoint = self.turn()?;
             if cx.available(endpoint) {
                 return Some(endpoint);
             }
         }
-        // Few are left, or they are rare in the order: once through it, from an end that moves.
-        let start = self.next.load(Relaxed) % self.order.len();
+        // Or few are left, or they are rare in the order: once through it, from an end that moves.
+        let start = self.next.load(Relaxed) % self.order.len().max(1);
         let (before, after) = self.order.split_at(start);
         after.iter().chain(before).map(|endpoint| *endpoint as usize).find(|endpoint| cx.available(*endpoint))
     }
