@@ -86,9 +86,21 @@ impl Crowd {
         Arc::new(Self { open: AtomicUsize::new(0), most, left: Notify::new() })
     }
 
+    /// Joins, whether there is room or not.
     fn join(self: &Arc<Self>) -> Member {
         self.open.fetch_add(1, Ordering::AcqRel);
         Member(Arc::clone(self))
+    }
+
+    /// Joins once there is room.
+    async fn join_in_turn(self: &Arc<Self>) -> Member {
+        loop {
+            let joined = |open| (open < self.most).then_some(open + 1);
+            if self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, joined).is_ok() {
+                return Member(Arc::clone(self));
+            }
+            self.room().await;
+        }
     }
 
     /// Waits until there is room for one more.
@@ -127,14 +139,21 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
         tokio::select! {
             () = worker.drain.begun() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => start(stream, peer, &worker, &crowd, &source),
+                Ok((stream, peer)) => {
+                    // Workers wait for room side by side and may have found the same one.
+                    let member = tokio::select! {
+                        () = worker.drain.begun() => crowd.join(),
+                        member = crowd.join_in_turn() => member,
+                    };
+                    start(stream, peer, &worker, member, &source);
+                }
                 Err(error) => failed(error).await,
             },
         }
     }
     // Closing a socket resets what is queued on it: take that first.
     while let Some(Ok((stream, peer))) = now(&listener).await {
-        start(stream, peer, &worker, &crowd, &source);
+        start(stream, peer, &worker, crowd.join(), &source);
     }
 }
 
@@ -156,13 +175,13 @@ async fn failed(error: io::Error) {
     }
 }
 
-fn start(stream: TcpStream, peer: SocketAddr, worker: &Arc<Worker>, crowd: &Arc<Crowd>, source: &Source) {
+fn start(stream: TcpStream, peer: SocketAddr, worker: &Arc<Worker>, member: Member, source: &Source) {
     let Ok(local) = stream.local_addr() else { return };
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let conn = Conn::new(peer, local, worker.index);
-    let (worker, source, member) = (Arc::clone(worker), source.clone(), crowd.join());
+    let (worker, source) = (Arc::clone(worker), source.clone());
     tokio::spawn(async move {
         client::run(stream, conn, worker, source).await;
         drop(member);

@@ -198,6 +198,24 @@ impl Gateway {
         self.signal(Signal::TERM);
     }
 
+    /// Stops it where it is (SIGSTOP), so that what is sent meanwhile waits for it; see [`Gateway::thaw`].
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        wait_until("it stands still", || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Waits for it to end by itself.
     ///
     /// # Panics

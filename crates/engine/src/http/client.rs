@@ -3,11 +3,13 @@
 //! Between two requests it holds no buffer; requests that came together are answered in order.
 
 use std::future::{Future, poll_fn};
+use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tollgate_core::buffer::Buffer;
@@ -155,7 +157,7 @@ impl Client {
                 return Poll::Ready(Err(Closed::Client));
             }
             if self.worker.drain.is_begun() {
-                return Poll::Ready(Err(Closed::Drain));
+                return Poll::Ready(if self.was_sent_a_request() { Ok(()) } else { Err(Closed::Drain) });
             }
             if let Poll::Ready(ready) = self.stream.poll_read_ready(cx) {
                 return Poll::Ready(ready.map_err(|_| Closed::Error));
@@ -163,6 +165,12 @@ impl Client {
             self.timer.poll(cx, deadline).map(|()| Err(Closed::Idle))
         })
         .await
+    }
+
+    /// Whether the socket holds a request, or the beginning of one, that came before the gateway began to stop. The event
+    /// loop may not know of it yet.
+    fn was_sent_a_request(&self) -> bool {
+        matches!(SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]), Ok(1..))
     }
 
     /// Reads and judges a head.
