@@ -121,13 +121,18 @@ impl Known {
             Known::ProxyAuthorization,
             Known::ProxyConnection,
             Known::Te,
+            Known::Traceparent,
+            Known::Tracestate,
             Known::Trailer,
             Known::TransferEncoding,
             Known::Upgrade,
             Known::Via,
+            Known::XCorrelationId,
             Known::XForwardedFor,
             Known::XForwardedHost,
+            Known::XForwardedPort,
             Known::XForwardedProto,
+            Known::XRealIp,
         ]);
         FORBIDDEN & (1 << self as u8) != 0
     }

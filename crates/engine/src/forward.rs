@@ -17,7 +17,6 @@ use tollgate_upstream::{Ask, Connection, Refusal, faults};
 use crate::deployment::{Backend, Deployment};
 use crate::http::attempt::{self, Ended};
 use crate::http::client::Client;
-use crate::http::pump::Pump;
 use crate::http::request_head;
 use crate::http::turn::Turn;
 use crate::serve::Stop;
@@ -28,7 +27,7 @@ pub(crate) enum Transit {
     /// It is in `x.reply`, whole.
     Own,
     /// Its head is in `x.reply`, its body still with the upstream.
-    Upstream(Box<Upstream>),
+    Upstream(Upstream),
 }
 
 /// An answer whose head has come.
@@ -36,8 +35,6 @@ pub(crate) enum Transit {
 pub(crate) struct Upstream {
     /// The connection it comes on.
     pub(crate) connection: Connection,
-    /// Its body on the way down.
-    pub(crate) download: Pump,
     /// The length its head tells.
     pub(crate) told: tollgate_core::body::Length,
     /// Whether the connection may be used again afterwards.

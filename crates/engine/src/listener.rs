@@ -124,6 +124,7 @@ impl Drop for Member {
 
 /// Accepts until the gateway stops; then takes what is queued already and closes.
 pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Arc<Crowd>, source: Source) {
+    let _accepting = Accepting::begin(&worker);
     let listener = match Acceptor::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -151,19 +152,31 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
             },
         }
     }
-    // Closing a socket resets what is queued on it: take that first.
-    while let Some(Ok((stream, peer))) = now(&listener).await {
-        start(stream, peer, &worker, crowd.join(), &source);
+    // Closing a socket resets what is queued on it: take that first. The event loop may not know of it yet, so the system
+    // is asked.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            start(stream, peer, &worker, crowd.join(), &source);
+        }
     }
 }
 
-/// What is queued already, without waiting.
-async fn now(listener: &Acceptor) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    std::future::poll_fn(|cx| match listener.poll_accept(cx) {
-        std::task::Poll::Ready(accepted) => std::task::Poll::Ready(Some(accepted)),
-        std::task::Poll::Pending => std::task::Poll::Ready(None),
-    })
-    .await
+/// Keeps the worker from ending while it may still have connections to take.
+struct Accepting(Arc<Worker>);
+
+impl Accepting {
+    fn begin(worker: &Arc<Worker>) -> Self {
+        worker.open();
+        Self(Arc::clone(worker))
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// An error of one connection (it was reset in the queue) is nothing; one of the process is told, and not spun on.

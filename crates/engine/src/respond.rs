@@ -68,7 +68,7 @@ pub(crate) async fn send(
     turn.x.trail.status = turn.x.reply.head.status;
     match transit {
         Transit::Own => own(client, turn, d, route, is_framed).await,
-        Transit::Upstream(upstream) => relay(client, turn, d, route, *upstream).await,
+        Transit::Upstream(upstream) => relay(client, turn, d, route, upstream).await,
     }
 }
 
@@ -252,14 +252,14 @@ async fn relay(
     let framing = framing(turn, length, upstream.told);
     let stays = !upstream.upload_dead && !framing.ends_connection && client.may_stay(turn, d);
     write_head(turn, client, d, framing.told, stays);
-    upstream.download.send_as(framing.outflow);
+    turn.download.send_as(framing.outflow);
     let head_len = turn.reply_head.bytes.len() as u64;
     let moved = move_both(client, turn, route, &mut upstream).await;
     let begun = turn.reply_head.is_begun();
-    turn.x.trail.bytes_out = if begun { head_len + upstream.download.sent } else { 0 };
+    turn.x.trail.bytes_out = if begun { head_len + turn.download.sent } else { 0 };
     match moved {
         Ok(()) => {
-            let clean = upstream.download.from == turn.x.reply.head.fields.buffer.len();
+            let clean = turn.download.from == turn.x.reply.head.fields.buffer.len();
             if upstream.keep_alive && clean && turn.upload.is_done() {
                 upstream.connection.release(client.now);
             }
@@ -301,7 +301,7 @@ async fn move_both(
         poll_upload(cx, client, turn, upstream)?;
         let source = &mut upstream.connection.stream;
         let buffer = &mut turn.x.reply.head.fields.buffer;
-        match upstream.download.poll(cx, source, buffer, &mut client.stream, &mut turn.reply_head) {
+        match turn.download.poll(cx, source, buffer, &mut client.stream, &mut turn.reply_head) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(Broken::Sink(_))) => return Poll::Ready(Err(Halt::Client(Closed::Error))),
             Poll::Ready(Err(broken)) => return Poll::Ready(Err(Halt::Upstream(&RESET, broken.to_string()))),
@@ -310,12 +310,12 @@ async fn move_both(
         if turn.upload.has_arrived() && watch(cx, client, turn).is_err() {
             return Poll::Ready(Err(Halt::Client(Closed::Client)));
         }
-        let now_moved = Some((upstream.download.moves, turn.upload.moves));
+        let now_moved = Some((turn.download.moves, turn.upload.moves));
         if moves != now_moved {
             moves = now_moved;
             deadline = self::deadline(client, turn, route);
         }
-        client.timer.poll(cx, deadline).map(|()| match upstream.download.is_blocked_on_sink(&turn.reply_head) {
+        client.timer.poll(cx, deadline).map(|()| match turn.download.is_blocked_on_sink(&turn.reply_head) {
             true => Err(Halt::Client(Closed::Timeout)),
             false => Err(Halt::Upstream(&TIMEOUT, "no byte within the route's `idle` or `total` time".to_owned())),
         })

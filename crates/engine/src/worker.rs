@@ -34,7 +34,7 @@ pub(crate) struct Worker {
     /// An own reference to what is in force: its count is this worker's alone.
     deployment: ArcSwap<Deployment>,
     connections: AtomicUsize,
-    /// Rung when the last connection ends.
+    /// Rung when the last of them ends.
     pub(crate) empty: Notify,
 }
 
@@ -74,19 +74,19 @@ impl Worker {
         self.clock.now()
     }
 
-    /// A connection begins.
+    /// A connection begins, or a task that takes new ones.
     pub(crate) fn open(&self) {
         self.connections.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A connection ended.
+    /// One of them ended.
     pub(crate) fn close(&self) {
         if self.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.empty.notify_waiters();
         }
     }
 
-    /// How many connections there are.
+    /// How many of them there are.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Acquire)
     }

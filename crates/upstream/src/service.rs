@@ -159,11 +159,12 @@ impl Service {
         if !self.shared.has_queue() {
             match self.find(ask)? {
                 Found::Connection(connection) => return Ok(connection),
-                Found::Place(instance, place) => return self.open_one(instance, place, ask).await,
+                // What waits is boxed: it is rare, and every idle client connection would else keep room for it.
+                Found::Place(instance, place) => return Box::pin(self.open_one(instance, place, ask)).await,
                 Found::Full => self.shared.starve(),
             }
         }
-        self.wait(ask).await
+        Box::pin(self.wait(ask)).await
     }
 
     /// A resting connection of an instance that balancing chooses, else a place for a new one there.

@@ -69,7 +69,7 @@ pub(crate) async fn attempt(
     d: &Deployment,
     route: &RoutePlan,
     deadline: Instant,
-) -> Result<Box<Upstream>, Ended> {
+) -> Result<Upstream, Ended> {
     turn.upload.send_as(match turn.x.length {
         Length::Chunked => Outflow::Chunked,
         _ => Outflow::Plain,
@@ -83,11 +83,11 @@ pub(crate) async fn attempt(
             Event::Final => {
                 let limits =
                     BodyLimits { content: u64::MAX, trailer: d.rules.heads.head, trailer_fields: d.rules.heads.fields };
-                let download = Pump::new(verdict.length, limits, turn.x.reply.head.fields.head_len);
+                turn.download = Pump::new(verdict.length, limits, turn.x.reply.head.fields.head_len);
                 turn.x.reply.body = Body::Wire(verdict.length);
                 let upload_dead = waiting.upload_error.is_some();
                 let keep_alive = verdict.keep_alive && !upload_dead;
-                return Ok(Box::new(Upstream { connection, download, told: verdict.told, keep_alive, upload_dead }));
+                return Ok(Upstream { connection, told: verdict.told, keep_alive, upload_dead });
             }
             Event::Interim => {
                 let passed_on = interim(client, turn, &mut waiting);

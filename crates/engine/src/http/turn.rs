@@ -32,6 +32,8 @@ pub(crate) struct Turn {
     pub(crate) verdict: Verdict,
     /// The request's body on its way up.
     pub(crate) upload: Pump,
+    /// The answer's body on its way down.
+    pub(crate) download: Pump,
     /// The head that goes up.
     pub(crate) request_head: Prefix,
     /// The head that goes down.
@@ -54,6 +56,7 @@ impl Turn {
                 x: Exchange::new(Arc::clone(conn), Arc::clone(route), began),
                 verdict: NOTHING,
                 upload: Pump::new(Length::None, NO_BODY, 0),
+                download: Pump::new(Length::None, NO_BODY, 0),
                 request_head: Prefix::default(),
                 reply_head: Prefix::default(),
             }),
