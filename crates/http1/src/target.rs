@@ -37,10 +37,6 @@ pub(crate) fn resolve(head: &mut RequestHead) -> Result<(), Problem> {
     if bytes.contains(&b'#') {
         return Err(MALFORMED.problem().detail("a `#` in the request target"));
     }
-    // RFC 9112 §3.2.4: an absolute target without path and query means the server as a whole.
-    if head.method == Method::Options && path_start == bytes.len() {
-        head.is_asterisk = true;
-    }
     head.raw_path = Part { start: at(path_start), end: at(query) };
     head.query = (query < bytes.len()).then(|| Part { start: at(query + 1), end: whole.end });
     normalise(head)
