@@ -124,7 +124,6 @@ impl Drop for Member {
 
 /// Accepts until the gateway stops; then takes what is queued already and closes.
 pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Arc<Crowd>, source: Source) {
-    let _accepting = Accepting::begin(&worker);
     let listener = match Acceptor::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -132,6 +131,10 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
             return;
         }
     };
+    if source.serves_on() {
+        return accept_to_the_end(&listener, &worker, &crowd, &source).await;
+    }
+    let _accepting = Accepting::begin(&worker);
     loop {
         tokio::select! {
             () = worker.drain.begun() => break,
@@ -159,6 +162,17 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
             start(stream, peer, &worker, crowd.join(), &source);
+        }
+    }
+}
+
+/// Accepts until the worker ends.
+async fn accept_to_the_end(listener: &Acceptor, worker: &Arc<Worker>, crowd: &Arc<Crowd>, source: &Source) {
+    loop {
+        crowd.room().await;
+        match listener.accept().await {
+            Ok((stream, peer)) => start(stream, peer, worker, crowd.join(), source),
+            Err(error) => failed(error).await,
         }
     }
 }

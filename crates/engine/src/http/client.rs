@@ -40,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) now: Instant,
     /// The client sent all it will ever send; it may still wait for answers.
     pub(crate) half_closed: bool,
+    /// New connections are still served while the gateway stops.
+    serves_on: bool,
     served: u64,
 }
 
@@ -50,28 +52,45 @@ enum NoRequest {
 }
 
 /// Counts a connection, also if its task panics.
-struct Counted(Arc<Worker>, Closed);
+struct Counted {
+    worker: Arc<Worker>,
+    /// The worker does not end before this connection.
+    holds: bool,
+    reason: Closed,
+}
+
+impl Counted {
+    fn begin(worker: &Arc<Worker>, holds: bool) -> Self {
+        worker.counters().accepted();
+        if holds {
+            worker.open();
+        }
+        Self { worker: Arc::clone(worker), holds, reason: Closed::Error }
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.counters().closed(self.1);
-        self.0.close();
+        self.worker.counters().closed(self.reason);
+        if self.holds {
+            self.worker.close();
+        }
     }
 }
 
 /// Carries a connection to its end.
 pub(crate) async fn run(stream: TcpStream, conn: Conn, worker: Arc<Worker>, deployment: Source) {
-    worker.open();
-    worker.counters().accepted();
-    let mut counted = Counted(Arc::clone(&worker), Closed::Error);
+    let mut counted = Counted::begin(&worker, !deployment.serves_on());
     let drain = Arc::clone(&worker.drain);
     // Registered once: it wakes this task, wherever it waits, when the gateway stops.
     let mut bell = pin!(drain.bell());
     poll_fn(|cx| Poll::Ready(bell.as_mut().poll(cx).is_ready())).await;
     let timer = Timer::default();
     let now = worker.now();
-    let mut client = Client { stream, timer, worker, conn: Arc::new(conn), now, half_closed: false, served: 0 };
-    counted.1 = client.requests(&deployment).await;
+    let serves_on = deployment.serves_on();
+    let conn = Arc::new(conn);
+    let mut client = Client { stream, timer, worker, conn, now, half_closed: false, serves_on, served: 0 };
+    counted.reason = client.requests(&deployment).await;
 }
 
 /// Where a listener's connections find what is in force.
@@ -84,6 +103,11 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// Whether it is served until the very end, also while the gateway stops: balancers must be able to see that it does.
+    pub(crate) fn serves_on(&self) -> bool {
+        matches!(self, Self::Fixed(_))
+    }
+
     fn now(&self, worker: &Worker) -> Arc<Deployment> {
         match self {
             Self::Worker => worker.deployment(),
@@ -156,7 +180,7 @@ impl Client {
             if self.half_closed {
                 return Poll::Ready(Err(Closed::Client));
             }
-            if self.worker.drain.is_begun() {
+            if self.worker.drain.is_begun() && !(self.serves_on && self.served == 0) {
                 return Poll::Ready(if self.was_sent_a_request() { Ok(()) } else { Err(Closed::Drain) });
             }
             if let Poll::Ready(ready) = self.stream.poll_read_ready(cx) {
