@@ -1,5 +1,7 @@
 //! E3: the id that follows a request, the trace it belongs to, and whose word about the client is believed.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
+
 use tollgate_testkit::{Gateway, Recorder, Request, Response, free_port, strict};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
@@ -243,7 +245,6 @@ fn forwarded_goes_before_the_older_fields() {
     let (_, request) = bench.seen(sent);
     let own = "for=127.0.0.1;host=shop.test;proto=http";
     let expected = format!("for=192.0.2.60;proto=https;by=203.0.113.43, for=\"[2001:db8::17]:4711\", {own}");
-    let forwarded = request.all("forwarded");
     assert_eq!(request.all("forwarded"), [expected]);
     let _ = bench.gateway.access_line("of the client", |line| line["client"] == "2001:db8::17");
 }

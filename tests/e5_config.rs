@@ -1,5 +1,7 @@
 //! E5: the file and the commands on it: every mistake at once, never a partial start, secrets stay secret.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

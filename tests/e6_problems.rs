@@ -1,5 +1,7 @@
 //! E6: what the gateway answers by itself when something is wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
+
 use tollgate_testkit::{Gate, Gateway, ReadError, Recorder, Response, Script, Step, free_port};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");

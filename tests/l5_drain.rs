@@ -72,6 +72,7 @@ fn what_is_in_flight_finishes_and_the_gateway_ends_well() {
         assert_eq!((late.text().as_str(), late.one("connection").as_deref()), ("late", Some("close")));
         assert_eq!(waiting.end(), ReadError::Closed(Vec::new()));
         assert_eq!(streaming.response("GET").unwrap().text(), "firstafter");
+        drop((waiting, streaming));
         assert_eq!(bench.gateway.ended().code(), Some(0));
     }
 }
@@ -106,6 +107,7 @@ fn while_it_drains_nobody_new_is_taken_and_it_is_not_ready() {
     }
     bench.gate.open();
     assert_eq!(waiting.response("GET").unwrap().text(), "late");
+    drop(waiting);
     assert_eq!(bench.gateway.ended().code(), Some(0));
 }
 
@@ -121,6 +123,7 @@ fn a_request_that_came_before_the_signal_is_answered() {
     let answer = resting.response("GET").expect("it was there before the signal");
     assert_eq!(answer.text(), "ok");
     assert_eq!(resting.end(), ReadError::Closed(Vec::new()));
+    drop(resting);
     assert_eq!(bench.gateway.ended().code(), Some(0));
 }
 
@@ -134,7 +137,7 @@ fn connections_that_wait_to_be_accepted_are_served() {
     }
     bench.gateway.terminate();
     bench.gateway.thaw();
-    for client in &mut clients {
+    for mut client in clients {
         assert_eq!(client.response("GET").expect("it was queued before the signal").text(), "ok");
     }
     assert_eq!(bench.gateway.ended().code(), Some(0));

@@ -120,7 +120,7 @@ fn beyond_the_limit_a_connection_waits_for_another_to_end() {
     assert_eq!(gateway.health("/health/ready").status, 200, "and the health listener does not count");
     // One leaves, and all the others come in after each other.
     drop(clients.pop());
-    for client in &mut waiting {
+    for mut client in waiting {
         assert_eq!(client.response("GET").unwrap().text(), "ok");
     }
     assert_eq!(seen(b"GET /waiting"), 6);

@@ -1,5 +1,7 @@
 //! L1, L2: connections to a service, their limit and its queue, on real sockets.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

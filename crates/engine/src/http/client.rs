@@ -156,19 +156,28 @@ impl Client {
                 turn.renew(&self.conn, unrouted, now);
                 turn
             }
-            None => {
-                self.idle(deployment).await.map_err(NoRequest::Closed)?;
-                let now = self.look();
-                let mut turn = Turn::take(&self.conn, unrouted, now);
-                turn.x.head.fields.buffer = Buffer::lend();
-                turn
-            }
+            None => self.begin(deployment).await?,
         };
-        match self.head(&mut turn, deployment).await {
-            Ok(()) => Ok(turn),
-            Err(NoHead::Closed(reason)) => Err(NoRequest::Closed(reason)),
-            Err(NoHead::Refused(problem)) => Err(NoRequest::Refused(turn, problem)),
+        loop {
+            match self.head(&mut turn, deployment).await {
+                Ok(()) => return Ok(turn),
+                Err(NoHead::NotYet) => {
+                    turn.give_back();
+                    turn = self.begin(deployment).await?;
+                }
+                Err(NoHead::Closed(reason)) => return Err(NoRequest::Closed(reason)),
+                Err(NoHead::Refused(problem)) => return Err(NoRequest::Refused(turn, problem)),
+            }
         }
+    }
+
+    /// Waits for the first byte of a request; gives what it takes to read on.
+    async fn begin(&mut self, deployment: &Deployment) -> Result<Box<Turn>, NoRequest> {
+        self.idle(deployment).await.map_err(NoRequest::Closed)?;
+        let now = self.look();
+        let mut turn = Turn::take(&self.conn, &deployment.plan.unrouted.meta, now);
+        turn.x.head.fields.buffer = Buffer::lend();
+        Ok(turn)
     }
 
     /// Until there is something to read, holding nothing.
@@ -180,8 +189,9 @@ impl Client {
             if self.half_closed {
                 return Poll::Ready(Err(Closed::Client));
             }
-            if self.worker.drain.is_begun() && !(self.serves_on && self.served == 0) {
-                return Poll::Ready(if self.was_sent_a_request() { Ok(()) } else { Err(Closed::Drain) });
+            let is_new = self.serves_on && self.served == 0;
+            if self.worker.drain.is_begun() && !is_new && !self.was_sent_a_request() {
+                return Poll::Ready(Err(Closed::Drain));
             }
             if let Poll::Ready(ready) = self.stream.poll_read_ready(cx) {
                 return Poll::Ready(ready.map_err(|_| Closed::Error));
@@ -214,7 +224,12 @@ impl Client {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(NoHead::Closed(Closed::Client))),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(NoHead::Closed(Closed::Error))),
-                    Poll::Pending => return self.poll_head_time(cx, turn, deadline),
+                    // A socket just accepted passes for readable until it was looked at.
+                    Poll::Pending if turn.x.head.fields.buffer.is_empty() => return Poll::Ready(Err(NoHead::NotYet)),
+                    Poll::Pending => {
+                        let late = || Err(NoHead::Refused(faults::HEAD_TIMEOUT.problem()));
+                        return self.timer.poll(cx, deadline).map(|()| late());
+                    }
                 }
             }
         })
@@ -222,18 +237,6 @@ impl Client {
         turn.verdict = request::judge(&mut turn.x.head).map_err(NoHead::Refused)?;
         turn.x.length = turn.verdict.length;
         Ok(())
-    }
-
-    fn poll_head_time(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-        turn: &Turn,
-        deadline: Instant,
-    ) -> Poll<Result<(), NoHead>> {
-        self.timer.poll(cx, deadline).map(|()| match turn.x.head.fields.buffer.is_empty() {
-            true => Err(NoHead::Closed(Closed::Timeout)),
-            false => Err(NoHead::Refused(faults::HEAD_TIMEOUT.problem())),
-        })
     }
 
     /// Whether the connection may stay open after this request, as far as the connection knows.
@@ -269,6 +272,8 @@ impl Client {
 
 /// Why there is no head.
 enum NoHead {
+    /// Nothing came of it.
+    NotYet,
     Closed(Closed),
     Refused(Problem),
 }
