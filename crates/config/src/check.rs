@@ -25,7 +25,7 @@ pub(crate) fn check(tree: &Node) -> Vec<Diagnostic> {
 }
 
 /// The entries under `key`, if it is a mapping.
-fn entries<'n>(node: &'n Node, key: &str) -> &'n [Entry] {
+pub(crate) fn entries<'n>(node: &'n Node, key: &str) -> &'n [Entry] {
     match node.get(key).map(|entry| &entry.value.value) {
         Some(Value::Map(entries)) => entries,
         _ => &[],
@@ -33,7 +33,7 @@ fn entries<'n>(node: &'n Node, key: &str) -> &'n [Entry] {
 }
 
 /// The routes of the file or of an api, every variant by itself.
-fn routes_of(owner: &Node) -> Vec<&Node> {
+pub(crate) fn routes_of(owner: &Node) -> Vec<&Node> {
     let mut routes = Vec::new();
     for entry in entries(owner, "routes") {
         match &entry.value.value {
@@ -49,6 +49,11 @@ fn services(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
     let services = entries(tree, "services");
     let known: HashSet<&str> = services.iter().map(|service| service.key.as_str()).collect();
     let mut used: HashSet<&str> = HashSet::new();
+    // Of services that cannot be read at all, none is known to be missing.
+    if tree.get("services").is_some_and(|all| !matches!(all.value.value, Value::Map(_) | Value::Null)) {
+        return;
+    }
+    let before = mistakes.len();
     for (name, span) in routes.iter().flat_map(|route| named(route)) {
         used.insert(name);
         if known.contains(name) || !is_name(name) {
@@ -63,7 +68,9 @@ fn services(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
             None => mistake.hint("name it under `services`, or write an address: `host:port`"),
         });
     }
-    if routes.is_empty() {
+    // A route whose destination is misspelt or missing may have meant any of them.
+    let says_what = |route: &&Node| ["to", "redirect", "reply"].iter().any(|action| route.get(action).is_some());
+    if routes.is_empty() || mistakes.len() > before || !routes.iter().all(says_what) {
         return;
     }
     for service in services.iter().filter(|service| !used.contains(service.key.as_str())) {
@@ -73,7 +80,7 @@ fn services(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
 }
 
 /// The services that a route names.
-fn named(route: &Node) -> Vec<(&str, &Span)> {
+pub(crate) fn named(route: &Node) -> Vec<(&str, &Span)> {
     match route.get("to").map(|to| &to.value) {
         Some(Node { value: Value::String(name), span, .. }) => vec![(name, span)],
         Some(Node { value: Value::Map(parts), .. }) => parts.iter().map(|p| (p.key.as_str(), &p.key_span)).collect(),

@@ -1,5 +1,6 @@
 //! Mistakes as a person reads them: message, place, the line with a marker, other places, a hint.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use annotate_snippets::renderer::DEFAULT_TERM_WIDTH;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 use tollgate_core::diagnostic::{Diagnostic, Severity};
 use tollgate_core::node::{Source, Span};
+
+use crate::partial::Partial;
 
 /// Whether the terminal shows colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +28,20 @@ pub struct Report {
     pub name: String,
     /// All mistakes and warnings, in the order of their places.
     pub diagnostics: Vec<Diagnostic>,
+    /// What can be compiled nevertheless, to tell the compiler's mistakes along with these; `None`: nothing.
+    pub partial: Option<Box<Partial>>,
 }
 
 impl Report {
+    /// These mistakes, each once, put in the order of their places; what has none comes first.
+    #[must_use]
+    pub fn new(name: &str, mut diagnostics: Vec<Diagnostic>) -> Self {
+        diagnostics.sort_by_cached_key(place);
+        let mut told = HashSet::new();
+        diagnostics.retain(|found| told.insert((place(found), found.message.clone())));
+        Self { name: name.to_owned(), diagnostics, partial: None }
+    }
+
     /// All of it, ready to be shown, with the summary as its last line.
     #[must_use]
     pub fn render(&self, look: Look) -> String {
@@ -51,6 +65,11 @@ impl Report {
             _ => format!("{}: {}, {}", self.name, counted(errors, "error"), counted(warnings, "warning")),
         }
     }
+}
+
+/// The file and the byte at which a mistake stands.
+pub(crate) fn place(diagnostic: &Diagnostic) -> Option<(String, usize)> {
+    diagnostic.span.as_ref().map(|span| (span.source.name.clone(), span.start))
 }
 
 impl std::fmt::Display for Report {

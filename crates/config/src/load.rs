@@ -10,9 +10,10 @@ use tollgate_core::diagnostic::{Diagnostic, Severity};
 use tollgate_core::node::{Node, Source, Span, Value};
 
 use crate::desugar::{ShortForms, desugar};
-use crate::diagnose::Report;
+use crate::diagnose::{Report, place};
 use crate::merge::merge;
 use crate::model::{self, Config};
+use crate::partial::partial;
 use crate::read::{LARGEST, read, start_of};
 use crate::references::{Environment, redact, resolve};
 use crate::{check, later};
@@ -32,12 +33,12 @@ pub struct Loaded {
 /// names. `env` looks up `${env:NAME}`; `policies` rewrites the short forms of policies.
 ///
 /// # Errors
-/// Everything that is wrong with it, in the order of places.
+/// Everything that is wrong with it, in the order of places, along with what can be compiled nevertheless.
 pub fn load(path: &Path, env: Environment<'_>, policies: ShortForms<'_>) -> Result<Loaded, Report> {
     let name = path.display().to_string();
     let files = match files(path) {
         Ok(files) => files,
-        Err(mistake) => return Err(Report { name, diagnostics: vec![mistake] }),
+        Err(mistake) => return Err(Report::new(&name, vec![mistake])),
     };
     let mut texts = Vec::new();
     let mut mistakes = Vec::new();
@@ -67,16 +68,18 @@ fn load_texts(
     mut mistakes: Vec<Diagnostic>,
 ) -> Result<Loaded, Report> {
     let mut tree = Node::synthetic(Value::Null);
+    let mut clashes = Vec::new();
     for (name, text) in texts {
         match read(name, text) {
             Ok(node) if tree.value == Value::Null => tree = node,
-            Ok(node) => merge(&mut tree, node, &mut mistakes),
+            Ok(node) => mistakes.extend(merge(&mut tree, node, &mut clashes).err()),
             Err(found) => mistakes.extend(found),
         }
     }
     // A file that cannot be read as YAML leaves holes in the tree, about which nothing true could be said.
     if !mistakes.is_empty() {
-        return Err(report(name, mistakes));
+        mistakes.append(&mut clashes);
+        return Err(Report::new(name, mistakes));
     }
     let mut unresolved = Vec::new();
     resolve(&mut tree, env, &mut unresolved);
@@ -88,25 +91,17 @@ fn load_texts(
     diagnostics.extend(check::check(&tree));
     // That a reference which leads nowhere is no duration either goes without saying.
     diagnostics.retain(|found| unresolved.iter().all(|mistake| place(mistake) != place(found)));
+    let lost = unresolved.iter().filter_map(place).collect();
     diagnostics.extend(unresolved);
+    diagnostics.extend(clashes);
     redact(&tree, &mut diagnostics);
-    let report = report(name, diagnostics);
+    let report = Report::new(name, diagnostics);
     match config {
         Some(config) if report.diagnostics.iter().all(|d| d.severity == Severity::Warning) => {
             Ok(Loaded { config, tree, warnings: report.diagnostics })
         }
-        _ => Err(report),
+        _ => Err(Report { partial: partial(tree, &lost).map(Box::new), ..report }),
     }
-}
-
-/// In the order of places; what has none comes first.
-fn report(name: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
-    diagnostics.sort_by_cached_key(place);
-    Report { name: name.to_owned(), diagnostics }
-}
-
-fn place(diagnostic: &Diagnostic) -> Option<(String, usize)> {
-    diagnostic.span.as_ref().map(|span| (span.source.name.clone(), span.start))
 }
 
 /// The files to read, in the order of their names.

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Entry, Node, Value};
 
-/// Adds what stands in `other` to `tree`.
-pub(crate) fn merge(tree: &mut Node, other: Node, mistakes: &mut Vec<Diagnostic>) {
+/// Adds what stands in `other` to `tree`, of which the first of two values stays; an error if it has no sections.
+pub(crate) fn merge(tree: &mut Node, other: Node, mistakes: &mut Vec<Diagnostic>) -> Result<(), Diagnostic> {
     match (&mut tree.value, other.value) {
         (_, Value::Null) => {}
         (Value::Null, value) => *tree = Node { value, span: other.span, secret: other.secret },
         (Value::Map(entries), Value::Map(others)) => merge_entries(entries, others, mistakes),
-        (_, _) => mistakes.push(Diagnostic::error("expected a mapping: the sections of the file").at(&other.span)),
+        (_, _) => return Err(Diagnostic::error("expected a mapping: the sections of the file").at(&other.span)),
     }
+    Ok(())
 }
 
 fn merge_entries(entries: &mut Vec<Entry>, others: Vec<Entry>, mistakes: &mut Vec<Diagnostic>) {

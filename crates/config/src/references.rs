@@ -82,18 +82,35 @@ fn read_file(path: &str) -> Result<String, Diagnostic> {
     Ok(text)
 }
 
-/// Takes every resolved value out of messages that may have quoted it.
+/// Takes every resolved value out of messages that may have quoted it; short ones too, even if that garbles a message.
 pub fn redact(tree: &Node, diagnostics: &mut [Diagnostic]) {
-    let mut secrets = Vec::new();
-    collect(tree, &mut secrets);
-    // Long ones first, in case one is a part of another.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    let secrets = secrets(tree);
     for diagnostic in diagnostics {
-        for secret in &secrets {
-            diagnostic.message = diagnostic.message.replace(secret, MASK);
-            diagnostic.hint = diagnostic.hint.take().map(|hint| hint.replace(secret, MASK));
-        }
+        diagnostic.message = masked(&diagnostic.message, &secrets);
+        diagnostic.hint = diagnostic.hint.take().map(|hint| masked(&hint, &secrets));
     }
+}
+
+/// A text without any resolved value, as [`redact`] does it.
+#[must_use]
+pub fn redact_text(tree: &Node, text: &str) -> String {
+    masked(text, &secrets(tree))
+}
+
+fn masked(text: &str, secrets: &[String]) -> String {
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, MASK))
+}
+
+/// Every resolved value, also as it reads where case does not matter (hosts); long ones first, in case one is a part
+/// of another.
+fn secrets(tree: &Node) -> Vec<String> {
+    let mut found = Vec::new();
+    collect(tree, &mut found);
+    let mut secrets: Vec<String> = found.iter().map(|text| text.to_ascii_lowercase()).collect();
+    secrets.extend(found.into_iter().map(str::to_owned));
+    secrets.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    secrets.dedup();
+    secrets
 }
 
 fn collect<'n>(node: &'n Node, secrets: &mut Vec<&'n str>) {
@@ -124,6 +141,7 @@ mod tests {
         let mut mistakes = [Diagnostic::error("`s3cret` is no duration")];
         redact(&node, &mut mistakes);
         assert_eq!(mistakes[0].message, "`***` is no duration");
+        assert_eq!(redact_text(&node, "Host: s3cret"), "Host: ***");
     }
 
     #[test]

@@ -152,8 +152,8 @@ impl Tries {
         let repeatable = turn.upload.can_repeat(turn.x.length);
         let allowed = match failure.again {
             Again::Never => false,
-            Again::Stale => repeatable && !self.fresh,
-            Again::Retry => repeatable && self.left > 0 && backend.service.may_retry(client.look()),
+            Again::Stale if !self.fresh => repeatable,
+            Again::Stale | Again::Retry => repeatable && self.left > 0 && backend.service.may_retry(client.look()),
         };
         if !allowed {
             return Err(Stop::Problem(failure.problem()));

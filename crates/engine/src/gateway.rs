@@ -147,11 +147,15 @@ async fn housekeeping(worker: Arc<Worker>, bells: Arc<[Notify]>) {
             log.flush();
         });
         ticks += 1;
-        if rung || ticks >= SWEEP {
-            ticks = 0;
+        let swept = ticks >= SWEEP;
+        if rung || swept {
+            ticks = if swept { 0 } else { ticks };
             let now = worker.now();
             for backend in worker.deployment().backends.iter() {
                 backend.service.sweep(worker.index, now);
+                if swept {
+                    backend.service.nudge();
+                }
             }
         }
     }

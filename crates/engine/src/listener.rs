@@ -60,8 +60,9 @@ fn sockets(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, Bind
         socket.bind(&address.into())?;
         Ok(socket)
     };
-    let probe: io::Result<()> = open(false).and_then(|socket: Socket| socket.listen(1));
-    probe.map_err(|error| BindError { address, error })?;
+    // Bound only: what connected to a probe that listens would be reset with it.
+    let probe: io::Result<Socket> = open(false);
+    drop(probe.map_err(|error| BindError { address, error })?);
     let listen = |_| {
         let socket: Socket = open(true)?;
         socket.listen(BACKLOG)?;

@@ -260,8 +260,10 @@ async fn relay(
     match moved {
         Ok(()) => {
             let clean = turn.download.from == turn.x.reply.head.fields.buffer.len();
-            if upstream.keep_alive && clean && turn.upload.is_done() {
-                upstream.connection.release(client.now);
+            // Neither kept while the client's unwanted rest is read: others may be waiting for its place.
+            match upstream.keep_alive && clean && turn.upload.is_done() {
+                true => upstream.connection.release(client.now),
+                false => drop(upstream.connection),
             }
             match (stays, turn.upload.is_done()) {
                 (true, true) => After::Next,

@@ -88,8 +88,21 @@ impl Recorder {
     /// When no socket can be opened.
     #[must_use]
     pub fn answering(answer: impl Fn(&Taken) -> Script + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback socket");
-        let address = listener.local_addr().expect("its address");
+        Self::at(Ipv4Addr::LOCALHOST, answer)
+    }
+
+    /// The same on every address: all of 127.0.0.0/8 leads to it, on the port that [`Recorder::address`] has.
+    ///
+    /// # Panics
+    /// When no socket can be opened.
+    #[must_use]
+    pub fn everywhere(answer: impl Fn(&Taken) -> Script + Send + Sync + 'static) -> Self {
+        Self::at(Ipv4Addr::UNSPECIFIED, answer)
+    }
+
+    fn at(ip: Ipv4Addr, answer: impl Fn(&Taken) -> Script + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((ip, 0)).expect("a socket");
+        let address = (Ipv4Addr::LOCALHOST, listener.local_addr().expect("its address").port()).into();
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), answer: Box::new(answer) });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accept(&listener, &accepting));

@@ -16,7 +16,7 @@ use crate::balance::{Algorithm, Balance, PickCx};
 use crate::budget::Budget;
 use crate::connection::Connection;
 use crate::instance::Instance;
-use crate::shared::{Grant, Place, Settings, Shared};
+use crate::shared::{Grant, Place, Settings, Shared, Ticket};
 
 /// A service of the file, or the addresses written in a route.
 pub struct Service {
@@ -136,6 +136,8 @@ impl Service {
         }
         let balance = self.algorithm.build(&view.endpoints);
         self.instances.store(Arc::new(Instances { list, balance, state: view.state.clone() }));
+        // New instances may have room.
+        self.nudge();
     }
 
     fn instance(&self, before: &Instances, address: SocketAddr) -> Arc<Instance> {
@@ -161,7 +163,7 @@ impl Service {
                 Found::Connection(connection) => return Ok(connection),
                 // What waits is boxed: it is rare, and every idle client connection would else keep room for it.
                 Found::Place(instance, place) => return Box::pin(self.open_one(instance, place, ask)).await,
-                Found::Full => self.shared.starve(),
+                Found::Full => {}
             }
         }
         Box::pin(self.wait(ask)).await
@@ -207,10 +209,19 @@ impl Service {
         let queue_end = ask.now + self.shared.settings.queue_timeout;
         let end = queue_end.min(ask.deadline);
         loop {
-            let Some(granted) = self.shared.enqueue(ask.worker, ask.now) else {
+            let Some(Ticket { granted, is_first }) = self.shared.enqueue(ask.worker, ask.now) else {
                 metrics.queue_refused();
                 return Err(Refusal::Limit);
             };
+            // After joining, not before: what others close for us from now on comes back as a grant.
+            self.shared.starve();
+            if is_first {
+                match self.find(ask)? {
+                    Found::Connection(connection) => return Ok(connection),
+                    Found::Place(instance, place) => return self.open_one(instance, place, ask).await,
+                    Found::Full => {}
+                }
+            }
             let queued = Queued::new(metrics);
             let left: Duration = end.saturating_duration_since(self.clock.now());
             let grant = timeout(left, granted).await;
@@ -254,6 +265,13 @@ impl Service {
         }
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.retain(|instance| !instance.clear(worker));
+    }
+
+    /// What a worker does now and then: whatever was missed, nobody waits for longer than that while there is room.
+    pub fn nudge(&self) {
+        if self.shared.has_queue() {
+            self.shared.wake_next();
+        }
     }
 
     /// Counts how an attempt ended.

@@ -56,6 +56,13 @@ struct Waiter {
     grant: oneshot::Sender<Grant>,
 }
 
+/// A place in the queue.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) granted: oneshot::Receiver<Grant>,
+    pub(crate) is_first: bool,
+}
+
 /// What ends the waiting.
 #[derive(Debug)]
 pub(crate) enum Grant {
@@ -115,9 +122,10 @@ impl Drop for Place {
         if self.connected {
             self.shared.metrics.shard(self.worker).disconnected();
         }
-        self.instance_open.fetch_sub(1, Ordering::AcqRel);
-        self.shared.open.fetch_sub(1, Ordering::AcqRel);
-        if self.shared.waiting.load(Ordering::Acquire) > 0 {
+        // In this order for all threads: either the next in the queue sees the free place, or this one sees the queue.
+        self.instance_open.fetch_sub(1, Ordering::SeqCst);
+        self.shared.open.fetch_sub(1, Ordering::SeqCst);
+        if self.shared.has_queue() {
             self.shared.wake_next();
         }
     }
@@ -143,7 +151,7 @@ impl Shared {
 
     /// Whether requests wait for a connection: then a newcomer must wait behind them.
     pub(crate) fn has_queue(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Connections open to the whole service.
@@ -163,8 +171,9 @@ impl Shared {
         Some(Place { shared: Arc::clone(self), instance_open: Arc::clone(instance_open), worker, connected: false })
     }
 
-    /// Joins the queue; `None`: it is full.
-    pub(crate) fn enqueue(&self, worker: usize, since: Instant) -> Option<oneshot::Receiver<Grant>> {
+    /// Joins the queue; `None`: it is full. Whoever is first must look once more before it waits: what became free in the
+    /// meantime was offered to nobody.
+    pub(crate) fn enqueue(&self, worker: usize, since: Instant) -> Option<Ticket> {
         let mut queue = self.lock();
         queue.retain(|waiter| !waiter.grant.is_closed());
         if queue.len() >= self.settings.queue_size as usize {
@@ -176,7 +185,7 @@ impl Shared {
         let at = queue.partition_point(|waiter| waiter.since <= since);
         queue.insert(at, Waiter { worker, since, grant });
         self.count_waiting(&queue);
-        Some(granted)
+        Some(Ticket { granted, is_first: at == 0 })
     }
 
     /// Asks all workers to close their oldest idle connection to this service.
@@ -217,7 +226,8 @@ impl Shared {
         if others_wait { None } else { Some(*connection) }
     }
 
-    fn wake_next(self: &Arc<Self>) {
+    /// Lets the first in the queue look again.
+    pub(crate) fn wake_next(self: &Arc<Self>) {
         let mut queue = self.lock();
         while let Some(waiter) = queue.pop_front() {
             self.count_waiting(&queue);
@@ -230,7 +240,7 @@ impl Shared {
     }
 
     fn count_waiting(&self, queue: &VecDeque<Waiter>) {
-        self.waiting.store(u32::try_from(queue.len()).unwrap_or(u32::MAX), Ordering::Release);
+        self.waiting.store(u32::try_from(queue.len()).unwrap_or(u32::MAX), Ordering::SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
@@ -245,8 +255,6 @@ fn below(count: &AtomicU32, limit: Option<u32>) -> bool {
             count.fetch_add(1, Ordering::AcqRel);
             true
         }
-        Some(limit) => {
-            count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < limit).then_some(n + 1)).is_ok()
-        }
+        Some(limit) => count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < limit).then_some(n + 1)).is_ok(),
     }
 }

@@ -32,7 +32,7 @@ use tollgate_core::units::{Bounded, Period};
 
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
-pub use self::correlation::{Accept, Correlation};
+pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::destination::Destination;
 pub use self::dns::{Dns, NameServer};
 pub use self::fields::{FieldName, FieldValue, ReplyFields};

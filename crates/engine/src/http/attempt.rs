@@ -74,8 +74,13 @@ pub(crate) async fn attempt(
         Length::Chunked => Outflow::Chunked,
         _ => Outflow::Plain,
     });
-    let mut waiting =
-        Waiting { reader: response::Reader::default(), upload_error: None, deadline, moves: 0, interims: 0 };
+    let mut waiting = Waiting {
+        reader: response::Reader::default(),
+        upload_error: None,
+        deadline,
+        moves: turn.upload.moves,
+        interims: 0,
+    };
     loop {
         let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut connection, d, route)).await?;
         let verdict = response::judge(&mut turn.x.reply.head, turn.x.head.method).map_err(Ended::Malformed)?;

@@ -69,6 +69,8 @@ pub(crate) struct Pump {
     keep: bool,
     /// Bytes in the buffer were overwritten by later ones.
     recycled: bool,
+    /// Some of the body was decoded, content or framing.
+    begun: bool,
     /// How often anything moved: tells whoever watches the time that the other side is alive.
     pub(crate) moves: u64,
     /// Content bytes written.
@@ -119,6 +121,7 @@ impl Pump {
             refused: false,
             keep: matches!(length, Length::Known(n) if n <= (buffer::SIZE - floor.min(buffer::SIZE)) as u64),
             recycled: false,
+            begun: false,
             moves: 0,
             sent: 0,
         }
@@ -153,8 +156,9 @@ impl Pump {
     pub(crate) fn can_repeat(&self, length: Length) -> bool {
         match length {
             Length::None => true,
-            // Decoding chunks moves bytes about.
-            Length::Chunked | Length::UntilClose => self.inflow.taken == 0 && self.from == self.floor,
+            // Decoding chunks moves bytes about, and half a chunk line that was read is gone: only a body of which
+            // not one byte was looked at can be sent again.
+            Length::Chunked | Length::UntilClose => !self.begun,
             Length::Known(_) => !self.recycled,
         }
     }
@@ -229,6 +233,7 @@ impl Pump {
 
     fn take(&mut self, buffer: &mut Buffer) -> Result<Runs, Broken> {
         let (range, mut runs) = (self.from..buffer.len(), Runs::default());
+        self.begun |= !range.is_empty();
         let limits = self.limits;
         let next = self.inflow.take(buffer.filled_mut(), range, &mut runs, limits.content, limits.trailer);
         self.refused |= next.is_err();

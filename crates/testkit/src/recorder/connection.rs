@@ -1,7 +1,7 @@
 //! One connection of the recorder: read, record, do as the script says.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::extent::{Extent, head_end};
@@ -59,7 +59,8 @@ impl Connection<'_> {
         let line = String::from_utf8_lossy(head);
         let mut words = line.split_whitespace().map(str::to_owned);
         let mut word = || words.next().unwrap_or_default();
-        Taken { number, connection: self.number, method: word(), target: word(), head: head.to_vec() }
+        let local = self.stream.local_addr().unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());
+        Taken { number, connection: self.number, local, method: word(), target: word(), head: head.to_vec() }
     }
 
     fn perform(&mut self, head: &[u8], script: Script) -> Result<(), Ended> {

@@ -1,5 +1,7 @@
 //! What the backend does about a request.
 
+use std::net::SocketAddr;
+
 use crate::gate::Gate;
 
 /// One thing to do.
@@ -38,6 +40,8 @@ pub struct Taken {
     pub number: usize,
     /// Counted from 0 in the order accepted.
     pub connection: usize,
+    /// Our own address, as the peer called it.
+    pub local: SocketAddr,
     /// The first word of the start line.
     pub method: String,
     /// The second word.

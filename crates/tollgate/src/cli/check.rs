@@ -5,7 +5,7 @@ use std::path::Path;
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::output::{Failure, Output};
-use crate::cli::run::{load, mistakes};
+use crate::cli::run::{all, load};
 use crate::wire::policies;
 
 /// Loads and compiles a config; tells what is wrong, or what it holds.
@@ -13,10 +13,8 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let loaded = load(path)?;
     let name = path.display().to_string();
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1);
-    let compiled =
-        compiled.map_err(|found| mistakes(&name, &loaded, loaded.warnings.iter().cloned().chain(found).collect()))?;
-    output.warn(&loaded.warnings);
-    output.warn(&compiled.warnings);
+    let compiled = compiled.map_err(|found| Failure::Config(all(&name, &loaded, found)))?;
+    output.warn(&all(&name, &loaded, compiled.warnings).diagnostics);
     let (routes, services) = (loaded.config.routes().count(), compiled.services.len());
     let listeners = loaded.config.listen.len();
     output.print(&format!(

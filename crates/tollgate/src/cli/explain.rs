@@ -4,16 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use clap::Args;
+use serde_json::Value;
+use tollgate_config::redact_text;
 use tollgate_core::buffer::Buffer;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::Conn;
+use tollgate_core::node::Node;
 use tollgate_core::problem::Problem;
 use tollgate_http1::{HeadLimits, Parsed, request};
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::output::{Failure, Output};
-use crate::cli::run::{load, mistakes};
+use crate::cli::run::{all, load};
 use crate::cli::{ConfigArgs, failure};
 use crate::wire::policies;
 
@@ -42,13 +45,25 @@ pub(crate) fn explain(args: &ExplainArgs, output: &Output) -> Result<(), Failure
     let loaded = load(&args.config.config)?;
     let name = args.config.config.display().to_string();
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1)
-        .map_err(|found| mistakes(&name, &loaded, found))?;
+        .map_err(|found| Failure::Config(all(&name, &loaded, found)))?;
     let limits = crate::wire::rules(&loaded.config).heads;
     let x = exchange(args, &compiled, &limits)?;
     let explained = tollgate_plan::explain(&loaded.config, &compiled, &x);
-    match args.json {
-        true => output.print(&format!("{:#}\n", explained.to_json())),
-        false => output.print(&explained.to_string()),
+    if !args.json {
+        return output.print(&redact_text(&loaded.tree, &explained.to_string()));
+    }
+    let mut json = explained.to_json();
+    redact_json(&loaded.tree, &mut json);
+    output.print(&format!("{json:#}\n"))
+}
+
+/// Text by text: once written as JSON, a value with a quote in it would not be found any more.
+fn redact_json(tree: &Node, json: &mut Value) {
+    match json {
+        Value::String(text) => *text = redact_text(tree, text),
+        Value::Array(items) => items.iter_mut().for_each(|item| redact_json(tree, item)),
+        Value::Object(entries) => entries.values_mut().for_each(|value| redact_json(tree, value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

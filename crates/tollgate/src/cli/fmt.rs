@@ -34,7 +34,7 @@ pub(crate) fn fmt(args: &FmtArgs, output: &Output) -> Result<(), Failure> {
     }
     let name = args.file.display().to_string();
     let text = fs::read_to_string(&args.file).map_err(|e| failure(format!("cannot read {name}: {e}")))?;
-    let mistakes = |diagnostics| Failure::Config(Report { name: name.clone(), diagnostics });
+    let mistakes = |diagnostics| Failure::Config(Report::new(&name, diagnostics));
     let formatted = format(&name, &text).map_err(mistakes)?;
     match (args.stdout, args.check, formatted == text) {
         (true, _, _) => output.print(&formatted),

@@ -83,7 +83,7 @@ impl Failure {
     /// A failure to start, of the config called `name`.
     pub(crate) fn to_start(name: &str, error: StartError) -> Self {
         match error {
-            StartError::Config(diagnostics) => Self::Config(Report { name: name.to_owned(), diagnostics }),
+            StartError::Config(diagnostics) => Self::Config(Report::new(name, diagnostics)),
             StartError::Other(message, hint) => Self::Other { message, hint },
         }
     }

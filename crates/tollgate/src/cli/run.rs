@@ -6,22 +6,34 @@ use std::path::Path;
 use tollgate_config::model::Level;
 use tollgate_config::{Loaded, Report, redact};
 use tollgate_core::diagnostic::Diagnostic;
+use tollgate_observe::metrics::Metrics;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::output::{Failure, Output};
 use crate::start::{self, Running, StartError};
 use crate::wire::policies;
 
-/// Loads the config at `path`.
+/// Loads the config at `path`; tells everything that is wrong with it, also what only the compiler finds.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let short_forms: Vec<_> = policies().iter().map(|kind| (kind.name, kind.desugar)).collect();
-    tollgate_config::load(path, &|name| std::env::var(name).ok(), &short_forms).map_err(Failure::Config)
+    let loaded = tollgate_config::load(path, &|name| std::env::var(name).ok(), &short_forms);
+    loaded.map_err(|report| Failure::Config(complete(report)))
 }
 
-/// Mistakes that were found after loading, without the secrets that they might quote.
-pub(crate) fn mistakes(name: &str, loaded: &Loaded, mut diagnostics: Vec<Diagnostic>) -> Failure {
-    redact(&loaded.tree, &mut diagnostics);
-    Failure::Config(Report { name: name.to_owned(), diagnostics })
+/// The report, with what the compiler finds in the part that reads well.
+fn complete(report: Report) -> Report {
+    let Report { name, mut diagnostics, partial: Some(partial) } = report else { return report };
+    let compiled = tollgate_plan::compile(&partial.config, policies(), &Metrics::new(1), 1);
+    let mut found = compiled.map_or_else(|found| found, |compiled| compiled.warnings);
+    redact(&partial.tree, &mut found);
+    diagnostics.append(&mut found);
+    Report::new(&name, diagnostics)
+}
+
+/// What was found while and after loading, without the secrets that it might quote.
+pub(crate) fn all(name: &str, loaded: &Loaded, mut found: Vec<Diagnostic>) -> Report {
+    redact(&loaded.tree, &mut found);
+    Report::new(name, loaded.warnings.iter().cloned().chain(found).collect())
 }
 
 /// Runs the gateway until it is stopped.
@@ -34,14 +46,16 @@ pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
 /// Everything up to the first request.
 fn prepare(path: &Path, output: &Output) -> Result<Running, Failure> {
     let loaded = load(path)?;
-    output.warn(&loaded.warnings);
     log_to_stderr(loaded.config.log.level);
     let name = path.display().to_string();
-    let running = start::start(&name, &loaded.config, Vec::new()).map_err(|error| match error {
-        StartError::Config(diagnostics) => mistakes(&name, &loaded, diagnostics),
-        other => Failure::to_start(&name, other),
+    let mut running = start::start(&name, &loaded.config, Vec::new()).map_err(|error| match error {
+        StartError::Config(found) => Failure::Config(all(&name, &loaded, found)),
+        other => {
+            output.warn(&loaded.warnings);
+            Failure::to_start(&name, other)
+        }
     })?;
-    output.warn(&running.warnings);
+    output.warn(&all(&name, &loaded, std::mem::take(&mut running.warnings)).diagnostics);
     for listener in &loaded.config.listen {
         tracing::info!(address = %start::shown(listener.address), serves = listener.kind.as_str(), "listening");
     }

@@ -1,0 +1,228 @@
+//! M3: one line per request, never at the price of a request.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
+
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tollgate_testkit::deadline::timed;
+use tollgate_testkit::gateway::json_lines;
+use tollgate_testkit::{Cli, Gateway, Recorder, Script, Step, free_port, wait_until};
+
+const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
+
+/// A gateway whose access log is as `access` says.
+fn gateway(access: &str) -> (Gateway, Recorder) {
+    let backend = Recorder::answering(|taken| match taken.target.as_str() {
+        "/s/hang" => Script(vec![Step::ReadRequest, Step::Silence]),
+        _ => Script::ok(taken, "0123456789"),
+    });
+    let config = format!(
+        "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nlog: {{ access: {access} }}\n\
+         services: {{ s: \"{{{{backend}}}}\", dead: {{ to: \"127.0.0.1:{}\", retry: none }} }}\n\
+         apis: {{ shop: {{ hosts: [shop.test], routes: {{ /own: {{ reply: 200 own }} }} }} }}\n\
+         routes: {{ /s/**: s, /dead: dead, /own: {{ reply: 200 own }} }}\n",
+        free_port()
+    );
+    (Gateway::start(TOLLGATE, &config, &[("backend", backend.address().to_string())]), backend)
+}
+
+fn keys(line: &Value) -> Vec<&str> {
+    line.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_line_tells_all_about_a_request() {
+    let (gateway, backend) = gateway("stdout");
+    let request = "GET /s/./a%41?b=c&d HTTP/1.1\r\nHost: Shop.test:80\r\nUser-Agent: agent/1 (x)\r\n\
+                   Referer: http://x.test/\r\nX-Correlation-ID: mine\r\n\r\n";
+    let mut client = gateway.client();
+    client.send(request);
+    client.wait_for_bytes(|bytes| bytes.ends_with(b"0123456789")).unwrap();
+    let answered = client.head().unwrap().len() + 10;
+    let line = gateway.access_line("of the request", |line| line["id"] == "mine");
+    assert_eq!(
+        keys(&line),
+        [
+            "time",
+            "id",
+            "trace",
+            "client",
+            "protocol",
+            "method",
+            "host",
+            "path",
+            "query",
+            "status",
+            "bytes_in",
+            "bytes_out",
+            "duration_us",
+            "route",
+            "service",
+            "instance",
+            "attempts",
+            "upstream_us",
+            "user_agent",
+            "referer"
+        ]
+    );
+    for (key, expected) in [
+        ("client", "127.0.0.1"),
+        ("protocol", "HTTP/1.1"),
+        ("method", "GET"),
+        ("host", "Shop.test:80"),
+        ("path", "/s/aA"),
+        ("query", "b=c&d"),
+        ("route", "/s/**"),
+        ("service", "s"),
+        ("instance", &backend.address().to_string()),
+        ("user_agent", "agent/1 (x)"),
+        ("referer", "http://x.test/"),
+    ] {
+        assert_eq!(line[key], expected, "{key}");
+    }
+    assert_eq!((line["status"].as_u64(), line["attempts"].as_u64()), (Some(200), Some(1)));
+    assert_eq!(line["bytes_in"].as_u64(), Some(request.len() as u64));
+    assert_eq!(line["bytes_out"].as_u64(), Some(answered as u64));
+    let number = |key: &str| line[key].as_u64().unwrap();
+    assert!(number("upstream_us") <= number("duration_us") && number("duration_us") < 20_000_000, "{line}");
+    let time = line["time"].as_str().unwrap();
+    assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z') && &time[10..11] == "T", "{time}");
+    assert!(line["trace"].as_str().is_some_and(|trace| trace.len() == 32), "{line}");
+}
+
+#[test]
+fn what_there_is_not_is_left_out() {
+    let (gateway, backend) = gateway("stdout");
+    let mut client = gateway.client();
+    assert_eq!(client.call("GET /own HTTP/1.1\r\nHost: shop.test\r\n\r\n").status, 200);
+    assert_eq!(client.get("/dead").status, 502);
+    assert_eq!(gateway.client().call("nonsense\r\n\r\n").status, 400);
+    let mut leaving = gateway.client();
+    leaving.send("GET /s/hang HTTP/1.1\r\nHost: g\r\n\r\n");
+    backend.wait_for("the request", |all| all.iter().any(|c| c.bytes.ends_with(b"\r\n\r\n")));
+    leaving.reset();
+    let own = gateway.access_line("of the static reply", |line| line["path"] == "/own");
+    assert_eq!((own["api"].as_str(), own["route"].as_str()), (Some("shop"), Some("shop: /own")));
+    for key in ["service", "instance", "attempts", "upstream_us", "problem", "cause", "query", "user_agent", "referer"]
+    {
+        assert_eq!(own.get(key), None, "{key}");
+    }
+    let failed = gateway.access_line("of the failure", |line| line["path"] == "/dead");
+    assert_eq!((failed["problem"].as_str(), failed["attempts"].as_u64()), (Some("upstream/connect-failed"), Some(1)));
+    assert!(failed["cause"].is_string() && failed.get("upstream_us").is_none(), "{failed}");
+    let refused = gateway.access_line("of what was no request", |line| line["problem"] == "http/malformed");
+    assert_eq!(refused["status"].as_u64(), Some(400));
+    for key in ["method", "host", "path", "service"] {
+        assert_eq!(refused.get(key), None, "{key}");
+    }
+    let left = gateway.access_line("of the client that left", |line| line["path"] == "/s/hang");
+    assert_eq!((left.get("status"), left["bytes_out"].as_u64()), (None, Some(0)), "{left}");
+}
+
+#[test]
+fn odd_bytes_are_escaped_and_a_line_stays_a_line() {
+    let (gateway, _backend) = gateway("stdout");
+    let mut client = gateway.client();
+    let mut request = b"GET /own?a=\"b\"&c='_%0a_ HTTP/1.1\r\nHost: g\r\nUser-Agent: ".to_vec();
+    request.extend_from_slice(
+        b"quote \" backslash \\ tab \t utf-8 \xc3\xa9 broken \xff\xfe {\"x\":1}\r\nReferer: \xe2\x80\xa8\r\n\r\n",
+    );
+    client.send(&request);
+    assert_eq!(client.response("GET").unwrap().status, 200);
+    let line = gateway.access_line("of the odd request", |line| line["path"] == "/own");
+    let agent = "quote \" backslash \\ tab \t utf-8 \u{e9} broken \u{fffd}\u{fffd} {\"x\":1}";
+    assert_eq!(line["user_agent"], agent);
+    assert_eq!(line["referer"], "\u{2028}");
+    assert_eq!(line["query"], "a=\"b\"&c='_%0a_");
+    assert!(!gateway.log().contains('\t'), "control bytes are escaped");
+}
+
+#[test]
+fn lines_are_appended_to_a_file() {
+    let folder = Cli::new(TOLLGATE);
+    let file = folder.folder().join("access.log");
+    for round in 1..3 {
+        let (gateway, _backend) = gateway(&file.display().to_string());
+        for n in 0..10 {
+            assert_eq!(gateway.client().get(&format!("/s/{n}")).status, 200);
+        }
+        // What is known at the end is written at the end.
+        assert_eq!(gateway.stop().code(), Some(0));
+        let lines = json_lines(&fs::read_to_string(&file).unwrap());
+        let ours = lines.iter().filter(|line| line["service"] == "s").count();
+        assert_eq!(ours, 10 * round);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_told_at_the_start() {
+    let port = free_port();
+    let config = format!(
+        "listen: \"127.0.0.1:{port}\"\nlog: {{ access: /nowhere/at/all.log }}\nroutes: {{ /a: {{ reply: 204 }} }}\n"
+    );
+    let ran = Cli::with(TOLLGATE, &config).run(&["run"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("cannot open the access log"), "{}", ran.err);
+}
+
+#[test]
+fn nothing_is_written_if_the_log_is_off() {
+    let (gateway, _backend) = gateway("off");
+    assert_eq!(gateway.client().get("/s/a").status, 200);
+    let status = gateway.status();
+    assert_eq!((status["access_log"]["written"].as_u64(), gateway.access_log().len()), (Some(0), 0));
+}
+
+/// Makes a named pipe and opens it, so that it can be written to although nobody reads.
+fn pipe(path: &Path) -> fs::File {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    OpenOptions::new().read(true).write(true).open(path).unwrap()
+}
+
+#[test]
+fn a_stuck_reader_costs_lines_and_no_request() {
+    let folder = Cli::new(TOLLGATE);
+    let path = folder.folder().join("pipe");
+    let mut reader = pipe(&path);
+    let (gateway, _backend) = gateway(&format!("{{ to: {}, queue: 64KiB }}", path.display()));
+    let agent = "x".repeat(8000);
+    let mut client = gateway.client();
+    let ((), took) = timed(|| {
+        for n in 0..400 {
+            let response = client.call(&format!("GET /s/{n} HTTP/1.1\r\nHost: g\r\nUser-Agent: {agent}\r\n\r\n"));
+            assert_eq!(response.status, 200);
+        }
+    });
+    // 3.2 MB into a pipe of 64 KiB and a queue of as much.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    gateway.await_metric("tollgate_access_log_lines_total{result=\"lost\"}", |lost| lost > 300.0);
+    assert!(gateway.status()["access_log"]["lost"].as_u64().is_some_and(|lost| lost > 300));
+    // Read again, and the lines that were not lost are whole.
+    let lost = gateway.metric("tollgate_access_log_lines_total{result=\"lost\"}");
+    let reading = thread::spawn(move || {
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 65536]);
+        while !bytes.windows(6).any(|w| w == b"/final") {
+            let count = reader.read(&mut buffer).unwrap();
+            bytes.extend_from_slice(&buffer[..count]);
+        }
+        (bytes, reader)
+    });
+    wait_until("lines are written again", || {
+        assert_eq!(client.get("/s/final").status, 200);
+        reading.is_finished()
+    });
+    let (bytes, _reader) = reading.join().unwrap();
+    let end = bytes.iter().rposition(|b| *b == b'\n').unwrap() + 1;
+    let lines = json_lines(std::str::from_utf8(&bytes[..end]).unwrap());
+    let whole = lines.iter().filter(|line| line["user_agent"] == *agent).count();
+    assert!(whole >= 5 && whole as f64 + lost >= 400.0, "{whole} written, {lost} lost");
+    assert_eq!(gateway.stop().code(), Some(0));
+}
