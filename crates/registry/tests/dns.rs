@@ -27,12 +27,23 @@ struct NameServer {
     process: Option<Child>,
 }
 
+/// An address of this machine that is free for UDP and TCP alike.
+fn free_address() -> SocketAddr {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
 impl NameServer {
     async fn start(hosts: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // dnsmasq gives up root before it reads the file.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let mut server = Self { folder, address, process: None };
         server.hosts(hosts);
         server.run().await;
@@ -47,10 +58,14 @@ impl NameServer {
         command.arg(format!("--port={}", self.address.port()));
         command.arg(format!("--addn-hosts={}", self.folder.path().join("hosts").display()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let spawned = command.spawn();
-        self.process = Some(spawned.expect("dnsmasq does not start; `./test` installs it (Debian: dnsmasq-base)"));
         let up = async {
             while tokio::net::TcpStream::connect(self.address).await.is_err() {
+                // Somebody else may have had the port for a moment: then it ended, and is started again.
+                if self.process.as_mut().is_none_or(|process| process.try_wait().unwrap().is_some()) {
+                    let spawned = command.spawn();
+                    let missing = "dnsmasq does not start; `./test` installs it (Debian: dnsmasq-base)";
+                    self.process = Some(spawned.expect(missing));
+                }
                 sleep(Duration::from_millis(20)).await;
             }
         };
