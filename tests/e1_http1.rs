@@ -151,6 +151,9 @@ fn an_answer_may_come_before_the_body_ends() {
     client.send("POST /a HTTP/1.1\r\nHost: g\r\nContent-Length: 1000000\r\n\r\n0123456789");
     let response = client.response("POST").unwrap();
     assert_eq!((response.status, response.text().as_str()), (413, "stop"));
+    // The rest of such a body is not waited for, and that is said beforehand.
+    assert_eq!(response.one("connection").as_deref(), Some("close"));
+    assert_eq!(client.end(), ReadError::Closed(Vec::new()));
 }
 
 #[test]

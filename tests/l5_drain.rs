@@ -59,6 +59,19 @@ fn is_cut(ended: &Result<tollgate_testkit::Response, ReadError>) -> bool {
     matches!(ended, Err(ReadError::Closed(_) | ReadError::Reset(_)))
 }
 
+/// RFC 9112 §8: an answer without a length ends with its connection, and would look whole after an orderly close.
+#[test]
+fn an_answer_that_is_cut_by_the_end_of_the_drain_does_not_look_whole() {
+    let mut bench = Bench::new("drain: 200ms");
+    let mut client = bench.gateway.client();
+    client.send("GET /stream HTTP/1.0\r\nHost: g\r\n\r\n");
+    client.wait_for_bytes(|bytes| bytes.ends_with(b"first")).unwrap();
+    bench.gateway.signal(Signal::TERM);
+    let ended = client.response("GET");
+    assert!(matches!(ended, Err(ReadError::Reset(_))), "{ended:?}");
+    assert_eq!(bench.gateway.ended().code(), Some(0));
+}
+
 #[test]
 fn what_is_in_flight_finishes_and_the_gateway_ends_well() {
     for signal in [Signal::TERM, Signal::INT] {

@@ -145,6 +145,24 @@ fn a_target_may_be_as_long_as_the_limit_and_no_longer() {
     assert_eq!(client.response("GET").unwrap().status, 414);
 }
 
+/// Whether a little of it, all of it or nothing has come: the answer is the same.
+#[test]
+fn a_body_that_is_too_large_ends_the_connection() {
+    let backend = Recorder::start();
+    let config =
+        "listen: { \"{{http}}\": http, \"{{health}}\": health }\nroutes: { /**: { to: \"{{backend}}\", body: 10B } }\n";
+    let gateway = Gateway::start(TOLLGATE, config, &[("backend", backend.address().to_string())]);
+    for sent in ["", "0123", "0123456789ab"] {
+        let mut client = gateway.client();
+        client.send(format!("POST /a HTTP/1.1\r\nHost: g\r\nContent-Length: 12\r\n\r\n{sent}"));
+        let response = client.response("POST").unwrap();
+        assert_eq!((response.status, slug(&response).as_str()), (413, "http/body-too-large"), "{sent}");
+        assert_eq!(response.one("connection").as_deref(), Some("close"), "{sent}");
+        assert_eq!(client.end(), ReadError::Closed(Vec::new()));
+    }
+    assert!(backend.recorded().is_empty());
+}
+
 #[test]
 fn a_head_may_be_as_large_as_the_limit_and_no_larger() {
     let (gateway, backend) = gateway("head: 1KiB, target: 100");

@@ -87,6 +87,7 @@ pub(crate) async fn forward(
             key: key.as_deref(),
             tried: &tries.tried,
             fresh: tries.fresh,
+            only_once: !(turn.x.head.method.is_idempotent() && turn.upload.can_repeat(turn.x.length)),
             now,
             deadline,
         };

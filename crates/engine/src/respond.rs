@@ -131,9 +131,10 @@ fn write_head(turn: &mut Turn, client: &Client, d: &Deployment, told: Length, st
 
 /// Sends an answer that the gateway has in memory.
 async fn own(client: &mut Client, turn: &mut Turn, d: &Deployment, route: &RoutePlan, is_framed: bool) -> After {
-    // A client that was too slow for its body is not waited for once more (RFC 9110 §15.5.9).
-    let is_slow = turn.x.trail.fault.is_some_and(|fault| fault.status == 408);
-    let rest = if is_framed && !is_slow { unread(client, turn).await } else { Unread::Much };
+    // A client that was too slow for its body is not waited for once more (RFC 9110 §15.5.9), and one whose body is too
+    // large is not read from (§15.5.14), however much of it has come already.
+    let is_over = turn.x.trail.fault.is_some_and(|fault| matches!(fault.status, 408 | 413));
+    let rest = if is_framed && !is_over { unread(client, turn).await } else { Unread::Much };
     let body = match std::mem::take(&mut turn.x.reply.body) {
         Body::Full(bytes) => bytes,
         Body::Empty | Body::Wire(_) => bytes::Bytes::new(),
@@ -159,6 +160,7 @@ async fn write_all(client: &mut Client, turn: &mut Turn, body: &[u8], idle: Dura
     let total = turn.reply_head.bytes.len() + body.len();
     let mut written = 0;
     let mut deadline = client.worker.now() + idle;
+    client.answering = true;
     let sent = poll_fn(|cx| {
         while written < total {
             match write_some(cx, client, &turn.reply_head.bytes, body, written) {
@@ -173,6 +175,7 @@ async fn write_all(client: &mut Client, turn: &mut Turn, body: &[u8], idle: Dura
         Poll::Ready(Ok(()))
     })
     .await;
+    client.answering = sent.is_err();
     turn.x.trail.bytes_out = written as u64;
     sent
 }
@@ -198,13 +201,20 @@ async fn unread(client: &mut Client, turn: &mut Turn) -> Unread {
     }
     let polled =
         poll_fn(|cx| Poll::Ready(turn.upload.poll_discard(cx, &mut client.stream, &mut turn.x.head.fields.buffer)));
-    match (polled.await, turn.x.length) {
-        (Poll::Ready(Ok(())), _) => Unread::Nothing,
-        (Poll::Ready(Err(_)), _) => Unread::Much,
+    match polled.await {
+        Poll::Ready(Ok(())) => Unread::Nothing,
+        Poll::Ready(Err(_)) => Unread::Much,
+        Poll::Pending => outstanding(turn),
+    }
+}
+
+/// How much of a body is still to come that has not arrived whole.
+fn outstanding(turn: &Turn) -> Unread {
+    match turn.x.length {
         // Told to go on, it may or may not send its body: nobody can tell a body from the next request then.
-        (Poll::Pending, _) if turn.verdict.expects_continue => Unread::Much,
-        (Poll::Pending, Length::Known(n)) if n - turn.upload.taken().min(n) > LITTLE.0 => Unread::Much,
-        (Poll::Pending, _) => Unread::Little,
+        _ if turn.verdict.expects_continue => Unread::Much,
+        Length::Known(n) if n - turn.upload.taken().min(n) > LITTLE.0 => Unread::Much,
+        _ => Unread::Little,
     }
 }
 
@@ -250,15 +260,19 @@ async fn relay(
         Body::Empty | Body::Full(_) => Length::None,
     };
     let framing = framing(turn, length, upstream.told);
-    let stays = !upstream.upload_dead && !framing.ends_connection && client.may_stay(turn, d);
+    // Answered long before the end of the request: the rest is not waited for, and the client is told so.
+    let is_early = !turn.upload.has_arrived() && outstanding(turn) == Unread::Much;
+    let stays = !upstream.upload_dead && !is_early && !framing.ends_connection && client.may_stay(turn, d);
     write_head(turn, client, d, framing.told, stays);
     turn.download.send_as(framing.outflow);
     let head_len = turn.reply_head.bytes.len() as u64;
+    client.answering = true;
     let moved = move_both(client, turn, route, &mut upstream).await;
     let begun = turn.reply_head.is_begun();
     turn.x.trail.bytes_out = if begun { head_len + turn.download.sent } else { 0 };
     match moved {
         Ok(()) => {
+            client.answering = false;
             let clean = turn.download.from == turn.x.reply.head.fields.buffer.len();
             // Neither kept while the client's unwanted rest is read: others may be waiting for its place.
             match upstream.keep_alive && clean && turn.upload.is_done() {
@@ -268,7 +282,7 @@ async fn relay(
             match (stays, turn.upload.is_done()) {
                 (true, true) => After::Next,
                 // Answered before the end of the request: what is left of it is not the next one.
-                (true, false) if !turn.verdict.expects_continue && discard(client, turn).await => After::Next,
+                (true, false) if discard(client, turn).await => After::Next,
                 // Whatever the client sent behind it must not turn the close into a reset.
                 (_, _) => After::Linger,
             }
@@ -278,8 +292,6 @@ async fn relay(
             tracing::debug!(route = %route.meta.name, id = turn.x.id.as_str(), cause = %what, "an answer broke off");
             turn.x.trail.fault = Some(fault);
             turn.x.trail.cause = Some(what);
-            // A cut-off answer must not look complete: reset, so that even a body that ends with the connection does not.
-            let _ = client.stream.set_zero_linger();
             After::Close(Closed::Upstream)
         }
     }

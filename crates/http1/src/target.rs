@@ -30,6 +30,14 @@ pub(crate) fn resolve(head: &mut RequestHead) -> Result<(), Problem> {
             if head.host.is_empty() {
                 head.host = Part { start: at(authority.start), end: at(end) };
             }
+            if end == bytes.len() && head.method == Method::Options {
+                // `OPTIONS http://host` asks about the server as a whole: the last proxy sends it on as `*`
+                // (RFC 9112 §3.2.4).
+                head.is_asterisk = true;
+                head.raw_path = Part { start: at(end), end: at(end) };
+                head.normal_path = Some(b"*".to_vec());
+                return Ok(());
+            }
             end
         }
     };
@@ -145,6 +153,9 @@ mod tests {
             ("GET http://a.test?c", "/", Some("c")),
             ("GET http://a.test/../a", "http/path: the path leads above its root", None),
             ("OPTIONS *", "*", None),
+            ("OPTIONS http://a.test", "*", None),
+            ("OPTIONS http://a.test/", "/", None),
+            ("OPTIONS http://a.test?", "/", Some("")),
         ];
         for (line, path, query) in table {
             match resolved(line, "Host: a.test\r\n", "1.1") {

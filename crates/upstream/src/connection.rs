@@ -1,9 +1,11 @@
 //! Connections to instances: busy ones, owned by an exchange, and those at rest in a worker's pool.
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::instance::Instance;
@@ -55,6 +57,12 @@ impl Idle {
     /// from the last turn of the event loop, so that this is no system call unless something happened.
     pub(crate) fn is_quiet(&self) -> bool {
         let outcome = self.stream.try_read(&mut [0]);
+        matches!(outcome, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    /// The same, asked of the system: what the event loop has not heard of yet shows too.
+    pub(crate) fn is_surely_quiet(&self) -> bool {
+        let outcome = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
         matches!(outcome, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::connection::{Connection, Idle};
+use crate::service::Ask;
 use crate::shared::{Place, Shared};
 
 /// One address of a service. Kept over changes of the list, so that what rests there is not disturbed.
@@ -66,12 +67,13 @@ impl Instance {
     }
 
     /// A resting connection that is fit for use: the one used last, whose path is warmest.
-    pub(crate) fn take(self: &Arc<Self>, worker: usize, now: Instant) -> Option<Connection> {
-        let metrics = self.shared.metrics.shard(worker);
+    pub(crate) fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Connection> {
+        let metrics = self.shared.metrics.shard(ask.worker);
         loop {
-            let idle = self.pool(worker).pop_back()?;
+            let idle = self.pool(ask.worker).pop_back()?;
             metrics.woke();
-            if !idle.is_stale(now, self.shared.settings.idle_for) && idle.is_quiet() {
+            let is_fit = !idle.is_stale(ask.now, self.shared.settings.idle_for) && idle.is_quiet();
+            if is_fit && (!ask.only_once || idle.is_surely_quiet()) {
                 metrics.reused();
                 return Some(Connection::wake(idle, Arc::clone(self)));
             }

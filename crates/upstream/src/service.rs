@@ -48,6 +48,8 @@ pub struct Ask<'a> {
     pub tried: &'a [SocketAddr],
     /// Not a connection that was used before: one such just proved dead.
     pub fresh: bool,
+    /// The request cannot be sent twice: a connection that rested is looked at once more before it carries it.
+    pub only_once: bool,
     /// Now.
     pub now: Instant,
     /// When the request's time is over.
@@ -178,7 +180,7 @@ impl Service {
         let Some(instance) = instances.pick(ask, true).or_else(|| instances.pick(ask, false)) else {
             return Ok(Found::Full);
         };
-        let rested = if ask.fresh { None } else { instance.take(ask.worker, ask.now) };
+        let rested = if ask.fresh { None } else { instance.take(ask) };
         if let Some(connection) = rested {
             return Ok(Found::Connection(connection));
         }

@@ -48,7 +48,15 @@ fn world(settings: Settings, addresses: &[SocketAddr]) -> World {
 impl World {
     async fn ask(&self, worker: usize) -> Result<Connection, Refusal> {
         let now = self.clock.now();
-        let ask = Ask { worker, key: None, tried: &[], fresh: false, now, deadline: now + Duration::from_secs(10) };
+        let ask = Ask {
+            worker,
+            key: None,
+            tried: &[],
+            fresh: false,
+            only_once: true,
+            now,
+            deadline: now + Duration::from_secs(10),
+        };
         self.service.connection(&ask).await
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) now: Instant,
     /// The client sent all it will ever send; it may still wait for answers.
     pub(crate) half_closed: bool,
+    /// An answer is on its way and not complete.
+    pub(crate) answering: bool,
     /// New connections are still served while the gateway stops.
     serves_on: bool,
     served: u64,
@@ -89,7 +91,8 @@ pub(crate) async fn run(stream: TcpStream, conn: Conn, worker: Arc<Worker>, depl
     let now = worker.now();
     let serves_on = deployment.serves_on();
     let conn = Arc::new(conn);
-    let mut client = Client { stream, timer, worker, conn, now, half_closed: false, serves_on, served: 0 };
+    let mut client =
+        Client { stream, timer, worker, conn, now, half_closed: false, answering: false, serves_on, served: 0 };
     counted.reason = client.requests(&deployment).await;
 }
 
@@ -112,6 +115,16 @@ impl Source {
         match self {
             Self::Worker => worker.deployment(),
             Self::Fixed(deployment) => Arc::clone(deployment),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.answering {
+            // Cut off, by whom ever, an answer must not look complete: not even one that ends with its connection. The
+            // socket is as good as gone; if it is already, there is nothing to reset.
+            let _ = self.stream.set_zero_linger();
         }
     }
 }
