@@ -1,5 +1,9 @@
 //! The body of a message, as policies see it.
 
+use std::fmt;
+use std::io;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 
 /// How the end of a body is told (RFC 9112 §6.3).
@@ -10,14 +14,14 @@ pub enum Length {
     None,
     /// So many bytes follow.
     Known(u64),
-    /// In chunks, the last one empty.
+    /// In chunks, the last one empty; in HTTP/2, frames, the last one marked.
     Chunked,
     /// Until the sender closes; answers only.
     UntilClose,
 }
 
 /// A body.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub enum Body {
     /// None.
     #[default]
@@ -26,4 +30,51 @@ pub enum Body {
     Full(Bytes),
     /// Still on its way: the engine passes it on without keeping it.
     Wire(Length),
+    /// Made while it is sent: files, archives. Its length is known or [`Length::Chunked`].
+    Stream(Length, Box<dyn BodyStream>),
+}
+
+/// A body that is made while it is sent.
+pub trait BodyStream: fmt::Debug + Send {
+    /// The next piece, not empty, at most 64 KiB; `None`: that was all. Is asked only once the piece before has left, so
+    /// that nothing gathers.
+    ///
+    /// # Errors
+    /// The rest cannot be had: the answer is cut off so that it does not look whole.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>>;
+}
+
+/// Changes the content of a body while it passes: compression, decompression. Works on what it is given and never waits.
+pub trait Recoder: fmt::Debug + Send {
+    /// Takes bytes from the start of `input` and appends what becomes of them to `output`: about 64 KiB at most in one
+    /// call, so that a small input that becomes a large output does not fill the memory. Gives how many bytes were taken;
+    /// with some left, it is called again once `output` has left.
+    ///
+    /// # Errors
+    /// Says what is wrong with the input.
+    fn recode(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<usize, RecodeError>;
+
+    /// There is no more input. Appends what is left, about 64 KiB at most in one call; whether that was all.
+    ///
+    /// # Errors
+    /// The input ended too early.
+    fn finish(&mut self, output: &mut Vec<u8>) -> Result<Finish, RecodeError>;
+}
+
+/// Whether all of the output was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Call again.
+    More,
+    /// That was all.
+    Done,
+}
+
+/// Why a body cannot be recoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecodeError {
+    /// What came is not what it claims to be.
+    Malformed(&'static str),
+    /// It becomes larger than allowed.
+    TooLarge,
 }

@@ -137,7 +137,7 @@ async fn own(client: &mut Client, turn: &mut Turn, d: &Deployment, route: &Route
     let rest = if is_framed && !is_over { unread(client, turn).await } else { Unread::Much };
     let body = match std::mem::take(&mut turn.x.reply.body) {
         Body::Full(bytes) => bytes,
-        Body::Empty | Body::Wire(_) => bytes::Bytes::new(),
+        Body::Empty | Body::Wire(_) | Body::Stream(..) => bytes::Bytes::new(),
     };
     let length = Length::Known(body.len() as u64);
     let framing = framing(turn, length, length);
@@ -257,7 +257,7 @@ async fn relay(
 ) -> After {
     let length = match turn.x.reply.body {
         Body::Wire(length) => length,
-        Body::Empty | Body::Full(_) => Length::None,
+        Body::Empty | Body::Full(_) | Body::Stream(..) => Length::None,
     };
     let framing = framing(turn, length, upstream.told);
     // Answered long before the end of the request: the rest is not waited for, and the client is told so.

@@ -1,0 +1,11 @@
+//! Sockets, as both sides of the gateway use them: TCP and Unix, plain or under TLS.
+//!
+//! Not HTTP, and no decision about who may connect: only bytes, and whose they are.
+
+#![forbid(unsafe_code)]
+
+mod socket;
+mod stream;
+
+pub use socket::Socket;
+pub use stream::Stream;
