@@ -174,6 +174,25 @@ fn a_port_that_is_taken_is_named_and_no_listener_is_left_open() {
 }
 
 #[test]
+fn every_port_that_is_taken_is_named_with_what_to_do() {
+    let holders = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap()];
+    let [first, second] = holders.each_ref().map(|holder| holder.local_addr().unwrap());
+    let free = free_port();
+    let config = format!(
+        "listen: {{ \"{first}\": http, \"127.0.0.1:{free}\": http, \"{second}\": health }}\n\
+         routes: {{ /a: {{ reply: 204 }} }}\n"
+    );
+    let err = failed(Cli::with(TOLLGATE, &config).run(&["run"]), 1);
+    for taken in [first, second] {
+        let hint = format!("sport = :{}", taken.port());
+        has_in_order(&err, &[&format!("error: cannot listen on {taken}"), "in use", "hint:", &hint, "stop it"]);
+    }
+    assert_eq!((err.matches("error:").count(), err.matches("hint:").count()), (2, 2), "{err}");
+    assert!(!err.contains("INFO listening"), "{err}");
+    assert!(TcpListener::bind(("127.0.0.1", free)).is_ok(), "the one between is not kept");
+}
+
+#[test]
 fn a_second_gateway_does_not_share_the_port_of_the_first() {
     let backend = Recorder::start();
     let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nroutes: { /**: \"{{backend}}\" }\n";

@@ -27,8 +27,17 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 pub(crate) enum StartError {
     /// The config is at fault: exit code 2.
     Config(Vec<Diagnostic>),
-    /// Something else is: what, and what to do.
-    Other(String, Option<String>),
+    /// Something else is: all of it.
+    Other(Vec<Trouble>),
+}
+
+/// One thing that stands in the way.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    /// What.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
 }
 
 /// A gateway that runs.
@@ -134,7 +143,8 @@ pub(crate) fn workers(config: &Config) -> usize {
 
 fn open(config: &Config, workers: usize, health: &Arc<tollgate_engine::Deployment>) -> Result<Vec<Opened>, StartError> {
     let mut opened = Vec::new();
-    let mut mistakes = Vec::new();
+    // All of them: who frees one port only to be told of the next has to start as often as there are ports.
+    let mut troubles = Vec::new();
     for listener in &config.listen {
         let serves = match listener.kind {
             ListenerKind::Http => Serves::Routes,
@@ -142,17 +152,14 @@ fn open(config: &Config, workers: usize, health: &Arc<tollgate_engine::Deploymen
         };
         match bind(listener.address, workers) {
             Ok(sockets) => opened.push(Opened { serves, sockets }),
-            Err(error) => mistakes.push(cannot_listen(&error)),
+            Err(error) => troubles.push(cannot_listen(&error)),
         }
     }
-    match mistakes.into_iter().next() {
-        None => Ok(opened),
-        Some(first) => Err(first),
-    }
+    if troubles.is_empty() { Ok(opened) } else { Err(StartError::Other(troubles)) }
 }
 
 /// What to do about an address that cannot be listened on.
-pub(crate) fn cannot_listen(failed: &BindError) -> StartError {
+pub(crate) fn cannot_listen(failed: &BindError) -> Trouble {
     let (address, port) = (failed.address, failed.address.port());
     let hint = match failed.error.kind() {
         std::io::ErrorKind::AddrInUse => {
@@ -166,7 +173,7 @@ pub(crate) fn cannot_listen(failed: &BindError) -> StartError {
         std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
         _ => "look at the address under `listen`".to_owned(),
     };
-    StartError::Other(format!("cannot listen on {address}: {}", failed.error), Some(hint))
+    Trouble { message: format!("cannot listen on {address}: {}", failed.error), hint: Some(hint) }
 }
 
 fn start_access_log(config: &Config, metrics: &Metrics, clock: &Clock) -> Result<Option<AccessLog>, StartError> {
@@ -192,15 +199,16 @@ pub(crate) fn shown(address: Bind) -> String {
 }
 
 fn other(what: &str, error: &dyn std::fmt::Display) -> StartError {
-    StartError::Other(format!("{what}: {error}"), None)
+    StartError::Other(vec![Trouble { message: format!("{what}: {error}"), hint: None }])
 }
 
 fn wire_error(error: WireError) -> StartError {
     match error {
         WireError::Config(mistakes) => StartError::Config(mistakes),
         WireError::Resolver(error) => {
-            let hint = "write the name servers in the config: `dns: { servers: [10.0.0.2] }`";
-            StartError::Other(format!("the system's resolver cannot be used: {error}"), Some(hint.to_owned()))
+            let hint = Some("write the name servers in the config: `dns: { servers: [10.0.0.2] }`".to_owned());
+            let message = format!("the system's resolver cannot be used: {error}");
+            StartError::Other(vec![Trouble { message, hint }])
         }
     }
 }
