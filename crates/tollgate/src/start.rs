@@ -1,5 +1,7 @@
 //! Starting and stopping: everything is built, bound and checked before the first request is taken.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -91,20 +93,13 @@ impl Running {
 
     /// Runs until SIGTERM or SIGINT, then drains; a second signal ends it at once. Whether it ended in good order.
     pub(crate) fn until_stopped(self) -> bool {
-        let Self { runtime, mut signals, gateway, access_log, _wired, .. } = self;
-        let ended = runtime.block_on(async move {
-            if !gateway.is_stopping() {
-                signals.stop().await;
-            }
-            tracing::info!("stopping: no new connections, requests in flight finish");
-            gateway.stop();
-            let joined = tokio::task::spawn_blocking(|| gateway.join());
+        let Self { runtime, signals, gateway, access_log, _wired, .. } = self;
+        let Signals { mut stop, mut reopen } = signals;
+        let ended = runtime.block_on(async {
             tokio::select! {
-                joined = joined => joined.unwrap_or(false),
-                () = signals.stop() => {
-                    tracing::warn!("stopped at once by a second signal");
-                    false
-                }
+                ended = stopped(gateway, &mut stop) => ended,
+                // While it drains too: requests in flight still bring lines.
+                never = reopened(&mut reopen, access_log.as_ref()) => match never {},
             }
         });
         if let Some(log) = access_log {
@@ -116,8 +111,43 @@ impl Running {
     }
 }
 
-/// SIGTERM and SIGINT, heard from before the first request on.
+/// Waits until the gateway is asked to stop, then until it has. Whether it ended in good order.
+async fn stopped(gateway: Gateway, stop: &mut Stop) -> bool {
+    if !gateway.is_stopping() {
+        stop.asked().await;
+    }
+    tracing::info!("stopping: no new connections, requests in flight finish");
+    gateway.stop();
+    let joined = tokio::task::spawn_blocking(|| gateway.join());
+    tokio::select! {
+        joined = joined => joined.unwrap_or(false),
+        () = stop.asked() => {
+            tracing::warn!("stopped at once by a second signal");
+            false
+        }
+    }
+}
+
+/// Opens the access log anew whenever that is asked for: its file was moved away.
+async fn reopened(reopen: &mut Signal, access_log: Option<&AccessLog>) -> Infallible {
+    loop {
+        match reopen.recv().await {
+            Some(()) => access_log.into_iter().for_each(AccessLog::reopen),
+            // No signal will come any more.
+            None => pending().await,
+        }
+    }
+}
+
+/// The signals that mean something to the gateway, heard from before the first request on.
 struct Signals {
+    stop: Stop,
+    /// SIGUSR1. Heard also where there is no file to be opened anew: unheard it would end the process.
+    reopen: Signal,
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -125,11 +155,14 @@ struct Signals {
 impl Signals {
     fn listen(runtime: &Runtime) -> std::io::Result<Self> {
         let _inside = runtime.enter();
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { stop: Stop { terminate, interrupt }, reopen: signal(SignalKind::user_defined1())? })
     }
+}
 
+impl Stop {
     /// Waits until the gateway is asked to stop.
-    async fn stop(&mut self) {
+    async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
