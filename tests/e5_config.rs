@@ -174,6 +174,25 @@ fn a_port_that_is_taken_is_named_and_no_listener_is_left_open() {
 }
 
 #[test]
+fn every_port_that_is_taken_is_named_with_what_to_do() {
+    let holders = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap()];
+    let [first, second] = holders.each_ref().map(|holder| holder.local_addr().unwrap());
+    let free = free_port();
+    let config = format!(
+        "listen: {{ \"{first}\": http, \"127.0.0.1:{free}\": http, \"{second}\": health }}\n\
+         routes: {{ /a: {{ reply: 204 }} }}\n"
+    );
+    let err = failed(Cli::with(TOLLGATE, &config).run(&["run"]), 1);
+    for taken in [first, second] {
+        let hint = format!("sport = :{}", taken.port());
+        has_in_order(&err, &[&format!("error: cannot listen on {taken}"), "in use", "hint:", &hint, "stop it"]);
+    }
+    assert_eq!((err.matches("error:").count(), err.matches("hint:").count()), (2, 2), "{err}");
+    assert!(!err.contains("INFO listening"), "{err}");
+    assert!(TcpListener::bind(("127.0.0.1", free)).is_ok(), "the one between is not kept");
+}
+
+#[test]
 fn a_second_gateway_does_not_share_the_port_of_the_first() {
     let backend = Recorder::start();
     let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nroutes: { /**: \"{{backend}}\" }\n";
@@ -328,78 +347,6 @@ fn the_schema_is_one_and_agrees_with_check() {
     let schema = cli.write("schema.json", &schema);
     if let Some(ran) = python(VALIDATE, &[&schema, &short, &wrong]) {
         assert_eq!(ran.out, "[True, False]\n", "{ran:?}");
-    }
-}
-
-const EXPLAINED: &str = r#"
-listen: 18080
-routes:
-  /orders/{id}: { to: [10.0.0.1:80, 10.0.0.2:80 weight 3], rewrite: "/x/{id}", timeout: 2s }
-  GET /orders/**: 10.0.0.3:80
-  /orders/{id}/beta: { when: 'header("X-Beta") == "1"', reply: 204 }
-"#;
-
-#[test]
-fn a_match_is_explained_with_the_runner_up_and_why_it_lost() {
-    let cli = Cli::with(TOLLGATE, EXPLAINED);
-    let text = fine(cli.run(&["explain", "GET", "http://shop.test/a/../orders/7?x=1"]));
-    has_in_order(&text, &["GET", "shop.test", "/orders/{id}", "./tollgate.yaml:4"]);
-    has_in_order(&text, &["GET /orders/**", "parameter `{id}` beats `**`"]);
-    has_in_order(&text, &["policies", "none"]);
-    has_in_order(&text, &["10.0.0.1:80", "10.0.0.2:80", "weight 3"]);
-    assert!(text.contains("/x/7") && text.contains("2s") && text.contains("normal"), "{text}");
-    let json: Value = serde_json::from_str(&fine(cli.run(&["explain", "GET", "/orders/7", "--json"]))).unwrap();
-    assert_eq!((json["method"].as_str(), json["path"].as_str()), (Some("GET"), Some("/orders/7")));
-    assert_eq!(json["route"]["name"], "/orders/{id}");
-    assert_eq!(json["route"]["place"], "./tollgate.yaml:4:3");
-    assert_eq!(json["wins_over"]["route"]["name"], "GET /orders/**");
-    assert_eq!(json["action"]["path"], "/x/7");
-    let with = fine(cli.run(&["explain", "GET", "/orders/7/beta", "-H", "X-Beta: 1"]));
-    has_in_order(&with, &["/orders/{id}/beta", "204"]);
-    let without = fine(cli.run(&["explain", "GET", "/orders/7/beta"]));
-    has_in_order(&without, &["GET /orders/**", "/orders/{id}/beta", "does not hold"]);
-}
-
-#[test]
-fn a_404_and_a_405_are_explained_too() {
-    let cli = Cli::with(TOLLGATE, EXPLAINED);
-    has_in_order(&fine(cli.run(&["explain", "GET", "/nowhere"])), &["/nowhere", "404", "route/not-found"]);
-    let refused = fine(cli.run(&["explain", "POST", "/orders/1/2"]));
-    has_in_order(&refused, &["405", "route/method-not-allowed"]);
-    has_in_order(&refused, &["Allow: GET, HEAD"]);
-    has_in_order(&refused, &["GET /orders/**", "takes GET"]);
-    let json: Value = serde_json::from_str(&fine(cli.run(&["explain", "GET", "/nowhere", "--json"]))).unwrap();
-    assert_eq!((&json["route"], json["answer"]["status"].as_u64()), (&Value::Null, Some(404)));
-    let json: Value = serde_json::from_str(&fine(cli.run(&["explain", "POST", "/orders/1/2", "--json"]))).unwrap();
-    assert_eq!(
-        (json["answer"]["status"].as_u64(), json["answer"]["headers"]["Allow"].as_str()),
-        (Some(405), Some("GET, HEAD"))
-    );
-    let err = failed(cli.run(&["explain", "GET", "/../x"]), 1);
-    has_in_order(&err, &["400", "above its root"]);
-}
-
-#[test]
-fn what_explain_says_is_what_the_gateway_does() {
-    let names = ["/a/**", "/a/{x}", "GET /a/b", "~/r/[0-9]+", "/c"];
-    let mut config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nroutes:\n".to_owned();
-    for (n, name) in names.iter().enumerate() {
-        let when = if *name == "/c" { ", when: 'query(\"v\") == \"1\"'" } else { "" };
-        config += &format!("  \"{name}\": {{ reply: {{ body: \"{n}\" }}{when} }}\n");
-    }
-    let gateway = Gateway::start(TOLLGATE, &config, &[]);
-    let cli = Cli::new(TOLLGATE);
-    let file = gateway.folder().join("tollgate.yaml");
-    let mut client = gateway.client();
-    for target in ["/a", "/a/b", "/a/c", "/a/b/c", "//a/./%62", "/r/12", "/r/x", "/c?v=1", "/c?v=2", "/c/"] {
-        let told = fine(cli.run(&["explain", "GET", target, "--json", "-c", file.to_str().unwrap()]));
-        let told: Value = serde_json::from_str(&told).unwrap();
-        let done = client.get(target);
-        let route = names.iter().position(|name| told["route"]["name"] == **name);
-        match route {
-            Some(n) => assert_eq!(done.text(), n.to_string(), "{target}: {told}"),
-            None => assert_eq!(Some(u64::from(done.status)), told["answer"]["status"].as_u64(), "{target}: {told}"),
-        }
     }
 }
 

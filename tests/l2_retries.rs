@@ -217,6 +217,67 @@ fn a_put_is_sent_again_whole_if_it_is_still_there_and_else_not_at_all() {
     assert_eq!(count(&backend.recorded(), "PUT /a"), 1);
 }
 
+/// A backend whose first connection serves one request and then, at the head of the next and `body` bytes of what
+/// follows it, dies; later connections answer.
+fn dying_at_the_second(body: usize) -> Recorder {
+    Recorder::answering(move |taken| match (taken.connection, taken.number) {
+        (0, 0) => Script::ok(taken, "first"),
+        (0, _) => Script(vec![Step::ReadBody(body), Step::Reset]),
+        _ => Script::ok(taken, "well"),
+    })
+}
+
+const CHUNKED: &str = "/a HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#[test]
+fn a_chunked_body_that_was_begun_is_never_sent_again() {
+    // Half the line of a chunk of 16 bytes and a whole line leave nothing to be sent up yet, but are gone all the same.
+    for (method, begun, seen) in [
+        ("PUT", "1", 0),
+        ("PUT", "5\r\n", 0),
+        ("PUT", "5\r\nhello\r\n", 10),
+        ("DELETE", "5\r\nhello\r\n", 10),
+        ("POST", "1", 0),
+    ] {
+        let backend = dying_at_the_second(seen);
+        let gateway = gateway(&[of(&backend)], "retry: 5", "");
+        let mut client = gateway.client();
+        assert_eq!(client.get("/first").text(), "first");
+        client.send(format!("{method} {CHUNKED}{begun}"));
+        let response = client.response(method).unwrap();
+        assert_eq!((response.status, slug(&response).as_str()), (502, "upstream/reset"), "{method} {begun:?}");
+        // For a client that is still there the gateway would read on a while.
+        drop(client);
+        let line = gateway.access_line("of the lost request", |line| line["method"] == method);
+        assert_eq!((line["status"].as_u64(), line["attempts"].as_u64()), (Some(502), Some(1)), "{line}");
+        // Whatever came after the answer would come before the end.
+        assert_eq!(gateway.stop().code(), Some(0));
+        let recorded = backend.recorded();
+        assert_eq!(recorded.len(), 1, "{method} {begun:?}: {recorded:?}");
+        let sent = (count(&recorded, &format!("{method} /a")), count(&recorded, "hello"));
+        assert_eq!(sent, (1, usize::from(seen > 0)), "{method} {begun:?}");
+    }
+}
+
+#[test]
+fn a_chunked_body_of_which_nothing_was_read_goes_whole_to_a_fresh_connection() {
+    let backend = dying_at_the_second(0);
+    // A connection that died at rest costs no retry.
+    let gateway = gateway(&[of(&backend)], "retry: none", "");
+    let mut client = gateway.client();
+    assert_eq!(client.get("/first").text(), "first");
+    client.send(format!("PUT {CHUNKED}"));
+    backend.wait_for("the head on a fresh connection", |all| {
+        all.iter().any(|c| c.number == 1 && c.bytes.ends_with(b"\r\n\r\n"))
+    });
+    client.send("5\r\nhello\r\n0\r\n\r\n");
+    assert_eq!(client.response("PUT").unwrap().text(), "well");
+    let recorded = backend.recorded();
+    assert_eq!((recorded.len(), count(&recorded, "PUT /a"), count(&recorded, "hello")), (2, 2, 1));
+    let (requests, rest) = strict::requests(&recorded[1].bytes).unwrap();
+    assert_eq!((requests[0].content.body.as_slice(), rest.len()), (b"hello".as_slice(), 0));
+}
+
 #[test]
 fn the_timeout_covers_connecting_and_all_attempts() {
     let silent = Recorder::answering(|_| Script(vec![Step::ReadRequest, Step::Silence]));

@@ -2,18 +2,20 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 use tollgate_testkit::deadline::timed;
 use tollgate_testkit::gateway::json_lines;
-use tollgate_testkit::{Cli, Gateway, Recorder, Script, Step, free_port, wait_until};
+use tollgate_testkit::{Cli, Gateway, Recorder, Script, Signal, Step, free_port, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 
@@ -160,6 +162,99 @@ fn lines_are_appended_to_a_file() {
         assert_eq!(ours, 10 * round);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     }
+}
+
+/// The queries of the requests to `/s/` that a file tells of, in the file's order.
+fn told(file: &Path) -> Vec<String> {
+    let lines = json_lines(&fs::read_to_string(file).unwrap_or_default());
+    lines.iter().filter(|line| line["service"] == "s").map(|line| line["query"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_opened_anew_on_sigusr1() {
+    let folder = Cli::new(TOLLGATE);
+    let (file, moved) = (folder.folder().join("access.log"), folder.folder().join("access.log.1"));
+    let (gateway, _backend) = gateway(&file.display().to_string());
+    let mut client = gateway.client();
+    assert_eq!(client.get("/s/a?before").status, 200);
+    wait_until("the line before", || told(&file) == ["before"]);
+    fs::rename(&file, &moved).unwrap();
+    // Nobody told the gateway: what it writes goes where the file went.
+    assert_eq!(client.get("/s/a?between").status, 200);
+    wait_until("the line between", || told(&moved) == ["before", "between"]);
+    gateway.signal(Signal::USR1);
+    wait_until("the new file", || file.exists());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(client.get("/s/a?after").status, 200);
+    wait_until("the line after", || told(&file) == ["after"]);
+    assert_eq!(told(&moved), ["before", "between"]);
+    assert_eq!(gateway.stop().code(), Some(0));
+}
+
+/// Ends those who go by it, also if the test fails before.
+struct AtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn no_line_is_lost_or_doubled_while_files_are_rotated() {
+    const ROTATIONS: usize = 5;
+    let folder = Cli::new(TOLLGATE);
+    let file = folder.folder().join("access.log");
+    let moved = |n: usize| folder.folder().join(format!("access.log.{n}"));
+    let (gateway, _backend) = gateway(&file.display().to_string());
+    let over = AtomicBool::new(false);
+    let asked: usize = thread::scope(|scope| {
+        let ask = |client: usize| {
+            let (gateway, over) = (&gateway, &over);
+            move || {
+                let (mut connection, mut asked) = (gateway.client(), 0);
+                while !over.load(Relaxed) {
+                    assert_eq!(connection.get(&format!("/s/a?{client}-{asked}")).status, 200);
+                    asked += 1;
+                }
+                asked
+            }
+        };
+        let clients = [scope.spawn(ask(0)), scope.spawn(ask(1))];
+        let end = AtTheEnd(&over);
+        for n in 0..ROTATIONS {
+            wait_until("lines in the file", || fs::metadata(&file).is_ok_and(|file| file.len() > 0));
+            fs::rename(&file, moved(n)).unwrap();
+            gateway.signal(Signal::USR1);
+            wait_until("the new file", || file.exists());
+        }
+        drop(end);
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    assert_eq!(gateway.stop().code(), Some(0));
+    let lines: Vec<String> = (0..ROTATIONS).map(moved).chain([file.clone()]).flat_map(|file| told(&file)).collect();
+    let different: BTreeSet<&String> = lines.iter().collect();
+    assert_eq!((lines.len(), different.len()), (asked, asked));
+}
+
+#[test]
+fn sigusr1_does_no_harm_where_there_is_no_file_or_no_way_to_it() {
+    for access in ["stdout", "off"] {
+        let (gateway, _backend) = gateway(access);
+        gateway.signal(Signal::USR1);
+        assert_eq!(gateway.client().get("/s/a").status, 200);
+        assert_eq!(gateway.stop().code(), Some(0));
+    }
+    let folder = Cli::new(TOLLGATE);
+    let (place, moved) = (folder.folder().join("logs"), folder.folder().join("moved"));
+    fs::create_dir(&place).unwrap();
+    let (gateway, _backend) = gateway(&place.join("access.log").display().to_string());
+    fs::rename(&place, &moved).unwrap();
+    gateway.signal(Signal::USR1);
+    wait_until("the warning", || gateway.log().contains("the access log cannot be opened anew"));
+    assert_eq!(gateway.client().get("/s/a?kept").status, 200);
+    assert_eq!(gateway.stop().code(), Some(0));
+    assert_eq!(told(&moved.join("access.log")), ["kept"], "the old file is written on");
 }
 
 #[test]

@@ -136,6 +136,20 @@ impl Known {
         ]);
         FORBIDDEN & (1 << self as u8) != 0
     }
+
+    /// Fields that say who the client is: written by proxies, and by whoever wants to pass for somebody else.
+    #[must_use]
+    pub fn tells_of_client(self) -> bool {
+        const TELLING: u64 = bits(&[
+            Known::Forwarded,
+            Known::XForwardedFor,
+            Known::XForwardedHost,
+            Known::XForwardedPort,
+            Known::XForwardedProto,
+            Known::XRealIp,
+        ]);
+        TELLING & (1 << self as u8) != 0
+    }
 }
 
 const fn bits(names: &[Known]) -> u64 {

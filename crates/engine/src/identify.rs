@@ -10,8 +10,9 @@ use tollgate_http1::list;
 
 use crate::deployment::Rules;
 
-/// Settles ids and the client's address for an exchange whose head was read, as far as it was.
-pub(crate) fn identify(x: &mut Exchange, rules: &Rules) {
+/// Settles ids and the client's address for an exchange whose head was read, as far as it was; drops what is said of the
+/// client by those who are not believed.
+pub fn identify(x: &mut Exchange, rules: &Rules) {
     let trusted = rules.trust.is_proxy(x.conn.peer_ip());
     x.peer = if trusted { Peer::Proxy } else { Peer::Client };
     let believed = match rules.correlation.accept {
@@ -31,13 +32,7 @@ pub(crate) fn identify(x: &mut Exchange, rules: &Rules) {
     // of a trace that was not taken over belongs to no other (W3C Trace Context §4.3).
     x.head.fields.drop_received(|field, _| match field.known {
         Known::Tracestate => continued.is_none(),
-        Known::Forwarded
-        | Known::XForwardedFor
-        | Known::XForwardedHost
-        | Known::XForwardedPort
-        | Known::XForwardedProto
-        | Known::XRealIp => !trusted,
-        _ => false,
+        known => known.tells_of_client() && !trusted,
     });
 }
 

@@ -19,4 +19,5 @@ mod worker;
 pub use deployment::{Backend, Correlation, Deployment, Rules};
 pub use drain::Drain;
 pub use gateway::{Gateway, Opened, Parts, Serves};
+pub use identify::identify;
 pub use listener::{BindError, bind};

@@ -6,8 +6,10 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use tollgate_config::model::Config;
-use tollgate_core::exchange::Exchange;
+use tollgate_core::exchange::{Exchange, Peer};
 use tollgate_core::node::Span;
 use tollgate_core::problem::Problem;
 
@@ -29,6 +31,7 @@ pub struct Explained {
     /// The one path that is matched, shown to policies and sent on.
     path: String,
     host: Host,
+    client: Client,
     /// The method that a CORS preflight asks for, by which it is matched.
     preflight_for: Option<String>,
     outcome: Outcome,
@@ -40,6 +43,16 @@ pub struct Explained {
 struct Host {
     matched: String,
     came: String,
+}
+
+/// Who asks, as far as it is believed.
+#[derive(Debug)]
+struct Client {
+    believed: IpAddr,
+    /// Who connects.
+    peer: IpAddr,
+    /// Names of fields that say something of the client, sent by somebody who is not believed.
+    ignored: Vec<String>,
 }
 
 /// What becomes of the request.
@@ -88,7 +101,7 @@ struct PolicyLine {
     does: String,
 }
 
-/// Explains what `compiled`, which comes from `config`, does with a request.
+/// Explains what `compiled`, which comes from `config`, does with a request of which is settled who asks.
 #[must_use]
 pub fn explain(config: &Config, compiled: &Compiled, x: &Exchange) -> Explained {
     let (found, seen, lookup) = (compiled.plan.find(x), Seen(x), lookup(x));
@@ -109,10 +122,21 @@ pub fn explain(config: &Config, compiled: &Compiled, x: &Exchange) -> Explained 
         target: if x.head.is_asterisk { "*".into() } else { format!("{}{query}", String::from_utf8_lossy(raw)) },
         path: x.head.path().to_owned(),
         host: Host { matched: host_name(came).to_ascii_lowercase(), came: came.to_owned() },
+        client: client(x),
         preflight_for: lookup.preflight_for.map(|method| String::from_utf8_lossy(method).into_owned()),
         outcome,
         near,
     }
+}
+
+fn client(x: &Exchange) -> Client {
+    let bytes = x.head.fields.buffer.filled();
+    let told = x.head.fields.received().iter().filter(|field| field.dropped && field.known.tells_of_client());
+    let ignored = match x.peer {
+        Peer::Client => told.map(|field| String::from_utf8_lossy(field.name.of(bytes)).into_owned()).collect(),
+        Peer::Proxy => Vec::new(),
+    };
+    Client { believed: x.client, peer: x.conn.peer_ip(), ignored }
 }
 
 fn refusal(problem: &Problem, route: Option<Named>) -> Refusal {

@@ -1,5 +1,7 @@
 //! Starting and stopping: everything is built, bound and checked before the first request is taken.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -27,8 +29,17 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 pub(crate) enum StartError {
     /// The config is at fault: exit code 2.
     Config(Vec<Diagnostic>),
-    /// Something else is: what, and what to do.
-    Other(String, Option<String>),
+    /// Something else is: all of it.
+    Other(Vec<Trouble>),
+}
+
+/// One thing that stands in the way.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    /// What.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
 }
 
 /// A gateway that runs.
@@ -82,20 +93,13 @@ impl Running {
 
     /// Runs until SIGTERM or SIGINT, then drains; a second signal ends it at once. Whether it ended in good order.
     pub(crate) fn until_stopped(self) -> bool {
-        let Self { runtime, mut signals, gateway, access_log, _wired, .. } = self;
-        let ended = runtime.block_on(async move {
-            if !gateway.is_stopping() {
-                signals.stop().await;
-            }
-            tracing::info!("stopping: no new connections, requests in flight finish");
-            gateway.stop();
-            let joined = tokio::task::spawn_blocking(|| gateway.join());
+        let Self { runtime, signals, gateway, access_log, _wired, .. } = self;
+        let Signals { mut stop, mut reopen } = signals;
+        let ended = runtime.block_on(async {
             tokio::select! {
-                joined = joined => joined.unwrap_or(false),
-                () = signals.stop() => {
-                    tracing::warn!("stopped at once by a second signal");
-                    false
-                }
+                ended = stopped(gateway, &mut stop) => ended,
+                // While it drains too: requests in flight still bring lines.
+                never = reopened(&mut reopen, access_log.as_ref()) => match never {},
             }
         });
         if let Some(log) = access_log {
@@ -107,8 +111,43 @@ impl Running {
     }
 }
 
-/// SIGTERM and SIGINT, heard from before the first request on.
+/// Waits until the gateway is asked to stop, then until it has. Whether it ended in good order.
+async fn stopped(gateway: Gateway, stop: &mut Stop) -> bool {
+    if !gateway.is_stopping() {
+        stop.asked().await;
+    }
+    tracing::info!("stopping: no new connections, requests in flight finish");
+    gateway.stop();
+    let joined = tokio::task::spawn_blocking(|| gateway.join());
+    tokio::select! {
+        joined = joined => joined.unwrap_or(false),
+        () = stop.asked() => {
+            tracing::warn!("stopped at once by a second signal");
+            false
+        }
+    }
+}
+
+/// Opens the access log anew whenever that is asked for: its file was moved away.
+async fn reopened(reopen: &mut Signal, access_log: Option<&AccessLog>) -> Infallible {
+    loop {
+        match reopen.recv().await {
+            Some(()) => access_log.into_iter().for_each(AccessLog::reopen),
+            // No signal will come any more.
+            None => pending().await,
+        }
+    }
+}
+
+/// The signals that mean something to the gateway, heard from before the first request on.
 struct Signals {
+    stop: Stop,
+    /// SIGUSR1. Heard also where there is no file to be opened anew: unheard it would end the process.
+    reopen: Signal,
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -116,11 +155,14 @@ struct Signals {
 impl Signals {
     fn listen(runtime: &Runtime) -> std::io::Result<Self> {
         let _inside = runtime.enter();
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { stop: Stop { terminate, interrupt }, reopen: signal(SignalKind::user_defined1())? })
     }
+}
 
+impl Stop {
     /// Waits until the gateway is asked to stop.
-    async fn stop(&mut self) {
+    async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -134,7 +176,8 @@ pub(crate) fn workers(config: &Config) -> usize {
 
 fn open(config: &Config, workers: usize, health: &Arc<tollgate_engine::Deployment>) -> Result<Vec<Opened>, StartError> {
     let mut opened = Vec::new();
-    let mut mistakes = Vec::new();
+    // All of them: who frees one port only to be told of the next has to start as often as there are ports.
+    let mut troubles = Vec::new();
     for listener in &config.listen {
         let serves = match listener.kind {
             ListenerKind::Http => Serves::Routes,
@@ -142,17 +185,14 @@ fn open(config: &Config, workers: usize, health: &Arc<tollgate_engine::Deploymen
         };
         match bind(listener.address, workers) {
             Ok(sockets) => opened.push(Opened { serves, sockets }),
-            Err(error) => mistakes.push(cannot_listen(&error)),
+            Err(error) => troubles.push(cannot_listen(&error)),
         }
     }
-    match mistakes.into_iter().next() {
-        None => Ok(opened),
-        Some(first) => Err(first),
-    }
+    if troubles.is_empty() { Ok(opened) } else { Err(StartError::Other(troubles)) }
 }
 
 /// What to do about an address that cannot be listened on.
-pub(crate) fn cannot_listen(failed: &BindError) -> StartError {
+pub(crate) fn cannot_listen(failed: &BindError) -> Trouble {
     let (address, port) = (failed.address, failed.address.port());
     let hint = match failed.error.kind() {
         std::io::ErrorKind::AddrInUse => {
@@ -166,7 +206,7 @@ pub(crate) fn cannot_listen(failed: &BindError) -> StartError {
         std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
         _ => "look at the address under `listen`".to_owned(),
     };
-    StartError::Other(format!("cannot listen on {address}: {}", failed.error), Some(hint))
+    Trouble { message: format!("cannot listen on {address}: {}", failed.error), hint: Some(hint) }
 }
 
 fn start_access_log(config: &Config, metrics: &Metrics, clock: &Clock) -> Result<Option<AccessLog>, StartError> {
@@ -192,15 +232,16 @@ pub(crate) fn shown(address: Bind) -> String {
 }
 
 fn other(what: &str, error: &dyn std::fmt::Display) -> StartError {
-    StartError::Other(format!("{what}: {error}"), None)
+    StartError::Other(vec![Trouble { message: format!("{what}: {error}"), hint: None }])
 }
 
 fn wire_error(error: WireError) -> StartError {
     match error {
         WireError::Config(mistakes) => StartError::Config(mistakes),
         WireError::Resolver(error) => {
-            let hint = "write the name servers in the config: `dns: { servers: [10.0.0.2] }`";
-            StartError::Other(format!("the system's resolver cannot be used: {error}"), Some(hint.to_owned()))
+            let hint = Some("write the name servers in the config: `dns: { servers: [10.0.0.2] }`".to_owned());
+            let message = format!("the system's resolver cannot be used: {error}");
+            StartError::Other(vec![Trouble { message, hint }])
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde_json::{Map, Value, json};
 
 use super::action::{Act, Does, ServiceLine};
-use super::{Chosen, Explained, Named, Outcome, Refusal};
+use super::{Chosen, Client, Explained, Named, Outcome, Refusal};
 
 /// One line: what it is about, and what is said. An empty word goes on with the line before.
 fn line(f: &mut Formatter<'_>, word: &str, said: impl Display) -> fmt::Result {
@@ -23,6 +23,7 @@ impl Display for Explained {
             (matched, came) if matched == came => line(f, "host", matched)?,
             (matched, came) => line(f, "host", format_args!("{matched} (from {came})"))?,
         }
+        self.client.fmt(f)?;
         if let Some(method) = &self.preflight_for {
             line(f, "preflight", format_args!("matched by the method it asks for: {method}"))?;
         }
@@ -32,6 +33,20 @@ impl Display for Explained {
         }
         for (i, near) in self.near.iter().enumerate() {
             line(f, if i == 0 { "not" } else { "" }, format_args!("{}: {}", near.route, near.why))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Client {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { believed, peer, ignored } = self;
+        if believed != peer {
+            line(f, "client", format_args!("{believed} (so says {peer}, a proxy of `trust`)"))?;
+        }
+        if !ignored.is_empty() {
+            let names = ignored.join(", ");
+            line(f, "ignored", format_args!("{names}: {peer} is no proxy of `trust`"))?;
         }
         Ok(())
     }
@@ -134,6 +149,9 @@ impl Explained {
         put("path", self.path.as_str().into());
         put("normalised", self.is_normalised().into());
         put("host", self.host.matched.as_str().into());
+        put("client", self.client.believed.to_string().into());
+        put("peer", self.client.peer.to_string().into());
+        put("ignored", self.client.ignored.iter().map(String::as_str).collect());
         put("preflight_for", self.preflight_for.as_deref().into());
         match &self.outcome {
             Outcome::Refused(refusal) => {

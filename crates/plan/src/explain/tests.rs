@@ -157,6 +157,30 @@ fn a_request_that_no_route_takes() {
 }
 
 #[test]
+fn who_asks_is_told_where_it_is_not_who_connects() {
+    let loaded = loaded(SHOP);
+    let compiled = compile(&loaded.config, KINDS, &tollgate_observe::metrics::Metrics::new(1), 1).unwrap();
+    let mut x = exchange(&["GET /own", "Host: h", "x-forwarded-for: 192.0.2.7", "X-Real-IP: 192.0.2.8", "X-Beta: 1"]);
+    x.head.fields.drop_received(|field, _| field.known.tells_of_client());
+    let told = explain(&loaded.config, &compiled, &x);
+    let text = told.to_string();
+    assert!(
+        text.contains("\nignored    x-forwarded-for, X-Real-IP: 127.0.0.1 is no proxy of `trust`\nroute"),
+        "{text}"
+    );
+    let json = told.to_json();
+    assert_eq!((&json["client"], &json["ignored"][1]), (&"127.0.0.1".into(), &"X-Real-IP".into()));
+    let mut x = exchange(&["GET /own", "Host: h", "X-Forwarded-For: 192.0.2.7"]);
+    (x.peer, x.client) = (Peer::Proxy, "192.0.2.7".parse().unwrap());
+    let told = explain(&loaded.config, &compiled, &x);
+    let text = told.to_string();
+    assert!(text.contains("\nclient     192.0.2.7 (so says 127.0.0.1, a proxy of `trust`)\nroute"), "{text}");
+    let json = told.to_json();
+    assert_eq!((&json["client"], &json["peer"]), (&"192.0.2.7".into(), &"127.0.0.1".into()));
+    assert_eq!(json["ignored"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
 fn json_says_the_same() {
     let told = explained(&["GET //orders/%37?page=2", "Host: shop.example.com", "X-Beta: 1"]).to_json();
     assert_eq!((&told["path"], &told["normalised"]), (&"/orders/7".into(), &true.into()));

@@ -12,7 +12,8 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::Conn;
 use tollgate_core::node::Node;
 use tollgate_core::problem::Problem;
-use tollgate_http1::{HeadLimits, Parsed, request};
+use tollgate_engine::{Rules, identify};
+use tollgate_http1::{Parsed, request};
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::output::{Failure, Output};
@@ -30,9 +31,9 @@ pub(crate) struct ExplainArgs {
     /// A header, as in curl; may be given again.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// The client's address.
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    ip: IpAddr,
+    /// The address of who connects: a client, or a proxy; whom the latter names is believed if it is one of `trust`.
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
@@ -46,8 +47,7 @@ pub(crate) fn explain(args: &ExplainArgs, output: &Output) -> Result<(), Failure
     let name = args.config.config.display().to_string();
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1)
         .map_err(|found| Failure::Config(all(&name, &loaded, found)))?;
-    let limits = crate::wire::rules(&loaded.config).heads;
-    let x = exchange(args, &compiled, &limits)?;
+    let x = exchange(args, &compiled, &crate::wire::rules(&loaded.config))?;
     let explained = tollgate_plan::explain(&loaded.config, &compiled, &x);
     if !args.json {
         return output.print(&redact_text(&loaded.tree, &explained.to_string()));
@@ -67,10 +67,10 @@ fn redact_json(tree: &Node, json: &mut Value) {
     }
 }
 
-/// The request as the gateway would read it from a socket.
-fn exchange(args: &ExplainArgs, compiled: &tollgate_plan::Compiled, limits: &HeadLimits) -> Result<Exchange, Failure> {
+/// The request as the gateway would read it from a socket, and of whom it would believe it to come.
+fn exchange(args: &ExplainArgs, compiled: &tollgate_plan::Compiled, rules: &Rules) -> Result<Exchange, Failure> {
     let text = head_text(args);
-    let peer = SocketAddr::new(args.ip, 0);
+    let peer = SocketAddr::new(args.from, 0);
     let conn = Arc::new(Conn::new(peer, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 0));
     let mut x = Exchange::new(conn, Arc::clone(&compiled.plan.unrouted.meta), Clock::real().now());
     x.head.fields.buffer = Buffer::holding(text.as_bytes());
@@ -78,11 +78,12 @@ fn exchange(args: &ExplainArgs, compiled: &tollgate_plan::Compiled, limits: &Hea
         message: format!("the gateway refuses this request: {} {}", problem.fault.status, problem.fault.title),
         hint: Some(problem.detail.into_owned()).filter(|detail| !detail.is_empty()),
     };
-    match request::Reader::default().read(&mut x.head, limits).map_err(refused)? {
+    match request::Reader::default().read(&mut x.head, &rules.heads).map_err(refused)? {
         Parsed::Complete if x.head.fields.head_len == text.len() => {}
         _ => return Err(failure("a header may not contain a line break")),
     }
     x.length = request::judge(&mut x.head).map_err(refused)?.length;
+    identify(&mut x, rules);
     Ok(x)
 }
 

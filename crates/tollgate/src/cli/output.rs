@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tollgate_config::{Look, Report, diagnose};
 use tollgate_core::diagnostic::Diagnostic;
 
-use crate::start::StartError;
+use crate::start::{StartError, Trouble};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Failure {
         /// What to do.
         hint: Option<String>,
     },
+    /// What stands in the way of a start, all of it: exit code 1.
+    Start(Vec<Trouble>),
     /// Everything was said already: exit code 1.
     Silent,
 }
@@ -68,13 +70,21 @@ impl Output {
                 ExitCode::from(2)
             }
             Failure::Other { message, hint } => {
-                self.note(&format!("error: {message}"));
-                if let Some(hint) = hint {
-                    self.note(&format!("hint: {hint}"));
-                }
+                self.error(message, hint.as_deref());
+                ExitCode::FAILURE
+            }
+            Failure::Start(troubles) => {
+                troubles.iter().for_each(|trouble| self.error(&trouble.message, trouble.hint.as_deref()));
                 ExitCode::FAILURE
             }
             Failure::Silent => ExitCode::FAILURE,
+        }
+    }
+
+    fn error(&self, message: &str, hint: Option<&str>) {
+        self.note(&format!("error: {message}"));
+        if let Some(hint) = hint {
+            self.note(&format!("hint: {hint}"));
         }
     }
 }
@@ -84,7 +94,7 @@ impl Failure {
     pub(crate) fn to_start(name: &str, error: StartError) -> Self {
         match error {
             StartError::Config(diagnostics) => Self::Config(Report::new(name, diagnostics)),
-            StartError::Other(message, hint) => Self::Other { message, hint },
+            StartError::Other(troubles) => Self::Start(troubles),
         }
     }
 }

@@ -12,7 +12,7 @@ use tollgate_engine::{Opened, Serves, bind};
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::{Failure, Output, log_to_stderr};
-use crate::start::{self, cannot_listen};
+use crate::start::{self, StartError, cannot_listen};
 use crate::wire::{self, policies};
 
 /// The config that the demo runs, as it stands in the repository.
@@ -47,12 +47,17 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     let rules = Arc::new(wire::rules(&config));
     let metrics = Metrics::new(workers);
     let mut opened = Vec::new();
+    let mut troubles = Vec::new();
     for sample in samples::all() {
-        let to_start = |e| Failure::to_start(NAME, e);
-        let address = Bind::Socket(([127, 0, 0, 1], sample.port).into());
-        let sockets = bind(address, workers).map_err(|e| to_start(taken(cannot_listen(&e))))?;
-        let deployment = sample.deployment(&metrics, &rules).map_err(|e| to_start(start::StartError::Config(e)))?;
-        opened.push(Opened { serves: Serves::Fixed(Arc::new(deployment)), sockets });
+        let deployment = sample.deployment(&metrics, &rules);
+        let deployment = deployment.map_err(|e| Failure::to_start(NAME, StartError::Config(e)))?;
+        match bind(Bind::Socket(([127, 0, 0, 1], sample.port).into()), workers) {
+            Ok(sockets) => opened.push(Opened { serves: Serves::Fixed(Arc::new(deployment)), sockets }),
+            Err(error) => troubles.push(cannot_listen(&error)),
+        }
+    }
+    if !troubles.is_empty() {
+        return Err(Failure::to_start(NAME, taken(StartError::Other(troubles))));
     }
     let running = start::start(NAME, &config, opened).map_err(|e| Failure::to_start(NAME, taken(e)))?;
     if args.attempt {
@@ -65,16 +70,16 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     if running.until_stopped() { output.print("\nstopped\n") } else { Err(Failure::Silent) }
 }
 
-/// A port that is taken, told in terms of the demo.
-fn taken(error: start::StartError) -> start::StartError {
-    match error {
-        start::StartError::Other(message, Some(hint)) => {
-            let hint = format!("{hint}.\n      The demo uses the ports 8080, 9900 and 9001 to 9004 of 127.0.0.1")
-                .replace(", or change `listen`", "");
-            start::StartError::Other(message, Some(hint))
-        }
-        other => other,
+/// Ports that are taken, told in terms of the demo.
+fn taken(error: StartError) -> StartError {
+    let StartError::Other(mut troubles) = error else { return error };
+    for hint in troubles.iter_mut().filter_map(|trouble| trouble.hint.as_mut()) {
+        *hint = hint.replace(", or change `listen`", "");
     }
+    if let Some(last) = troubles.last_mut().and_then(|trouble| trouble.hint.as_mut()) {
+        last.push_str(".\n      The demo uses the ports 8080, 9900 and 9001 to 9004 of 127.0.0.1");
+    }
+    StartError::Other(troubles)
 }
 
 /// What runs where, and what to try.

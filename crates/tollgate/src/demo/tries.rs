@@ -12,16 +12,13 @@ use crate::http;
 pub(crate) struct Try {
     /// What it shows.
     pub(crate) about: &'static str,
-    /// As a line for a shell.
+    /// As a line for a shell. Its URLs are what is sent, so that what is sent is what is printed.
     pub(crate) command: &'static str,
-    port: u16,
-    target: &'static str,
-    times: usize,
     expected: u16,
     /// Fields of the answer worth showing.
     shown: &'static [&'static str],
-    /// Lines of the body to show, those with this word only; everything: an empty word.
-    with: &'static str,
+    /// Lines of the body to show: those with these words, in this order.
+    with: &'static [&'static str],
 }
 
 /// All of them.
@@ -29,62 +26,44 @@ pub(crate) static ALL: [Try; 6] = [
     Try {
         about: "two instances, in turn",
         command: "curl http://127.0.0.1:8080/orders/1 http://127.0.0.1:8080/orders/2",
-        port: 8080,
-        target: "/orders/1",
-        times: 2,
         expected: 200,
         shown: &[],
-        with: "",
+        with: &[],
     },
     Try {
         about: "a parameter, a rewritten path, a response header",
         command: "curl -i http://127.0.0.1:8080/stock/teapot",
-        port: 8080,
-        target: "/stock/teapot",
-        times: 1,
         expected: 200,
         shown: &["x-served-by", "x-correlation-id"],
-        with: "",
+        with: &[],
     },
     Try {
         about: "a redirect",
         command: "curl -i http://127.0.0.1:8080/shop/17",
-        port: 8080,
-        target: "/shop/17",
-        times: 1,
         expected: 308,
         shown: &["location"],
-        with: "",
+        with: &[],
     },
     Try {
         about: "no route: 404 as problem+json; the correlation id is in the access log too",
         command: "curl -i http://127.0.0.1:8080/nowhere",
-        port: 8080,
-        target: "/nowhere",
-        times: 1,
         expected: 404,
         shown: &["content-type"],
-        with: "",
+        with: &[],
     },
     Try {
         about: "a service that is not there: 502 as problem+json",
         command: "curl -i http://127.0.0.1:8080/broken",
-        port: 8080,
-        target: "/broken",
-        times: 1,
         expected: 502,
         shown: &["content-type"],
-        with: "",
+        with: &[],
     },
     Try {
         about: "metrics",
         command: "curl -s http://127.0.0.1:9900/metrics | grep 'requests_total.*2xx'",
-        port: 9900,
-        target: "/metrics",
-        times: 1,
         expected: 200,
         shown: &[],
-        with: "2xx",
+        with: &["requests_total", "2xx"],
     },
 ];
 
@@ -92,11 +71,9 @@ pub(crate) static ALL: [Try; 6] = [
 pub(crate) fn run(output: &Output) -> Result<(), Failure> {
     for attempt in &ALL {
         output.print(&format!("# {}\n$ {}\n", attempt.about, attempt.command))?;
-        for _ in 0..attempt.times {
-            let address = SocketAddr::from(([127, 0, 0, 1], attempt.port));
-            let head = format!("GET {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n", attempt.target);
-            let answer = http::request(address, Method::Get, &head, &[])
-                .map_err(|e| failure(format!("no answer to `{}`: {e}", attempt.command)))?;
+        for (host, target) in attempt.urls() {
+            let answer =
+                ask(host, &target).map_err(|told| failure(format!("no answer to `{}`: {told}", attempt.command)))?;
             output.print(&shown(attempt, &answer))?;
             if answer.status != attempt.expected {
                 return Err(failure(format!("expected {}, got {}", attempt.expected, answer.status)));
@@ -107,6 +84,20 @@ pub(crate) fn run(output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+impl Try {
+    /// The URLs of the command, in their order: the address and the target of each.
+    fn urls(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let urls = self.command.split(' ').filter_map(|word| word.strip_prefix("http://"));
+        urls.map(|url| url.split_once('/').map_or((url, "/".to_owned()), |(host, path)| (host, format!("/{path}"))))
+    }
+}
+
+fn ask(host: &str, target: &str) -> Result<http::Answer, String> {
+    let address: SocketAddr = host.parse().map_err(|_| format!("`{host}` is no address"))?;
+    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    http::request(address, Method::Get, &head, &[]).map_err(|e| e.to_string())
+}
+
 fn shown(attempt: &Try, answer: &http::Answer) -> String {
     let mut text = format!("{} {}\n", answer.status, tollgate_http1::write::reason(answer.status));
     for (name, value) in &answer.fields {
@@ -115,9 +106,51 @@ fn shown(attempt: &Try, answer: &http::Answer) -> String {
         }
     }
     let body = String::from_utf8_lossy(&answer.body);
-    for line in body.lines().filter(|line| line.contains(attempt.with)) {
+    for line in body.lines().filter(|line| has_in_order(line, attempt.with)) {
         text.push_str(line);
         text.push('\n');
     }
     text
+}
+
+fn has_in_order(line: &str, words: &[&str]) -> bool {
+    let mut rest = line;
+    words.iter().all(|word| match rest.split_once(word) {
+        Some((_, behind)) => {
+            rest = behind;
+            true
+        }
+        None => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_url_of_a_printed_line_is_sent_once_and_in_its_order() {
+        let sent: Vec<Vec<String>> = ALL
+            .iter()
+            .map(|attempt| attempt.urls().map(|(host, target)| format!("http://{host}{target}")).collect())
+            .collect();
+        for (attempt, sent) in ALL.iter().zip(&sent) {
+            let printed: Vec<&str> = attempt.command.split(' ').filter(|word| word.contains("://")).collect();
+            assert_eq!(*sent, printed);
+            assert!(!sent.is_empty(), "{}", attempt.command);
+            for (host, _) in attempt.urls() {
+                assert!(host.parse::<SocketAddr>().is_ok(), "{host}");
+            }
+        }
+        assert_eq!(sent[0], ["http://127.0.0.1:8080/orders/1", "http://127.0.0.1:8080/orders/2"]);
+    }
+
+    #[test]
+    fn lines_are_chosen_as_the_printed_filter_would() {
+        let words = &["requests_total", "2xx"];
+        assert!(has_in_order("tollgate_requests_total{route=\"a\",status=\"2xx\"} 3", words));
+        assert!(!has_in_order("tollgate_attempts_total{status=\"2xx\"} 3", words));
+        assert!(!has_in_order("2xx requests_total", words));
+        assert!(has_in_order("anything", &[]));
+    }
 }

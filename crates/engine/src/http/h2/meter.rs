@@ -160,6 +160,7 @@ impl Follow {
 
     /// Takes the next bytes; gives the kind of frame that came too often, if one did.
     fn take(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Option<usize> {
+        let mut too_many = None;
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let n = self.skip.min(bytes.len());
@@ -180,10 +181,10 @@ impl Follow {
             if let Some(kind) = counted(kind, flags, self.skip)
                 && !self.accounts[kind].spend(&KINDS[kind], now())
             {
-                return Some(kind);
+                too_many = Some(kind);
             }
         }
-        None
+        too_many
     }
 }
 
