@@ -146,6 +146,8 @@ fn tollgate(words: &[&str]) -> (String, i32) {
 fn check_blocks(kinds: &[&str], expected: i32) {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("tollgate.yaml");
+    // What configs serve files of has to be there.
+    fs::create_dir(folder.path().join("public")).expect("made");
     let (mut faults, mut checked) = (Vec::new(), 0);
     for page in pages() {
         for block in page.blocks().iter().filter(|block| kinds.contains(&block.kind)) {

@@ -17,9 +17,10 @@ mod second;
 mod stricter;
 
 use tollgate_config::{format, load_text, read};
-use tollgate_core::body::Length;
+use tollgate_core::body::{Finish, Length, RecodeError, Recoder};
 use tollgate_core::head::Method;
 use tollgate_core::path::{Normal, normalise, percent_decode};
+use tollgate_transform::coding::{Bounds, Coding, Compressor, Decompressor, Level, PIECE};
 
 use crate::forward::Pace;
 
@@ -50,6 +51,42 @@ pub fn chunked(bytes: &[u8]) {
 fn pace(cuts: &[u8]) -> Pace {
     let sizes = |cuts: &[u8]| cuts.iter().map(|n| usize::from(*n) + 1).collect::<Vec<_>>();
     Pace { room: usize::from(cuts[0]) + 1, reads: sizes(&cuts[1..]), writes: sizes(&cuts[..2]), most: 1 << 20 }
+}
+
+/// Content codings: refused or decoded, the same however it is cut; what is decoded stays within its bounds, and compressed
+/// anew it is the same again. The first bytes say which coding, and how it is cut.
+pub fn coding(bytes: &[u8]) {
+    let Some((cuts, bytes)) = bytes.split_at_checked(3) else { return };
+    let coding = Coding::ALL[usize::from(cuts[0]) % Coding::ALL.len()];
+    let bounds = Bounds { most: 4 << 20, ratio: 100 };
+    let decode =
+        |cut: usize| Decompressor::new(coding, bounds).map(|mut decompressor| recode(&mut decompressor, bytes, cut));
+    let (Some(whole), Some(cut)) = (decode(usize::MAX), decode(usize::from(cuts[1]) + 1)) else { return };
+    assert_eq!(whole.is_ok(), cut.is_ok(), "cutting changes nothing");
+    let (Ok(content), Ok(cut)) = (whole, cut) else { return };
+    assert_eq!(content, cut, "cutting changes nothing");
+    assert!(content.len() as u64 <= bounds.most);
+    let Some(mut compressor) = Compressor::new(coding, Level::default()) else { return };
+    let coded = recode(&mut compressor, &content, usize::from(cuts[2]) + 1).expect("any content can be compressed");
+    let wide = Bounds { most: u64::MAX, ratio: u64::MAX };
+    let Some(mut decompressor) = Decompressor::new(coding, wide) else { return };
+    assert_eq!(recode(&mut decompressor, &coded, usize::MAX).as_ref(), Ok(&content), "there and back");
+}
+
+/// All that becomes of `input`, given in pieces of this size.
+fn recode(recoder: &mut dyn Recoder, input: &[u8], cut: usize) -> Result<Vec<u8>, RecodeError> {
+    let mut output = Vec::new();
+    for mut piece in input.chunks(cut.min(input.len()).max(1)) {
+        while !piece.is_empty() {
+            let before = output.len();
+            let taken = recoder.recode(piece, &mut output)?;
+            assert!(output.len() - before <= PIECE, "a piece is bounded");
+            assert!(taken > 0 || output.len() > before, "it goes on");
+            piece = &piece[taken..];
+        }
+    }
+    while recoder.finish(&mut output)? == Finish::More {}
+    Ok(output)
 }
 
 /// Paths: one normal form, and however often somebody decodes it, it stays where it is.

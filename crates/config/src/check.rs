@@ -69,7 +69,8 @@ fn services(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
         });
     }
     // A route whose destination is misspelt or missing may have meant any of them.
-    let says_what = |route: &&Node| ["to", "redirect", "reply"].iter().any(|action| route.get(action).is_some());
+    let says_what =
+        |route: &&Node| ["to", "redirect", "reply", "files"].iter().any(|action| route.get(action).is_some());
     if routes.is_empty() || mistakes.len() > before || !routes.iter().all(says_what) {
         return;
     }

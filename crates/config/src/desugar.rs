@@ -178,6 +178,7 @@ fn route(node: &mut Node, policies: ShortForms<'_>) {
     in_key(node, "when", list);
     in_key(node, "redirect", redirect);
     in_key(node, "reply", reply);
+    in_key(node, "files", files);
     settings(node, policies);
 }
 
@@ -217,6 +218,14 @@ fn reply(node: &mut Node) {
         }
         _ => under(node, "status"),
     }
+}
+
+/// `./public` → `{ dir: ./public }`; `precompressed: br` → `[br]`.
+fn files(node: &mut Node) {
+    if is_scalar(node) {
+        under(node, "dir");
+    }
+    in_key(node, "precompressed", list);
 }
 
 fn api(node: &mut Node, policies: ShortForms<'_>) {

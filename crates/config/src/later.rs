@@ -19,8 +19,8 @@ const LISTENER: &[&str] = &["proxy_protocol", "redirect", "tls"];
 const LISTENER_KINDS: &[&str] = &["admin", "redirect"];
 /// Of a route and of `defaults`.
 const ROUTE: &[&str] = &[
-    "allow", "auth", "cache", "compose", "deny", "health", "hedge", "limit", "mirror", "openapi", "registry", "serve",
-    "smooth", "validate",
+    "allow", "auth", "cache", "compose", "deny", "health", "hedge", "limit", "mirror", "openapi", "registry", "smooth",
+    "validate",
 ];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];

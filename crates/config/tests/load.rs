@@ -6,8 +6,8 @@ use std::fs;
 use std::time::Duration;
 
 use tollgate_config::model::{
-    Accept, Action, Address, Balance, Bind, Destination, HashKey, HostPattern, Level, ListenerKind, LogTarget,
-    PathChange, Piece, Route,
+    Accept, Action, Address, Balance, Bind, Destination, HashKey, HostPattern, Index, Level, ListenerKind, Listing,
+    LogTarget, PathChange, Piece, Precompressed, Route,
 };
 use tollgate_config::{Config, Loaded, Look, Report, format, format_tree, load, load_text, schema};
 use tollgate_core::node::{Entry, Node, Value};
@@ -281,4 +281,32 @@ fn ten_thousand_routes_are_read_quickly() {
         text.push_str(&format!("  \"GET /orders/{at}/{{id}}\": {{ to: orders, timeout: 5s }}\n"));
     }
     assert_eq!(config(&text).routes().count(), 10_000);
+}
+
+#[test]
+fn files_have_a_short_form_and_defaults() {
+    let files = |yaml: &str| {
+        let text = format!("listen: 8080\nroutes: {{ /a/**: {{ files: {yaml} }} }}");
+        load_text("t.yaml", &text, &|_| None, &[]).map(|loaded| {
+            let (_, route) = loaded.config.routes().next().unwrap();
+            let Action::Files(files) = route.action.clone() else { panic!("{route:?}") };
+            *files
+        })
+    };
+    let short = files("./public").unwrap();
+    assert_eq!((short.dir.value.as_str(), &short.index), ("./public", &Index::Name("index.html".into())));
+    assert_eq!((short.listing, &short.precompressed, &short.spa), (Listing::Off, &None, &None));
+    let long = "{ dir: a, index: none, listing: on, precompressed: br, cache: no-cache, spa: /a/b.html, types: { GLB: model/x } }";
+    let long = files(long).unwrap();
+    assert_eq!((long.index, long.precompressed), (Index::None, Some(vec![Precompressed::Br])));
+    assert_eq!((long.spa.unwrap().below(), long.types.unwrap().0[0].0.as_str()), ("a/b.html", "glb"));
+    for wrong in [
+        "{ dir: a, index: a/b }",
+        "{ dir: a, spa: index.html }",
+        "{ dir: a, spa: /../a }",
+        "{ dir: a, types: { .js: a } }",
+        "{}",
+    ] {
+        assert!(files(wrong).is_err(), "{wrong}");
+    }
 }

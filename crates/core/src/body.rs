@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use crate::problem::Fault;
+
 /// How the end of a body is told (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Length {
@@ -54,11 +56,28 @@ pub trait Recoder: fmt::Debug + Send {
     /// Says what is wrong with the input.
     fn recode(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<usize, RecodeError>;
 
+    /// The source pauses: appends whatever was held back, so that the other side can read all that was taken so far; about
+    /// 64 KiB at most in one call, whether that was all. Costs some of what compression gains, so it is for pauses only.
+    /// Nothing is held back by most, hence the default.
+    ///
+    /// # Errors
+    /// Says what is wrong with the input.
+    fn flush(&mut self, output: &mut Vec<u8>) -> Result<Finish, RecodeError> {
+        let _ = output;
+        Ok(Finish::Done)
+    }
+
     /// There is no more input. Appends what is left, about 64 KiB at most in one call; whether that was all.
     ///
     /// # Errors
     /// The input ended too early.
     fn finish(&mut self, output: &mut Vec<u8>) -> Result<Finish, RecodeError>;
+
+    /// What the sender of the body is told of an error; `None`: it is not the sender's.
+    fn fault(&self, error: RecodeError) -> Option<&'static Fault> {
+        let _ = error;
+        None
+    }
 }
 
 /// Whether all of the output was given.

@@ -45,7 +45,7 @@ impl Dialect for ProblemJson {
         for (name, value) in &problem.headers {
             head.fields.add(*name, value.clone());
         }
-        Reply { head, body: Body::Full(Bytes::from(text)) }
+        Reply { head, body: Body::Full(Bytes::from(text)), ..Reply::default() }
     }
 }
 

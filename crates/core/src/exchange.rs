@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::body::{Body, Length};
+use crate::body::{Body, Length, Recoder};
 use crate::facts::{Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
@@ -32,6 +32,9 @@ pub struct Exchange {
     pub head: RequestHead,
     /// How the request's body ends.
     pub length: Length,
+    /// What changes the request's body on its way to the service: the first one reads what the client sends, each other one
+    /// what the one before it gives. With any of them, nobody knows how long the body will be.
+    pub recoders: Vec<Box<dyn Recoder>>,
     /// The answer, once there is one.
     pub reply: Reply,
     /// When the first byte of the request was read.
@@ -86,6 +89,7 @@ impl Exchange {
             scheme: "http",
             head: RequestHead::default(),
             length: Length::None,
+            recoders: Vec::new(),
             reply: Reply::default(),
             began,
             trail: Trail::default(),
@@ -103,8 +107,10 @@ impl Exchange {
         self.scheme = "http";
         self.head.clear();
         self.length = Length::None;
+        self.recoders.clear();
         self.reply.head.clear();
         self.reply.body = Body::Empty;
+        self.reply.recoders.clear();
         self.began = began;
         self.trail = Trail::default();
     }

@@ -9,4 +9,9 @@ use crate::reply::Reply;
 pub trait Handler: std::fmt::Debug + Send + Sync + 'static {
     /// The answer.
     fn call<'a>(&'a self, x: &'a mut Exchange) -> BoxFuture<'a, Result<Reply, Problem>>;
+
+    /// What answers, for `explain`.
+    fn describe(&self) -> String {
+        "the gateway itself".to_owned()
+    }
 }

@@ -39,6 +39,7 @@ use tollgate_core::section;
 use tollgate_core::units::Period;
 
 use crate::kit::forms::{ShortForm, joined, list_under, with_short};
+use crate::kit::vary;
 
 mod words;
 
@@ -214,7 +215,7 @@ impl Cors {
         }
         // Fetch §3.2.6: where it depends on the origin, caches must know, even of answers to calls without one.
         if self.origins != Origins::Any {
-            vary_by_origin(fields);
+            vary::add(fields, "Origin");
         }
         let Some(origin) = self.allow_origin(origin) else { return };
         fields.add(ALLOW_ORIGIN, origin);
@@ -263,20 +264,6 @@ impl<'x> Preflight<'x> {
 fn sent_origin(head: &RequestHead) -> Option<&[u8]> {
     let bytes = head.fields.buffer.filled();
     head.fields.received().iter().find(|field| field.known == Known::Origin).map(|field| field.value.of(bytes))
-}
-
-/// `Vary: Origin`, together with what else the answer depends on.
-fn vary_by_origin(fields: &mut Fields) {
-    let lines: Vec<&[u8]> = fields.all("vary").filter(|line| !line.is_empty()).collect();
-    if lines.is_empty() {
-        return fields.set("Vary", "Origin");
-    }
-    let mut names = lines.iter().flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    if names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin")) {
-        return;
-    }
-    let merged = [lines.as_slice(), &[b"Origin"]].concat().join(&b", "[..]);
-    fields.set("Vary", merged);
 }
 
 /// What a client sent, for a message.

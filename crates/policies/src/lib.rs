@@ -38,9 +38,11 @@ macro_rules! policies {
 
 // The order here is the order of execution inside a stage; answers pass it in reverse.
 policies! {
-    cors,    // Edge: first, so that calls refused by any other policy still carry CORS fields
-    require, // Edge: costs nothing, so before anything that does
-    headers, // Transform
+    compress,   // Edge: first, so that it sees each answer as every other policy left it
+    cors,       // Edge: before all that refuse, so that calls refused by them still carry CORS fields
+    require,    // Edge: costs nothing, so before anything that does
+    decompress, // Validate: first, so that whatever reads a body reads its content
+    headers,    // Transform
 }
 
 /// The policy of this name.

@@ -49,14 +49,17 @@ impl Bench {
     #[must_use]
     #[track_caller]
     pub fn of<C: PolicyConfig>(yaml: &str) -> Self {
+        Self::empty().and::<C>(yaml)
+    }
+
+    fn empty() -> Self {
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let bench = Self {
+        Self {
             chain: Vec::new(),
             route: Arc::new(Route { name: "bench".to_owned(), api: String::new() }),
             conn: Arc::new(Conn::new(address(50_000), address(8080), 0)),
             clock: Clock::fake(std::time::UNIX_EPOCH),
-        };
-        bench.and::<C>(yaml)
+        }
     }
 
     /// The policy of its own example.
@@ -145,6 +148,16 @@ impl Bench {
         x.id = CorrelationId::from_trace(x.trace.id);
         x
     }
+}
+
+/// A request with these fields beside `Host`, as a handler gets it. Only its head.
+///
+/// # Panics
+/// If the gateway would not take such a head.
+#[must_use]
+#[track_caller]
+pub fn exchange(method: &str, target: &str, headers: &[(&str, &str)]) -> Exchange {
+    Bench::empty().exchange(method, target, headers)
 }
 
 fn build<C: PolicyConfig>(yaml: &str, route: &Route) -> Result<Chain, Vec<String>> {

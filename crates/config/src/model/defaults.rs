@@ -46,6 +46,8 @@ pub(crate) mod v1 {
     pub(crate) const BODY: &str = "10MB";
     pub(crate) const PRIORITY: i64 = 0;
 
+    pub(crate) const FILES_INDEX: &str = "index.html";
+    pub(crate) const FILES_LISTING: &str = "off";
     pub(crate) const REDIRECT_STATUS: i64 = 308;
     pub(crate) const REPLY_STATUS: i64 = 200;
     pub(crate) const REPLY_TYPE: &str = "text/plain; charset=utf-8";

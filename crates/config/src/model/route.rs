@@ -10,6 +10,7 @@ use tollgate_core::section;
 
 use crate::model::defaults::v1;
 use crate::model::destination::Destination;
+use crate::model::files::Files;
 use crate::model::http::{Method, USUAL_METHODS};
 use crate::model::reply::{Redirect, Reply};
 use crate::model::settings::{Settings, SettingsLayer, split_keys};
@@ -56,6 +57,8 @@ pub enum Action {
     Redirect(Redirect),
     /// Answered at once.
     Reply(Reply),
+    /// Answered with a file.
+    Files(Box<Files>),
 }
 
 /// How a path changes on the way to a service.
@@ -82,6 +85,8 @@ section! {
         redirect: Option<Redirect>,
         /// Answers at once.
         reply: Option<Reply>,
+        /// Answers with the files of a directory.
+        files: Option<Files>,
         /// A prefix of the path that is dropped on the way to the service.
         strip: Option<Spanned<PathPrefix>>,
         /// What the path is replaced by on the way to the service, with `{param}` and `{**}` filled in.
@@ -244,13 +249,18 @@ fn decode_variant(entry: &Entry, key: Option<&Key>, node: &Node, cx: &mut Decode
 
 /// The one action of a route; `None`: reported.
 fn action(entry: &Entry, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
-    let actions = [("to", own.to.is_some()), ("redirect", own.redirect.is_some()), ("reply", own.reply.is_some())];
+    let actions = [
+        ("to", own.to.is_some()),
+        ("redirect", own.redirect.is_some()),
+        ("reply", own.reply.is_some()),
+        ("files", own.files.is_some()),
+    ];
     let written: Vec<&str> = actions.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect();
     match written.as_slice() {
         [_] => {}
         [] => {
             let mistake = Diagnostic::error("this route does nothing").at(&entry.key_span);
-            cx.report(mistake.hint("say where requests go: `to: SERVICE`, or `redirect`, or `reply`"));
+            cx.report(mistake.hint("say where requests go: `to: SERVICE`, or `redirect`, `reply` or `files`"));
         }
         several => {
             let mistake =
@@ -277,6 +287,9 @@ fn action(entry: &Entry, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
         let mistake = Diagnostic::error("a path is changed only on the way to a service");
         cx.report(mistake.at(span.unwrap_or(&entry.key_span)).hint("use it with `to`"));
         return None;
+    }
+    if let Some(files) = &own.files {
+        return Some(Action::Files(Box::new(files.clone())));
     }
     own.redirect.clone().map(Action::Redirect).or_else(|| own.reply.clone().map(Action::Reply))
 }

@@ -201,4 +201,11 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         place: "routes: { /a: { reply: @ } }",
         schema: || json!({ "type": "string", "pattern": "^[2-5][0-9]{2}( .*)?$" }),
     },
+    ShortForm {
+        definition: "Files",
+        short: "./public",
+        long: "{ dir: ./public }",
+        place: "routes: { /a/**: { files: @ } }",
+        schema: || json!({ "type": "string" }),
+    },
 ];

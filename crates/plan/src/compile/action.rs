@@ -8,6 +8,7 @@ use tollgate_config::model::{self, Config, Destination};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::ServiceRef;
 use tollgate_core::node::Spanned;
+use tollgate_files::Files;
 
 use crate::matcher::Pattern;
 use crate::table::{Action, Fixed, Proxy, Redirect};
@@ -53,6 +54,7 @@ impl<'c> Services<'c> {
                 Some(Action::Redirect(Redirect { status: redirect.status.get(), to }))
             }
             model::Action::Reply(reply) => Some(Action::Fixed(fixed(reply))),
+            model::Action::Files(written) => files(written, pattern, route).map_err(|mistake| told.push(mistake)).ok(),
         }
     }
 
@@ -97,6 +99,15 @@ impl<'c> Services<'c> {
         }
         found.map(|(slot, name)| ServiceRef { name, slot })
     }
+}
+
+/// What `**` stands for is the path below the directory.
+fn files(written: &model::Files, pattern: &Pattern, route: &model::Route) -> Result<Action, Diagnostic> {
+    let Some(before) = pattern.text().strip_suffix("/**").filter(|_| pattern.has_tail()) else {
+        let mistake = Diagnostic::error("the path of a route with `files` ends in `/**`").at(&route.path.span);
+        return Err(mistake.hint("what `**` stands for is the path below the directory"));
+    };
+    Ok(Action::Serve(Arc::new(Files::build(written, before.matches('/').count())?)))
 }
 
 fn bytes(text: &str) -> Bytes {

@@ -246,3 +246,17 @@ fn the_time_to_compile_grows_no_faster_than_the_routes() {
     // Generous: other tests run at the same time.
     assert!(large < small * 60 + Duration::from_millis(500), "{small:?} for 1,000 routes, {large:?} for 10,000");
 }
+
+#[test]
+fn files_are_served_below_a_path_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let route = |path: &str, dir: &str| format!("routes: {{ \"{path}\": {{ files: {dir} }} }}");
+    let here = dir.path().display().to_string();
+    let compiled = compiled(&route("/u/{id}/**", &here));
+    let Action::Serve(handler) = &compiled.plan.routes[0].action else { panic!("no handler") };
+    assert_eq!(handler.describe(), format!("files of {here}"));
+    for path in ["/files", "~/files/.*"] {
+        assert!(mistakes(&route(path, &here))[0].contains("ends in `/**`"), "{path}");
+    }
+    assert!(mistakes(&route("/**", "./nowhere"))[0].contains("there is no directory `nowhere`"));
+}

@@ -24,7 +24,7 @@ pub(super) enum Act {
     Forward(Forward),
     Redirect { status: u16, to: String },
     Reply { status: u16, fields: Vec<(String, String)>, bytes: usize },
-    Serve,
+    Serve(String),
 }
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) fn does(compiled: &Compiled, route: &RoutePlan, captures: &Captures, 
             fields: fixed.fields.iter().map(|(name, value)| (text(name), text(value))).collect(),
             bytes: fixed.body.len(),
         },
-        Action::Serve(_) => Act::Serve,
+        Action::Serve(handler) => Act::Serve(handler.describe()),
     };
     let Bounds { timeout, idle, total, body } = route.bounds;
     let body = (body != u64::MAX).then(|| size(body));

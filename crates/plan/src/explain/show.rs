@@ -111,7 +111,7 @@ impl Display for Does {
                 line(f, "answers", format_args!("{status} with a body of {bytes} bytes"))?;
                 fields.iter().try_for_each(|(name, value)| line(f, "", format_args!("{name}: {value}")))?;
             }
-            Act::Serve => line(f, "answers", "the gateway itself")?,
+            Act::Serve(who) => line(f, "answers", who)?,
         }
         match &self.body {
             Some(most) => line(f, "body", format_args!("at most {most}")),
@@ -212,7 +212,7 @@ impl Does {
                     fields.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
                 json!({ "status": status, "headers": headers, "body_bytes": bytes })
             }
-            Act::Serve => json!({ "served_by": "gateway" }),
+            Act::Serve(who) => json!({ "served_by": "gateway", "answers": who }),
         }
     }
 }

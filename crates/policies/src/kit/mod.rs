@@ -1,10 +1,13 @@
 //! What the files of the list share: short forms, texts turned into types, the reference page.
 
+pub(crate) mod codings;
+pub(crate) mod digests;
 pub(crate) mod forms;
 pub(crate) mod page;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
+pub(crate) mod vary;
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;

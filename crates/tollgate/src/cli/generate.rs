@@ -59,6 +59,7 @@ pub(crate) fn faults() -> Vec<&'static Fault> {
     let parts = [
         tollgate_http1::faults::ALL,
         tollgate_engine::faults::ALL,
+        tollgate_files::faults::ALL,
         tollgate_plan::faults::ALL,
         tollgate_upstream::faults::ALL,
         crate::health::FAULTS,

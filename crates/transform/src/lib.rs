@@ -1,0 +1,6 @@
+//! Content changed while it passes. Pure functions: bytes in, bytes out, no I/O.
+
+#![forbid(unsafe_code)]
+
+pub mod accept;
+pub mod coding;
