@@ -149,9 +149,21 @@ fn retry(node: &mut Node) {
     }
 }
 
+/// `websocket` → `{ protocols: [websocket] }`; `[a, b]` → `{ protocols: [a, b] }`.
+fn upgrade(node: &mut Node) {
+    if node.text() == Some("none") {
+        return;
+    }
+    list(node);
+    if matches!(node.value, Value::List(_)) {
+        under(node, "protocols");
+    }
+}
+
 /// The settings and policies of a route or of `defaults`.
 fn settings(node: &mut Node, policies: ShortForms<'_>) {
     in_key(node, "retry", retry);
+    in_key(node, "upgrade", upgrade);
     let Value::Map(entries) = &mut node.value else { return };
     for entry in entries {
         // `none` takes a policy away; it is no form of the policy itself.

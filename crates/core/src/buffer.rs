@@ -48,6 +48,13 @@ impl Buffer {
         buffer
     }
 
+    /// Gives the memory back but for the first `len` bytes, which move to a place of just their size: for what is kept
+    /// while nothing more is to be received.
+    pub fn shrink(&mut self, len: usize) {
+        let kept = Box::from(&self.filled()[..len.min(self.len)]);
+        *self = Self { len: len.min(self.len), bytes: kept };
+    }
+
     /// Whether there is memory behind it.
     #[must_use]
     pub fn is_lent(&self) -> bool {
@@ -104,7 +111,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.bytes.is_empty() {
+        if self.bytes.len() != SIZE {
             return;
         }
         let bytes = std::mem::take(&mut self.bytes);
@@ -130,6 +137,16 @@ mod tests {
         let again = Buffer::lend();
         assert!(again.is_empty());
         assert_eq!(again.bytes.as_ptr(), address);
+    }
+
+    #[test]
+    fn a_shrunk_buffer_keeps_what_it_must_and_is_lent_to_nobody() {
+        let mut buffer = Buffer::holding(b"head and body");
+        buffer.shrink(4);
+        assert_eq!(buffer.filled(), b"head");
+        assert!(buffer.spare().is_empty());
+        drop(buffer);
+        assert_eq!(Buffer::lend().spare().len(), SIZE);
     }
 
     #[test]

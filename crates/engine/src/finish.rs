@@ -16,7 +16,7 @@ pub(crate) fn finish<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePl
     let worker = &client.worker;
     let x = &mut turn.x;
     let duration = now.saturating_duration_since(x.began);
-    x.trail.bytes_in = x.head.fields.head_len as u64 + turn.upload.taken();
+    x.trail.bytes_in = x.head.fields.head_len as u64 + turn.upload.taken() + turn.tunnelled;
     route.metrics.shard(worker.index).finish(x.trail.status, duration, x.trail.bytes_in, x.trail.bytes_out);
     if let Some(fault) = x.trail.fault {
         worker.counters().problem(fault.slug);

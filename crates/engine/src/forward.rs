@@ -7,9 +7,12 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tollgate_config::model::HashKey;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::problem::{Fault, Problem};
+use tollgate_http1::faults::CONNECT;
+use tollgate_http1::list;
 use tollgate_observe::metrics::Outcome;
 use tollgate_plan::{Captures, Proxy, RoutePlan};
 use tollgate_upstream::{Ask, Connection, Refusal, faults};
@@ -41,6 +44,8 @@ pub(crate) struct Upstream {
     pub(crate) keep_alive: bool,
     /// The upstream takes no more of the request's body.
     pub(crate) upload_dead: bool,
+    /// What the connection speaks from now on instead of HTTP.
+    pub(crate) protocol: Option<Bytes>,
 }
 
 /// Why one try did not bring an answer.
@@ -76,6 +81,11 @@ pub(crate) async fn forward<S: Downstream>(
     let Some(backend) = backend else { return Err(faults::NO_INSTANCE.problem().into()) };
     let service = &backend.service;
     turn.x.trail.service = Some(service.name().clone());
+    turn.upload.recode_with(std::mem::take(&mut turn.x.recoders));
+    turn.upgrade = wanted_upgrade(turn, route);
+    if turn.connects && turn.upgrade.is_none() {
+        return Err(CONNECT.problem().detail("this route does not change to that protocol").into());
+    }
     let started = client.look();
     let deadline = first_deadline(&turn.x, route, started);
     let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
@@ -130,6 +140,17 @@ async fn unless_gone<S: Downstream, T>(
         Poll::Pending => Poll::Pending,
     })
     .await
+}
+
+/// The protocol that the client asks to change to, if the route allows it; else the request goes on without that wish
+/// (RFC 9110 §7.8).
+fn wanted_upgrade(turn: &Turn, route: &RoutePlan) -> Option<Bytes> {
+    if !turn.verdict.upgrades {
+        return None;
+    }
+    let mut wanted = turn.x.head.fields.all("upgrade").flat_map(list);
+    let allowed = |wanted: &[u8]| route.upgrades.iter().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
+    wanted.find_map(allowed)
 }
 
 /// When the head of the answer must be there at the latest, if the request's body takes no time.

@@ -14,6 +14,7 @@ mod identify;
 mod listener;
 mod respond;
 mod serve;
+mod tunnel;
 mod worker;
 
 pub use deployment::{Backend, Correlation, Deployment, Rules};

@@ -23,6 +23,7 @@ use crate::http::h1::LITTLE;
 use crate::http::pump::{BodyLimits, Broken, Pump};
 use crate::http::turn::Turn;
 use crate::serve::After;
+use crate::tunnel;
 
 /// The answer for a problem, in the route's dialect.
 pub(crate) fn render(turn: &mut Turn, route: &RoutePlan, mut problem: Problem) -> Transit {
@@ -65,6 +66,9 @@ pub(crate) async fn send<S: Downstream>(
     turn.x.trail.status = turn.x.reply.head.status;
     match transit {
         Transit::Own => own(client, turn, d, route, is_framed).await,
+        Transit::Upstream(upstream) if upstream.protocol.is_some() => {
+            tunnel::run(client, turn, d, route, upstream).await
+        }
         Transit::Upstream(upstream) => relay(client, turn, d, route, upstream).await,
     }
 }
@@ -113,6 +117,7 @@ async fn own<S: Downstream>(
         Own::Held(bytes) => Pump::holding(std::mem::take(bytes)),
         Own::Made(_) => Pump::new(Length::Chunked, NO_LIMITS, 0),
     };
+    let length = recode(turn, length);
     let framing = framing(turn, length, length);
     let stays = rest != Unread::Much && !framing.ends_connection && client.side.may_stay(turn, d, &client.worker);
     let sent = match client.side.begin(turn, d, &client.worker, framing, stays) {
@@ -132,6 +137,16 @@ async fn own<S: Downstream>(
         },
         (Ok(()), _) => After::Linger,
     }
+}
+
+/// Sets the answer's recoders to work; gives the length of what they make of a body of this length.
+fn recode(turn: &mut Turn, length: Length) -> Length {
+    let recoders = std::mem::take(&mut turn.x.reply.recoders);
+    if recoders.is_empty() || length == Length::None {
+        return length;
+    }
+    turn.download.recode_with(recoders);
+    Length::Chunked
 }
 
 /// A body of the gateway's own.
@@ -208,7 +223,8 @@ async fn relay<S: Downstream>(
         Body::Wire(length) => length,
         Body::Empty | Body::Full(_) | Body::Stream(..) => Length::None,
     };
-    let framing = framing(turn, length, upstream.told);
+    let recoded = recode(turn, length);
+    let framing = framing(turn, recoded, if recoded == length { upstream.told } else { recoded });
     // Answered long before the end of the request: the rest is not waited for, and the client is told so.
     let is_early = S::outstanding(turn) == Unread::Much;
     let may_stay = !upstream.upload_dead && !is_early && !framing.ends_connection;

@@ -6,7 +6,7 @@ use tollgate_core::body::Body;
 use tollgate_core::policy::{Flow, Step};
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
-use tollgate_http1::faults::BODY_TOO_LARGE;
+use tollgate_http1::faults::{BODY_TOO_LARGE, CONNECT};
 use tollgate_observe::metrics::Closed;
 use tollgate_plan::{Action, Captures, RoutePlan};
 
@@ -127,6 +127,9 @@ async fn act<S: Downstream>(
     captures: &Captures,
 ) -> Result<Transit, Stop> {
     within_limits(turn, route)?;
+    if turn.connects && !matches!(route.action, Action::Proxy(_)) {
+        return Err(CONNECT.problem().detail("nothing here changes to another protocol").into());
+    }
     match &route.action {
         Action::Proxy(proxy) => forward::forward(client, turn, d, route, proxy, captures).await,
         Action::Fixed(fixed) => own(turn, respond::fixed(fixed)),

@@ -152,6 +152,8 @@ pub struct Verdict {
     pub expects_continue: bool,
     /// Whether it takes trailers (`TE: trailers`).
     pub takes_trailers: bool,
+    /// Whether it asks for another protocol on this connection (`Upgrade`, RFC 9110 §7.8).
+    pub upgrades: bool,
 }
 
 /// Decides what the head means: host, target, framing, connection. Fields that `Connection` names are dropped.
@@ -166,11 +168,17 @@ pub fn judge(head: &mut RequestHead) -> Result<Verdict, Problem> {
     host(head, &seen)?;
     target::resolve(head)?;
     let length = framing(head, &seen)?;
-    let keep_alive = connection(head, &seen)?;
+    let (keep_alive, names_upgrade) = connection(head, &seen)?;
+    // RFC 9110 §7.8: to be ignored from HTTP/1.0, and without `Connection: upgrade`. With a body to come, nobody could tell
+    // where the other protocol begins.
+    let upgrades = names_upgrade
+        && length == Length::None
+        && head.version == Version::Http11
+        && head.fields.known(Known::Upgrade).is_some();
     let expects_continue = expectation(head, &seen)?;
     let takes_trailers =
         seen.te > 0 && head.fields.all("te").flat_map(list).any(|element| element.eq_ignore_ascii_case(b"trailers"));
-    Ok(Verdict { length, keep_alive, expects_continue, takes_trailers })
+    Ok(Verdict { length, keep_alive, expects_continue, takes_trailers, upgrades })
 }
 
 /// How often the fields occur that decide something.
@@ -267,13 +275,14 @@ pub fn content_length(value: &[u8]) -> Result<u64, &'static str> {
     number.filter(|n| i64::try_from(*n).is_ok()).ok_or(refused)
 }
 
-/// Whether the connection may stay open; drops the fields that `Connection` names (RFC 9110 §7.6.1).
-fn connection(head: &mut RequestHead, seen: &Seen) -> Result<bool, Problem> {
+/// Whether the connection may stay open, and whether `Connection` names `Upgrade`; drops the fields that it names
+/// (RFC 9110 §7.6.1).
+fn connection(head: &mut RequestHead, seen: &Seen) -> Result<(bool, bool), Problem> {
     let by_default = head.version == Version::Http11;
     if seen.connection == 0 {
-        return Ok(by_default);
+        return Ok((by_default, false));
     }
-    let (mut close, mut keep) = (false, false);
+    let (mut close, mut keep, mut upgrade) = (false, false, false);
     let mut named = Vec::new();
     for (name, value) in head.fields.iter() {
         if Known::of(name) != Known::Connection {
@@ -287,7 +296,8 @@ fn connection(head: &mut RequestHead, seen: &Seen) -> Result<bool, Problem> {
                 Known::Host | Known::ContentLength | Known::TransferEncoding => {
                     return Err(malformed("`Connection` names a field that frames or routes the request"));
                 }
-                Known::Te | Known::Upgrade => {}
+                Known::Upgrade => upgrade = true,
+                Known::Te => {}
                 _ => named.push(option.to_vec()),
             }
         }
@@ -295,7 +305,7 @@ fn connection(head: &mut RequestHead, seen: &Seen) -> Result<bool, Problem> {
     if !named.is_empty() {
         head.fields.drop_received(|_, name| named.iter().any(|n| n.eq_ignore_ascii_case(name)));
     }
-    Ok(!close && (by_default || keep))
+    Ok((!close && (by_default || keep), upgrade))
 }
 
 /// `100-continue` or nothing (RFC 9110 §10.1.1); HTTP/1.0 clients do not know it and are not asked.

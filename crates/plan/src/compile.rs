@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tollgate_config::model::{self, Api, Config};
 use tollgate_core::diagnostic::{Diagnostic, Severity};
 use tollgate_core::dialect::ProblemJson;
@@ -66,6 +67,8 @@ struct Compiler<'c> {
     /// Their labels and where they stand.
     names: Vec<(&'c str, &'c Span)>,
     labels: HashMap<&'c str, &'c Span>,
+    /// Those of the route before.
+    upgrades: Arc<[Bytes]>,
     told: Vec<Diagnostic>,
 }
 
@@ -76,7 +79,17 @@ impl<'c> Compiler<'c> {
         let services = Services::new(config);
         let most = config.apis.iter().map(|api| api.routes.len()).sum();
         let (routes, specs, names) = (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
-        Self { metrics, chains, services, routes, specs, names, labels: HashMap::with_capacity(most), told }
+        Self {
+            metrics,
+            chains,
+            services,
+            routes,
+            specs,
+            names,
+            labels: HashMap::with_capacity(most),
+            upgrades: Arc::default(),
+            told,
+        }
     }
 
     fn api(&mut self, api: &'c Api) {
@@ -109,7 +122,17 @@ impl<'c> Compiler<'c> {
             });
             let metrics = self.metrics.route(api, &route.label);
             let bounds = bounds(&route.settings);
-            self.routes.push(RoutePlan { meta, chain, hooks, action, dialect: &ProblemJson, bounds, metrics });
+            let upgrades = self.upgrades(&route.settings);
+            self.routes.push(RoutePlan {
+                meta,
+                chain,
+                hooks,
+                action,
+                dialect: &ProblemJson,
+                bounds,
+                upgrades,
+                metrics,
+            });
         }
         self.names.push((&route.label, &route.key.span));
         self.specs.push(RouteSpec {
@@ -119,6 +142,16 @@ impl<'c> Compiler<'c> {
             condition: Conditions::new(conditions),
             priority: route.priority.into(),
         });
+    }
+
+    /// The protocols that may take over. Nearly all routes say the same, and then share the list.
+    fn upgrades(&mut self, settings: &model::Settings) -> Arc<[Bytes]> {
+        let named = settings.upgrade.iter().flat_map(|upgrade| &upgrade.protocols);
+        let list: Vec<Bytes> = named.map(|name| Bytes::copy_from_slice(name.as_str().as_bytes())).collect();
+        if *self.upgrades != *list {
+            self.upgrades = list.into();
+        }
+        Arc::clone(&self.upgrades)
     }
 
     /// State, counters and logs know a route by its label.
@@ -199,6 +232,7 @@ fn bounds(settings: &model::Settings) -> Bounds {
         idle: at_most(settings.idle),
         total: settings.total.map(at_most),
         body: settings.body.unwrap_or(u64::MAX),
+        tunnel_idle: settings.upgrade.as_ref().map_or(Duration::ZERO, |upgrade| at_most(upgrade.idle.0)),
     }
 }
 

@@ -24,8 +24,13 @@ use crate::table::{Action, Bounds, Fixed, Proxy, RoutePlan};
 use crate::template::host_name;
 
 /// Times and sizes of what the gateway answers itself.
-const OWN: Bounds =
-    Bounds { timeout: Duration::from_secs(30), idle: Duration::from_secs(60), total: None, body: 1024 * 1024 };
+const OWN: Bounds = Bounds {
+    timeout: Duration::from_secs(30),
+    idle: Duration::from_secs(60),
+    total: None,
+    body: 1024 * 1024,
+    tunnel_idle: Duration::ZERO,
+};
 
 /// Every route with all that is decided about it; immutable.
 #[derive(Debug)]
@@ -133,6 +138,7 @@ fn own(name: &str, api: &str, action: Action, metrics: &Metrics) -> RoutePlan {
         action,
         dialect: &ProblemJson,
         bounds: OWN,
+        upgrades: Arc::default(),
         metrics: metrics.route(api, name),
     }
 }

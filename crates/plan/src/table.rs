@@ -27,6 +27,8 @@ pub struct RoutePlan {
     pub dialect: &'static dyn Dialect,
     /// Its times and sizes.
     pub bounds: Bounds,
+    /// Other protocols that a client may change to, by their names in `Upgrade`.
+    pub upgrades: Arc<[Bytes]>,
     /// Its counters.
     pub metrics: Arc<RouteMetrics>,
 }
@@ -55,6 +57,8 @@ pub struct Bounds {
     pub total: Option<Duration>,
     /// Largest request body in bytes.
     pub body: u64,
+    /// Between two bytes of another protocol that took over a connection.
+    pub tunnel_idle: Duration,
 }
 
 /// What is done with a request that passed the policies.

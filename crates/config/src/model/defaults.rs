@@ -43,6 +43,7 @@ pub(crate) mod v1 {
 
     pub(crate) const TIMEOUT: &str = "30s";
     pub(crate) const IDLE: &str = "60s";
+    pub(crate) const UPGRADE_IDLE: &str = "5m";
     pub(crate) const BODY: &str = "10MB";
     pub(crate) const PRIORITY: i64 = 0;
 

@@ -12,6 +12,7 @@ use tollgate_core::section;
 use tollgate_core::units::{Bounded, ByteSize, Period};
 
 use crate::model::defaults::v1;
+use crate::model::fields::FieldName;
 use crate::model::http::HostText;
 
 section! {
@@ -29,6 +30,25 @@ section! {
         host: Option<OrNone<HostText>>,
         /// How often a request is tried once more; goes before the service's own `retry`.
         retry: Option<RouteRetry>,
+        /// Other protocols that a client may change to on its connection, and for how long they may be silent.
+        upgrade: Option<OrNone<Upgrade>>,
+    }
+}
+
+section! {
+    /// Protocols that take over a connection once the service agrees (RFC 9110 §7.8); bytes then pass both ways unseen.
+    pub struct Upgrade {
+        /// Their names, as they stand in the header `Upgrade`.
+        protocols: Vec<FieldName>,
+        /// How long there may be no byte in either direction.
+        idle: Period = v1::UPGRADE_IDLE,
+    }
+}
+
+impl Upgrade {
+    /// What holds where nothing is written.
+    fn usual() -> Option<Self> {
+        Some(Self { protocols: vec![from_default("websocket")?], idle: from_default(v1::UPGRADE_IDLE)? })
     }
 }
 
@@ -55,6 +75,8 @@ pub struct Settings {
     pub host: Option<HostText>,
     /// Tries after the first, 0..=5; `None`: as the service's `retry` says.
     pub retries: Option<u8>,
+    /// Other protocols that a client may change to; `None`: none.
+    pub upgrade: Option<Upgrade>,
 }
 
 impl SettingsLayer {
@@ -67,6 +89,7 @@ impl SettingsLayer {
             body: self.body.or(lower.body),
             host: self.host.clone().or_else(|| lower.host.clone()),
             retry: self.retry.clone().or_else(|| lower.retry.clone()),
+            upgrade: self.upgrade.clone().or_else(|| lower.upgrade.clone()),
         }
     }
 
@@ -85,6 +108,10 @@ impl SettingsLayer {
             },
             host: self.host.and_then(OrNone::into_option),
             retries: self.retry.and_then(|r| u8::try_from(r.retries.get()).ok()),
+            upgrade: match self.upgrade {
+                Some(written) => written.into_option(),
+                None => Upgrade::usual(),
+            },
         }
     }
 }
@@ -106,7 +133,7 @@ pub(crate) struct Defaults {
 #[allow(clippy::derivable_impls)]
 impl Default for SettingsLayer {
     fn default() -> Self {
-        Self { timeout: None, idle: None, total: None, body: None, host: None, retry: None }
+        Self { timeout: None, idle: None, total: None, body: None, host: None, retry: None, upgrade: None }
     }
 }
 

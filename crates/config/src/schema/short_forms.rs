@@ -153,6 +153,20 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         schema: || json!({ "const": "none" }),
     },
     ShortForm {
+        definition: "Upgrade",
+        short: "websocket",
+        long: "{ protocols: [websocket] }",
+        place: "defaults: { upgrade: @ }",
+        schema: || json!({ "type": "string" }),
+    },
+    ShortForm {
+        definition: "Upgrade",
+        short: "[websocket, tls]",
+        long: "{ protocols: [websocket, tls] }",
+        place: "defaults: { upgrade: @ }",
+        schema: || json!({ "type": "array", "items": { "type": "string" } }),
+    },
+    ShortForm {
         definition: "Route",
         short: "orders",
         long: "{ to: orders }",

@@ -5,8 +5,10 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tollgate_core::body::{Body, Length};
 use tollgate_core::buffer::Buffer;
+use tollgate_core::field::Known;
 use tollgate_core::problem::Problem;
 use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
 use tollgate_http1::transfer::{Bad, Outflow};
@@ -50,6 +52,20 @@ enum Event {
     Final,
 }
 
+impl Event {
+    fn is_interim(&self) -> bool {
+        matches!(self, Self::Interim)
+    }
+}
+
+/// The protocol that was asked for, if this interim answer agrees to it.
+fn agreed(turn: &Turn, is_interim: bool) -> Option<Bytes> {
+    let head = &turn.x.reply.head;
+    let asked = turn.upgrade.as_ref().filter(|_| is_interim && head.status == 101)?;
+    let told = head.fields.known(Known::Upgrade)?;
+    told.eq_ignore_ascii_case(asked).then(|| asked.clone())
+}
+
 /// What is known while waiting for the head.
 struct Waiting {
     reader: response::Reader,
@@ -70,6 +86,7 @@ pub(crate) async fn attempt<S: Downstream>(
     deadline: Instant,
 ) -> Result<Upstream, Ended> {
     turn.upload.send_as(match turn.x.length {
+        _ if turn.upload.is_recoded() => Outflow::Chunked,
         Length::Chunked => Outflow::Chunked,
         _ => Outflow::Plain,
     });
@@ -83,6 +100,14 @@ pub(crate) async fn attempt<S: Downstream>(
     loop {
         let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut connection, d, route)).await?;
         let verdict = response::judge(&mut turn.x.reply.head, turn.x.head.method).map_err(Ended::Malformed)?;
+        if let Some(protocol) = agreed(turn, event.is_interim()) {
+            // RFC 9110 §15.2.2: from here on the connection speaks what was agreed.
+            let told = Length::None;
+            return Ok(Upstream { connection, told, keep_alive: false, upload_dead: false, protocol: Some(protocol) });
+        }
+        if turn.connects && (200..300).contains(&turn.x.reply.head.status) {
+            return Err(Ended::Malformed("a 2xx instead of a change of protocol"));
+        }
         match event {
             Event::Final => {
                 let limits =
@@ -91,7 +116,7 @@ pub(crate) async fn attempt<S: Downstream>(
                 turn.x.reply.body = Body::Wire(verdict.length);
                 let upload_dead = waiting.upload_error.is_some();
                 let keep_alive = verdict.keep_alive && !upload_dead;
-                return Ok(Upstream { connection, told: verdict.told, keep_alive, upload_dead });
+                return Ok(Upstream { connection, told: verdict.told, keep_alive, upload_dead, protocol: None });
             }
             Event::Interim => {
                 let passed_on = interim(client, turn, &mut waiting);
@@ -146,6 +171,9 @@ impl Waiting {
             }
             Poll::Ready(Err(Broken::CutShort | Broken::Source(_))) => Err(Ended::ClientGone),
             Poll::Ready(Err(Broken::Bad(bad))) => Err(Ended::Refused(body_problem(bad))),
+            Poll::Ready(Err(broken @ Broken::Recode(_, fault))) => {
+                Err(Ended::Refused(fault.unwrap_or(&MALFORMED).problem().detail(broken.to_string())))
+            }
         }
     }
 
@@ -216,7 +244,7 @@ pub(crate) fn body_problem(bad: Bad) -> Problem {
 /// Passes an interim answer on (RFC 9110 §15.2).
 async fn interim<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, waiting: &mut Waiting) -> Result<(), Ended> {
     waiting.interims += 1;
-    // No upgrade was asked for, so none can be agreed to.
+    // Nobody asked for this protocol, so nothing can be agreed to.
     if turn.x.reply.head.status == 101 || waiting.interims > MOST_INTERIM {
         return Err(Ended::Malformed("an interim answer that nobody asked for"));
     }

@@ -97,6 +97,12 @@ pub(crate) trait Downstream: Send {
         stays: bool,
     ) -> Result<(), Gone>;
 
+    /// Agrees to another protocol (RFC 9110 §15.2.2); what follows passes as it is.
+    fn switch(&mut self, turn: &mut Turn, d: &Deployment, protocol: &[u8]) -> Result<(), Gone>;
+
+    /// Says that nothing more will be sent; ready once that is out.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
     /// The answer is out, whole.
     fn end(&mut self);
 

@@ -76,7 +76,9 @@ fn builder(d: &Deployment) -> Builder {
         .max_header_list_size(u32::try_from(d.rules.heads.head + 32 * d.rules.heads.fields).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESETS)
-        .max_pending_accept_reset_streams(RESETS);
+        .max_pending_accept_reset_streams(RESETS)
+        // RFC 8441 §3.
+        .enable_connect_protocol();
     builder
 }
 

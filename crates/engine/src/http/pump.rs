@@ -5,6 +5,7 @@
 //! are in [`pieces`].
 
 mod pieces;
+mod recode;
 
 pub(crate) use pieces::{add_field, header_map};
 
@@ -15,12 +16,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tollgate_core::body::Length;
+use tollgate_core::body::{Length, RecodeError, Recoder};
 use tollgate_core::buffer::{self, Buffer};
 use tollgate_core::head::Fields;
+use tollgate_core::problem::Fault;
 use tollgate_http1::transfer::{Bad, Batch, Inflow, Outflow, Runs, SLICES};
 use tollgate_net::Stream;
 
+use self::recode::Chain;
 use crate::http::ends::{Sink, Source};
 
 /// Why a body did not get across.
@@ -34,6 +37,8 @@ pub(crate) enum Broken {
     Sink(io::Error),
     /// What came is not to be passed on.
     Bad(Bad),
+    /// What came cannot be recoded; what its sender is told of that.
+    Recode(RecodeError, Option<&'static Fault>),
 }
 
 impl fmt::Display for Broken {
@@ -44,6 +49,8 @@ impl fmt::Display for Broken {
             Self::Sink(error) => write!(f, "writing failed: {error}"),
             Self::Bad(Bad::Malformed(what)) => f.write_str(what),
             Self::Bad(Bad::TooLarge) => f.write_str("a body that is too large"),
+            Self::Recode(RecodeError::Malformed(what), _) => f.write_str(what),
+            Self::Recode(RecodeError::TooLarge, _) => f.write_str("a body that becomes too large"),
         }
     }
 }
@@ -80,8 +87,12 @@ pub(crate) struct Pump {
     recycled: bool,
     /// Some of the body was decoded, content or framing.
     begun: bool,
+    /// The buffer is given back while there is nothing to read.
+    frugal: bool,
     /// What was written has not all left yet.
     flushing: bool,
+    /// What changes the content on its way.
+    recoding: Option<Box<Recoding>>,
     /// All of a body that is there already.
     held: Option<Bytes>,
     /// A piece that is to be written, on every way but the short one.
@@ -133,6 +144,14 @@ impl Prefix {
     }
 }
 
+/// Recoders at work.
+#[derive(Debug)]
+struct Recoding {
+    chain: Chain,
+    /// They gave their last.
+    done: bool,
+}
+
 impl Pump {
     /// A body that ends like `length` and whose first bytes stand behind the head, at `floor`.
     pub(crate) fn new(length: Length, limits: BodyLimits, floor: usize) -> Self {
@@ -148,7 +167,9 @@ impl Pump {
             keep: matches!(length, Length::Known(n) if n <= (buffer::SIZE - floor.min(buffer::SIZE)) as u64),
             recycled: false,
             begun: false,
+            frugal: false,
             flushing: false,
+            recoding: None,
             held: None,
             piece: Bytes::new(),
             exhausted: false,
@@ -163,6 +184,25 @@ impl Pump {
     pub(crate) fn holding(bytes: Bytes) -> Self {
         let limits = BodyLimits { content: u64::MAX, trailer: 0, trailer_fields: 0 };
         Self { held: Some(bytes), ..Self::new(Length::Chunked, limits, 0) }
+    }
+
+    /// Bytes of a protocol that is not understood here, as they come, until the source closes. Nothing is held while
+    /// nothing moves.
+    pub(crate) fn tunnel() -> Self {
+        let limits = BodyLimits { content: u64::MAX, trailer: 0, trailer_fields: 0 };
+        Self { outflow: Outflow::Plain, frugal: true, ..Self::new(Length::UntilClose, limits, 0) }
+    }
+
+    /// Changes the content on its way; before the first byte is moved.
+    pub(crate) fn recode_with(&mut self, recoders: Vec<Box<dyn Recoder>>) {
+        if !recoders.is_empty() {
+            self.recoding = Some(Box::new(Recoding { chain: Chain::new(recoders), done: false }));
+        }
+    }
+
+    /// Whether the content is changed, so that nobody knows its length beforehand.
+    pub(crate) fn is_recoded(&self) -> bool {
+        self.recoding.is_some()
     }
 
     /// Says how it goes out.
@@ -193,6 +233,7 @@ impl Pump {
     /// Whether the same body can be sent once more from what is in the buffer.
     pub(crate) fn can_repeat(&self, length: Length) -> bool {
         match length {
+            _ if self.is_recoded() => !self.begun,
             Length::None => true,
             // Decoding chunks moves bytes about, and half a chunk line that was read is gone: only a body of which
             // not one byte was looked at can be sent again.
@@ -203,7 +244,8 @@ impl Pump {
 
     /// Back to the first byte; only after [`Pump::can_repeat`].
     pub(crate) fn repeat(&mut self, length: Length) {
-        *self = Self { moves: self.moves, ..Self::new(length, self.limits, self.floor) };
+        let recoding = self.recoding.take();
+        *self = Self { moves: self.moves, recoding, ..Self::new(length, self.limits, self.floor) };
     }
 
     /// Moves what can be moved. Ready when the body, and the head before it, is out.
@@ -215,7 +257,9 @@ impl Pump {
         sink: Sink<'_>,
     ) -> Poll<Result<(), Broken>> {
         match (source, sink) {
-            (Source::Wire(source), Sink::Wire(sink, prefix)) => self.poll_wires(cx, source, buffer, sink, prefix),
+            (Source::Wire(source), Sink::Wire(sink, prefix)) if !self.is_recoded() => {
+                self.poll_wires(cx, source, buffer, sink, prefix)
+            }
             (source, sink) => self.poll_pieces(cx, source, buffer, sink),
         }
     }
@@ -344,7 +388,17 @@ impl Pump {
             self.from = self.floor;
             self.recycled = true;
         }
-        match ready!(read_into(cx, source, buffer)) {
+        if self.frugal && !buffer.is_lent() {
+            if let Err(e) = ready!(source.poll_read_ready(cx)) {
+                return Poll::Ready(Err(Broken::Source(e)));
+            }
+            *buffer = Buffer::lend();
+        }
+        let read = read_into(cx, source, buffer);
+        if self.frugal && read.is_pending() {
+            *buffer = Buffer::none();
+        }
+        match ready!(read) {
             Ok(0) => {
                 if !self.inflow.closed() {
                     return Poll::Ready(Err(Broken::CutShort));

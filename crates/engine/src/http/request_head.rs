@@ -28,14 +28,18 @@ pub(crate) fn write(
     host(out, x, backend, proxy, address);
     let correlation = &d.rules.correlation;
     write::fields(out, &x.head.fields, |known, name| is_ours(known) || correlation.is_header(known, name));
-    match x.length {
+    let length = if turn.upload.is_recoded() { Length::Chunked } else { x.length };
+    match length {
         // A body of no bytes is told where a method usually has one (RFC 9110 §8.6).
         Length::None if x.head.fields.known(Known::ContentLength).is_some() => write::content_length(out, 0),
         Length::None | Length::UntilClose => {}
         Length::Known(n) => write::content_length(out, n),
         Length::Chunked => write::chunked(out),
     }
-    if turn.verdict.takes_trailers {
+    if let Some(protocol) = &turn.upgrade {
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+        write::field(out, b"Upgrade", protocol);
+    } else if turn.verdict.takes_trailers {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     if turn.verdict.expects_continue {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tollgate_core::body::Length;
 use tollgate_core::buffer::Buffer;
 use tollgate_core::exchange::Exchange;
@@ -30,6 +31,12 @@ pub(crate) struct Turn {
     pub(crate) x: Exchange,
     /// What the request's head means.
     pub(crate) verdict: Verdict,
+    /// The protocol that the client asks for instead of HTTP, if the route allows it.
+    pub(crate) upgrade: Option<Bytes>,
+    /// It is a `CONNECT` for the protocol in `Upgrade` (RFC 8441): an answer of 2xx would agree to it.
+    pub(crate) connects: bool,
+    /// Bytes that went up a tunnel.
+    pub(crate) tunnelled: u64,
     /// The request's body on its way up.
     pub(crate) upload: Pump,
     /// The answer's body on its way down.
@@ -40,8 +47,13 @@ pub(crate) struct Turn {
     pub(crate) reply_head: Prefix,
 }
 
-const NOTHING: Verdict =
-    Verdict { length: Length::None, keep_alive: false, expects_continue: false, takes_trailers: false };
+const NOTHING: Verdict = Verdict {
+    length: Length::None,
+    keep_alive: false,
+    expects_continue: false,
+    takes_trailers: false,
+    upgrades: false,
+};
 const NO_BODY: BodyLimits = BodyLimits { content: 0, trailer: 0, trailer_fields: 0 };
 
 impl Turn {
@@ -55,6 +67,9 @@ impl Turn {
             None => Box::new(Self {
                 x: Exchange::new(Arc::clone(conn), Arc::clone(route), began),
                 verdict: NOTHING,
+                upgrade: None,
+                connects: false,
+                tunnelled: 0,
                 upload: Pump::new(Length::None, NO_BODY, 0),
                 download: Pump::new(Length::None, NO_BODY, 0),
                 request_head: Prefix::default(),
@@ -68,6 +83,9 @@ impl Turn {
         self.x.reset(conn, route, began);
         self.x.reply.head.fields.buffer = Buffer::none();
         self.verdict = NOTHING;
+        self.upgrade = None;
+        self.connects = false;
+        self.tunnelled = 0;
         self.upload = Pump::new(Length::None, NO_BODY, 0);
     }
 

@@ -43,7 +43,13 @@ fn a_head_is_an_index_over_its_bytes() {
         [(b"host", b"A.test:8080"), (b"X-One", b"two words"), (b"x-one", b""), (b"TE", b"trailers")];
     assert_eq!(fields, expected);
     assert_eq!(&head.fields.buffer.filled()[head.fields.head_len..], b"body");
-    let told = Verdict { length: Length::None, keep_alive: true, expects_continue: false, takes_trailers: true };
+    let told = Verdict {
+        length: Length::None,
+        keep_alive: true,
+        expects_continue: false,
+        takes_trailers: true,
+        upgrades: false,
+    };
     assert_eq!(verdict, told);
 }
 
@@ -319,4 +325,21 @@ fn trailers_are_taken_if_any_te_says_so() {
     assert_eq!(takes("TE: gzip;q=0.5\r\n"), Some(false));
     assert_eq!(takes("TE: trailersx\r\n"), Some(false));
     assert_eq!(takes(""), Some(false));
+}
+
+/// RFC 9110 §7.8.
+#[test]
+fn another_protocol_is_asked_for_by_both_fields_and_without_a_body() {
+    let asks = |line: &str| {
+        let (mut head, limits) = (RequestHead::default(), HeadLimits::default());
+        head.fields.buffer = Buffer::holding(line.as_bytes());
+        assert_eq!(Reader::default().read(&mut head, &limits).ok(), Some(Parsed::Complete));
+        judge(&mut head).map(|verdict| verdict.upgrades).ok()
+    };
+    let get = |rest: &str| asks(&format!("GET / HTTP/1.1\r\nHost: a\r\n{rest}\r\n"));
+    assert_eq!(get("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"), Some(true));
+    assert_eq!(get("Upgrade: websocket\r\n"), Some(false));
+    assert_eq!(get("Connection: Upgrade\r\n"), Some(false));
+    assert_eq!(get("Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n"), Some(false));
+    assert_eq!(asks("GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), Some(false));
 }

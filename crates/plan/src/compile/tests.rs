@@ -210,10 +210,10 @@ routes:
 ",
     );
     let seconds = Duration::from_secs;
-    let (timeout, idle) = (seconds(3), seconds(60));
+    let (timeout, idle, tunnel_idle) = (seconds(3), seconds(60), seconds(300));
     let a = route(&compiled, "/a");
-    assert_eq!(a.bounds, Bounds { timeout, idle, total: Some(seconds(9)), body: 1_000_000 });
-    assert_eq!(route(&compiled, "/b").bounds, Bounds { timeout, idle, total: None, body: u64::MAX });
+    assert_eq!(a.bounds, Bounds { timeout, idle, total: Some(seconds(9)), body: 1_000_000, tunnel_idle });
+    assert_eq!(route(&compiled, "/b").bounds, Bounds { timeout, idle, total: None, body: u64::MAX, tunnel_idle });
     let Action::Proxy(proxy) = &a.action else { panic!("{a:?}") };
     assert_eq!((proxy.retries, proxy.host.as_deref()), (Some(2), Some(&b"x.example"[..])));
     let fixed = |name: &str| match &route(&compiled, name).action {

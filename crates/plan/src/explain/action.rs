@@ -63,7 +63,7 @@ pub(super) fn does(compiled: &Compiled, route: &RoutePlan, captures: &Captures, 
         },
         Action::Serve(handler) => Act::Serve(handler.describe()),
     };
-    let Bounds { timeout, idle, total, body } = route.bounds;
+    let Bounds { timeout, idle, total, body, .. } = route.bounds;
     let body = (body != u64::MAX).then(|| size(body));
     Does { action, timeout: period(timeout), idle: period(idle), total: total.map(period), body }
 }

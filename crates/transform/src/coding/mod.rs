@@ -1,7 +1,7 @@
 //! Content codings (RFC 9110 §8.4.1): gzip, deflate, br and zstd, both ways.
 //!
 //! Every call is bounded: it takes what it is given and gives 64 KiB at most, however much the content grows. A library
-//! stands behind each coding; how it is driven is written once, in [`drive`].
+//! stands behind each coding; how it is driven is written once, in `drive`.
 
 mod brotli;
 mod compress;

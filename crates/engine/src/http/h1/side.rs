@@ -1,8 +1,9 @@
 //! The client's side of an exchange over HTTP/1.1.
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tollgate_core::body::Length;
 use tollgate_core::field::Known;
 use tollgate_core::head::Version;
@@ -123,6 +124,27 @@ impl Downstream for Wire<'_> {
         out.extend_from_slice(b"\r\n");
         self.answering = true;
         Ok(())
+    }
+
+    fn switch(&mut self, turn: &mut Turn, d: &Deployment, protocol: &[u8]) -> Result<(), Gone> {
+        let (x, out) = (&turn.x, turn.reply_head.clear());
+        write::status_line(out, 101);
+        let correlation = &d.rules.correlation;
+        let echo = correlation.echo;
+        write::fields(out, &x.reply.head.fields, |known, name| echo && correlation.is_header(known, name));
+        write::field(out, b"Upgrade", protocol);
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+        if echo {
+            write::field(out, &correlation.header, x.id.as_str().as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+        self.answering = true;
+        Ok(())
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Whether the farewell reaches the client or not, it is over.
+        Pin::new(&mut *self.stream).poll_shutdown(cx).map(|_| ())
     }
 
     fn end(&mut self) {

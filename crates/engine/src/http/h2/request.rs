@@ -26,8 +26,12 @@ pub(super) fn read(turn: &mut Turn, parts: &Parts, ended: bool, rules: &Rules) -
     turn.x.head.fields.buffer = Buffer::lend();
     copy(&mut turn.x.head, parts, rules)?;
     if turn.x.head.method == Method::Connect {
-        return Err(CONNECT.problem().detail("CONNECT is not served here"));
+        match parts.extensions.get::<h2::ext::Protocol>() {
+            Some(protocol) => connect(turn, protocol.as_str(), rules)?,
+            None => return Err(CONNECT.problem().detail("CONNECT is not served here")),
+        }
     }
+    let ended = ended || turn.connects;
     let head = &mut turn.x.head;
     target::check_host(head.host.of(head.fields.buffer.filled())).map_err(malformed)?;
     target::resolve(head)?;
@@ -37,6 +41,39 @@ pub(super) fn read(turn: &mut Turn, parts: &Parts, ended: bool, rules: &Rules) -
     turn.verdict.takes_trailers =
         head.fields.all("te").flat_map(list).any(|element| element.eq_ignore_ascii_case(b"trailers"));
     Ok(())
+}
+
+/// `CONNECT` for another protocol (RFC 8441 §4) is the same wish as `GET` with `Upgrade`, and is from here on told so: to
+/// routes, to policies, and to services that speak HTTP/1.1. What follows belongs to that protocol; it is no body.
+fn connect(turn: &mut Turn, protocol: &str, rules: &Rules) -> Result<(), Problem> {
+    let mut copied = Copied { head: &mut turn.x.head, most: rules.heads.head };
+    copied.head.method = Method::Get;
+    copied.head.method_part = copied.put(b"GET")?;
+    copied.field(b"upgrade", protocol.as_bytes(), Known::Upgrade)?;
+    if protocol.eq_ignore_ascii_case("websocket") && !copied.head.fields.has("sec-websocket-key") {
+        // RFC 6455 §4.1: 16 random bytes, which HTTP/2 has no need of.
+        let key = fastrand::u128(..).to_be_bytes();
+        copied.field(b"sec-websocket-key", base64(&key).as_bytes(), Known::Other)?;
+    }
+    let fields = &mut copied.head.fields;
+    fields.head_len = fields.buffer.len();
+    turn.connects = true;
+    turn.verdict.upgrades = true;
+    Ok(())
+}
+
+/// RFC 4648 §4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= group.len() { digit as char } else { '=' });
+        }
+    }
+    text
 }
 
 fn malformed(what: &'static str) -> Problem {

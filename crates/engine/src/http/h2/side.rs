@@ -114,6 +114,25 @@ impl Downstream for Frames {
         Ok(())
     }
 
+    /// RFC 8441 §5: agreed to by a plain 2xx, without `Upgrade`.
+    fn switch(&mut self, turn: &mut Turn, d: &Deployment, _: &[u8]) -> Result<(), Gone> {
+        turn.x.reply.head.fields.remove("Sec-WebSocket-Accept");
+        turn.x.reply.head.status = 200;
+        let mut response = Response::new(());
+        *response.headers_mut() = header_map(&turn.x.reply.head.fields);
+        let correlation = &d.rules.correlation;
+        if correlation.echo {
+            add_field(response.headers_mut(), &correlation.header, turn.x.id.as_str().as_bytes());
+        }
+        self.answer = Some(self.respond.send_response(response, false).map_err(|_| Gone)?);
+        Ok(())
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        // The end of the stream was sent with the last byte.
+        Poll::Ready(())
+    }
+
     fn end(&mut self) {}
 
     /// RFC 9113 §8.1: an answer that cannot be completed is reset.

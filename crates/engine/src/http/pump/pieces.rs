@@ -15,7 +15,8 @@ use tollgate_core::head::Fields;
 use tollgate_http1::transfer::{Bad, Batch, Runs};
 use tollgate_http1::write;
 
-use super::{Broken, Pump};
+use super::recode::Pulled;
+use super::{Broken, Pump, Recoding};
 use crate::http::ends::{Sink, Source, broken_stream};
 
 impl Pump {
@@ -29,8 +30,7 @@ impl Pump {
         loop {
             let is_loaded = !self.batch.is_out() || !self.piece.is_empty();
             if !is_loaded && !self.ended {
-                let got = if self.has_arrived() { Poll::Ready(Ok(())) } else { self.poll_get(cx, &mut source, buffer) };
-                if got?.is_pending() {
+                if self.poll_next(cx, &mut source, buffer)?.is_pending() {
                     // The head does not wait for content that is not there yet.
                     ready!(self.poll_put(cx, &mut sink))?;
                     return Poll::Pending;
@@ -44,10 +44,66 @@ impl Pump {
         }
     }
 
+    /// Takes the next piece, recoded if that is asked for, or learns that there is none.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Source<'_>,
+        buffer: &mut Buffer,
+    ) -> Poll<Result<(), Broken>> {
+        let Some(mut recoding) = self.recoding.take() else {
+            return if self.has_arrived() { Poll::Ready(Ok(())) } else { self.poll_get(cx, source, buffer) };
+        };
+        let got = self.poll_recoded(cx, source, buffer, &mut recoding);
+        self.recoding = Some(recoding);
+        got
+    }
+
+    fn poll_recoded(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Source<'_>,
+        buffer: &mut Buffer,
+        recoding: &mut Recoding,
+    ) -> Poll<Result<(), Broken>> {
+        let failed = |(error, fault)| Broken::Recode(error, fault);
+        loop {
+            match recoding.chain.pull().map_err(failed)? {
+                Pulled::Piece(piece) => {
+                    self.piece = piece;
+                    return Poll::Ready(Ok(()));
+                }
+                Pulled::Done => {
+                    recoding.done = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Pulled::Hungry if self.has_arrived() => recoding.chain.end(),
+                Pulled::Hungry => match self.poll_get(cx, source, buffer)? {
+                    Poll::Ready(()) => recoding.chain.push(std::mem::take(&mut self.piece)),
+                    Poll::Pending => match recoding.chain.flush().map_err(failed)? {
+                        Some(piece) => {
+                            self.piece = piece;
+                            return Poll::Ready(Ok(()));
+                        }
+                        None => return Poll::Pending,
+                    },
+                },
+            }
+        }
+    }
+
+    /// Whether nothing follows the piece.
+    fn is_last(&self) -> bool {
+        match &self.recoding {
+            Some(recoding) => recoding.done,
+            None => self.has_arrived(),
+        }
+    }
+
     /// Frames the piece for an HTTP/1.1 connection.
     fn wrap(&mut self, sink: &Sink<'_>) {
         if let Sink::Wire(..) = sink {
-            let last = self.has_arrived();
+            let last = self.is_last();
             self.batch = Batch::new(self.outflow, Runs::whole(self.piece.len()), last, self.trailers.as_ref());
             self.sent += self.batch.content() as u64;
             self.ended = last;
@@ -71,7 +127,7 @@ impl Pump {
             Sink::Frames(sink) => self.poll_put_frames(cx, sink),
             Sink::Nowhere => {
                 self.piece = Bytes::new();
-                self.ended = self.has_arrived();
+                self.ended = self.is_last();
                 Poll::Ready(Ok(()))
             }
         }
@@ -94,11 +150,11 @@ impl Pump {
             let part = self.piece.split_to(room.min(self.piece.len()));
             self.sent += part.len() as u64;
             self.moves += 1;
-            let last = self.piece.is_empty() && self.has_arrived() && self.trailers.is_none();
+            let last = self.piece.is_empty() && self.is_last() && self.trailers.is_none();
             sink.send_data(part, last).map_err(|error| Broken::Sink(broken_stream(error)))?;
             self.ended |= last;
         }
-        if self.has_arrived() && !self.ended {
+        if self.is_last() && !self.ended {
             self.ended = true;
             match self.trailers.take() {
                 Some(trailers) => sink.send_trailers(header_map(&trailers)),

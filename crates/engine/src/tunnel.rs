@@ -1,0 +1,163 @@
+//! A connection that speaks something else than HTTP from now on: WebSocket, mostly (RFC 9110 §7.8, RFC 6455, RFC 8441).
+//!
+//! Bytes pass both ways as they come. Either side may close its half; the tunnel is over once both have, once nothing
+//! moved for the route's `upgrade.idle`, or when the gateway stops.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use tollgate_core::buffer::Buffer;
+use tollgate_observe::metrics::Closed;
+use tollgate_plan::RoutePlan;
+
+use crate::deployment::Deployment;
+use crate::forward::Upstream;
+use crate::http::downstream::{Client, Downstream, Gone};
+use crate::http::ends::{Sink, Source};
+use crate::http::pump::{Broken, Prefix, Pump};
+use crate::http::turn::Turn;
+use crate::serve::After;
+
+/// The two directions.
+struct Tunnel {
+    up: Direction,
+    down: Direction,
+}
+
+/// One direction, with the bytes on their way.
+struct Direction {
+    pump: Pump,
+    buffer: Buffer,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Bytes may come.
+    Open,
+    /// The source closed; the sink is to be told.
+    Closing,
+    /// The sink was told.
+    Closed,
+}
+
+/// Carries a tunnel to its end.
+pub(crate) async fn run<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    mut upstream: Upstream,
+) -> After {
+    let protocol = upstream.protocol.take().unwrap_or_default();
+    if let Err(Gone) = client.side.switch(turn, d, &protocol) {
+        return After::Close(Closed::Error);
+    }
+    turn.x.trail.status = turn.x.reply.head.status;
+    let mut tunnel = Tunnel {
+        // What either side sent right behind its head belongs to the new protocol already.
+        up: Direction::new(behind_head(&mut turn.x.head.fields.buffer, turn.x.head.fields.head_len)),
+        down: Direction::new(behind_head(&mut turn.x.reply.head.fields.buffer, turn.x.reply.head.fields.head_len)),
+    };
+    let reason = tunnel.until_over(client, turn, route, &mut upstream).await;
+    turn.x.trail.bytes_out = turn.reply_head.written() + tunnel.down.pump.sent;
+    turn.tunnelled = tunnel.up.pump.sent;
+    client.side.end();
+    if reason != Closed::Client {
+        // In good order: the client is told, if it takes it at once.
+        poll_fn(|cx| Poll::Ready(client.side.poll_close(cx).is_ready())).await;
+    }
+    After::Close(reason)
+}
+
+/// Takes the bytes behind a head out of its buffer, which then holds no more than the head.
+fn behind_head(buffer: &mut Buffer, head_len: usize) -> Buffer {
+    let rest = buffer.filled().get(head_len..).unwrap_or_default();
+    let behind = if rest.is_empty() { Buffer::none() } else { Buffer::holding(rest) };
+    buffer.shrink(head_len);
+    behind
+}
+
+impl Direction {
+    fn new(buffer: Buffer) -> Self {
+        Self { pump: Pump::tunnel(), buffer, state: State::Open }
+    }
+
+    /// Moves bytes; an error of either end is the end.
+    fn poll(&mut self, cx: &mut Context<'_>, source: Source<'_>, sink: Sink<'_>) -> Result<(), Broken> {
+        if self.state == State::Open
+            && let Poll::Ready(moved) = self.pump.poll(cx, source, &mut self.buffer, sink)
+        {
+            self.state = State::Closing;
+            self.buffer = Buffer::none();
+            return moved;
+        }
+        Ok(())
+    }
+}
+
+impl Tunnel {
+    async fn until_over<S: Downstream>(
+        &mut self,
+        client: &mut Client<S>,
+        turn: &mut Turn,
+        route: &RoutePlan,
+        upstream: &mut Upstream,
+    ) -> Closed {
+        let drain = Arc::clone(&client.worker.drain);
+        let mut bell = pin!(drain.begun());
+        let (mut moves, mut deadline) = (0, client.look() + route.bounds.tunnel_idle);
+        poll_fn(|cx| {
+            if bell.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Closed::Drain);
+            }
+            match self.poll(cx, client, turn, upstream) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Closed::Client),
+                Poll::Ready(Err(Broken::Source(error) | Broken::Sink(error))) => return Poll::Ready(reason(&error)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Closed::Error),
+                Poll::Pending => {}
+            }
+            let moved = self.up.pump.moves + self.down.pump.moves;
+            if moved != moves {
+                moves = moved;
+                deadline = client.look() + route.bounds.tunnel_idle;
+            }
+            client.timer.poll(cx, deadline).map(|()| Closed::Idle)
+        })
+        .await
+    }
+
+    fn poll<S: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client<S>,
+        turn: &mut Turn,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), Broken>> {
+        let mut no_head = Prefix::default();
+        let stream = &mut upstream.connection.stream;
+        self.up.poll(cx, client.side.source(), Sink::Wire(stream, &mut no_head))?;
+        self.down.poll(cx, Source::Wire(stream), client.side.sink(&mut turn.reply_head))?;
+        if self.up.state == State::Closing && Pin::new(stream).poll_shutdown(cx).is_ready() {
+            self.up.state = State::Closed;
+        }
+        if self.down.state == State::Closing && client.side.poll_close(cx).is_ready() {
+            self.down.state = State::Closed;
+        }
+        match (self.up.state, self.down.state) {
+            (State::Closed, State::Closed) => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+fn reason(error: &io::Error) -> Closed {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Closed::Client,
+        _ => Closed::Error,
+    }
+}
