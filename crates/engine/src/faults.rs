@@ -18,5 +18,14 @@ pub static BODY_TIMEOUT: Fault = Fault::client(
     "No byte of the request's body came within the route's `idle` time (RFC 9110 §15.5.9).",
 );
 
+/// What the gateway itself was sending could not be had to its end.
+pub static BODY_BROKEN: Fault = Fault::gateway(
+    "http/body-broken",
+    500,
+    "Answer broke off",
+    "What the gateway was sending from its own machine (a file, say) could not be read to its end. The answer had begun, so \
+     only the log shows this; the client sees it cut off.",
+);
+
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT];
+pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &BODY_BROKEN];

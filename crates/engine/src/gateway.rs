@@ -14,7 +14,7 @@ use tollgate_observe::metrics::Metrics;
 
 use crate::deployment::Deployment;
 use crate::drain::Drain;
-use crate::http::client::Source;
+use crate::http::connection::Deployed;
 use crate::listener::{Crowd, accept};
 use crate::worker::Worker;
 
@@ -78,8 +78,8 @@ impl Gateway {
         let mut sockets: Vec<Vec<Socket>> = parts.bells.iter().map(|_| Vec::new()).collect();
         for opened in listeners {
             let (source, crowd) = match opened.serves {
-                Serves::Routes => (Source::Worker, &crowd),
-                Serves::Fixed(deployment) => (Source::Fixed(deployment), &small_crowd),
+                Serves::Routes => (Deployed::Worker, &crowd),
+                Serves::Fixed(deployment) => (Deployed::Fixed(deployment), &small_crowd),
             };
             for (own, socket) in sockets.iter_mut().zip(opened.sockets) {
                 own.push(Socket { socket, source: source.clone(), crowd: Arc::clone(crowd) });
@@ -130,7 +130,7 @@ impl Gateway {
 /// One worker's socket of a listener.
 struct Socket {
     socket: TcpListener,
-    source: Source,
+    source: Deployed,
     crowd: Arc<Crowd>,
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tollgate_config::model::Bind;
 use tollgate_core::facts::Conn;
 
-use crate::http::client::{self, Source};
+use crate::http::connection::{self, Deployed};
 use crate::worker::Worker;
 
 /// Connections that may wait to be accepted, per socket.
@@ -124,7 +124,7 @@ impl Drop for Member {
 }
 
 /// Accepts until the gateway stops; then takes what is queued already and closes.
-pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Arc<Crowd>, source: Source) {
+pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Arc<Crowd>, source: Deployed) {
     let listener = match Acceptor::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -168,7 +168,7 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
 }
 
 /// Accepts until the worker ends.
-async fn accept_to_the_end(listener: &Acceptor, worker: &Arc<Worker>, crowd: &Arc<Crowd>, source: &Source) {
+async fn accept_to_the_end(listener: &Acceptor, worker: &Arc<Worker>, crowd: &Arc<Crowd>, source: &Deployed) {
     loop {
         crowd.room().await;
         match listener.accept().await {
@@ -203,7 +203,7 @@ async fn failed(error: io::Error) {
     }
 }
 
-fn start(stream: TcpStream, peer: SocketAddr, worker: &Arc<Worker>, member: Member, source: &Source) {
+fn start(stream: TcpStream, peer: SocketAddr, worker: &Arc<Worker>, member: Member, source: &Deployed) {
     let Ok(local) = stream.local_addr() else { return };
     if stream.set_nodelay(true).is_err() {
         return;
@@ -211,7 +211,7 @@ fn start(stream: TcpStream, peer: SocketAddr, worker: &Arc<Worker>, member: Memb
     let conn = Conn::new(peer, local, worker.index);
     let (worker, source) = (Arc::clone(worker), source.clone());
     tokio::spawn(async move {
-        client::run(stream, conn, worker, source).await;
+        connection::run(stream.into(), conn, worker, source).await;
         drop(member);
     });
 }

@@ -70,10 +70,9 @@ impl Instance {
     pub(crate) fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Connection> {
         let metrics = self.shared.metrics.shard(ask.worker);
         loop {
-            let idle = self.pool(ask.worker).pop_back()?;
+            let mut idle = self.pool(ask.worker).pop_back()?;
             metrics.woke();
-            let is_fit = !idle.is_stale(ask.now, self.shared.settings.idle_for) && idle.is_quiet();
-            if is_fit && (!ask.only_once || idle.is_surely_quiet()) {
+            if !idle.is_stale(ask.now, self.shared.settings.idle_for) && idle.is_quiet(ask.only_once) {
                 metrics.reused();
                 return Some(Connection::wake(idle, Arc::clone(self)));
             }
@@ -100,8 +99,8 @@ impl Instance {
         {
             let mut pool = self.pool(worker);
             let everything = std::mem::take(&mut *pool);
-            for idle in everything {
-                if idle.is_stale(now, most) || !idle.is_quiet() { gone.push(idle) } else { pool.push_back(idle) }
+            for mut idle in everything {
+                if idle.is_stale(now, most) || !idle.is_quiet(false) { gone.push(idle) } else { pool.push_back(idle) }
             }
         }
         // Closed behind the lock: closing may wake a waiter, which takes other locks.

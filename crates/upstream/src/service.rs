@@ -197,7 +197,7 @@ impl Service {
         match timeout(most, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true).map_err(|e| Refusal::Connect(address, e))?;
-                Ok(Connection::fresh(stream, instance, place))
+                Ok(Connection::fresh(stream.into(), instance, place))
             }
             Ok(Err(e)) => Err(Refusal::Connect(address, e)),
             Err(_) if most < self.shared.settings.connect_timeout => Err(Refusal::Deadline),
