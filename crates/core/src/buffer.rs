@@ -1,7 +1,7 @@
 //! Buffers that a worker lends to the exchanges it carries.
 //!
 //! An idle connection holds none. Each thread keeps a bounded stock; a buffer that is dropped goes back to the
-//! stock of the thread that drops it. Nothing here grows with input: what does not fit is the caller's to refuse.
+//! stock of the thread that drops it. Nothing here grows beyond [`SIZE`]: what does not fit is the caller's to refuse.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -10,17 +10,29 @@ use std::ops::Range;
 /// body arrives in one read.
 pub const SIZE: usize = 72 * 1024;
 
+/// How much of it is used at first. Most messages need no more, and what is never touched takes no memory: neither to hold
+/// it nor to clear it.
+const START: usize = SIZE / 16;
+
+/// How many times more is used each time that was not enough. Within the memory that the buffer has, so nothing moves; and
+/// for good, so that a buffer which carried a large body once takes the next in one read.
+const GROWTH: usize = 4;
+
+/// How much room a buffer has at least, unless it is full.
+const ROOM: usize = 512;
+
 /// How many unused buffers a thread keeps at most (18 MiB).
 const STOCK: usize = 256;
 
 thread_local! {
-    static FREE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Bytes received, from 0 to [`Buffer::len`], and room for more.
 #[derive(Debug, Default)]
 pub struct Buffer {
-    bytes: Box<[u8]>,
+    /// The part that is used; its capacity is [`SIZE`].
+    bytes: Vec<u8>,
     len: usize,
 }
 
@@ -29,7 +41,7 @@ impl Buffer {
     #[must_use]
     pub fn lend() -> Self {
         let stocked = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-        Self { bytes: stocked.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice()), len: 0 }
+        Self { bytes: stocked.unwrap_or_else(fresh), len: 0 }
     }
 
     /// A buffer that holds nothing and has room for nothing: what an idle connection keeps.
@@ -43,16 +55,17 @@ impl Buffer {
     pub fn holding(bytes: &[u8]) -> Self {
         let mut buffer = Self::lend();
         let n = bytes.len().min(SIZE);
+        buffer.bytes.resize(n.max(buffer.bytes.len()), 0);
         buffer.bytes[..n].copy_from_slice(&bytes[..n]);
-        buffer.len = n;
+        buffer.advance(n);
         buffer
     }
 
     /// Gives the memory back but for the first `len` bytes, which move to a place of just their size: for what is kept
     /// while nothing more is to be received.
     pub fn shrink(&mut self, len: usize) {
-        let kept = Box::from(&self.filled()[..len.min(self.len)]);
-        *self = Self { len: len.min(self.len), bytes: kept };
+        let kept = self.filled()[..len.min(self.len)].to_vec();
+        *self = Self { len: kept.len(), bytes: kept };
     }
 
     /// Whether there is memory behind it.
@@ -84,7 +97,7 @@ impl Buffer {
         &mut self.bytes[..self.len]
     }
 
-    /// Room for more.
+    /// Room for more: all that is left, or at first less; none only if [`SIZE`] bytes are there.
     pub fn spare(&mut self) -> &mut [u8] {
         &mut self.bytes[self.len..]
     }
@@ -92,6 +105,24 @@ impl Buffer {
     /// Notes that `n` more bytes were written into [`Buffer::spare`].
     pub fn advance(&mut self, n: usize) {
         self.len = (self.len + n).min(self.bytes.len());
+        while self.bytes.len() - self.len < ROOM && self.bytes.len() < SIZE {
+            self.bytes.resize((self.bytes.len() * GROWTH).min(SIZE), 0);
+        }
+    }
+
+    /// Adds bytes of the caller's; false: they do not fit, and nothing was added.
+    #[must_use]
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let end = self.len + bytes.len();
+        if end > SIZE || !self.is_lent() {
+            return false;
+        }
+        if end > self.bytes.len() {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[self.len..end].copy_from_slice(bytes);
+        self.advance(bytes.len());
+        true
     }
 
     /// Forgets all bytes from `len` on.
@@ -109,9 +140,15 @@ impl Buffer {
     }
 }
 
+fn fresh() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SIZE);
+    bytes.resize(START, 0);
+    bytes
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.bytes.len() != SIZE {
+        if self.bytes.capacity() < SIZE {
             return;
         }
         let bytes = std::mem::take(&mut self.bytes);
@@ -146,7 +183,32 @@ mod tests {
         assert_eq!(buffer.filled(), b"head");
         assert!(buffer.spare().is_empty());
         drop(buffer);
-        assert_eq!(Buffer::lend().spare().len(), SIZE);
+        assert!(Buffer::lend().spare().len() >= ROOM);
+    }
+
+    #[test]
+    fn a_buffer_uses_more_of_its_memory_as_it_fills_and_keeps_it() {
+        let mut buffer = Buffer { bytes: fresh(), len: 0 };
+        let address = buffer.bytes.as_ptr();
+        let mut reads = 0;
+        while !buffer.spare().is_empty() {
+            assert!(buffer.spare().len() >= ROOM.min(SIZE - buffer.len()));
+            let room = buffer.spare().len();
+            buffer.advance(room);
+            reads += 1;
+        }
+        assert_eq!((buffer.len(), reads), (SIZE, 3));
+        buffer.truncate(100);
+        assert_eq!(buffer.spare().len(), SIZE - 100);
+        assert_eq!(buffer.bytes.as_ptr(), address);
+    }
+
+    #[test]
+    fn a_buffer_that_is_nearly_full_has_room_for_a_little_more() {
+        for filled in [START - 1, START, START + 1, SIZE / 4 - 1, SIZE - ROOM] {
+            assert!(Buffer::holding(&vec![b'x'; filled]).spare().len() >= ROOM, "{filled}");
+        }
+        assert!(Buffer::holding(&[b'x'; SIZE + 1]).spare().is_empty());
     }
 
     #[test]

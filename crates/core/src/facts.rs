@@ -3,13 +3,23 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// What is known of a route.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What is known of a route. In the order of the apis, within them of the names.
+///
+/// Its texts are shared: there may be ten thousands of routes, and matcher, plan and metrics all know them by name.
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// Its label in metrics, logs and `explain`: the key in the file, or its `name`.
-    pub name: String,
     /// The api it belongs to; empty for routes at top level.
-    pub api: String,
+    pub api: Arc<str>,
+    /// Its label in metrics, logs and `explain`: the key in the file, or its `name`.
+    pub name: Arc<str>,
+}
+
+impl Route {
+    /// A route with this name, of this api.
+    #[must_use]
+    pub fn new(api: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { api: api.into(), name: name.into() }
+    }
 }
 
 /// What is known of a client's connection.

@@ -57,7 +57,7 @@ impl<'c> Chains<'c> {
     /// Reads a layer of `defaults`. What is wrong with it is told here, once, even if no route takes it over.
     fn defaults(&self, entries: &'c [Entry], told: &mut Vec<Diagnostic>) -> Vec<Layered<'c>> {
         let layer = self.known(entries, Layer::Defaults, told);
-        let anywhere = Route { name: "defaults".to_owned(), api: String::new() };
+        let anywhere = Route::new("", "defaults");
         for layered in layer.iter().filter(|layered| !layered.is_none()) {
             self.links(layered, &anywhere, &mut Vec::new(), told);
         }

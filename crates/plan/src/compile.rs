@@ -20,7 +20,7 @@ use tollgate_observe::metrics::Metrics;
 
 use crate::chain::Chains;
 use crate::conditions::Conditions;
-use crate::matcher::{Conflict, HostPattern, Matcher, Pattern, RouteSpec};
+use crate::matcher::{Builder, Conflict, HostPattern, Pattern, RouteSpec};
 use crate::place::within;
 use crate::plan::Plan;
 use crate::table::{Bounds, RoutePlan};
@@ -63,7 +63,7 @@ struct Compiler<'c> {
     services: Services<'c>,
     routes: Vec<RoutePlan>,
     /// Of those routes whose own matching is right, also if something else is wrong with them: they are compared.
-    specs: Vec<RouteSpec<Conditions>>,
+    matcher: Builder<Conditions>,
     /// Their labels and where they stand.
     names: Vec<(&'c str, &'c Span)>,
     labels: HashMap<&'c str, &'c Span>,
@@ -78,18 +78,10 @@ impl<'c> Compiler<'c> {
         let chains = Chains::new(kinds, &config.policies, &mut told);
         let services = Services::new(config);
         let most = config.apis.iter().map(|api| api.routes.len()).sum();
-        let (routes, specs, names) = (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
-        Self {
-            metrics,
-            chains,
-            services,
-            routes,
-            specs,
-            names,
-            labels: HashMap::with_capacity(most),
-            upgrades: Arc::default(),
-            told,
-        }
+        let (routes, names, labels) =
+            (Vec::with_capacity(most), Vec::with_capacity(most), HashMap::with_capacity(most));
+        let (matcher, upgrades) = (Builder::with_room_for(most), Arc::default());
+        Self { metrics, chains, services, routes, matcher, names, labels, upgrades, told }
     }
 
     fn api(&mut self, api: &'c Api) {
@@ -99,17 +91,17 @@ impl<'c> Compiler<'c> {
         };
         let hosts: Vec<HostPattern> = api.hosts.iter().map(|spanned| host(&spanned.value)).collect();
         self.chains.enter(&api.policies, &mut self.told);
-        let name = api.name.as_ref().map_or("", |name| name.value.as_str());
+        let name: Arc<str> = api.name.as_ref().map_or("", |name| name.value.as_str()).into();
         for route in &api.routes {
-            self.route(name, &hosts, route);
+            self.route(&name, &hosts, route);
         }
     }
 
-    fn route(&mut self, api: &str, hosts: &[HostPattern], route: &'c model::Route) {
+    fn route(&mut self, api: &Arc<str>, hosts: &[HostPattern], route: &'c model::Route) {
         self.label(route);
-        let meta = Arc::new(Route { name: route.label.clone(), api: api.to_owned() });
+        let meta = Arc::new(Route::new(Arc::clone(api), route.label.as_str()));
         let chain = self.chains.build(&route.policies, &meta, &mut self.told);
-        let pattern = self.pattern(&route.path);
+        let pattern = self.pattern(&route.path, &meta.name);
         let conditions = self.conditions(&route.when);
         let Some(pattern) = pattern else { return };
         let action = self.services.action(route, &pattern, &mut self.told);
@@ -120,7 +112,9 @@ impl<'c> Compiler<'c> {
                 response: all.response || link.hooks.response,
                 done: all.done || link.hooks.done,
             });
-            let metrics = self.metrics.route(api, &route.label);
+            let metrics = self.metrics.route(&meta);
+            // The names of the plan before, if it knew the route; but where routes are too many, some share counters.
+            let meta = if *metrics.route() == meta { Arc::clone(metrics.route()) } else { meta };
             let bounds = bounds(&route.settings);
             let upgrades = self.upgrades(&route.settings);
             self.routes.push(RoutePlan {
@@ -135,7 +129,7 @@ impl<'c> Compiler<'c> {
             });
         }
         self.names.push((&route.label, &route.key.span));
-        self.specs.push(RouteSpec {
+        self.matcher.add(RouteSpec {
             hosts: hosts.to_vec(),
             methods: route.methods.iter().map(|method| method.as_str().to_owned()).collect(),
             pattern,
@@ -163,12 +157,14 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    fn pattern(&mut self, path: &Spanned<String>) -> Option<Pattern> {
+    /// Mostly a route is called by its path: then they share the text.
+    fn pattern(&mut self, path: &Spanned<String>, label: &Arc<str>) -> Option<Pattern> {
+        let text = if **label == *path.value { Arc::clone(label) } else { path.value.as_str().into() };
         let refuse = |e: crate::matcher::PatternError| {
             let mistake = Diagnostic::error(e.message).at(&within(&path.span, &path.value, e.offset));
             self.told.push(Diagnostic { hint: e.hint, ..mistake });
         };
-        Pattern::parse(&path.value).map_err(refuse).ok()
+        Pattern::parse(text).map_err(refuse).ok()
     }
 
     /// `None`: one of them is wrong, and it is told.
@@ -187,7 +183,7 @@ impl<'c> Compiler<'c> {
     }
 
     fn finish(mut self, revision: u64) -> Result<Compiled, Vec<Diagnostic>> {
-        let matcher = match Matcher::build(self.specs) {
+        let matcher = match self.matcher.build() {
             Ok(matcher) => Some(matcher),
             Err(conflicts) => {
                 self.told.extend(conflicts.iter().map(|found| conflict(found, &self.names)));

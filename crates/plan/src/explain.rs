@@ -152,7 +152,7 @@ fn refusal(problem: &Problem, route: Option<Named>) -> Refusal {
 
 fn chosen(compiled: &Compiled, route: &RoutePlan, told: &Explanation, captures: &Captures, x: &Exchange) -> Chosen {
     let number = told.matching.first().copied();
-    let own = || Named { name: route.meta.name.clone(), place: String::new() };
+    let own = || Named { name: route.meta.name.to_string(), place: String::new() };
     let next = told.matching.get(1).and_then(|next| named(compiled, *next));
     let policy = |link: &crate::table::Link| PolicyLine {
         stage: link.stage.name(),
@@ -171,7 +171,10 @@ fn chosen(compiled: &Compiled, route: &RoutePlan, told: &Explanation, captures: 
 /// A route of the plan by its number.
 fn named(compiled: &Compiled, number: usize) -> Option<Named> {
     let route = compiled.plan.routes.get(number)?;
-    Some(Named { name: route.meta.name.clone(), place: compiled.places.get(number).map_or_else(String::new, place) })
+    Some(Named {
+        name: route.meta.name.to_string(),
+        place: compiled.places.get(number).map_or_else(String::new, place),
+    })
 }
 
 fn place(span: &Span) -> String {

@@ -131,15 +131,16 @@ fn unwritable(route: &RoutePlan, path: &str, captures: &Captures) -> Option<Prob
 
 /// A route of the gateway's own.
 fn own(name: &str, api: &str, action: Action, metrics: &Metrics) -> RoutePlan {
+    let meta = Arc::new(Route::new(api, name));
     RoutePlan {
-        meta: Arc::new(Route { name: name.to_owned(), api: api.to_owned() }),
+        metrics: metrics.route(&meta),
+        meta,
         chain: Box::new([]),
         hooks: Hooks::default(),
         action,
         dialect: &ProblemJson,
         bounds: OWN,
         upgrades: Arc::default(),
-        metrics: metrics.route(api, name),
     }
 }
 

@@ -78,7 +78,8 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Proxy {
     /// Where to, each with its share: running sums of the weights, the last one is the total.
-    pub targets: Box<[(ServiceRef, u32)]>,
+    /// Routes to one service share it.
+    pub targets: Arc<[(ServiceRef, u32)]>,
     /// How the path changes; `None`: not at all.
     pub path: Option<PathPlan>,
     /// What is sent as `Host`; `None`: as the service says.

@@ -56,7 +56,7 @@ impl Bench {
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
             chain: Vec::new(),
-            route: Arc::new(Route { name: "bench".to_owned(), api: String::new() }),
+            route: Arc::new(Route::new("", "bench")),
             conn: Arc::new(Conn::new(address(50_000), address(8080), 0)),
             clock: Clock::fake(std::time::UNIX_EPOCH),
         }

@@ -24,8 +24,14 @@ fn append(buffer: &mut Buffer, bytes: &[u8]) {
     if !buffer.is_lent() {
         *buffer = Buffer::lend();
     }
-    buffer.spare()[..bytes.len()].copy_from_slice(bytes);
-    buffer.advance(bytes.len());
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let n = rest.len().min(buffer.spare().len());
+        assert!(n > 0, "no room for {} bytes", rest.len());
+        buffer.spare()[..n].copy_from_slice(&rest[..n]);
+        buffer.advance(n);
+        rest = &rest[n..];
+    }
 }
 
 #[derive(Default)]

@@ -112,7 +112,10 @@ fn build_and_config(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Resul
 fn routes(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     let routes: Vec<(Arc<RouteMetrics>, RouteTotals)> = metrics.routes().into_iter().map(totals_of_route).collect();
     let by_class = routes.iter().flat_map(|(route, totals)| {
-        let series = |(class, count)| ([("api", route.api()), ("route", route.route()), ("status", class)], count);
+        let series = |(class, count)| {
+            let [api, route] = of(route);
+            ([api, route, ("status", class)], count)
+        };
         CLASSES.into_iter().zip(totals.by_class).map(series)
     });
     counters(to, &families::REQUESTS, by_class)?;
@@ -145,7 +148,8 @@ fn totals_of_route(route: Arc<RouteMetrics>) -> (Arc<RouteMetrics>, RouteTotals)
 }
 
 fn of(route: &RouteMetrics) -> Labels<'_, 2> {
-    [("api", route.api()), ("route", route.route())]
+    let route = route.route();
+    [("api", &route.api), ("route", &route.name)]
 }
 
 fn services(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tollgate_core::facts::Route;
+
 mod encode;
 mod families;
 mod format;
@@ -39,7 +41,7 @@ const MOST_NAMES: usize = 2_000;
 #[derive(Debug)]
 pub struct Metrics {
     workers: Box<[WorkerMetrics]>,
-    routes: Table<(Box<str>, Box<str>), RouteMetrics>,
+    routes: Table<Arc<Route>, RouteMetrics>,
     services: Table<Box<str>, ServiceMetrics>,
     log_lines: Arc<LogLines>,
     names: Mutex<BTreeMap<Box<str>, Name>>,
@@ -91,7 +93,7 @@ impl Metrics {
         let workers = workers.max(1);
         Arc::new(Self {
             workers: (0..workers).map(WorkerMetrics::new).collect(),
-            routes: Table::new(MOST_ROUTES, RouteMetrics::new(OTHER, OTHER, workers)),
+            routes: Table::new(MOST_ROUTES, RouteMetrics::new(Arc::new(Route::new(OTHER, OTHER)), workers)),
             services: Table::new(MOST_SERVICES, ServiceMetrics::new(OTHER, workers)),
             log_lines: Arc::default(),
             names: Mutex::default(),
@@ -100,13 +102,13 @@ impl Metrics {
     }
 
     /// The counters of a route; the same for the same names. Called when a plan is compiled, never per request.
-    pub fn route(&self, api: &str, route: &str) -> Arc<RouteMetrics> {
-        self.routes.get((api.into(), route.into()), || RouteMetrics::new(api, route, self.workers.len()))
+    pub fn route(&self, route: &Arc<Route>) -> Arc<RouteMetrics> {
+        self.routes.get(route, || RouteMetrics::new(Arc::clone(route), self.workers.len()))
     }
 
     /// The counters of a service; the same for the same name. Called when a plan is compiled, never per request.
     pub fn service(&self, name: &str) -> Arc<ServiceMetrics> {
-        self.services.get(name.into(), || ServiceMetrics::new(name, self.workers.len()))
+        self.services.get(&Box::from(name), || ServiceMetrics::new(name, self.workers.len()))
     }
 
     /// The counters of worker number `index`; an index beyond the last wraps around.
@@ -176,23 +178,27 @@ impl Metrics {
 mod tests {
     use super::*;
 
+    fn route(name: &str) -> Arc<Route> {
+        Arc::new(Route::new("api", name))
+    }
+
     #[test]
     fn handles_survive_a_reload() {
         let metrics = Metrics::new(2);
-        metrics.route("shop", "orders").shard(1).begin();
-        assert_eq!(metrics.route("shop", "orders").totals().in_flight, 1);
+        metrics.route(&route("orders")).shard(1).begin();
+        assert_eq!(metrics.route(&route("orders")).totals().in_flight, 1);
         assert!(Arc::ptr_eq(&metrics.service("a"), &metrics.service("a")));
     }
 
     #[test]
     fn totals_add_up_the_process() {
         let metrics = Metrics::new(2);
-        for (worker, route) in [(0, "a"), (1, "b")] {
+        for (worker, name) in [(0, "a"), (1, "b")] {
             metrics.worker(worker).accepted();
-            metrics.route("api", route).shard(worker).begin();
-            metrics.route("api", route).shard(worker).finish(200, Duration::ZERO, 0, 0);
+            metrics.route(&route(name)).shard(worker).begin();
+            metrics.route(&route(name)).shard(worker).finish(200, Duration::ZERO, 0, 0);
         }
-        metrics.route("api", "a").shard(1).begin();
+        metrics.route(&route("a")).shard(1).begin();
         metrics.worker(1).closed(Closed::Client);
         let totals = Totals { requests: 2, in_flight: 1, accepted: 2, connections: 1, ..Totals::default() };
         assert_eq!(metrics.totals(), totals);

@@ -1,6 +1,9 @@
 //! What is counted per route.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tollgate_core::facts::Route;
 
 use super::shards::Shards;
 use super::slot::{Slot, open};
@@ -17,8 +20,7 @@ pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"
 /// The counters of one route: a handle that is resolved when a plan is compiled and kept in it.
 #[derive(Debug)]
 pub struct RouteMetrics {
-    api: Box<str>,
-    route: Box<str>,
+    route: Arc<Route>,
     shards: Shards<RouteShard>,
 }
 
@@ -52,17 +54,12 @@ pub struct RouteTotals {
 }
 
 impl RouteMetrics {
-    pub(crate) fn new(api: &str, route: &str, workers: usize) -> Self {
-        Self { api: api.into(), route: route.into(), shards: Shards::new(workers) }
+    pub(crate) fn new(route: Arc<Route>, workers: usize) -> Self {
+        Self { route, shards: Shards::new(workers) }
     }
 
-    /// The API that the route belongs to, as in the label.
-    pub fn api(&self) -> &str {
-        &self.api
-    }
-
-    /// The route's name, as in the label.
-    pub fn route(&self) -> &str {
+    /// The route that is counted, as the labels name it.
+    pub fn route(&self) -> &Arc<Route> {
         &self.route
     }
 
@@ -127,7 +124,7 @@ mod tests {
 
     #[test]
     fn sums_over_shards_written_by_several_threads_are_exact() {
-        let route = RouteMetrics::new("shop", "orders", 4);
+        let route = RouteMetrics::new(Arc::new(Route::new("shop", "orders")), 4);
         std::thread::scope(|scope| {
             for worker in 0..4 {
                 let route = &route;
@@ -151,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_its_upper_end_and_the_last_all_the_rest() {
-        let route = RouteMetrics::new("a", "r", 1);
+        let route = RouteMetrics::new(Arc::default(), 1);
         for duration in [Duration::ZERO, Duration::from_micros(500), Duration::from_secs(60), Duration::MAX] {
             route.shard(0).finish(0, duration, 0, 0);
         }
@@ -162,14 +159,14 @@ mod tests {
 
     #[test]
     fn a_status_out_of_range_counts_as_none() {
-        let route = RouteMetrics::new("a", "r", 1);
+        let route = RouteMetrics::new(Arc::default(), 1);
         route.shard(0).finish(700, Duration::ZERO, 0, 0);
         assert_eq!(route.totals().by_class, [1, 0, 0, 0, 0, 0]);
     }
 
     #[test]
     fn an_untouched_route_has_no_shard() {
-        let route = RouteMetrics::new("a", "r", 64);
+        let route = RouteMetrics::new(Arc::default(), 64);
         assert!(!route.is_used());
         route.shard(3).begin();
         assert!(route.is_used());

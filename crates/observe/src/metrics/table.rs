@@ -25,9 +25,9 @@ impl<K: Ord + Clone, T> Table<K, T> {
         Self { most, entries: Mutex::default(), other: Arc::new(other) }
     }
 
-    pub(crate) fn get(&self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
+    pub(crate) fn get(&self, key: &K, make: impl FnOnce() -> T) -> Arc<T> {
         let mut entries = lock(&self.entries);
-        if let Some(found) = entries.get(&key) {
+        if let Some(found) = entries.get(key) {
             return found.clone();
         }
         if entries.len() >= self.most {
@@ -36,7 +36,7 @@ impl<K: Ord + Clone, T> Table<K, T> {
         if entries.len() >= self.most {
             return self.other.clone();
         }
-        entries.entry(key).or_insert_with(|| Arc::new(make())).clone()
+        entries.entry(key.clone()).or_insert_with(|| Arc::new(make())).clone()
     }
 
     /// All entries in the order of their keys, the shared one last.
@@ -52,16 +52,16 @@ mod tests {
     #[test]
     fn the_same_key_gives_the_same_entry() {
         let table = Table::new(2, 0);
-        assert!(Arc::ptr_eq(&table.get("a", || 1), &table.get("a", || 2)));
+        assert!(Arc::ptr_eq(&table.get(&"a", || 1), &table.get(&"a", || 2)));
     }
 
     #[test]
     fn a_full_table_drops_what_nobody_holds_and_then_shares() {
         let table = Table::new(2, 0);
-        let held = table.get("a", || 1);
-        drop(table.get("b", || 2));
-        let third = table.get("c", || 3);
-        assert_eq!((*third, *table.get("d", || 4)), (3, 0));
-        assert_eq!(*table.get("a", || 9), *held);
+        let held = table.get(&"a", || 1);
+        drop(table.get(&"b", || 2));
+        let third = table.get(&"c", || 3);
+        assert_eq!((*third, *table.get(&"d", || 4)), (3, 0));
+        assert_eq!(*table.get(&"a", || 9), *held);
     }
 }

@@ -18,15 +18,29 @@ use crate::template::{PathPlan, TargetPlan};
 pub(super) struct Services<'c> {
     slots: Vec<(Arc<str>, model::Service)>,
     /// Those that are named in the file.
-    named: HashMap<&'c str, (usize, &'c Spanned<String>)>,
+    named: HashMap<&'c str, Known<'c>>,
 }
+
+/// A service that is named in the file.
+struct Known<'c> {
+    name: &'c Spanned<String>,
+    /// As the only target of a route: one list for all such routes.
+    only: Targets,
+}
+
+/// Services, each with the sum of the weights up to it.
+type Targets = Arc<[(ServiceRef, u32)]>;
 
 impl<'c> Services<'c> {
     /// With those that are named in the file, used or not.
     pub(super) fn new(config: &'c Config) -> Self {
-        let slot = |(name, service): &(Spanned<String>, model::Service)| (name.value.as_str().into(), service.clone());
-        let named = config.services.iter().enumerate().map(|(slot, (name, _))| (name.value.as_str(), (slot, name)));
-        Self { slots: config.services.iter().map(slot).collect(), named: named.collect() }
+        let mut services = Self { slots: Vec::new(), named: HashMap::new() };
+        for (slot, (name, service)) in config.services.iter().enumerate() {
+            let service_ref = ServiceRef { name: name.value.as_str().into(), slot };
+            services.slots.push((Arc::clone(&service_ref.name), service.clone()));
+            services.named.insert(&name.value, Known { name, only: Arc::new([(service_ref, 1)]) });
+        }
+        services
     }
 
     /// In the order of their slots.
@@ -58,46 +72,41 @@ impl<'c> Services<'c> {
         }
     }
 
-    fn targets(
-        &mut self,
-        to: &Destination,
-        route: &model::Route,
-        told: &mut Vec<Diagnostic>,
-    ) -> Option<Box<[(ServiceRef, u32)]>> {
+    fn targets(&mut self, to: &Destination, route: &model::Route, told: &mut Vec<Diagnostic>) -> Option<Targets> {
         match to {
-            Destination::Service(name) => Some(Box::new([(self.named(name, told)?, 1)])),
+            Destination::Service(name) => Some(Arc::clone(self.named(name, told)?)),
             Destination::Split(parts) => {
                 let mut sum = 0u32;
+                // All are looked at, so that every unknown one is told.
                 let found: Vec<_> = parts.iter().map(|(name, weight)| (self.named(name, told), *weight)).collect();
-                let running = found.into_iter().map(|(service, weight)| {
+                let running = found.into_iter().map(|(only, weight)| {
                     sum = sum.saturating_add(weight);
-                    Some((service?, sum))
+                    Some((only?.first()?.0.clone(), sum))
                 });
                 running.collect()
             }
             Destination::Inline(service) => {
                 let name: Arc<str> = route.label.as_str().into();
                 // Counters and connections are kept by a service's name.
-                if let Some((_, named)) = self.named.get(&*name) {
+                if let Some(known) = self.named.get(&*name) {
                     let mistake = Diagnostic::error(format!("the service of this route would be called `{name}`, too"));
                     let place = route.name.as_ref().map_or(&route.key.span, |name| &name.span);
-                    let mistake = mistake.at(place).related(&named.span, "the service of this name");
+                    let mistake = mistake.at(place).related(&known.name.span, "the service of this name");
                     told.push(mistake.hint("give the route another `name`, or send it to that service"));
                     return None;
                 }
                 self.slots.push((Arc::clone(&name), (**service).clone()));
-                Some(Box::new([(ServiceRef { name, slot: self.slots.len() - 1 }, 1)]))
+                Some(Arc::new([(ServiceRef { name, slot: self.slots.len() - 1 }, 1)]))
             }
         }
     }
 
-    fn named(&self, name: &Spanned<String>, told: &mut Vec<Diagnostic>) -> Option<ServiceRef> {
-        let slot = self.named.get(name.value.as_str()).map(|(slot, _)| *slot);
-        let found = slot.and_then(|slot| self.slots.get(slot).map(|(name, _)| (slot, Arc::clone(name))));
+    fn named(&self, name: &Spanned<String>, told: &mut Vec<Diagnostic>) -> Option<&Targets> {
+        let found = self.named.get(name.value.as_str()).map(|known| &known.only);
         if found.is_none() {
             told.push(Diagnostic::error(format!("there is no service `{}`", name.value)).at(&name.span));
         }
-        found.map(|(slot, name)| ServiceRef { name, slot })
+        found
     }
 }
 

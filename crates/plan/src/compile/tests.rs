@@ -9,7 +9,7 @@ use crate::table::Action;
 use crate::testing::{KINDS, compiled, loaded, mistakes};
 
 fn route<'c>(compiled: &'c Compiled, name: &str) -> &'c RoutePlan {
-    compiled.plan.routes.iter().find(|route| route.meta.name == name).unwrap()
+    compiled.plan.routes.iter().find(|route| *route.meta.name == *name).unwrap()
 }
 
 /// What runs on a route, in order.

@@ -72,7 +72,7 @@ fn forward(proxy: &Proxy, compiled: &Compiled, captures: &Captures, x: &Exchange
     let all = proxy.targets.last().map_or(1, |(_, sum)| *sum).max(1);
     let mut before = 0;
     let mut services = Vec::new();
-    for (target, sum) in &proxy.targets {
+    for (target, sum) in proxy.targets.iter() {
         let share = (proxy.targets.len() > 1).then(|| percent(sum - before, all));
         before = *sum;
         if let Some((name, service)) = compiled.services.get(target.slot) {

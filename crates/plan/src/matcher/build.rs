@@ -6,10 +6,10 @@ use std::fmt;
 
 use super::hosts::HostIndex;
 use super::method::{HEAD, MethodSet, Methods, RouteMethods};
-use super::pattern::Shape;
+use super::pattern::{Pattern, Shape};
 use super::regexes::RegexTable;
-use super::trie::RouteId;
-use super::{Compiled, Guard, Matcher, RouteSpec};
+use super::trie::{RouteId, number};
+use super::{Compiled, Guard, Matcher, Path, RouteSpec};
 
 /// Why routes cannot stand together. Numbers are places in the list given to [`Matcher::build`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,37 +74,64 @@ impl fmt::Display for Conflict {
     }
 }
 
-pub(super) fn build<C: Guard>(specs: Vec<RouteSpec<C>>) -> Result<Matcher<C>, Vec<Conflict>> {
-    let mut found = Findings::default();
-    let mut methods = Methods::new();
-    let mut hosts = HostIndex::new();
-    let mut named = MethodSet::default();
-    let mut routes = Vec::with_capacity(specs.len());
-    for (number, spec) in specs.into_iter().enumerate() {
-        let taken = route_methods(&spec.methods, &mut methods).unwrap_or_else(|| {
-            found.conflicts.insert(Conflict::TooManyMethods { route: number });
+/// A [`Matcher`] in the making. Takes the routes one by one, so that what is read of each is gone before the next.
+#[derive(Debug)]
+pub struct Builder<C> {
+    routes: Vec<Compiled<C>>,
+    hosts: HostIndex,
+    methods: Methods,
+    named: MethodSet,
+    found: Findings,
+}
+
+impl<C: Guard> Builder<C> {
+    /// A matcher of so many routes.
+    #[must_use]
+    pub fn with_room_for(routes: usize) -> Self {
+        Self {
+            routes: Vec::with_capacity(routes),
+            hosts: HostIndex::new(),
+            methods: Methods::new(),
+            named: MethodSet::default(),
+            found: Findings::default(),
+        }
+    }
+
+    /// Adds a route; its number is the count of those before it.
+    pub fn add(&mut self, spec: RouteSpec<C>) {
+        let route = self.routes.len();
+        let taken = route_methods(&spec.methods, &mut self.methods).unwrap_or_else(|| {
+            self.found.conflicts.insert(Conflict::TooManyMethods { route });
             RouteMethods::All
         });
-        named = named.union(taken.served());
-        found.classes.push(insert(&mut hosts, &spec, number));
-        routes.push(Compiled {
-            pattern: spec.pattern,
+        self.named = self.named.union(taken.served());
+        self.found.classes.push(insert(&mut self.hosts, &spec, number(route)));
+        self.routes.push(Compiled {
+            path: Path::of(spec.pattern),
             methods: taken,
             conjuncts: spec.condition.as_ref().map_or(0, Guard::conjuncts),
             condition: spec.condition,
             priority: spec.priority,
         });
     }
-    for class in hosts.classes_mut() {
-        for leaf in class.trie.leaves_mut() {
-            leaf.sort_by_key(|route| rank(&routes[*route]));
-            found.check_pairs(leaf, &routes, |_, _| true);
-            found.check_shadows(leaf, &routes, |_, _| true);
+
+    /// The matcher.
+    ///
+    /// # Errors
+    /// Every pair that ties and every route that can never match.
+    pub fn build(self) -> Result<Matcher<C>, Vec<Conflict>> {
+        let Self { routes, mut hosts, methods, named, mut found } = self;
+        for class in hosts.classes_mut() {
+            class.trie.seal(|route| rank(&routes[route as usize]));
+            for leaf in class.trie.leaves() {
+                found.check_pairs(leaf, &routes, |_, _| true);
+                found.check_shadows(leaf, &routes, |_, _| true);
+            }
+            found.check_regexes(&mut class.regexes, &routes);
         }
-        found.check_regexes(&mut class.regexes, &routes);
+        let conflicts = found.into_conflicts();
+        if conflicts.is_empty() { Ok(Matcher { routes: routes.into(), hosts, methods, named }) } else { Err(conflicts) }
     }
-    let conflicts = found.into_conflicts();
-    if conflicts.is_empty() { Ok(Matcher { routes, hosts, methods, named }) } else { Err(conflicts) }
 }
 
 fn route_methods(names: &[String], methods: &mut Methods) -> Option<RouteMethods> {
@@ -116,7 +143,7 @@ fn route_methods(names: &[String], methods: &mut Methods) -> Option<RouteMethods
 }
 
 /// Adds a route to the class of each of its hosts; returns how many those are.
-fn insert<C>(hosts: &mut HostIndex, spec: &RouteSpec<C>, number: RouteId) -> usize {
+fn insert<C>(hosts: &mut HostIndex, spec: &RouteSpec<C>, route: RouteId) -> usize {
     let mut wanted: Vec<_> = spec.hosts.iter().map(Some).collect();
     if wanted.is_empty() {
         wanted.push(None);
@@ -126,8 +153,8 @@ fn insert<C>(hosts: &mut HostIndex, spec: &RouteSpec<C>, number: RouteId) -> usi
     for host in &wanted {
         let class = hosts.class_mut(*host);
         match &spec.pattern.shape {
-            Shape::Plain { segments, tail } => class.trie.insert(segments, *tail, number),
-            Shape::Regex { .. } => class.regexes.ranked.push(number),
+            Shape::Plain { segments, tail } => class.trie.insert(segments, *tail, route),
+            Shape::Regex { .. } => class.regexes.ranked.push(route),
         }
     }
     wanted.len()
@@ -156,7 +183,7 @@ fn ties<C: Guard>(a: &Compiled<C>, b: &Compiled<C>) -> bool {
 }
 
 /// What the checks collect.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Findings {
     conflicts: BTreeSet<Conflict>,
     /// Per route, in how many host classes it is.
@@ -176,12 +203,12 @@ impl Findings {
         for (at, &a) in ranked.iter().enumerate() {
             // Ranked: what can tie with `a` comes before the first with other conditions or priority.
             let same = |b: &&RouteId| {
-                let (a, b) = (&routes[a], &routes[**b]);
+                let (a, b) = (&routes[a as usize], &routes[**b as usize]);
                 a.conjuncts == b.conjuncts && a.priority == b.priority
             };
             for &b in ranked[at + 1..].iter().take_while(same) {
-                if ties(&routes[a], &routes[b]) && meet(a, b) {
-                    self.conflicts.insert(Conflict::Tie { first: a.min(b), second: a.max(b) });
+                if ties(&routes[a as usize], &routes[b as usize]) && meet(a, b) {
+                    self.conflicts.insert(Conflict::Tie { first: a.min(b) as usize, second: a.max(b) as usize });
                 }
             }
         }
@@ -195,13 +222,13 @@ impl Findings {
         same: impl Fn(RouteId, RouteId) -> bool,
     ) {
         for (at, &route) in ranked.iter().enumerate() {
-            let shadowed = &routes[route];
+            let shadowed = &routes[route as usize];
             let mut left = match shadowed.methods {
                 RouteMethods::All => None,
                 RouteMethods::Named(set) => Some(set),
             };
             for &by in &ranked[..at] {
-                let better = &routes[by];
+                let better = &routes[by as usize];
                 let decided = (better.conjuncts, better.priority) != (shadowed.conjuncts, shadowed.priority);
                 let always = better.condition.is_none() || better.condition == shadowed.condition;
                 if !decided || !always || !same(by, route) {
@@ -220,20 +247,22 @@ impl Findings {
     }
 
     fn check_regexes<C: Guard>(&mut self, table: &mut RegexTable, routes: &[Compiled<C>]) {
-        table.ranked.sort_by_key(|route| rank(&routes[*route]));
-        self.check_pairs(&table.ranked, routes, |a, b| routes[a].pattern.may_meet(&routes[b].pattern));
-        let same_text = |a: RouteId, b: RouteId| routes[a].pattern.text() == routes[b].pattern.text();
+        let regex = |route: RouteId| routes[route as usize].path.regex();
+        table.ranked.sort_by_key(|route| rank(&routes[*route as usize]));
+        let may_meet = |a, b| regex(a).zip(regex(b)).is_none_or(|(a, b)| a.may_meet(b));
+        self.check_pairs(&table.ranked, routes, may_meet);
+        let same_text = |a, b| regex(a).map(Pattern::text) == regex(b).map(Pattern::text);
         self.check_shadows(&table.ranked, routes, same_text);
         if table.seal(routes).is_err() {
-            self.conflicts.insert(Conflict::RegexesTooBig { route: table.ranked[0] });
+            self.conflicts.insert(Conflict::RegexesTooBig { route: table.ranked[0] as usize });
         }
     }
 
     /// A route counts as shadowed only if it is in each of its classes.
     fn into_conflicts(mut self) -> Vec<Conflict> {
         for (route, (times, by)) in self.shadows {
-            if times == self.classes[route] {
-                self.conflicts.insert(Conflict::Shadowed { route, by });
+            if times == self.classes[route as usize] {
+                self.conflicts.insert(Conflict::Shadowed { route: route as usize, by: by as usize });
             }
         }
         self.conflicts.into_iter().collect()

@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use super::pattern::{HostPattern, Pattern, Segment, Shape, Tail};
-use super::trie::RouteId;
 use super::{Asked, Compiled, HEAD, Lookup, Matcher};
 
 /// What `tollgate explain` tells about matching.
@@ -125,7 +124,7 @@ impl fmt::Display for Reason {
 
 /// A route with the host pattern under which it matched.
 struct Candidate {
-    route: RouteId,
+    route: usize,
     host: Option<HostPattern>,
 }
 
@@ -152,13 +151,13 @@ impl<C> Matcher<C> {
         let mut weighed = Weighed::default();
         let _: ControlFlow<()> = self.each_match(request, &mut |host, routes, _| {
             for &route in routes {
-                let compiled = &self.routes[route];
+                let compiled = &self.routes[route as usize];
                 let fits = match (compiled.takes(asked), compiled.holds(holds)) {
                     (true, true) => Ok(()),
                     (true, false) => Err(Miss::Condition),
                     (false, _) => Err(Miss::Method),
                 };
-                weighed.add(Candidate { route, host: host.cloned() }, fits);
+                weighed.add(Candidate { route: route as usize, host: host.cloned() }, fits);
             }
             ControlFlow::Continue(())
         });
@@ -168,7 +167,7 @@ impl<C> Matcher<C> {
     fn reason(&self, first: &Candidate, second: &Candidate, request: &Lookup<'_>) -> Option<Reason> {
         let (a, b) = (&self.routes[first.route], &self.routes[second.route]);
         host_reason(first.host.as_ref(), second.host.as_ref())
-            .or_else(|| pattern_reason(&a.pattern, &b.pattern))
+            .or_else(|| pattern_reason(&a.path.pattern()?, &b.path.pattern()?))
             .or_else(|| rank_reason(a, b, request.preflight_for.unwrap_or(request.method) == b"HEAD"))
     }
 }

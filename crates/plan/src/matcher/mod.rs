@@ -25,8 +25,9 @@ mod trie;
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-pub use build::Conflict;
+pub use build::{Builder, Conflict};
 pub use captures::Captures;
 pub use explain::{Explanation, Miss, Reason};
 pub use pattern::{HostPattern, MAX_CAPTURES, Pattern, PatternError};
@@ -137,7 +138,7 @@ impl fmt::Debug for Allow<'_> {
 /// All routes, ready for look-up.
 #[derive(Debug)]
 pub struct Matcher<C> {
-    routes: Vec<Compiled<C>>,
+    routes: Box<[Compiled<C>]>,
     hosts: HostIndex,
     methods: Methods,
     /// All methods that routes name; spares a pass for preflights if none names `OPTIONS`.
@@ -147,11 +148,20 @@ pub struct Matcher<C> {
 /// A route without its hosts, which are in the index.
 #[derive(Debug)]
 struct Compiled<C> {
-    pattern: Pattern,
+    path: Path,
     methods: RouteMethods,
     condition: Option<C>,
     conjuncts: usize,
     priority: i64,
+}
+
+/// What is kept of a pattern.
+#[derive(Debug)]
+enum Path {
+    /// Its text: the rest stands in the tree.
+    Plain(Arc<str>),
+    /// All of it.
+    Regex(Box<Pattern>),
 }
 
 /// The method that a search goes by.
@@ -161,6 +171,27 @@ enum Asked {
     Method(MethodSet),
     /// Only routes whose key names `OPTIONS`.
     OptionsByName,
+}
+
+impl Path {
+    fn of(pattern: Pattern) -> Self {
+        if pattern.is_regex() { Self::Regex(Box::new(pattern)) } else { Self::Plain(Arc::clone(pattern.text())) }
+    }
+
+    /// The pattern, read again if need be: what was read once reads well.
+    fn pattern(&self) -> Option<Pattern> {
+        match self {
+            Self::Plain(text) => Pattern::parse(Arc::clone(text)).ok(),
+            Self::Regex(pattern) => Some((**pattern).clone()),
+        }
+    }
+
+    fn regex(&self) -> Option<&Pattern> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Regex(pattern) => Some(pattern),
+        }
+    }
 }
 
 impl<C> Compiled<C> {
@@ -183,7 +214,9 @@ impl<C: Guard> Matcher<C> {
     /// # Errors
     /// Every pair that ties and every route that can never match.
     pub fn build(routes: Vec<RouteSpec<C>>) -> Result<Self, Vec<Conflict>> {
-        build::build(routes)
+        let mut builder = Builder::with_room_for(routes.len());
+        routes.into_iter().for_each(|route| builder.add(route));
+        builder.build()
     }
 }
 
@@ -208,10 +241,10 @@ impl<C> Matcher<C> {
         Outcome::MethodNotAllowed(Allow { methods: &self.methods, set })
     }
 
-    /// The pattern of a route, for the names of its captures.
+    /// The pattern of a route, for the names of its captures. Not for the hot path.
     #[must_use]
-    pub fn pattern(&self, route: usize) -> Option<&Pattern> {
-        self.routes.get(route).map(|compiled| &compiled.pattern)
+    pub fn pattern(&self, route: usize) -> Option<Pattern> {
+        self.routes.get(route).and_then(|compiled| compiled.path.pattern())
     }
 
     /// The condition of a route.
@@ -229,9 +262,9 @@ impl<C> Matcher<C> {
     fn search(&self, request: &Lookup<'_>, asked: Asked, holds: &mut impl FnMut(&C) -> bool) -> Option<Found> {
         let flow = self.each_match(request, &mut |_, routes, captures| {
             for &route in routes {
-                let compiled = &self.routes[route];
+                let compiled = &self.routes[route as usize];
                 if compiled.takes(asked) && compiled.holds(holds) {
-                    return ControlFlow::Break(Found { route, captures: captures.clone() });
+                    return ControlFlow::Break(Found { route: route as usize, captures: captures.clone() });
                 }
             }
             ControlFlow::Continue(())
@@ -244,8 +277,9 @@ impl<C> Matcher<C> {
         let mut set = MethodSet::default();
         let _: ControlFlow<()> = self.each_match(request, &mut |_, routes, _| {
             for &route in routes {
-                let served = self.routes[route].methods.served();
-                if !set.contains(served) && self.routes[route].holds(holds) {
+                let compiled = &self.routes[route as usize];
+                let served = compiled.methods.served();
+                if !set.contains(served) && compiled.holds(holds) {
                     set = set.union(served);
                 }
             }

@@ -1,6 +1,7 @@
 //! What a route's key may say: path patterns and host patterns, parsed once.
 
 use std::fmt;
+use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 use tollgate_core::path::{self, PathError};
@@ -45,7 +46,7 @@ impl std::error::Error for PatternError {}
 /// A path pattern: `/orders`, `/orders/{id}`, `/orders/**` or `~/orders/[0-9]+`.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    text: String,
+    text: Arc<str>,
     names: Vec<String>,
     pub(super) shape: Shape,
 }
@@ -74,7 +75,7 @@ pub(super) enum Segment {
 }
 
 /// Whether a plain pattern goes on below its last segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tail {
     Ends,
     AnythingBelow,
@@ -86,10 +87,11 @@ impl Pattern {
     ///
     /// # Errors
     /// [`PatternError`] with the place in `text`.
-    pub fn parse(text: &str) -> Result<Self, PatternError> {
+    pub fn parse(text: impl Into<Arc<str>>) -> Result<Self, PatternError> {
+        let text = text.into();
         match text.strip_prefix('~') {
-            Some(regex) => Self::parse_regex(text, regex),
-            None if text.starts_with('/') => Self::parse_plain(text),
+            Some(regex) => Self::parse_regex(&text, regex),
+            None if text.starts_with('/') => Self::parse_plain(&text),
             None => Err(PatternError::new(0, format!("the path `{text}` does not begin with `/`"))
                 .hint(format!("write `/{text}`, or `~` and a regular expression"))),
         }
@@ -97,7 +99,7 @@ impl Pattern {
 
     /// The text as it was written.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub fn text(&self) -> &Arc<str> {
         &self.text
     }
 
@@ -137,7 +139,7 @@ impl Pattern {
         ours.iter().any(|a| theirs.iter().any(|b| a.starts_with(b) || b.starts_with(a)))
     }
 
-    fn parse_plain(text: &str) -> Result<Self, PatternError> {
+    fn parse_plain(text: &Arc<str>) -> Result<Self, PatternError> {
         let mut segments = Vec::new();
         let mut tail = Tail::Ends;
         let mut at = 1;
@@ -160,10 +162,10 @@ impl Pattern {
         if segments.len() > MAX_SEGMENTS {
             return Err(PatternError::new(0, format!("the path has more than {MAX_SEGMENTS} segments")));
         }
-        Ok(Self { text: text.to_owned(), names, shape: Shape::Plain { segments, tail } })
+        Ok(Self { text: Arc::clone(text), names, shape: Shape::Plain { segments, tail } })
     }
 
-    fn parse_regex(text: &str, source: &str) -> Result<Self, PatternError> {
+    fn parse_regex(text: &Arc<str>, source: &str) -> Result<Self, PatternError> {
         let refused = |error: &regex::Error| match error {
             regex::Error::CompiledTooBig(_) => PatternError::new(1, "the regular expression is too big"),
             // The parser draws a picture over several lines; its last line says what is wrong.
@@ -181,7 +183,7 @@ impl Pattern {
         if names.len() > MAX_CAPTURES {
             return Err(too_many_captures());
         }
-        Ok(Self { text: text.to_owned(), names, shape: Shape::Regex { regex, groups, prefixes: prefixes(source) } })
+        Ok(Self { text: Arc::clone(text), names, shape: Shape::Regex { regex, groups, prefixes: prefixes(source) } })
     }
 }
 

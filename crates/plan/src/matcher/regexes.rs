@@ -27,7 +27,7 @@ impl RegexTable {
         if self.ranked.is_empty() {
             return Ok(());
         }
-        let sources = self.ranked.iter().filter_map(|route| match &routes[*route].pattern.shape {
+        let sources = self.ranked.iter().filter_map(|route| match &routes[*route as usize].path.regex()?.shape {
             Shape::Regex { regex, .. } => Some(regex.as_str()),
             Shape::Plain { .. } => None,
         });
@@ -48,7 +48,8 @@ impl RegexTable {
         };
         for at in &set.matches(path) {
             let route = self.ranked[at];
-            visit(&[route], &captures(&routes[route].pattern, path))?;
+            let captures = routes[route as usize].path.regex().map(|pattern| captures(pattern, path));
+            visit(&[route], &captures.unwrap_or_default())?;
         }
         ControlFlow::Continue(())
     }

@@ -27,7 +27,7 @@ fn change(key: &str, how: &str) -> Result<(Pattern, PathPlan), Diagnostic> {
     let route = route(key, &format!("to: 127.0.0.1:1\n    {how}"));
     let Action::Forward { path: Some(change), .. } = &route.action else { panic!("{route:?}") };
     let change: &PathChange = change;
-    let pattern = Pattern::parse(&route.path.value).unwrap();
+    let pattern = Pattern::parse(route.path.value.as_str()).unwrap();
     PathPlan::compile(change, &pattern, &route.path.span).map(|plan| (pattern, plan))
 }
 
@@ -44,7 +44,7 @@ fn changed(key: &str, how: &str, path: &str) -> Result<String, PathError> {
 fn redirect(key: &str, to: &str) -> Result<(Pattern, TargetPlan), Diagnostic> {
     let route = route(key, &format!("redirect: '{to}'"));
     let Action::Redirect(redirect) = &route.action else { panic!("{route:?}") };
-    let pattern = Pattern::parse(&route.path.value).unwrap();
+    let pattern = Pattern::parse(route.path.value.as_str()).unwrap();
     TargetPlan::compile(&redirect.to, &pattern).map(|plan| (pattern, plan))
 }
 

@@ -125,13 +125,11 @@ impl Copied<'_> {
         let buffer = &mut self.head.fields.buffer;
         let start = buffer.len();
         let end = start + bytes.len();
-        let room = buffer.spare().get_mut(..bytes.len()).filter(|_| end <= self.most);
-        let (Some(room), Ok(start), Ok(end)) = (room, u16::try_from(start), u16::try_from(end)) else {
+        let fits = end <= self.most && buffer.append(bytes);
+        let (true, Ok(start), Ok(end)) = (fits, u16::try_from(start), u16::try_from(end)) else {
             let most = self.most;
             return Err(HEAD_TOO_LARGE.problem().detail(format!("the head is larger than {most} bytes")));
         };
-        room.copy_from_slice(bytes);
-        buffer.advance(bytes.len());
         Ok(Part { start, end })
     }
 

@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use tollgate_core::facts::Route;
+
 use super::*;
 use crate::metrics::{Closed, Outcome};
 
 fn busy() -> Arc<Metrics> {
     let metrics = Metrics::new(2);
-    metrics.route("shop", "idle");
+    metrics.route(&Arc::new(Route::new("shop", "idle")));
     for worker in 0..2 {
-        let route = metrics.route("shop", "orders \"new\"\nline\\");
+        let route = metrics.route(&Arc::new(Route::new("shop", "orders \"new\"\nline\\")));
         route.shard(worker).begin();
         route.shard(worker).begin();
         route.shard(worker).finish(200, Duration::from_millis(3), 100, 2000);

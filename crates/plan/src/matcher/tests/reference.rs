@@ -104,7 +104,7 @@ impl Plain {
         RouteSpec {
             hosts: self.hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
             methods: self.methods.iter().map(ToString::to_string).collect(),
-            pattern: Pattern::parse(&self.pattern).unwrap(),
+            pattern: Pattern::parse(self.pattern.as_str()).unwrap(),
             condition: self.bits.map(|needs| Bits { needs, excludes: 0 }),
             priority: self.priority,
         }
