@@ -21,6 +21,7 @@ pub mod services;
 pub mod settings;
 pub mod template;
 mod text;
+pub mod tls;
 pub mod trust;
 
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub use self::route::{Action, PathChange, Route};
 pub use self::services::{Balance, HashKey, KeepAlive, Queue, Retry, Service, Target, Targets};
 pub use self::settings::Settings;
 pub use self::template::{PathTemplate, Piece, Template};
+pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};
 pub use self::trust::{Network, Trust};
 
 use self::apis::{ApiSection, resolve_apis};
