@@ -38,6 +38,7 @@ pub struct WorkerMetrics {
     closed: [Slot; REASONS.len()],
     /// Locked by the worker itself and, a few times a minute, by a scrape.
     problems: Mutex<BTreeMap<&'static str, u64>>,
+    handshakes: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl WorkerMetrics {
@@ -47,6 +48,7 @@ impl WorkerMetrics {
             accepted: Slot::default(),
             closed: Default::default(),
             problems: Mutex::default(),
+            handshakes: Mutex::default(),
         }
     }
 
@@ -67,6 +69,11 @@ impl WorkerMetrics {
         *lock(&self.problems).entry(slug).or_default() += 1;
     }
 
+    /// A client's TLS handshake ended like this.
+    pub fn handshake(&self, outcome: &'static str) {
+        *lock(&self.handshakes).entry(outcome).or_default() += 1;
+    }
+
     pub(crate) fn accepted_total(&self) -> u64 {
         self.accepted.get()
     }
@@ -83,6 +90,12 @@ impl WorkerMetrics {
     pub(crate) fn add_problems(&self, to: &mut BTreeMap<&'static str, u64>) {
         for (slug, count) in lock(&self.problems).iter() {
             *to.entry(slug).or_default() += count;
+        }
+    }
+
+    pub(crate) fn add_handshakes(&self, to: &mut BTreeMap<&'static str, u64>) {
+        for (outcome, count) in lock(&self.handshakes).iter() {
+            *to.entry(outcome).or_default() += count;
         }
     }
 }
