@@ -18,5 +18,13 @@ pub static BODY_TIMEOUT: Fault = Fault::client(
     "No byte of the request's body came within the route's `idle` time (RFC 9110 §15.5.9).",
 );
 
+/// HTTP in the clear where TLS is spoken.
+pub static PLAIN_HTTP: Fault = Fault::client(
+    "tls/plain-http",
+    400,
+    "This port speaks HTTPS",
+    "The request came without TLS on a port that speaks nothing else. Call it with `https://`.",
+);
+
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT];
+pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &PLAIN_HTTP];

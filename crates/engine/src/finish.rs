@@ -45,6 +45,8 @@ fn entry(x: &Exchange, duration: Duration, ended: Duration) -> Entry<'_> {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
         },
+        tls: x.conn.tls.as_ref().map(|tls| tls.version),
+        certificate: x.conn.tls.as_ref().and_then(|tls| tls.client.as_ref()).map(|client| &*client.subject),
         method: some_text(x.head.method_text()),
         host: some_text(x.head.host()),
         path: some_text(x.head.path()),

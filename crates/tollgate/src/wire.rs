@@ -13,11 +13,15 @@ use tollgate_core::field::Known;
 use tollgate_core::policy::PolicyKind;
 use tollgate_engine::{Backend, Correlation, Deployment, Rules};
 use tollgate_http1::HeadLimits;
+use tollgate_net::tls::Client;
 use tollgate_observe::metrics::Metrics;
+use tollgate_plan::Compiled;
 use tollgate_registry::dns::{self, Dns};
 use tollgate_registry::{Endpoint, Fixed, Merged, Source, State, View};
 use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Service, Settings};
+
+use crate::tls::{Tls, Watching};
 
 /// All policies of this build.
 pub(crate) fn policies() -> &'static [&'static PolicyKind] {
@@ -42,8 +46,12 @@ pub(crate) struct Wired {
     pub(crate) deployment: Deployment,
     /// Works, but probably not as meant.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// The TLS of listeners.
+    pub(crate) tls: Tls,
     /// The lists of instances, as they come; dropped, they stand still.
     followed: Vec<Followed>,
+    /// Looks at the files of certificates.
+    _watching: Watching,
 }
 
 /// One service's list of instances.
@@ -77,17 +85,30 @@ impl Wired {
 
 /// Compiles a config and makes its services.
 pub(crate) fn wire(config: &Config, revision: u64, world: &World) -> Result<Wired, WireError> {
-    let compiled = tollgate_plan::compile(config, policies(), &world.metrics, revision).map_err(WireError::Config)?;
+    let (compiled, mut tls) = understand(config, revision, world).map_err(WireError::Config)?;
     let resolver = resolver(config, world).map_err(WireError::Resolver)?;
     let (mut backends, mut followed) = (Vec::new(), Vec::new());
     for (name, service) in &compiled.services {
-        let backend = backend(name, service, world);
+        let backend = backend(name, service, tls.client(name, service), world);
         followed.push(follow(&backend.service, service, &resolver, world));
         backends.push(backend);
     }
     let deployment =
         Deployment { plan: Arc::new(compiled.plan), backends: backends.into(), rules: Arc::new(rules(config)) };
-    Ok(Wired { deployment, warnings: compiled.warnings, followed })
+    let mut warnings = compiled.warnings;
+    warnings.append(&mut tls.warnings);
+    let watching = tls.watch(world);
+    Ok(Wired { deployment, warnings, tls, followed, _watching: watching })
+}
+
+/// Compiles, and reads the files of certificates; tells the mistakes of both.
+fn understand(config: &Config, revision: u64, world: &World) -> Result<(Compiled, Tls), Vec<Diagnostic>> {
+    let compiled = tollgate_plan::compile(config, policies(), &world.metrics, revision);
+    let tls = Tls::build(config, world.clock.unix());
+    match (compiled, tls) {
+        (Ok(compiled), Ok(tls)) => Ok((compiled, tls)),
+        (compiled, tls) => Err(compiled.err().into_iter().chain(tls.err()).flatten().collect()),
+    }
 }
 
 /// What holds for all routes.
@@ -122,7 +143,7 @@ fn resolver(config: &Config, world: &World) -> Result<Arc<Dns>, dns::LookupError
     Dns::new(&settings, world.slow.clone(), world.clock.clone(), Arc::clone(&world.metrics))
 }
 
-fn backend(name: &str, service: &model::Service, world: &World) -> Backend {
+fn backend(name: &str, service: &model::Service, tls: Option<Arc<Client>>, world: &World) -> Backend {
     let to32 = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let settings = Settings {
         connections: service.connections.as_ref().map(|n| to32(n.get())),
@@ -132,6 +153,7 @@ fn backend(name: &str, service: &model::Service, world: &World) -> Backend {
         connect_timeout: service.connect_timeout.0,
         idle_most: usize::try_from(service.keep_alive.idle.get()).unwrap_or(usize::MAX),
         idle_for: service.keep_alive.rest.0,
+        tls,
     };
     let (algorithm, hash) = match &service.balance {
         Balance::RoundRobin => (Algorithm::RoundRobin, None),
@@ -157,7 +179,7 @@ fn follow(service: &Arc<Service>, written: &model::Service, resolver: &Arc<Dns>,
     for target in &written.to.0 {
         let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
         match &target.address.value {
-            Address::Socket(address) => fixed.push(Endpoint { address: *address, weight }),
+            Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),
             Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
         }
     }

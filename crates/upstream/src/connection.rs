@@ -1,12 +1,10 @@
 //! Connections to instances: busy ones, owned by an exchange, and those at rest in a worker's pool.
 
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
+use tollgate_net::Stream;
 
 use crate::instance::Instance;
 use crate::shared::Place;
@@ -14,8 +12,8 @@ use crate::shared::Place;
 /// A connection that an exchange uses. Dropped, it is closed; [`Connection::release`] puts it to rest.
 #[derive(Debug)]
 pub struct Connection {
-    /// The socket.
-    pub stream: TcpStream,
+    /// What goes up and comes down.
+    pub stream: Stream,
     /// Whether it carried a request before.
     pub reused: bool,
     busy: Busy,
@@ -42,7 +40,7 @@ impl Drop for Busy {
 /// A connection at rest.
 #[derive(Debug)]
 pub(crate) struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     pub(crate) place: Place,
     since: Instant,
 }
@@ -53,22 +51,15 @@ impl Idle {
         now.saturating_duration_since(self.since) >= most
     }
 
-    /// Whether the peer left it alone. Anything to read at rest means: closed, or broken. The socket's readiness is known
-    /// from the last turn of the event loop, so that this is no system call unless something happened.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let outcome = self.stream.try_read(&mut [0]);
-        matches!(outcome, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
-    }
-
-    /// The same, asked of the system: what the event loop has not heard of yet shows too.
-    pub(crate) fn is_surely_quiet(&self) -> bool {
-        let outcome = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
-        matches!(outcome, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+    /// Whether the peer left it alone. Anything to read at rest means: closed, or broken. `surely`: the system is asked, not
+    /// only the event loop.
+    pub(crate) fn is_quiet(&mut self, surely: bool) -> bool {
+        self.stream.is_quiet() && (!surely || self.stream.is_surely_quiet())
     }
 }
 
 impl Connection {
-    pub(crate) fn fresh(stream: TcpStream, instance: Arc<Instance>, mut place: Place) -> Self {
+    pub(crate) fn fresh(stream: Stream, instance: Arc<Instance>, mut place: Place) -> Self {
         place.connected();
         Self { stream, reused: false, busy: Busy::new(instance), place }
     }

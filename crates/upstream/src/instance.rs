@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tollgate_registry::Endpoint;
+
 use crate::connection::{Connection, Idle};
 use crate::service::Ask;
 use crate::shared::{Place, Shared};
@@ -15,6 +17,8 @@ use crate::shared::{Place, Shared};
 pub(crate) struct Instance {
     /// Where it is reached.
     pub(crate) address: SocketAddr,
+    /// The name by which it was found.
+    pub(crate) host: Option<Arc<str>>,
     shared: Arc<Shared>,
     in_flight: AtomicU32,
     open: Arc<AtomicU32>,
@@ -29,10 +33,11 @@ pub(crate) struct Instance {
 struct Pool(Mutex<VecDeque<Idle>>);
 
 impl Instance {
-    pub(crate) fn new(address: SocketAddr, shared: Arc<Shared>, workers: usize) -> Arc<Self> {
+    pub(crate) fn new(endpoint: &Endpoint, shared: Arc<Shared>, workers: usize) -> Arc<Self> {
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
         let (in_flight, open) = (AtomicU32::new(0), Arc::default());
-        Arc::new(Self { address, shared, in_flight, open, retired: AtomicBool::new(false), pools })
+        let (address, host) = (endpoint.address, endpoint.host.clone());
+        Arc::new(Self { address, host, shared, in_flight, open, retired: AtomicBool::new(false), pools })
     }
 
     /// Requests on it now, from this node.
@@ -70,10 +75,9 @@ impl Instance {
     pub(crate) fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Connection> {
         let metrics = self.shared.metrics.shard(ask.worker);
         loop {
-            let idle = self.pool(ask.worker).pop_back()?;
+            let mut idle = self.pool(ask.worker).pop_back()?;
             metrics.woke();
-            let is_fit = !idle.is_stale(ask.now, self.shared.settings.idle_for) && idle.is_quiet();
-            if is_fit && (!ask.only_once || idle.is_surely_quiet()) {
+            if !idle.is_stale(ask.now, self.shared.settings.idle_for) && idle.is_quiet(ask.only_once) {
                 metrics.reused();
                 return Some(Connection::wake(idle, Arc::clone(self)));
             }
@@ -100,8 +104,8 @@ impl Instance {
         {
             let mut pool = self.pool(worker);
             let everything = std::mem::take(&mut *pool);
-            for idle in everything {
-                if idle.is_stale(now, most) || !idle.is_quiet() { gone.push(idle) } else { pool.push_back(idle) }
+            for mut idle in everything {
+                if idle.is_stale(now, most) || !idle.is_quiet(false) { gone.push(idle) } else { pool.push_back(idle) }
             }
         }
         // Closed behind the lock: closing may wake a waiter, which takes other locks.

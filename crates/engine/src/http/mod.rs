@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod client;
+mod handshake;
 pub(crate) mod pump;
 pub(crate) mod request_head;
 pub(crate) mod timer;

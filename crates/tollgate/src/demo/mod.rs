@@ -52,7 +52,7 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
         let address = Bind::Socket(([127, 0, 0, 1], sample.port).into());
         let sockets = bind(address, workers).map_err(|e| to_start(taken(cannot_listen(&e))))?;
         let deployment = sample.deployment(&metrics, &rules).map_err(|e| to_start(start::StartError::Config(e)))?;
-        opened.push(Opened { serves: Serves::Fixed(Arc::new(deployment)), sockets });
+        opened.push(Opened { serves: Serves::Fixed(Arc::new(deployment)), sockets, tls: None });
     }
     let running = start::start(NAME, &config, opened).map_err(|e| Failure::to_start(NAME, taken(e)))?;
     if args.attempt {

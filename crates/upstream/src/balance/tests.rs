@@ -50,10 +50,8 @@ impl PickCx for Moment<'_> {
 }
 
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
-    let endpoint = |(n, weight): (usize, &u32)| Endpoint {
-        address: std::net::SocketAddr::from(([10, 0, 0, n as u8 + 1], 80)),
-        weight: *weight,
-    };
+    let endpoint =
+        |(n, weight): (usize, &u32)| Endpoint::new(std::net::SocketAddr::from(([10, 0, 0, n as u8 + 1], 80)), *weight);
     weights.iter().enumerate().map(endpoint).collect()
 }
 
@@ -150,7 +148,7 @@ fn owners(endpoints: &[Endpoint], keys: usize) -> HashMap<usize, Endpoint> {
     let ring = ConsistentHash::new(endpoints);
     let owner = |key: usize| {
         let moment = Moment { key: Some(format!("key {key}").into_bytes()), ..Moment::new(0) };
-        (key, endpoints[ring.pick(&moment).unwrap()])
+        (key, endpoints[ring.pick(&moment).unwrap()].clone())
     };
     (0..keys).map(owner).collect()
 }
