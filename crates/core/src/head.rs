@@ -192,13 +192,26 @@ impl Method {
     }
 }
 
-/// Minor version of HTTP/1 that the other side speaks.
+/// The version of HTTP that the other side speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the documentation
 pub enum Version {
     Http10,
     #[default]
     Http11,
+    Http2,
+}
+
+impl Version {
+    /// Its name, as logs have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
 }
 
 /// A request's head. Default: `GET` with nothing in it.

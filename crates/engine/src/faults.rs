@@ -26,5 +26,14 @@ pub static PLAIN_HTTP: Fault = Fault::client(
     "The request came without TLS on a port that speaks nothing else. Call it with `https://`.",
 );
 
+/// What the gateway itself was sending could not be had to its end.
+pub static BODY_BROKEN: Fault = Fault::gateway(
+    "http/body-broken",
+    500,
+    "Answer broke off",
+    "What the gateway was sending from its own machine (a file, say) could not be read to its end. The answer had begun, so \
+     only the log shows this; the client sees it cut off.",
+);
+
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &PLAIN_HTTP];
+pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &BODY_BROKEN, &PLAIN_HTTP];

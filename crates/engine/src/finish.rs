@@ -4,15 +4,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tollgate_core::exchange::Exchange;
 use tollgate_core::field::Known;
-use tollgate_core::head::Version;
 use tollgate_observe::access_log::Entry;
 use tollgate_plan::RoutePlan;
 
-use crate::http::client::Client;
+use crate::http::downstream::Client;
 use crate::http::turn::Turn;
 
 /// Ends the accounts of an exchange.
-pub(crate) fn finish(client: &mut Client, turn: &mut Turn, route: &RoutePlan, begun: usize) {
+pub(crate) fn finish<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, begun: usize) {
     let now = client.look();
     let worker = &client.worker;
     let x = &mut turn.x;
@@ -41,10 +40,7 @@ fn entry(x: &Exchange, duration: Duration, ended: Duration) -> Entry<'_> {
         id: x.id.as_str(),
         trace: Some(x.trace.id),
         client: x.client,
-        protocol: match x.head.version {
-            Version::Http10 => "HTTP/1.0",
-            Version::Http11 => "HTTP/1.1",
-        },
+        protocol: x.head.version.name(),
         tls: x.conn.tls.as_ref().map(|tls| tls.version),
         certificate: x.conn.tls.as_ref().and_then(|tls| tls.client.as_ref()).map(|client| &*client.subject),
         method: some_text(x.head.method_text()),

@@ -16,7 +16,7 @@ use tollgate_upstream::{Ask, Connection, Refusal, faults};
 
 use crate::deployment::{Backend, Deployment};
 use crate::http::attempt::{self, Ended};
-use crate::http::client::Client;
+use crate::http::downstream::{Client, Downstream};
 use crate::http::request_head;
 use crate::http::turn::Turn;
 use crate::serve::Stop;
@@ -64,8 +64,8 @@ enum Again {
 }
 
 /// Sends the request on; gives back the answer's head.
-pub(crate) async fn forward(
-    client: &mut Client,
+pub(crate) async fn forward<S: Downstream>(
+    client: &mut Client<S>,
     turn: &mut Turn,
     d: &Deployment,
     route: &RoutePlan,
@@ -116,11 +116,15 @@ pub(crate) async fn forward(
 }
 
 /// Waits for a connection, but not for a client that is gone: it would hold its place in the queue in vain.
-async fn unless_gone<T>(client: &mut Client, turn: &mut Turn, connecting: impl Future<Output = T>) -> Result<T, Stop> {
+async fn unless_gone<S: Downstream, T>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    connecting: impl Future<Output = T>,
+) -> Result<T, Stop> {
     let mut connecting = pin!(connecting);
     poll_fn(|cx| match connecting.as_mut().poll(cx) {
         Poll::Ready(connected) => Poll::Ready(Ok(connected)),
-        Poll::Pending if turn.upload.has_arrived() && attempt::watch(cx, client, turn).is_err() => {
+        Poll::Pending if turn.upload.has_arrived() && client.side.is_gone(cx, turn) => {
             Poll::Ready(Err(Stop::ClientGone))
         }
         Poll::Pending => Poll::Pending,
@@ -143,12 +147,12 @@ struct Tries {
 
 impl Tries {
     /// Prepares another try, or gives up with the failure's problem.
-    fn another(
+    fn another<S>(
         &mut self,
         failure: Failure,
         turn: &mut Turn,
         backend: &Backend,
-        client: &mut Client,
+        client: &mut Client<S>,
     ) -> Result<(), Stop> {
         let repeatable = turn.upload.can_repeat(turn.x.length);
         let allowed = match failure.again {

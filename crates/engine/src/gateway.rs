@@ -15,7 +15,7 @@ use tollgate_observe::metrics::Metrics;
 
 use crate::deployment::Deployment;
 use crate::drain::Drain;
-use crate::http::client::Source;
+use crate::http::connection::Deployed;
 use crate::listener::{Crowd, accept};
 use crate::worker::Worker;
 
@@ -83,9 +83,9 @@ impl Gateway {
         let mut sockets: Vec<Vec<Socket>> = parts.bells.iter().map(|_| Vec::new()).collect();
         for opened in listeners {
             let (source, crowd) = match opened.serves {
-                Serves::Routes => (Source::Worker, &crowd),
-                Serves::Clients(deployment) => (Source::Clients(deployment), &crowd),
-                Serves::Fixed(deployment) => (Source::Fixed(deployment), &small_crowd),
+                Serves::Routes => (Deployed::Worker, &crowd),
+                Serves::Clients(deployment) => (Deployed::Clients(deployment), &crowd),
+                Serves::Fixed(deployment) => (Deployed::Fixed(deployment), &small_crowd),
             };
             for (own, socket) in sockets.iter_mut().zip(opened.sockets) {
                 own.push(Socket { socket, tls: opened.tls.clone(), source: source.clone(), crowd: Arc::clone(crowd) });
@@ -137,7 +137,7 @@ impl Gateway {
 struct Socket {
     socket: TcpListener,
     tls: Option<Arc<Server>>,
-    source: Source,
+    source: Deployed,
     crowd: Arc<Crowd>,
 }
 

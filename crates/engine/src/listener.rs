@@ -13,7 +13,7 @@ use tollgate_config::model::Bind;
 use tollgate_core::facts::Conn;
 use tollgate_net::tls::Server;
 
-use crate::http::client::{self, Source};
+use crate::http::connection::{self, Deployed};
 use crate::worker::Worker;
 
 /// Connections that may wait to be accepted, per socket.
@@ -130,7 +130,7 @@ pub(crate) async fn accept(
     tls: Option<Arc<Server>>,
     worker: Arc<Worker>,
     crowd: Arc<Crowd>,
-    source: Source,
+    source: Deployed,
 ) {
     let listener = match Acceptor::from_std(listener) {
         Ok(listener) => listener,
@@ -180,7 +180,7 @@ async fn accept_to_the_end(
     tls: Option<&Arc<Server>>,
     worker: &Arc<Worker>,
     crowd: &Arc<Crowd>,
-    source: &Source,
+    source: &Deployed,
 ) {
     loop {
         crowd.room().await;
@@ -221,7 +221,7 @@ fn start(
     tls: Option<&Arc<Server>>,
     worker: &Arc<Worker>,
     member: Member,
-    source: &Source,
+    source: &Deployed,
 ) {
     let Ok(local) = stream.local_addr() else { return };
     if stream.set_nodelay(true).is_err() {
@@ -230,7 +230,7 @@ fn start(
     let conn = Conn::new(peer, local, worker.index);
     let (tls, worker, source) = (tls.cloned(), Arc::clone(worker), source.clone());
     tokio::spawn(async move {
-        client::run(stream.into(), conn, tls, worker, source).await;
+        connection::run(stream.into(), conn, tls, worker, source).await;
         drop(member);
     });
 }

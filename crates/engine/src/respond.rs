@@ -1,29 +1,26 @@
 //! Answering the client: the gateway's own answers, and those that a service gives.
 
 use std::future::poll_fn;
-use std::io::IoSlice;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite;
-use tollgate_core::body::{Body, Length};
+use tollgate_core::body::{Body, BodyStream, Length};
 use tollgate_core::exchange::Exchange;
-use tollgate_core::field::Known;
 use tollgate_core::head::{Method, Version};
 use tollgate_core::problem::{Fault, Problem, Side};
 use tollgate_core::reply::Reply;
 use tollgate_http1::transfer::Outflow;
-use tollgate_http1::write;
 use tollgate_observe::metrics::Closed;
 use tollgate_plan::{Captures, Fixed, Redirect, RoutePlan};
 use tollgate_upstream::faults::{RESET, TIMEOUT};
 
 use crate::deployment::Deployment;
+use crate::faults::BODY_BROKEN;
 use crate::forward::{Transit, Upstream};
-use crate::http::attempt::watch;
-use crate::http::client::Client;
-use crate::http::pump::Broken;
+use crate::http::downstream::{Client, Downstream, Framing, Gone, Unread};
+use crate::http::ends::{Sink, Source};
+use crate::http::h1::LITTLE;
+use crate::http::pump::{BodyLimits, Broken, Pump};
 use crate::http::turn::Turn;
 use crate::serve::After;
 
@@ -57,8 +54,8 @@ pub(crate) fn redirect(x: &Exchange, redirect: &Redirect, captures: &Captures) -
 }
 
 /// Sends the answer. `is_framed`: the request's body is understood, so that there may be a next request.
-pub(crate) async fn send(
-    client: &mut Client,
+pub(crate) async fn send<S: Downstream>(
+    client: &mut Client<S>,
     turn: &mut Turn,
     d: &Deployment,
     route: &RoutePlan,
@@ -70,14 +67,6 @@ pub(crate) async fn send(
         Transit::Own => own(client, turn, d, route, is_framed).await,
         Transit::Upstream(upstream) => relay(client, turn, d, route, upstream).await,
     }
-}
-
-/// How an answer's body goes out, and what its head says of it.
-struct Framing {
-    told: Length,
-    outflow: Outflow,
-    /// The end of the body is the end of the connection.
-    ends_connection: bool,
 }
 
 /// RFC 9112 §6.1, §6.3: no body for `HEAD`, 1xx, 204 and 304; chunks only for those who know them.
@@ -93,59 +82,49 @@ fn framing(turn: &Turn, body: Length, told: Length) -> Framing {
     match body {
         Length::None => Framing { told: Length::Known(0), outflow: Outflow::Plain, ends_connection: false },
         Length::Known(n) => Framing { told: Length::Known(n), outflow: Outflow::Plain, ends_connection: false },
-        _ if turn.x.head.version == Version::Http11 => {
+        _ if turn.x.head.version != Version::Http10 => {
             Framing { told: Length::Chunked, outflow: Outflow::Chunked, ends_connection: false }
         }
         _ => Framing { told: Length::None, outflow: Outflow::Plain, ends_connection: true },
     }
 }
 
-/// Writes the answer's head.
-fn write_head(turn: &mut Turn, client: &Client, d: &Deployment, told: Length, stays: bool) {
-    let (x, out) = (&turn.x, turn.reply_head.clear());
-    write::status_line(out, x.reply.head.status);
-    let correlation = &d.rules.correlation;
-    let echo = correlation.echo;
-    write::fields(out, &x.reply.head.fields, |known, name| echo && correlation.is_header(known, name));
-    // RFC 9110 §6.6.1: a message without `Date` gets one.
-    if x.reply.head.fields.known(Known::Date).is_none() {
-        out.extend_from_slice(b"Date: ");
-        client.worker.write_date(out);
-        out.extend_from_slice(b"\r\n");
-    }
-    match told {
-        Length::None | Length::UntilClose => {}
-        Length::Known(n) => write::content_length(out, n),
-        Length::Chunked => write::chunked(out),
-    }
-    if echo {
-        write::field(out, &correlation.header, x.id.as_str().as_bytes());
-    }
-    match (stays, x.head.version) {
-        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
-        (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        (true, Version::Http11) => {}
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Sends an answer that the gateway has in memory.
-async fn own(client: &mut Client, turn: &mut Turn, d: &Deployment, route: &RoutePlan, is_framed: bool) -> After {
+/// Sends an answer that the gateway has, or makes, itself.
+async fn own<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    is_framed: bool,
+) -> After {
     // A client that was too slow for its body is not waited for once more (RFC 9110 §15.5.9), and one whose body is too
     // large is not read from (§15.5.14), however much of it has come already.
     let is_over = turn.x.trail.fault.is_some_and(|fault| matches!(fault.status, 408 | 413));
-    let rest = if is_framed && !is_over { unread(client, turn).await } else { Unread::Much };
-    let body = match std::mem::take(&mut turn.x.reply.body) {
-        Body::Full(bytes) => bytes,
-        Body::Empty | Body::Wire(_) | Body::Stream(..) => bytes::Bytes::new(),
+    let rest = match is_framed && !is_over {
+        true => poll_fn(|cx| Poll::Ready(client.side.poll_unread(cx, turn))).await,
+        false => Unread::Much,
     };
-    let length = Length::Known(body.len() as u64);
+    let (mut source, length) = match std::mem::take(&mut turn.x.reply.body) {
+        Body::Full(bytes) => (Own::Held(bytes.clone()), Length::Known(bytes.len() as u64)),
+        Body::Stream(length, stream) => (Own::Made(stream), length),
+        Body::Empty | Body::Wire(_) => (Own::Held(bytes::Bytes::new()), Length::Known(0)),
+    };
+    turn.download = match &mut source {
+        Own::Held(bytes) => Pump::holding(std::mem::take(bytes)),
+        Own::Made(_) => Pump::new(Length::Chunked, NO_LIMITS, 0),
+    };
     let framing = framing(turn, length, length);
-    let stays = rest != Unread::Much && client.may_stay(turn, d);
-    write_head(turn, client, d, framing.told, stays);
-    let body = if framing.outflow == Outflow::Nothing { bytes::Bytes::new() } else { body };
-    match (write_all(client, turn, &body, route.bounds.idle).await, rest) {
-        (Err(reason), _) => After::Close(reason),
+    let stays = rest != Unread::Much && !framing.ends_connection && client.side.may_stay(turn, d, &client.worker);
+    let sent = match client.side.begin(turn, d, &client.worker, framing, stays) {
+        Ok(()) => {
+            turn.download.send_as(framing.outflow);
+            send_own(client, turn, route, &mut source).await
+        }
+        Err(Gone) => Err(Halt::Client(Closed::Error)),
+    };
+    turn.x.trail.bytes_out = turn.reply_head.written() + turn.download.sent;
+    match (sent, rest) {
+        (Err(halt), _) => halted(client, turn, route, halt),
         (Ok(()), Unread::Nothing) if stays => After::Next,
         (Ok(()), Unread::Little) if stays => match discard(client, turn).await {
             true => After::Next,
@@ -155,101 +134,71 @@ async fn own(client: &mut Client, turn: &mut Turn, d: &Deployment, route: &Route
     }
 }
 
-/// Writes the answer's head and body.
-async fn write_all(client: &mut Client, turn: &mut Turn, body: &[u8], idle: Duration) -> Result<(), Closed> {
-    let total = turn.reply_head.bytes.len() + body.len();
-    let mut written = 0;
-    let mut deadline = client.worker.now() + idle;
-    client.answering = true;
-    let sent = poll_fn(|cx| {
-        while written < total {
-            match write_some(cx, client, &turn.reply_head.bytes, body, written) {
-                Poll::Ready(Ok(n)) => {
-                    written += n;
-                    deadline = client.worker.now() + idle;
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Closed::Error)),
-                Poll::Pending => return client.timer.poll(cx, deadline).map(|()| Err(Closed::Timeout)),
-            }
+/// A body of the gateway's own.
+enum Own {
+    Held(bytes::Bytes),
+    Made(Box<dyn BodyStream>),
+}
+
+impl Own {
+    fn source(&mut self) -> Source<'_> {
+        match self {
+            Self::Held(_) => Source::Held,
+            Self::Made(stream) => Source::Made(stream.as_mut()),
         }
-        Poll::Ready(Ok(()))
+    }
+}
+
+/// For bodies that nobody needs to be protected from.
+const NO_LIMITS: BodyLimits = BodyLimits { content: u64::MAX, trailer: 0, trailer_fields: 0 };
+
+async fn send_own<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    route: &RoutePlan,
+    body: &mut Own,
+) -> Result<(), Halt> {
+    let mut moves = None;
+    let mut deadline = client.now;
+    let sent = poll_fn(|cx| {
+        let buffer = &mut turn.x.reply.head.fields.buffer;
+        match turn.download.poll(cx, body.source(), buffer, client.side.sink(&mut turn.reply_head)) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(Broken::Sink(_))) => return Poll::Ready(Err(Halt::Client(Closed::Error))),
+            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Halt::Upstream(&BODY_BROKEN, broken.to_string()))),
+            Poll::Pending => {}
+        }
+        if moves != Some(turn.download.moves) {
+            moves = Some(turn.download.moves);
+            deadline = self::deadline(client, turn, route);
+        }
+        client.timer.poll(cx, deadline).map(|()| Err(Halt::Client(Closed::Timeout)))
     })
     .await;
-    client.answering = sent.is_err();
-    turn.x.trail.bytes_out = written as u64;
+    if sent.is_ok() {
+        client.side.end();
+    }
     sent
 }
 
-/// How much of a request's body is still to come when nobody wants it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unread {
-    /// Nothing: what there was is thrown away.
-    Nothing,
-    /// So little that reading it is cheaper for all than a new connection.
-    Little,
-    /// Much, or nobody knows.
-    Much,
-}
-
-/// Most bytes of an unwanted body that are read to keep a connection, and for how long.
-const LITTLE: (u64, Duration) = (64 * 1024, Duration::from_secs(5));
-
-/// Throws away what was read of the body, without waiting for more.
-async fn unread(client: &mut Client, turn: &mut Turn) -> Unread {
-    if turn.upload.is_done() || (turn.x.length == Length::None && turn.upload.has_arrived()) {
-        return Unread::Nothing;
-    }
-    let polled =
-        poll_fn(|cx| Poll::Ready(turn.upload.poll_discard(cx, &mut client.stream, &mut turn.x.head.fields.buffer)));
-    match polled.await {
-        Poll::Ready(Ok(())) => Unread::Nothing,
-        Poll::Ready(Err(_)) => Unread::Much,
-        Poll::Pending => outstanding(turn),
-    }
-}
-
-/// How much of a body is still to come that has not arrived whole.
-fn outstanding(turn: &Turn) -> Unread {
-    match turn.x.length {
-        // Told to go on, it may or may not send its body: nobody can tell a body from the next request then.
-        _ if turn.verdict.expects_continue => Unread::Much,
-        Length::Known(n) if n - turn.upload.taken().min(n) > LITTLE.0 => Unread::Much,
-        _ => Unread::Little,
-    }
-}
+/// For how long the little that is left of an unwanted body is waited for.
+const LITTLE_TIME: Duration = Duration::from_secs(5);
 
 /// Reads the little that is left of an unwanted body; whether it came.
-async fn discard(client: &mut Client, turn: &mut Turn) -> bool {
-    let deadline = client.worker.now() + LITTLE.1;
-    let most = turn.upload.taken() + LITTLE.0;
-    poll_fn(|cx| {
-        let polled = turn.upload.poll_discard(cx, &mut client.stream, &mut turn.x.head.fields.buffer);
-        match polled {
-            Poll::Ready(ended) => Poll::Ready(ended.is_ok()),
-            Poll::Pending if turn.upload.taken() > most => Poll::Ready(false),
-            Poll::Pending => client.timer.poll(cx, deadline).map(|()| false),
-        }
+async fn discard<S: Downstream>(client: &mut Client<S>, turn: &mut Turn) -> bool {
+    let deadline = client.worker.now() + LITTLE_TIME;
+    let most = turn.upload.taken() + LITTLE;
+    poll_fn(|cx| match client.side.poll_discard(cx, turn) {
+        Poll::Ready(came) => Poll::Ready(came),
+        Poll::Pending if turn.upload.taken() > most => Poll::Ready(false),
+        Poll::Pending => client.timer.poll(cx, deadline).map(|()| false),
     })
     .await
 }
 
-fn write_some(
-    cx: &mut Context<'_>,
-    client: &mut Client,
-    head: &[u8],
-    body: &[u8],
-    written: usize,
-) -> Poll<std::io::Result<usize>> {
-    let head_left = head.get(written..).unwrap_or_default();
-    let body_left = body.get(written.saturating_sub(head.len())..).unwrap_or_default();
-    let slices = [IoSlice::new(head_left), IoSlice::new(body_left)];
-    let n = ready!(Pin::new(&mut client.stream).poll_write_vectored(cx, &slices))?;
-    Poll::Ready(if n == 0 { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(n) })
-}
-
 /// Passes a service's answer on while it comes.
-async fn relay(
-    client: &mut Client,
+async fn relay<S: Downstream>(
+    client: &mut Client<S>,
     turn: &mut Turn,
     d: &Deployment,
     route: &RoutePlan,
@@ -261,18 +210,18 @@ async fn relay(
     };
     let framing = framing(turn, length, upstream.told);
     // Answered long before the end of the request: the rest is not waited for, and the client is told so.
-    let is_early = !turn.upload.has_arrived() && outstanding(turn) == Unread::Much;
-    let stays = !upstream.upload_dead && !is_early && !framing.ends_connection && client.may_stay(turn, d);
-    write_head(turn, client, d, framing.told, stays);
+    let is_early = S::outstanding(turn) == Unread::Much;
+    let may_stay = !upstream.upload_dead && !is_early && !framing.ends_connection;
+    let stays = may_stay && client.side.may_stay(turn, d, &client.worker);
+    if let Err(Gone) = client.side.begin(turn, d, &client.worker, framing, stays) {
+        return After::Close(Closed::Error);
+    }
     turn.download.send_as(framing.outflow);
-    let head_len = turn.reply_head.bytes.len() as u64;
-    client.answering = true;
     let moved = move_both(client, turn, route, &mut upstream).await;
-    let begun = turn.reply_head.is_begun();
-    turn.x.trail.bytes_out = if begun { head_len + turn.download.sent } else { 0 };
+    turn.x.trail.bytes_out = turn.reply_head.written() + turn.download.sent;
     match moved {
         Ok(()) => {
-            client.answering = false;
+            client.side.end();
             let clean = turn.download.from == turn.x.reply.head.fields.buffer.len();
             // Neither kept while the client's unwanted rest is read: others may be waiting for its place.
             match upstream.keep_alive && clean && turn.upload.is_done() {
@@ -287,8 +236,16 @@ async fn relay(
                 (_, _) => After::Linger,
             }
         }
-        Err(Halt::Client(reason)) => After::Close(reason),
-        Err(Halt::Upstream(fault, what)) => {
+        Err(halt) => halted(client, turn, route, halt),
+    }
+}
+
+/// An answer ended before its end, and must not look whole.
+fn halted<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, halt: Halt) -> After {
+    client.side.cut();
+    match halt {
+        Halt::Client(reason) => After::Close(reason),
+        Halt::Upstream(fault, what) => {
             tracing::debug!(route = %route.meta.name, id = turn.x.id.as_str(), cause = %what, "an answer broke off");
             turn.x.trail.fault = Some(fault);
             turn.x.trail.cause = Some(what);
@@ -303,8 +260,8 @@ enum Halt {
     Upstream(&'static Fault, String),
 }
 
-async fn move_both(
-    client: &mut Client,
+async fn move_both<S: Downstream>(
+    client: &mut Client<S>,
     turn: &mut Turn,
     route: &RoutePlan,
     upstream: &mut Upstream,
@@ -313,15 +270,15 @@ async fn move_both(
     let mut deadline = client.now;
     poll_fn(|cx| {
         poll_upload(cx, client, turn, upstream)?;
-        let source = &mut upstream.connection.stream;
+        let source = Source::Wire(&mut upstream.connection.stream);
         let buffer = &mut turn.x.reply.head.fields.buffer;
-        match turn.download.poll(cx, source, buffer, &mut client.stream, &mut turn.reply_head) {
+        match turn.download.poll(cx, source, buffer, client.side.sink(&mut turn.reply_head)) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(Broken::Sink(_))) => return Poll::Ready(Err(Halt::Client(Closed::Error))),
             Poll::Ready(Err(broken)) => return Poll::Ready(Err(Halt::Upstream(&RESET, broken.to_string()))),
             Poll::Pending => {}
         }
-        if turn.upload.has_arrived() && watch(cx, client, turn).is_err() {
+        if turn.upload.has_arrived() && client.side.is_gone(cx, turn) {
             return Poll::Ready(Err(Halt::Client(Closed::Client)));
         }
         let now_moved = Some((turn.download.moves, turn.upload.moves));
@@ -337,15 +294,15 @@ async fn move_both(
     .await
 }
 
-fn deadline(client: &Client, turn: &Turn, route: &RoutePlan) -> std::time::Instant {
+fn deadline<S>(client: &Client<S>, turn: &Turn, route: &RoutePlan) -> std::time::Instant {
     let idle = client.worker.now() + route.bounds.idle;
     route.bounds.total.map_or(idle, |total| idle.min(turn.x.began + total))
 }
 
 /// The rest of the request's body, which may still be coming while the answer goes out.
-fn poll_upload(
+fn poll_upload<S: Downstream>(
     cx: &mut Context<'_>,
-    client: &mut Client,
+    client: &mut Client<S>,
     turn: &mut Turn,
     upstream: &mut Upstream,
 ) -> Result<(), Halt> {
@@ -353,8 +310,8 @@ fn poll_upload(
         return Ok(());
     }
     let buffer = &mut turn.x.head.fields.buffer;
-    let sink = &mut upstream.connection.stream;
-    match turn.upload.poll(cx, &mut client.stream, buffer, sink, &mut turn.request_head) {
+    let sink = Sink::Wire(&mut upstream.connection.stream, &mut turn.request_head);
+    match turn.upload.poll(cx, client.side.source(), buffer, sink) {
         Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
         // The service stopped reading: its answer still counts (RFC 9112 §9.5).
         Poll::Ready(Err(Broken::Sink(_))) => {

@@ -12,7 +12,7 @@ use tollgate_plan::{Action, Captures, RoutePlan};
 
 use crate::deployment::{Deployment, Rules};
 use crate::forward::{self, Transit};
-use crate::http::client::Client;
+use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
 use crate::{identify, respond};
 
@@ -43,7 +43,12 @@ impl From<Problem> for Stop {
 }
 
 /// Serves one request. `refused`: its head was not even worth a route.
-pub(crate) async fn serve(client: &mut Client, turn: &mut Turn, d: &Deployment, refused: Option<Problem>) -> After {
+pub(crate) async fn serve<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    d: &Deployment,
+    refused: Option<Problem>,
+) -> After {
     identify::identify(&mut turn.x, &d.rules);
     // A request without a route has a body all the same, behind which the next one begins.
     let is_framed = refused.is_none();
@@ -114,8 +119,8 @@ async fn before(turn: &mut Turn, route: &RoutePlan) -> (usize, Result<Flow, Prob
 }
 
 /// What the route does.
-async fn act(
-    client: &mut Client,
+async fn act<S: Downstream>(
+    client: &mut Client<S>,
     turn: &mut Turn,
     d: &Deployment,
     route: &RoutePlan,

@@ -212,7 +212,7 @@ fn host(head: &mut RequestHead, seen: &Seen) -> Result<(), Problem> {
             target::check_host(seen.host_part.of(head.fields.buffer.filled())).map_err(malformed)
         }
         (0, Version::Http10) => Ok(()),
-        (0, Version::Http11) => Err(malformed("no `Host` field")),
+        (0, _) => Err(malformed("no `Host` field")),
         _ => Err(malformed("more than one `Host` field")),
     }
 }
@@ -254,8 +254,11 @@ fn transfer_encoding(value: &[u8]) -> Result<Length, Problem> {
     }
 }
 
-/// One or more digits, no sign, no list (RFC 9110 §8.6), below 2^63.
-pub(crate) fn content_length(value: &[u8]) -> Result<u64, &'static str> {
+/// The value of `Content-Length`: one or more digits, no sign, no list (RFC 9110 §8.6), below 2^63.
+///
+/// # Errors
+/// Says what is wrong.
+pub fn content_length(value: &[u8]) -> Result<u64, &'static str> {
     let refused = "a `Content-Length` that is not one plain number";
     if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
         return Err(refused);

@@ -13,7 +13,7 @@ use crate::faults::{MALFORMED, PATH};
 ///
 /// # Errors
 /// The problem to answer with.
-pub(crate) fn resolve(head: &mut RequestHead) -> Result<(), Problem> {
+pub fn resolve(head: &mut RequestHead) -> Result<(), Problem> {
     let whole = head.raw_path;
     let bytes = whole.of(head.fields.buffer.filled());
     let at = |offset: usize| whole.start + u16::try_from(offset).unwrap_or(u16::MAX);

@@ -147,6 +147,23 @@ pub struct Runs {
 }
 
 impl Runs {
+    /// One piece, all of a buffer of `len` bytes.
+    #[must_use]
+    pub fn whole(len: usize) -> Self {
+        let mut runs = Self::default();
+        if len > 0 {
+            runs.ranges[0] = (0, u32::try_from(len).unwrap_or(u32::MAX));
+            (runs.len, runs.content) = (1, len);
+        }
+        runs
+    }
+
+    /// Bytes of content in all pieces.
+    #[must_use]
+    pub fn content(&self) -> usize {
+        self.content
+    }
+
     fn is_full(&self) -> bool {
         self.len == RUNS
     }
@@ -171,7 +188,8 @@ impl Runs {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = Range<usize>> {
+    /// Where the pieces stand, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Range<usize>> {
         self.ranges[..self.len].iter().map(|(start, end)| *start as usize..*end as usize)
     }
 }

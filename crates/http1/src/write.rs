@@ -23,18 +23,24 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Appends the fields that hold, in order, without those of one connection and those for which `skip` speaks, which is
 /// told their names.
 pub fn fields(out: &mut Vec<u8>, fields: &Fields, skip: impl Fn(Known, &[u8]) -> bool) {
+    each(fields, skip, |name, value| field(out, name, value));
+}
+
+/// The same, told one by one: for heads that are not text.
+#[inline]
+pub fn each(fields: &Fields, skip: impl Fn(Known, &[u8]) -> bool, mut tell: impl FnMut(&[u8], &[u8])) {
     let bytes = fields.buffer.filled();
     for have in fields.received() {
         let name = have.name.of(bytes);
         if !have.dropped && !have.known.is_hop_by_hop() && !skip(have.known, name) {
-            field(out, name, have.value.of(bytes));
+            tell(name, have.value.of(bytes));
         }
     }
     for (name, value) in fields.added() {
         let known = Known::of(name);
         // Framing is never a policy's to write, and what the caller writes itself must not stand there twice.
         if !known.is_hop_by_hop() && !skip(known, name) {
-            field(out, name, value);
+            tell(name, value);
         }
     }
 }

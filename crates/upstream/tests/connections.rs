@@ -1,14 +1,15 @@
 //! L1, L2: connections to a service, their limit and its queue, on real sockets.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
+use tollgate_net::{Socket, Stream};
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::{Endpoint, View};
 use tollgate_upstream::balance::Algorithm;
@@ -62,6 +63,13 @@ impl World {
     }
 }
 
+fn tcp(connection: &Connection) -> &TcpStream {
+    match &connection.stream {
+        Stream::Plain(Socket::Tcp(stream)) => stream,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -73,11 +81,11 @@ async fn a_released_connection_is_used_again() {
     let (_listener, address) = listen().await;
     let world = world(settings(), &[address]);
     let first = world.ask(0).await.unwrap();
-    let port = first.stream.local_addr().unwrap();
+    let port = tcp(&first).local_addr().unwrap();
     first.release(world.clock.now());
     let second = world.ask(0).await.unwrap();
     assert!(second.reused);
-    assert_eq!(second.stream.local_addr().unwrap(), port);
+    assert_eq!(tcp(&second).local_addr().unwrap(), port);
     assert_eq!(world.service.open(), 1);
 }
 
@@ -87,13 +95,13 @@ async fn a_connection_that_the_peer_closed_at_rest_is_not_used_again() {
     let world = world(settings(), &[address]);
     let first = world.ask(0).await.unwrap();
     let (peer, _) = listener.accept().await.unwrap();
-    let local = first.stream.local_addr().unwrap();
+    let local = tcp(&first).local_addr().unwrap();
     drop(peer);
-    first.stream.readable().await.unwrap();
+    tcp(&first).readable().await.unwrap();
     first.release(world.clock.now());
     let second = world.ask(0).await.unwrap();
     assert!(!second.reused);
-    assert_ne!(second.stream.local_addr().unwrap(), local);
+    assert_ne!(tcp(&second).local_addr().unwrap(), local);
 }
 
 #[tokio::test]
@@ -109,13 +117,13 @@ async fn a_request_beyond_the_limit_waits_and_gets_the_next_released_connection(
     let (_listener, address) = listen().await;
     let world = world(Settings { connections: Some(1), ..settings() }, &[address]);
     let busy = world.ask(0).await.unwrap();
-    let local = busy.stream.local_addr().unwrap();
+    let local = tcp(&busy).local_addr().unwrap();
     let (waiting, ()) = tokio::join!(world.ask(0), async {
         tokio::task::yield_now().await;
         busy.release(world.clock.now());
     });
     let got = waiting.unwrap();
-    assert_eq!(got.stream.local_addr().unwrap(), local);
+    assert_eq!(tcp(&got).local_addr().unwrap(), local);
     assert_eq!(world.service.open(), 1, "never more than the limit");
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod v1 {
     pub(crate) const LIMIT_HEAD_TIMEOUT: &str = "10s";
     pub(crate) const LIMIT_HANDSHAKE_TIMEOUT: &str = "10s";
     pub(crate) const LIMIT_KEEP_ALIVE: &str = "75s";
+    pub(crate) const LIMIT_STREAMS: i64 = 128;
     pub(crate) const LIMIT_CONNECTIONS: i64 = 65_536;
 
     pub(crate) const CORRELATION_HEADER: &str = "X-Correlation-ID";

@@ -26,6 +26,8 @@ section! {
         handshake_timeout: Period = v1::LIMIT_HANDSHAKE_TIMEOUT,
         /// How long a connection may stay open without a request.
         keep_alive: Period = v1::LIMIT_KEEP_ALIVE,
+        /// Most requests at once on one HTTP/2 connection.
+        streams: Bounded<1, 10_000> = v1::LIMIT_STREAMS,
         /// Most connections of all clients together.
         connections: Bounded<1, 16_777_216> = v1::LIMIT_CONNECTIONS,
         /// Most requests on one connection, after which it is closed; without it, any number.

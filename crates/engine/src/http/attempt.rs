@@ -5,21 +5,20 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use tokio::io::AsyncWriteExt;
 use tollgate_core::body::{Body, Length};
 use tollgate_core::buffer::Buffer;
-use tollgate_core::head::Version;
 use tollgate_core::problem::Problem;
 use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
 use tollgate_http1::transfer::{Bad, Outflow};
-use tollgate_http1::{Parsed, response, write};
+use tollgate_http1::{Parsed, response};
 use tollgate_plan::RoutePlan;
 use tollgate_upstream::Connection;
 
 use crate::deployment::Deployment;
 use crate::faults::BODY_TIMEOUT;
 use crate::forward::Upstream;
-use crate::http::client::Client;
+use crate::http::downstream::{Client, Downstream, Gone};
+use crate::http::ends::Sink;
 use crate::http::pump::{BodyLimits, Broken, Pump, read_into};
 use crate::http::turn::Turn;
 
@@ -62,8 +61,8 @@ struct Waiting {
 }
 
 /// Sends the request whose head was written and waits for the head of the answer.
-pub(crate) async fn attempt(
-    client: &mut Client,
+pub(crate) async fn attempt<S: Downstream>(
+    client: &mut Client<S>,
     turn: &mut Turn,
     mut connection: Connection,
     d: &Deployment,
@@ -103,10 +102,10 @@ pub(crate) async fn attempt(
 }
 
 impl Waiting {
-    fn poll(
+    fn poll<S: Downstream>(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Client,
+        client: &mut Client<S>,
         turn: &mut Turn,
         connection: &mut Connection,
         d: &Deployment,
@@ -119,16 +118,16 @@ impl Waiting {
             Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
             Poll::Pending => {}
         }
-        if turn.upload.has_arrived() {
-            watch(cx, client, turn)?;
+        if turn.upload.has_arrived() && client.side.is_gone(cx, turn) {
+            return Poll::Ready(Err(Ended::ClientGone));
         }
         self.poll_time(cx, client, turn, route)
     }
 
-    fn poll_upload(
+    fn poll_upload<S: Downstream>(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Client,
+        client: &mut Client<S>,
         turn: &mut Turn,
         connection: &mut Connection,
     ) -> Result<(), Ended> {
@@ -137,7 +136,8 @@ impl Waiting {
             return Ok(());
         }
         let buffer = &mut turn.x.head.fields.buffer;
-        match turn.upload.poll(cx, &mut client.stream, buffer, &mut connection.stream, &mut turn.request_head) {
+        let sink = Sink::Wire(&mut connection.stream, &mut turn.request_head);
+        match turn.upload.poll(cx, client.side.source(), buffer, sink) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             // It may have answered before it stopped reading: RFC 9112 §9.5 asks to look.
             Poll::Ready(Err(Broken::Sink(error))) => {
@@ -184,10 +184,10 @@ impl Waiting {
 
     /// While the body is still coming, every movement gives it the route's `idle` time; once it is out, the time for the
     /// answer counts.
-    fn poll_time(
+    fn poll_time<S>(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Client,
+        client: &mut Client<S>,
         turn: &Turn,
         route: &RoutePlan,
     ) -> Poll<Result<Event, Ended>> {
@@ -206,21 +206,6 @@ impl Waiting {
     }
 }
 
-/// Notices that the client is gone while nothing is to be read from it. Its having sent its last byte is not that: it may
-/// well wait for the answer. Requests that it sends meanwhile stay in the buffer, as far as that has room.
-pub(crate) fn watch(cx: &mut Context<'_>, client: &mut Client, turn: &mut Turn) -> Result<(), Ended> {
-    let buffer = &mut turn.x.head.fields.buffer;
-    while !client.half_closed && !buffer.spare().is_empty() {
-        match read_into(cx, &mut client.stream, buffer) {
-            Poll::Ready(Ok(0)) => client.half_closed = true,
-            Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(_)) => return Err(Ended::ClientGone),
-            Poll::Pending => break,
-        }
-    }
-    Ok(())
-}
-
 pub(crate) fn body_problem(bad: Bad) -> Problem {
     match bad {
         Bad::TooLarge => BODY_TOO_LARGE.problem().detail("the body is larger than this route allows"),
@@ -228,21 +213,15 @@ pub(crate) fn body_problem(bad: Bad) -> Problem {
     }
 }
 
-/// Passes an interim answer on (RFC 9110 §15.2); HTTP/1.0 clients do not know them.
-async fn interim(client: &mut Client, turn: &mut Turn, waiting: &mut Waiting) -> Result<(), Ended> {
+/// Passes an interim answer on (RFC 9110 §15.2).
+async fn interim<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, waiting: &mut Waiting) -> Result<(), Ended> {
     waiting.interims += 1;
-    let head = &mut turn.x.reply.head;
     // No upgrade was asked for, so none can be agreed to.
-    if head.status == 101 || waiting.interims > MOST_INTERIM {
+    if turn.x.reply.head.status == 101 || waiting.interims > MOST_INTERIM {
         return Err(Ended::Malformed("an interim answer that nobody asked for"));
     }
-    if turn.x.head.version == Version::Http11 {
-        let mut out = Vec::with_capacity(256);
-        write::status_line(&mut out, head.status);
-        write::fields(&mut out, &head.fields, |_, _| false);
-        out.extend_from_slice(b"\r\n");
-        client.stream.write_all(&out).await.map_err(|_| Ended::ClientGone)?;
-    }
+    client.side.inform(turn).await.map_err(|Gone| Ended::ClientGone)?;
+    let head = &mut turn.x.reply.head;
     let (end, len) = (head.fields.head_len, head.fields.buffer.len());
     head.clear();
     head.fields.buffer.keep(end..len);

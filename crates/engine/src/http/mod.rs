@@ -1,7 +1,11 @@
 //! HTTP on sockets: here ends what any protocol shares and begins what each one needs.
 
 pub(crate) mod attempt;
-pub(crate) mod client;
+pub(crate) mod connection;
+pub(crate) mod downstream;
+pub(crate) mod ends;
+pub(crate) mod h1;
+mod h2;
 mod handshake;
 pub(crate) mod pump;
 pub(crate) mod request_head;

@@ -1,18 +1,27 @@
-//! Moves a body from one socket to the other, through the one buffer in which it arrives.
+//! Moves a body from where it comes from to where it goes.
 //!
-//! Reads only when everything read is written: back-pressure without a queue. Head and first content leave in one write.
+//! Reads only when everything read is written: back-pressure without a queue. From one HTTP/1.1 connection to another a
+//! body passes through the one buffer in which it arrives, and head and first content leave in one write. All other ways
+//! are in [`pieces`].
+
+mod pieces;
+
+pub(crate) use pieces::{add_field, header_map};
 
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tollgate_core::body::Length;
 use tollgate_core::buffer::{self, Buffer};
 use tollgate_core::head::Fields;
 use tollgate_http1::transfer::{Bad, Batch, Inflow, Outflow, Runs, SLICES};
+use tollgate_net::Stream;
+
+use crate::http::ends::{Sink, Source};
 
 /// Why a body did not get across.
 #[derive(Debug)]
@@ -71,6 +80,18 @@ pub(crate) struct Pump {
     recycled: bool,
     /// Some of the body was decoded, content or framing.
     begun: bool,
+    /// What was written has not all left yet.
+    flushing: bool,
+    /// All of a body that is there already.
+    held: Option<Bytes>,
+    /// A piece that is to be written, on every way but the short one.
+    piece: Bytes,
+    /// The source has said its last, where that is not for [`Inflow`] to find.
+    exhausted: bool,
+    /// What the source said behind its last piece.
+    trailers: Option<Fields>,
+    /// Bytes taken from an HTTP/2 stream that its sender has not been told of.
+    unreleased: usize,
     /// How often anything moved: tells whoever watches the time that the other side is alive.
     pub(crate) moves: u64,
     /// Content bytes written.
@@ -101,6 +122,11 @@ impl Prefix {
         self.left().is_empty()
     }
 
+    /// How many bytes of it went out.
+    pub(crate) fn written(&self) -> u64 {
+        self.written as u64
+    }
+
     /// Whether any of it went out.
     pub(crate) fn is_begun(&self) -> bool {
         self.written > 0
@@ -122,9 +148,21 @@ impl Pump {
             keep: matches!(length, Length::Known(n) if n <= (buffer::SIZE - floor.min(buffer::SIZE)) as u64),
             recycled: false,
             begun: false,
+            flushing: false,
+            held: None,
+            piece: Bytes::new(),
+            exhausted: false,
+            trailers: None,
+            unreleased: 0,
             moves: 0,
             sent: 0,
         }
+    }
+
+    /// A body that is there already.
+    pub(crate) fn holding(bytes: Bytes) -> Self {
+        let limits = BodyLimits { content: u64::MAX, trailer: 0, trailer_fields: 0 };
+        Self { held: Some(bytes), ..Self::new(Length::Chunked, limits, 0) }
     }
 
     /// Says how it goes out.
@@ -134,17 +172,17 @@ impl Pump {
 
     /// Whether all of the body has arrived.
     pub(crate) fn has_arrived(&self) -> bool {
-        self.inflow.is_done() && !self.refused
+        (self.exhausted || self.inflow.is_done()) && !self.refused
     }
 
     /// Whether all of the body has arrived and left again.
     pub(crate) fn is_done(&self) -> bool {
-        self.has_arrived() && self.ended && self.batch.is_out()
+        self.has_arrived() && self.ended && self.batch.is_out() && !self.flushing && self.piece.is_empty()
     }
 
     /// Whether what holds it up is whoever should take it.
     pub(crate) fn is_blocked_on_sink(&self, prefix: &Prefix) -> bool {
-        !prefix.is_out() || !self.batch.is_out()
+        !prefix.is_out() || !self.batch.is_out() || self.flushing || !self.piece.is_empty()
     }
 
     /// Content bytes that arrived.
@@ -168,13 +206,27 @@ impl Pump {
         *self = Self { moves: self.moves, ..Self::new(length, self.limits, self.floor) };
     }
 
-    /// Moves what can be moved. Ready when the body, and `prefix` before it, is out.
+    /// Moves what can be moved. Ready when the body, and the head before it, is out.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut TcpStream,
+        source: Source<'_>,
         buffer: &mut Buffer,
-        sink: &mut TcpStream,
+        sink: Sink<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        match (source, sink) {
+            (Source::Wire(source), Sink::Wire(sink, prefix)) => self.poll_wires(cx, source, buffer, sink, prefix),
+            (source, sink) => self.poll_pieces(cx, source, buffer, sink),
+        }
+    }
+
+    /// The short way.
+    fn poll_wires(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Stream,
+        buffer: &mut Buffer,
+        sink: &mut Stream,
         prefix: &mut Prefix,
     ) -> Poll<Result<(), Broken>> {
         loop {
@@ -182,11 +234,12 @@ impl Pump {
                 self.fill(buffer)?;
             }
             if !prefix.left().is_empty() || !self.batch.is_out() {
-                ready!(self.poll_write(cx, buffer, sink, prefix))?;
+                ready!(self.poll_write(cx, buffer.filled(), sink, prefix))?;
                 continue;
             }
+            let flushed = self.poll_flush(cx, sink)?;
             if self.ended {
-                return Poll::Ready(Ok(()));
+                return flushed.map(Ok);
             }
             if self.from < buffer.len() {
                 continue;
@@ -195,11 +248,22 @@ impl Pump {
         }
     }
 
+    /// Under TLS what was written may still wait for the socket: sent off before anybody waits for what comes next.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Result<Poll<()>, Broken> {
+        let flushed = Pin::new(sink).poll_flush(cx);
+        self.flushing = flushed.is_pending();
+        match flushed {
+            Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
+            Poll::Ready(Err(error)) => Err(Broken::Sink(error)),
+            Poll::Pending => Ok(Poll::Pending),
+        }
+    }
+
     /// Reads and throws away; ready when all of the body has arrived.
     pub(crate) fn poll_discard(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut TcpStream,
+        source: &mut Stream,
         buffer: &mut Buffer,
     ) -> Poll<Result<(), Broken>> {
         loop {
@@ -250,12 +314,12 @@ impl Pump {
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
-        buffer: &Buffer,
-        sink: &mut TcpStream,
+        body: &[u8],
+        sink: &mut Stream,
         prefix: &mut Prefix,
     ) -> Poll<Result<(), Broken>> {
         let mut slices = [IoSlice::new(&[]); SLICES];
-        let n = self.batch.slices(prefix.left(), buffer.filled(), &mut slices);
+        let n = self.batch.slices(prefix.left(), body, &mut slices);
         let written = match n {
             1 => ready!(Pin::new(sink).poll_write(cx, &slices[0])),
             _ => ready!(Pin::new(sink).poll_write_vectored(cx, &slices[..n])),
@@ -272,7 +336,7 @@ impl Pump {
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut TcpStream,
+        source: &mut Stream,
         buffer: &mut Buffer,
     ) -> Poll<Result<(), Broken>> {
         if self.from > self.floor && (!self.keep || buffer.spare().is_empty()) {
@@ -294,7 +358,7 @@ impl Pump {
 }
 
 /// Reads once into all free space; 0: the peer will send no more.
-pub(crate) fn read_into(cx: &mut Context<'_>, source: &mut TcpStream, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
+pub(crate) fn read_into(cx: &mut Context<'_>, source: &mut Stream, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
     let mut room = ReadBuf::new(buffer.spare());
     ready!(Pin::new(source).poll_read(cx, &mut room))?;
     let n = room.filled().len();

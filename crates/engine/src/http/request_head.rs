@@ -98,6 +98,7 @@ fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
     out.extend_from_slice(match x.head.version {
         Version::Http10 => b"1.0 tollgate\r\nX-Forwarded-For: ",
         Version::Http11 => b"1.1 tollgate\r\nX-Forwarded-For: ",
+        Version::Http2 => b"2.0 tollgate\r\nX-Forwarded-For: ",
     });
     if trusted {
         earlier(out, x, "x-forwarded-for");

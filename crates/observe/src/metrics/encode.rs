@@ -134,7 +134,10 @@ fn routes(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     counters(to, &families::SENT, routes.iter().map(|(route, totals)| (of(route), totals.bytes_out)))?;
     let mut problems = BTreeMap::new();
     metrics.workers.iter().for_each(|worker| worker.add_problems(&mut problems));
-    counters(to, &families::PROBLEMS, problems.into_iter().map(|(slug, count)| ([("slug", slug)], count)))
+    counters(to, &families::PROBLEMS, problems.into_iter().map(|(slug, count)| ([("slug", slug)], count)))?;
+    let mut floods = BTreeMap::new();
+    metrics.workers.iter().for_each(|worker| worker.add_floods(&mut floods));
+    counters(to, &families::FLOODS, floods.into_iter().map(|(kind, count)| ([("frame", kind)], count)))
 }
 
 fn totals_of_route(route: Arc<RouteMetrics>) -> (Arc<RouteMetrics>, RouteTotals) {

@@ -69,6 +69,8 @@ families! {
     QUEUE_REFUSED: Counter "tollgate_queue_refused" ["service"]
         "Requests that found the queue full or waited in it in vain.";
 
+    FLOODS: Counter "tollgate_http2_floods" ["frame"]
+        "HTTP/2 connections closed because frames of this kind came too often.";
     ACCEPTED: Counter "tollgate_connections_accepted" ["worker"]
         "Client connections accepted; uneven numbers show a worker that gets more than its share.";
     CONNECTIONS: Gauge "tollgate_connections" ["worker"]

@@ -36,6 +36,7 @@ pub struct WorkerMetrics {
     pub(crate) label: String,
     accepted: Slot,
     closed: [Slot; REASONS.len()],
+    floods: Mutex<BTreeMap<&'static str, u64>>,
     /// Locked by the worker itself and, a few times a minute, by a scrape.
     problems: Mutex<BTreeMap<&'static str, u64>>,
     handshakes: Mutex<BTreeMap<&'static str, u64>>,
@@ -47,6 +48,7 @@ impl WorkerMetrics {
             label: index.to_string(),
             accepted: Slot::default(),
             closed: Default::default(),
+            floods: Mutex::default(),
             problems: Mutex::default(),
             handshakes: Mutex::default(),
         }
@@ -72,6 +74,17 @@ impl WorkerMetrics {
     /// A client's TLS handshake ended like this.
     pub fn handshake(&self, outcome: &'static str) {
         *lock(&self.handshakes).entry(outcome).or_default() += 1;
+    }
+
+    /// A connection was closed because frames of this kind came too often.
+    pub fn flooded(&self, kind: &'static str) {
+        *lock(&self.floods).entry(kind).or_default() += 1;
+    }
+
+    pub(crate) fn add_floods(&self, to: &mut BTreeMap<&'static str, u64>) {
+        for (kind, count) in lock(&self.floods).iter() {
+            *to.entry(kind).or_default() += count;
+        }
     }
 
     pub(crate) fn accepted_total(&self) -> u64 {

@@ -182,8 +182,8 @@ proptest! {
         position in any::<prop::sample::Index>(),
     ) {
         let all = endpoints(&weights);
-        let one = all[position.index(all.len())];
-        let rest: Vec<_> = all.iter().copied().filter(|e| *e != one).collect();
+        let one = all[position.index(all.len())].clone();
+        let rest: Vec<_> = all.iter().filter(|e| **e != one).cloned().collect();
         let (with, without) = (owners(&all, 2000), owners(&rest, 2000));
         let moved = with.iter().filter(|(key, owner)| without[key] != **owner).count();
         prop_assert!(with.iter().all(|(key, owner)| *owner == one || without[key] == *owner));
@@ -196,7 +196,7 @@ proptest! {
         weights in prop::collection::vec(1_u32..=4, 2..10),
     ) {
         let all = endpoints(&weights);
-        let reversed: Vec<_> = all.iter().rev().copied().collect();
+        let reversed: Vec<_> = all.iter().rev().cloned().collect();
         prop_assert_eq!(owners(&all, 200), owners(&reversed, 200));
     }
 

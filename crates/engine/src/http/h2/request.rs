@@ -1,0 +1,168 @@
+//! The head of an HTTP/2 request, judged as strictly as one of HTTP/1.1 and kept in the same form.
+//!
+//! What may come from here goes to services that speak HTTP/1.1, so nothing may pass that they would read otherwise
+//! (RFC 9113 §10.3). The crate h2 has refused what §8.2 and §8.3 forbid of names and pseudo-header fields; values, target,
+//! authority and length are judged here.
+
+use http::request::Parts;
+use tollgate_core::body::Length;
+use tollgate_core::buffer::Buffer;
+use tollgate_core::field::{Known, is_token, is_value};
+use tollgate_core::head::{Field, Method, Part, RequestHead, Version};
+use tollgate_core::problem::Problem;
+use tollgate_http1::faults::{CONNECT, EXPECTATION, HEAD_TOO_LARGE, MALFORMED, TARGET_TOO_LONG};
+use tollgate_http1::{list, request, target};
+
+use crate::deployment::Rules;
+use crate::http::turn::Turn;
+
+/// Reads a head into `turn`. `ended`: no body follows.
+///
+/// # Errors
+/// The problem to answer with.
+pub(super) fn read(turn: &mut Turn, parts: &Parts, ended: bool, rules: &Rules) -> Result<(), Problem> {
+    turn.x.head.version = Version::Http2;
+    turn.verdict.keep_alive = true;
+    turn.x.head.fields.buffer = Buffer::lend();
+    copy(&mut turn.x.head, parts, rules)?;
+    if turn.x.head.method == Method::Connect {
+        return Err(CONNECT.problem().detail("CONNECT is not served here"));
+    }
+    let head = &mut turn.x.head;
+    target::check_host(head.host.of(head.fields.buffer.filled())).map_err(malformed)?;
+    target::resolve(head)?;
+    turn.verdict.length = length(head, ended)?;
+    turn.x.length = turn.verdict.length;
+    turn.verdict.expects_continue = expects_continue(head)?;
+    turn.verdict.takes_trailers =
+        head.fields.all("te").flat_map(list).any(|element| element.eq_ignore_ascii_case(b"trailers"));
+    Ok(())
+}
+
+fn malformed(what: &'static str) -> Problem {
+    MALFORMED.problem().detail(what)
+}
+
+/// Copies the head into the buffer, with an index of its fields, as if it had been received as text.
+fn copy(head: &mut RequestHead, parts: &Parts, rules: &Rules) -> Result<(), Problem> {
+    let most = rules.heads.head;
+    let mut copied = Copied { head, most };
+    copied.head.method = Method::of(parts.method.as_str().as_bytes());
+    copied.head.method_part = copied.put(parts.method.as_str().as_bytes())?;
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() > rules.heads.target {
+        let limit = rules.heads.target;
+        return Err(TARGET_TOO_LONG.problem().detail(format!("the request target is longer than {limit} bytes")));
+    }
+    if !target.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(malformed("a byte in the request target that must be percent-encoded"));
+    }
+    copied.head.raw_path = copied.put(target.as_bytes())?;
+    copied.host(parts)?;
+    copied.cookies(parts)?;
+    for (name, value) in &parts.headers {
+        let known = Known::of(name.as_str().as_bytes());
+        if !matches!(known, Known::Host | Known::Cookie) {
+            copied.field(name.as_str().as_bytes(), value.as_bytes(), known)?;
+        }
+    }
+    let fields = &mut copied.head.fields;
+    fields.head_len = fields.buffer.len();
+    match fields.received().len() > rules.heads.fields {
+        true => {
+            let limit = rules.heads.fields;
+            Err(HEAD_TOO_LARGE.problem().detail(format!("more than {limit} header lines")))
+        }
+        false => Ok(()),
+    }
+}
+
+/// A head on its way into its buffer.
+struct Copied<'h> {
+    head: &'h mut RequestHead,
+    most: usize,
+}
+
+impl Copied<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<Part, Problem> {
+        let buffer = &mut self.head.fields.buffer;
+        let start = buffer.len();
+        let end = start + bytes.len();
+        let room = buffer.spare().get_mut(..bytes.len()).filter(|_| end <= self.most);
+        let (Some(room), Ok(start), Ok(end)) = (room, u16::try_from(start), u16::try_from(end)) else {
+            let most = self.most;
+            return Err(HEAD_TOO_LARGE.problem().detail(format!("the head is larger than {most} bytes")));
+        };
+        room.copy_from_slice(bytes);
+        buffer.advance(bytes.len());
+        Ok(Part { start, end })
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8], known: Known) -> Result<Part, Problem> {
+        // RFC 9113 §8.2.1: no NUL, CR or LF, and no white space around the value.
+        if !is_token(name) || !is_value(value) {
+            return Err(malformed("a header field whose name or value may not stand there"));
+        }
+        let name = self.put(name)?;
+        let value = self.put(value)?;
+        self.head.fields.push(Field { name, value, known, dropped: false });
+        Ok(value)
+    }
+
+    /// `:authority` goes before `Host`; where they differ two readers may take different ones (RFC 9113 §8.3.1).
+    fn host(&mut self, parts: &Parts) -> Result<(), Problem> {
+        let mut named = parts.headers.get_all(http::header::HOST).iter();
+        let (host, second) = (named.next().map(http::HeaderValue::as_bytes), named.next());
+        if second.is_some() {
+            return Err(malformed("more than one `Host` field"));
+        }
+        let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+        let told = match (authority, host) {
+            (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+                return Err(malformed("an `:authority` that contradicts `Host`"));
+            }
+            (Some(told), _) | (None, Some(told)) => told,
+            (None, None) => return Err(malformed("neither `:authority` nor `Host`")),
+        };
+        self.head.host = self.field(b"host", told, Known::Host)?;
+        Ok(())
+    }
+
+    /// Crumbs of cookies are put together again for everybody who is not HTTP/2 (RFC 9113 §8.2.3).
+    fn cookies(&mut self, parts: &Parts) -> Result<(), Problem> {
+        let mut crumbs = parts.headers.get_all(http::header::COOKIE).iter();
+        let Some(first) = crumbs.next() else { return Ok(()) };
+        let mut whole = first.as_bytes().to_vec();
+        for crumb in crumbs {
+            whole.extend_from_slice(b"; ");
+            whole.extend_from_slice(crumb.as_bytes());
+        }
+        self.field(b"cookie", &whole, Known::Cookie).map(|_| ())
+    }
+}
+
+/// RFC 9113 §8.1.1: a length that is told must be that of the content; h2 counts it.
+fn length(head: &RequestHead, ended: bool) -> Result<Length, Problem> {
+    let mut told = head.fields.received().iter().filter(|field| field.known == Known::ContentLength);
+    let (first, second) = (told.next(), told.next());
+    if second.is_some() {
+        return Err(malformed("more than one `Content-Length` field"));
+    }
+    let told = first.map(|field| request::content_length(field.value.of(head.fields.buffer.filled())));
+    match (told.transpose().map_err(malformed)?, ended) {
+        (Some(1..), true) => Err(malformed("a `Content-Length` without content")),
+        (_, true) => Ok(Length::None),
+        (Some(n), false) => Ok(Length::Known(n)),
+        (None, false) => Ok(Length::Chunked),
+    }
+}
+
+/// `100-continue` or nothing (RFC 9110 §10.1.1).
+fn expects_continue(head: &RequestHead) -> Result<bool, Problem> {
+    let mut expected = head.fields.all("expect");
+    match (expected.next(), expected.next()) {
+        (None, _) => Ok(false),
+        (Some(value), None) if value.eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        _ => Err(EXPECTATION.problem().detail("only `100-continue` can be expected")),
+    }
+}
