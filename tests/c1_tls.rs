@@ -69,13 +69,13 @@ fn the_certificate_is_the_one_for_the_name_asked_for() {
         curl(&gateway, "a.b.wild.example", "/", &["--cacert", &house.path().join("ca.pem").display().to_string()]);
     assert_ne!(wrong.code, 0, "a wildcard is one label");
     for (arguments, subject) in [
-        (["-servername", "a.wild.example"].as_slice(), "CN = *.wild.example"),
-        (["-servername", "nobody.example"].as_slice(), "CN = shop.example"),
-        (["-noservername"].as_slice(), "CN = shop.example"),
+        (["-servername", "a.wild.example"].as_slice(), "CN=*.wild.example"),
+        (["-servername", "nobody.example"].as_slice(), "CN=shop.example"),
+        (["-noservername"].as_slice(), "CN=shop.example"),
     ] {
         let said = s_client(&gateway, arguments);
         assert!(
-            said.lines().any(|line| line.starts_with("subject=") && line.contains(subject)),
+            said.lines().any(|line| line.starts_with("subject=") && line.replace(' ', "").contains(subject)),
             "{arguments:?}: {said}"
         );
     }
@@ -138,14 +138,14 @@ fn clients_are_let_in_by_their_certificates() {
     handshakes(&required, "ok", 2.0);
     handshakes(&required, "no_certificate", 2.0);
     handshakes(&required, "bad_certificate", 2.0);
-    let line = required.access_line("of alice", |line| line["status"] == 200);
+    let line = required.access_line("of alice", |line| line["path"] == "/" && line["status"] == 200);
     assert_eq!(line["certificate"], "CN=alice, O=Tests");
     let tls = "{ cert: PKI/shop.pem, key: PKI/shop.key, client: { ca: PKI/ca.pem, required: false } }";
     let optional = house.gateway(tls, "");
     assert!(call(&optional, Some("alice"), "-tls1_3").contains("hello"));
     assert!(call(&optional, None, "-tls1_3").contains("hello"));
     assert!(!call(&optional, Some("mallory"), "-tls1_3").contains("hello"));
-    let line = optional.access_line("of nobody", |line| line["status"] == 200 && line.get("certificate").is_none());
+    let line = optional.access_line("of nobody", |line| line["path"] == "/" && line.get("certificate").is_none());
     assert_eq!(line["tls"], "TLSv1.3");
 }
 

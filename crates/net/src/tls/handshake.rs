@@ -73,10 +73,12 @@ impl Outcome {
 
     fn of_tls(error: &Error) -> Self {
         match error {
+            // Clients that know nothing newer than TLS 1.1 send no signature algorithms, which rustls misses first.
             Error::PeerIncompatible(
                 PeerIncompatible::Tls12NotOffered
                 | PeerIncompatible::Tls12NotOfferedOrEnabled
-                | PeerIncompatible::SupportedVersionsExtensionRequired,
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             ) => Self::NoVersion,
             Error::PeerIncompatible(_) => Self::NoCipher,
             Error::NoApplicationProtocol => Self::NoProtocol,
