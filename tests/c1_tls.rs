@@ -315,3 +315,22 @@ fn http_is_redirected_to_https_for_known_hosts() {
         assert_eq!(answer.one("location"), None);
     }
 }
+
+/// RFC 9113 §3.2.
+#[test]
+fn http2_is_agreed_upon_by_alpn() {
+    let house = House::new();
+    let gateway = house.gateway(SHOP, "");
+    let ca = house.path().join("ca.pem").display().to_string();
+    for (asked, spoken) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let ran = curl(&gateway, "shop.example", "/", &["--cacert", &ca, asked, "-w", "%{http_version}"]);
+        assert_eq!((ran.code, ran.out.as_str()), (0, format!("hello{spoken}").as_str()), "{}", ran.err);
+    }
+    let line = gateway.access_line("over HTTP/2", |line| line["protocol"] == "HTTP/2");
+    assert_eq!(
+        (line["tls"].as_str(), line["host"].as_str().map(|h| h.starts_with("shop.example"))),
+        (Some("TLSv1.3"), Some(true))
+    );
+    let said = s_client(&gateway, &["-alpn", "h2"]);
+    assert!(said.contains("ALPN protocol: h2"), "{said}");
+}
