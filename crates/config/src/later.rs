@@ -13,8 +13,6 @@ const FILE: &[&str] = &["admin", "auth", "cluster", "data", "policies", "state",
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one service.
 const SERVICE: &[&str] = &["breaker", "health", "mirror", "outlier", "registry", "smooth"];
-/// Of one listener.
-const LISTENER: &[&str] = &["proxy_protocol"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Kinds of listeners.
@@ -50,7 +48,6 @@ pub(crate) fn refuse(tree: &mut Node, cx: &mut DecodeCx) {
     refuse_keys(tree, FILE, cx);
     in_key(tree, "listen", |listen| {
         each_value(listen, |listener| {
-            refuse_keys(listener, LISTENER, cx);
             in_key(listener, "tls", |tls| refuse_keys(tls, LISTENER_TLS, cx));
             in_key(listener, "kind", |kind| refuse_kind(kind, cx));
         });

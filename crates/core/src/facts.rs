@@ -76,6 +76,12 @@ impl Conn {
         Self { peer, peer_text: peer.ip().to_canonical().to_string().into(), local, worker, tls: None, refused: None }
     }
 
+    /// The same, but the other end speaks for this client.
+    #[must_use]
+    pub fn on_behalf_of(self, client: SocketAddr) -> Self {
+        Self { peer: client, peer_text: client.ip().to_canonical().to_string().into(), ..self }
+    }
+
     /// The same, under TLS.
     #[must_use]
     pub fn under(self, tls: Tls) -> Self {

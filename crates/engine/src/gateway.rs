@@ -9,13 +9,12 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
-use tollgate_net::tls::Server;
 use tollgate_observe::access_log::AccessLog;
 use tollgate_observe::metrics::Metrics;
 
 use crate::deployment::Deployment;
 use crate::drain::Drain;
-use crate::http::connection::Deployed;
+use crate::http::connection::{Deployed, Greeting};
 use crate::listener::{Crowd, accept};
 use crate::worker::Worker;
 
@@ -48,8 +47,8 @@ pub struct Opened {
     pub serves: Serves,
     /// The sockets.
     pub sockets: Vec<TcpListener>,
-    /// TLS, if it is spoken there.
-    pub tls: Option<Arc<Server>>,
+    /// What a connection begins with, before HTTP.
+    pub greeting: Greeting,
 }
 
 /// What is served on a listener.
@@ -88,7 +87,7 @@ impl Gateway {
                 Serves::Fixed(deployment) => (Deployed::Fixed(deployment), &small_crowd),
             };
             for (own, socket) in sockets.iter_mut().zip(opened.sockets) {
-                own.push(Socket { socket, tls: opened.tls.clone(), source: source.clone(), crowd: Arc::clone(crowd) });
+                own.push(Socket { socket, greeting: opened.greeting.clone(), source: source.clone(), crowd: Arc::clone(crowd) });
             }
         }
         let mut threads = Vec::new();
@@ -100,8 +99,8 @@ impl Gateway {
             let bells = Arc::clone(&parts.bells);
             let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 runtime.block_on(async {
-                    for Socket { socket, tls, source, crowd } in sockets {
-                        tokio::spawn(accept(socket, tls, Arc::clone(&worker), crowd, source));
+                    for Socket { socket, greeting, source, crowd } in sockets {
+                        tokio::spawn(accept(socket, greeting, Arc::clone(&worker), crowd, source));
                     }
                     tokio::spawn(housekeeping(Arc::clone(&worker), bells));
                     until_drained(&worker, drain_time).await;
@@ -136,7 +135,7 @@ impl Gateway {
 /// One worker's socket of a listener.
 struct Socket {
     socket: TcpListener,
-    tls: Option<Arc<Server>>,
+    greeting: Greeting,
     source: Deployed,
     crowd: Arc<Crowd>,
 }

@@ -11,9 +11,8 @@ use tokio::net::{TcpListener as Acceptor, TcpStream};
 use tokio::sync::Notify;
 use tollgate_config::model::Bind;
 use tollgate_core::facts::Conn;
-use tollgate_net::tls::Server;
 
-use crate::http::connection::{self, Deployed};
+use crate::http::connection::{self, Deployed, Greeting};
 use crate::worker::Worker;
 
 /// Connections that may wait to be accepted, per socket.
@@ -127,7 +126,7 @@ impl Drop for Member {
 /// Accepts until the gateway stops; then takes what is queued already and closes.
 pub(crate) async fn accept(
     listener: TcpListener,
-    tls: Option<Arc<Server>>,
+    greeting: Greeting,
     worker: Arc<Worker>,
     crowd: Arc<Crowd>,
     source: Deployed,
@@ -140,7 +139,7 @@ pub(crate) async fn accept(
         }
     };
     if source.serves_on() {
-        return accept_to_the_end(&listener, tls.as_ref(), &worker, &crowd, &source).await;
+        return accept_to_the_end(&listener, &greeting, &worker, &crowd, &source).await;
     }
     let _accepting = Accepting::begin(&worker);
     loop {
@@ -157,7 +156,7 @@ pub(crate) async fn accept(
                         () = worker.drain.begun() => crowd.join(),
                         member = crowd.join_in_turn() => member,
                     };
-                    start((stream, peer), tls.as_ref(), &worker, member, &source);
+                    start((stream, peer), &greeting, &worker, member, &source);
                 }
                 Err(error) => failed(error).await,
             },
@@ -169,7 +168,7 @@ pub(crate) async fn accept(
     while let Ok((stream, peer)) = listener.accept() {
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            start((stream, peer), tls.as_ref(), &worker, crowd.join(), &source);
+            start((stream, peer), &greeting, &worker, crowd.join(), &source);
         }
     }
 }
@@ -177,7 +176,7 @@ pub(crate) async fn accept(
 /// Accepts until the worker ends.
 async fn accept_to_the_end(
     listener: &Acceptor,
-    tls: Option<&Arc<Server>>,
+    greeting: &Greeting,
     worker: &Arc<Worker>,
     crowd: &Arc<Crowd>,
     source: &Deployed,
@@ -185,7 +184,7 @@ async fn accept_to_the_end(
     loop {
         crowd.room().await;
         match listener.accept().await {
-            Ok((stream, peer)) => start((stream, peer), tls, worker, crowd.join(), source),
+            Ok((stream, peer)) => start((stream, peer), greeting, worker, crowd.join(), source),
             Err(error) => failed(error).await,
         }
     }
@@ -218,7 +217,7 @@ async fn failed(error: io::Error) {
 
 fn start(
     (stream, peer): (TcpStream, SocketAddr),
-    tls: Option<&Arc<Server>>,
+    greeting: &Greeting,
     worker: &Arc<Worker>,
     member: Member,
     source: &Deployed,
@@ -228,9 +227,9 @@ fn start(
         return;
     }
     let conn = Conn::new(peer, local, worker.index);
-    let (tls, worker, source) = (tls.cloned(), Arc::clone(worker), source.clone());
+    let (greeting, worker, source) = (greeting.clone(), Arc::clone(worker), source.clone());
     tokio::spawn(async move {
-        connection::run(stream.into(), conn, tls, worker, source).await;
+        connection::run(stream.into(), conn, greeting, worker, source).await;
         drop(member);
     });
 }

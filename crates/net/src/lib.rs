@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod proxy_protocol;
 mod socket;
 mod stream;
 pub mod tls;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tollgate_config::model::{Bind, Config, Listener, ListenerKind, LogTarget};
+use tollgate_config::model::{Bind, Config, Listener, ListenerKind, LogTarget, Switch};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_engine::{BindError, Deployment, Drain, Gateway, Opened, Parts, Serves, bind};
+use tollgate_engine::{BindError, Deployment, Drain, Gateway, Greeting, Opened, Parts, Serves, bind};
 use tollgate_observe::access_log::{self, AccessLog};
 use tollgate_observe::metrics::Metrics;
 
@@ -194,7 +194,10 @@ fn open(
             ListenerKind::Redirect => Serves::Clients(Arc::clone(redirect)),
         };
         match bind(listener.address, workers) {
-            Ok(sockets) => opened.push(Opened { serves, sockets, tls: tls.server(listener.address) }),
+            Ok(sockets) => {
+                let (is_proxied, tls) = (listener.proxy_protocol == Switch::On, tls.server(listener.address));
+                opened.push(Opened { serves, sockets, greeting: Greeting { is_proxied, tls } });
+            }
             Err(error) => troubles.push(cannot_listen(&error)),
         }
     }

@@ -25,6 +25,16 @@ words! {
     }
 }
 
+words! {
+    /// Whether something is done.
+    pub enum Switch {
+        /// It is.
+        On = "on",
+        /// It is not.
+        Off = "off",
+    }
+}
+
 section! {
     /// What one listener does.
     pub(crate) struct ListenerOptions: fit {
@@ -33,6 +43,8 @@ section! {
         kind: ListenerKind = v1::LISTENER_KIND,
         /// TLS; without it, clients are spoken to in the clear.
         tls: Option<ListenerTls>,
+        /// `on`: proxies of `trust` begin each connection by saying for whom they speak (PROXY protocol, version 1 or 2).
+        proxy_protocol: Switch = v1::PROXY_PROTOCOL,
     }
 }
 
@@ -54,6 +66,8 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// TLS, if it is spoken there.
     pub tls: Option<ListenerTls>,
+    /// Whether proxies say first for whom they speak.
+    pub proxy_protocol: Switch,
     /// Where it is written.
     pub span: Span,
 }
@@ -87,7 +101,8 @@ fn decode_listener(entry: &Entry, cx: &mut DecodeCx) -> Option<Listener> {
     let address = Bind::from_text(&entry.key).map_err(|d| cx.report(d.at(&entry.key_span))).ok();
     let options = ListenerOptions::decode(&entry.value, cx);
     let (address, options) = (address?, options?);
-    Some(Listener { address, kind: options.kind, tls: options.tls, span: entry.key_span.clone() })
+    let ListenerOptions { kind, tls, proxy_protocol } = options;
+    Some(Listener { address, kind, tls, proxy_protocol, span: entry.key_span.clone() })
 }
 
 /// Every listener that cannot be opened beside an earlier one.

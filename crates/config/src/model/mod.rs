@@ -41,7 +41,7 @@ pub use self::fields::{FieldName, FieldValue, ReplyFields};
 pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed};
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::limits::Limits;
-pub use self::listen::{Listener, ListenerKind};
+pub use self::listen::{Listener, ListenerKind, Switch};
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::route::{Action, PathChange, Route};

@@ -11,18 +11,18 @@ use tollgate_observe::metrics::Closed;
 use crate::deployment::Deployment;
 use crate::http::h1::{self, Ended};
 use crate::http::h2;
-use crate::http::handshake::handshake;
+use crate::http::handshake::greet;
 use crate::worker::Worker;
 
 /// Carries a connection to its end.
-pub(crate) async fn run(socket: Socket, conn: Conn, tls: Option<Arc<Server>>, worker: Arc<Worker>, source: Deployed) {
+pub(crate) async fn run(socket: Socket, conn: Conn, greeting: Greeting, worker: Arc<Worker>, source: Deployed) {
     let mut counted = Counted::begin(&worker, !source.serves_on());
-    let (mut stream, conn) = match tls {
-        None => (Stream::Plain(socket), conn),
-        Some(tls) => {
-            let most = source.now(&worker).rules.limits.handshake_timeout.0;
+    let (mut stream, conn) = match greeting {
+        Greeting { is_proxied: false, tls: None } => (Stream::Plain(socket), conn),
+        greeting => {
+            let rules = Arc::clone(&source.now(&worker).rules);
             // Boxed: few connections are in their handshake, and every other would keep room for it.
-            match Box::pin(handshake(socket, conn, &tls, &worker, most)).await {
+            match Box::pin(greet(socket, conn, &greeting, &worker, &rules)).await {
                 Ok(settled) => settled,
                 Err(reason) => {
                     counted.reason = reason;
@@ -41,6 +41,15 @@ pub(crate) async fn run(socket: Socket, conn: Conn, tls: Option<Arc<Server>>, wo
         // Boxed: what HTTP/1.1 keeps for an idle connection stays small.
         Ended::Http2(read) => Box::pin(h2::run(stream, read, conn, worker, source)).await,
     };
+}
+
+/// What a connection begins with, before HTTP.
+#[derive(Clone, Debug, Default)]
+pub struct Greeting {
+    /// Proxies that are believed say first for whom they speak (PROXY protocol).
+    pub is_proxied: bool,
+    /// TLS, if it is spoken.
+    pub tls: Option<Arc<Server>>,
 }
 
 /// Counts a connection, also if its task panics.

@@ -11,3 +11,5 @@ pub(crate) mod pump;
 pub(crate) mod request_head;
 pub(crate) mod timer;
 pub(crate) mod turn;
+
+pub use connection::Greeting;
