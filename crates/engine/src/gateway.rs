@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
+use tollgate_net::tls::Server;
 use tollgate_observe::access_log::AccessLog;
 use tollgate_observe::metrics::Metrics;
 
@@ -47,6 +48,8 @@ pub struct Opened {
     pub serves: Serves,
     /// The sockets.
     pub sockets: Vec<TcpListener>,
+    /// TLS, if it is spoken there.
+    pub tls: Option<Arc<Server>>,
 }
 
 /// What is served on a listener.
@@ -54,6 +57,8 @@ pub struct Opened {
 pub enum Serves {
     /// The routes in force, to as many clients as the limits allow.
     Routes,
+    /// Something that never changes, to the same clients: the redirect to https.
+    Clients(Arc<Deployment>),
     /// Something that never changes and has a small crowd of its own: health and metrics, which must be reachable when
     /// clients are many.
     Fixed(Arc<Deployment>),
@@ -79,10 +84,11 @@ impl Gateway {
         for opened in listeners {
             let (source, crowd) = match opened.serves {
                 Serves::Routes => (Deployed::Worker, &crowd),
+                Serves::Clients(deployment) => (Deployed::Clients(deployment), &crowd),
                 Serves::Fixed(deployment) => (Deployed::Fixed(deployment), &small_crowd),
             };
             for (own, socket) in sockets.iter_mut().zip(opened.sockets) {
-                own.push(Socket { socket, source: source.clone(), crowd: Arc::clone(crowd) });
+                own.push(Socket { socket, tls: opened.tls.clone(), source: source.clone(), crowd: Arc::clone(crowd) });
             }
         }
         let mut threads = Vec::new();
@@ -94,8 +100,8 @@ impl Gateway {
             let bells = Arc::clone(&parts.bells);
             let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 runtime.block_on(async {
-                    for Socket { socket, source, crowd } in sockets {
-                        tokio::spawn(accept(socket, Arc::clone(&worker), crowd, source));
+                    for Socket { socket, tls, source, crowd } in sockets {
+                        tokio::spawn(accept(socket, tls, Arc::clone(&worker), crowd, source));
                     }
                     tokio::spawn(housekeeping(Arc::clone(&worker), bells));
                     until_drained(&worker, drain_time).await;
@@ -130,6 +136,7 @@ impl Gateway {
 /// One worker's socket of a listener.
 struct Socket {
     socket: TcpListener,
+    tls: Option<Arc<Server>>,
     source: Deployed,
     crowd: Arc<Crowd>,
 }

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener as Acceptor, TcpStream};
 use tokio::sync::Notify;
 use tollgate_config::model::Bind;
 use tollgate_core::facts::Conn;
+use tollgate_net::tls::Server;
 
 use crate::http::connection::{self, Deployed};
 use crate::worker::Worker;
@@ -124,7 +125,13 @@ impl Drop for Member {
 }
 
 /// Accepts until the gateway stops; then takes what is queued already and closes.
-pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Arc<Crowd>, source: Deployed) {
+pub(crate) async fn accept(
+    listener: TcpListener,
+    tls: Option<Arc<Server>>,
+    worker: Arc<Worker>,
+    crowd: Arc<Crowd>,
+    source: Deployed,
+) {
     let listener = match Acceptor::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -133,7 +140,7 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
         }
     };
     if source.serves_on() {
-        return accept_to_the_end(&listener, &worker, &crowd, &source).await;
+        return accept_to_the_end(&listener, tls.as_ref(), &worker, &crowd, &source).await;
     }
     let _accepting = Accepting::begin(&worker);
     loop {
@@ -150,7 +157,7 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
                         () = worker.drain.begun() => crowd.join(),
                         member = crowd.join_in_turn() => member,
                     };
-                    start(stream, peer, &worker, member, &source);
+                    start((stream, peer), tls.as_ref(), &worker, member, &source);
                 }
                 Err(error) => failed(error).await,
             },
@@ -162,17 +169,23 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
     while let Ok((stream, peer)) = listener.accept() {
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            start(stream, peer, &worker, crowd.join(), &source);
+            start((stream, peer), tls.as_ref(), &worker, crowd.join(), &source);
         }
     }
 }
 
 /// Accepts until the worker ends.
-async fn accept_to_the_end(listener: &Acceptor, worker: &Arc<Worker>, crowd: &Arc<Crowd>, source: &Deployed) {
+async fn accept_to_the_end(
+    listener: &Acceptor,
+    tls: Option<&Arc<Server>>,
+    worker: &Arc<Worker>,
+    crowd: &Arc<Crowd>,
+    source: &Deployed,
+) {
     loop {
         crowd.room().await;
         match listener.accept().await {
-            Ok((stream, peer)) => start(stream, peer, worker, crowd.join(), source),
+            Ok((stream, peer)) => start((stream, peer), tls, worker, crowd.join(), source),
             Err(error) => failed(error).await,
         }
     }
@@ -203,15 +216,21 @@ async fn failed(error: io::Error) {
     }
 }
 
-fn start(stream: TcpStream, peer: SocketAddr, worker: &Arc<Worker>, member: Member, source: &Deployed) {
+fn start(
+    (stream, peer): (TcpStream, SocketAddr),
+    tls: Option<&Arc<Server>>,
+    worker: &Arc<Worker>,
+    member: Member,
+    source: &Deployed,
+) {
     let Ok(local) = stream.local_addr() else { return };
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let conn = Conn::new(peer, local, worker.index);
-    let (worker, source) = (Arc::clone(worker), source.clone());
+    let (tls, worker, source) = (tls.cloned(), Arc::clone(worker), source.clone());
     tokio::spawn(async move {
-        connection::run(stream.into(), conn, worker, source).await;
+        connection::run(stream.into(), conn, tls, worker, source).await;
         drop(member);
     });
 }

@@ -6,6 +6,7 @@
 
 mod socket;
 mod stream;
+pub mod tls;
 
 pub use socket::Socket;
 pub use stream::Stream;

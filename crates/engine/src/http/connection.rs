@@ -2,19 +2,40 @@
 
 use std::sync::Arc;
 
+use tollgate_core::buffer::Buffer;
 use tollgate_core::facts::Conn;
-use tollgate_net::Stream;
+use tollgate_net::tls::Server;
+use tollgate_net::{Socket, Stream};
 use tollgate_observe::metrics::Closed;
 
 use crate::deployment::Deployment;
 use crate::http::h1::{self, Ended};
 use crate::http::h2;
+use crate::http::handshake::handshake;
 use crate::worker::Worker;
 
 /// Carries a connection to its end.
-pub(crate) async fn run(mut stream: Stream, conn: Conn, worker: Arc<Worker>, source: Deployed) {
+pub(crate) async fn run(socket: Socket, conn: Conn, tls: Option<Arc<Server>>, worker: Arc<Worker>, source: Deployed) {
     let mut counted = Counted::begin(&worker, !source.serves_on());
+    let (mut stream, conn) = match tls {
+        None => (Stream::Plain(socket), conn),
+        Some(tls) => {
+            let most = source.now(&worker).rules.limits.handshake_timeout.0;
+            // Boxed: few connections are in their handshake, and every other would keep room for it.
+            match Box::pin(handshake(socket, conn, &tls, &worker, most)).await {
+                Ok(settled) => settled,
+                Err(reason) => {
+                    counted.reason = reason;
+                    return;
+                }
+            }
+        }
+    };
     let conn = Arc::new(conn);
+    if conn.tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some(b"h2")) {
+        counted.reason = Box::pin(h2::run(stream, Buffer::none(), conn, worker, source)).await;
+        return;
+    }
     counted.reason = match h1::run(&mut stream, Arc::clone(&conn), &worker, &source).await {
         Ended::Closed(reason) => reason,
         // Boxed: what HTTP/1.1 keeps for an idle connection stays small.
@@ -56,6 +77,8 @@ pub(crate) enum Deployed {
     Worker,
     /// One that never changes: health and metrics.
     Fixed(Arc<Deployment>),
+    /// One that never changes, for clients: the redirect to https.
+    Clients(Arc<Deployment>),
 }
 
 impl Deployed {
@@ -68,7 +91,7 @@ impl Deployed {
     pub(crate) fn now(&self, worker: &Worker) -> Arc<Deployment> {
         match self {
             Self::Worker => worker.deployment(),
-            Self::Fixed(deployment) => Arc::clone(deployment),
+            Self::Fixed(deployment) | Self::Clients(deployment) => Arc::clone(deployment),
         }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod downstream;
 pub(crate) mod ends;
 pub(crate) mod h1;
 mod h2;
+mod handshake;
 pub(crate) mod pump;
 pub(crate) mod request_head;
 pub(crate) mod timer;

@@ -52,7 +52,7 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
         let deployment = sample.deployment(&metrics, &rules);
         let deployment = deployment.map_err(|e| Failure::to_start(NAME, StartError::Config(e)))?;
         match bind(Bind::Socket(([127, 0, 0, 1], sample.port).into()), workers) {
-            Ok(sockets) => opened.push(Opened { serves: Serves::Fixed(Arc::new(deployment)), sockets }),
+            Ok(sockets) => opened.push(Opened { serves: Serves::Fixed(Arc::new(deployment)), sockets, tls: None }),
             Err(error) => troubles.push(cannot_listen(&error)),
         }
     }
