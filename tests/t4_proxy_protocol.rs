@@ -111,7 +111,8 @@ fn the_header_stands_before_tls() {
     let (address, ca) = (gateway.address(), file("ca.pem"));
     let resolve = format!("shop.example:{}:127.0.0.1", address.port());
     let url = format!("https://shop.example:{}/a", address.port());
-    let ran = Cli::new("/usr/bin/curl").run(&["-sS", "--haproxy-protocol", "--cacert", &ca, "--resolve", &resolve, &url]);
+    let ran =
+        Cli::new("/usr/bin/curl").run(&["-sS", "--haproxy-protocol", "--cacert", &ca, "--resolve", &resolve, &url]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "ok"), "{}", ran.err);
     assert_eq!(forwarded_for(&backend), "127.0.0.1");
 }

@@ -87,7 +87,12 @@ impl Gateway {
                 Serves::Fixed(deployment) => (Deployed::Fixed(deployment), &small_crowd),
             };
             for (own, socket) in sockets.iter_mut().zip(opened.sockets) {
-                own.push(Socket { socket, greeting: opened.greeting.clone(), source: source.clone(), crowd: Arc::clone(crowd) });
+                own.push(Socket {
+                    socket,
+                    greeting: opened.greeting.clone(),
+                    source: source.clone(),
+                    crowd: Arc::clone(crowd),
+                });
             }
         }
         let mut threads = Vec::new();

@@ -52,7 +52,11 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
         let deployment = sample.deployment(&metrics, &rules);
         let deployment = deployment.map_err(|e| Failure::to_start(NAME, StartError::Config(e)))?;
         match bind(Bind::Socket(([127, 0, 0, 1], sample.port).into()), workers) {
-            Ok(sockets) => opened.push(Opened { serves: Serves::Fixed(Arc::new(deployment)), sockets, greeting: Greeting::default() }),
+            Ok(sockets) => opened.push(Opened {
+                serves: Serves::Fixed(Arc::new(deployment)),
+                sockets,
+                greeting: Greeting::default(),
+            }),
             Err(error) => troubles.push(cannot_listen(&error)),
         }
     }
