@@ -183,7 +183,7 @@ impl Compress {
         };
         has_body
             && head.status >= 200
-            && !matches!(head.status, 204 | 205 | 206)
+            && !matches!(head.status, 204..=206)
             && !(x.head.method == Method::Connect && head.status < 300)
             && !fields.has("content-range")
             && fields.all("content-encoding").all(|coding| coding.eq_ignore_ascii_case(b"identity"))
