@@ -4,6 +4,7 @@
 //! What a page may hold, by the words behind the three backticks:
 //! - `yaml`: a whole config, accepted without a warning. Its first line may be a comment with its file name.
 //! - `yaml part`: a part of one; what is missing for a whole one is put around it.
+//!   Certificates that it may name are there: `shop`, `wild` and `gateway` (`.pem`, `.key`), and `ca.pem`.
 //! - `yaml fails`: a whole config that is refused.
 //! - `console`: commands behind `$ `, each with what it prints (standard error too). `…` stands for anything in a line,
 //!   a line of `…` for any lines. All blocks of a page are one shell session, in a folder where the configs of the page
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
+use tollgate_testkit::Authority;
 
 use session::Session;
 
@@ -142,9 +144,19 @@ fn tollgate(words: &[&str]) -> (String, i32) {
     (String::from_utf8(said).expect("UTF-8"), output.status.code().expect("an exit code"))
 }
 
+/// The files that configs of the documentation may name.
+fn certificates(folder: &Path) {
+    let authority = Authority::new("Documentation");
+    authority.write(folder, "ca.pem");
+    authority.server(&["shop.example"]).write(folder, "shop");
+    authority.server(&["*.shop.example"]).write(folder, "wild");
+    authority.client("gateway").write(folder, "gateway");
+}
+
 /// Holds every block of these kinds against `tollgate check`; tells all that are not as they should be.
 fn check_blocks(kinds: &[&str], expected: i32) {
     let folder = TempDir::new().expect("a folder");
+    certificates(folder.path());
     let file = folder.path().join("tollgate.yaml");
     // What configs serve files of has to be there.
     fs::create_dir(folder.path().join("public")).expect("made");

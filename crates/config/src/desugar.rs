@@ -56,7 +56,8 @@ fn list(node: &mut Node) {
     }
 }
 
-/// `8080` → `{ "8080": { kind: http } }`; `{ "9900": health }` → `{ "9900": { kind: health } }`.
+/// `8080` → `{ "8080": { kind: http } }`; `{ "9900": health }` → `{ "9900": { kind: health } }`; `redirect to https` →
+/// `{ kind: redirect }`.
 fn listen(node: &mut Node) {
     let entry = |address: &Node| Entry {
         key: address.written(),
@@ -75,10 +76,33 @@ fn listen(node: &mut Node) {
         if options.value == Value::Null {
             options.value = "http".into();
         }
+        if options.text() == Some("redirect to https") {
+            options.value = "redirect".into();
+        }
         if is_scalar(options) {
             under(options, "kind");
         }
+        in_key(options, "tls", listener_tls);
     });
+}
+
+/// `{ cert: a, key: b }` → `{ certificates: [{ cert: a, key: b }] }`; `client: ca` → `{ ca: ca }`.
+fn listener_tls(node: &mut Node) {
+    in_key(node, "client", |client| {
+        if is_scalar(client) {
+            under(client, "ca");
+        }
+    });
+    let is_long = node.get("certificates").is_some();
+    let span = node.span.clone();
+    let Value::Map(entries) = &mut node.value else { return };
+    let (pair, mut rest): (Vec<Entry>, Vec<Entry>) =
+        std::mem::take(entries).into_iter().partition(|entry| !is_long && matches!(entry.key.as_str(), "cert" | "key"));
+    if !pair.is_empty() {
+        let one = Node::new(Value::Map(pair), span.clone());
+        rest.insert(0, Entry::at("certificates", Node::new(Value::List(vec![one]), span)));
+    }
+    *entries = rest;
 }
 
 /// `log: debug` → `{ level: debug }`; `access: off` → `{ to: off }`.
@@ -106,6 +130,15 @@ fn service(node: &mut Node) {
         }
     });
     in_key(node, "retry", retry);
+    in_key(node, "tls", service_tls);
+}
+
+/// `on` → `{}`.
+fn service_tls(node: &mut Node) {
+    if node.text() == Some("on") {
+        instead(node, Vec::new());
+    }
+    in_key(node, "pin", list);
 }
 
 /// `a` → `[{ address: a }]`; `[a, b]` → `[{ address: a }, { address: b }]`.

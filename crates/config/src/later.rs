@@ -12,11 +12,11 @@ const FILE: &[&str] = &["admin", "auth", "cluster", "data", "policies", "state",
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one service.
-const SERVICE: &[&str] = &["breaker", "health", "mirror", "outlier", "registry", "smooth", "tls"];
-/// Of one listener.
-const LISTENER: &[&str] = &["proxy_protocol", "redirect", "tls"];
+const SERVICE: &[&str] = &["breaker", "health", "mirror", "outlier", "registry", "smooth"];
+/// Of the TLS of a listener.
+const LISTENER_TLS: &[&str] = &["acme"];
 /// Kinds of listeners.
-const LISTENER_KINDS: &[&str] = &["admin", "redirect"];
+const LISTENER_KINDS: &[&str] = &["admin"];
 /// Of a route and of `defaults`.
 const ROUTE: &[&str] = &[
     "allow", "auth", "cache", "compose", "deny", "health", "hedge", "limit", "mirror", "openapi", "registry", "smooth",
@@ -48,7 +48,7 @@ pub(crate) fn refuse(tree: &mut Node, cx: &mut DecodeCx) {
     refuse_keys(tree, FILE, cx);
     in_key(tree, "listen", |listen| {
         each_value(listen, |listener| {
-            refuse_keys(listener, LISTENER, cx);
+            in_key(listener, "tls", |tls| refuse_keys(tls, LISTENER_TLS, cx));
             in_key(listener, "kind", |kind| refuse_kind(kind, cx));
         });
     });
@@ -71,7 +71,7 @@ fn refuse_in_routes(routes: &mut Node, cx: &mut DecodeCx) {
     });
 }
 
-/// `admin` and `redirect to https` will be kinds of listeners.
+/// `admin` will be a kind of listener.
 fn refuse_kind(kind: &mut Node, cx: &mut DecodeCx) {
     let word = kind.text().and_then(|text| text.split(' ').next()).unwrap_or_default().to_owned();
     if LISTENER_KINDS.contains(&word.as_str()) {

@@ -6,8 +6,8 @@ use std::fs;
 use std::time::Duration;
 
 use tollgate_config::model::{
-    Accept, Action, Address, Balance, Bind, Destination, HashKey, HostPattern, Index, Level, ListenerKind, Listing,
-    LogTarget, PathChange, Piece, Precompressed, Route,
+    Accept, Action, Address, Balance, Bind, Destination, HashKey, HostPattern, Index, Level, ListenerKind, ListenerTls,
+    Listing, LogTarget, PathChange, Piece, Precompressed, Route, TlsPolicy, Verify,
 };
 use tollgate_config::{Config, Loaded, Look, Report, format, format_tree, load, load_text, schema};
 use tollgate_core::node::{Entry, Node, Value};
@@ -309,4 +309,35 @@ fn files_have_a_short_form_and_defaults() {
     ] {
         assert!(files(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn tls_is_read_with_its_short_forms() {
+    let text = r#"
+listen:
+  "443": { tls: { cert: ./a.pem, key: a.key, policy: modern, client: ca.pem } }
+  "444":
+    tls: { certificates: [{ cert: a.pem, key: a.key }, { cert: /b.pem, key: /b.key }], client: { ca: ca.pem, required: false } }
+services:
+  plain: { to: a:443, tls: on }
+  picky: { to: a:443, tls: { ca: ca.pem, name: Orders.Internal, cert: c.pem, key: c.key, pin: "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" } }
+routes: { /a: plain, /b: picky }
+"#;
+    let loaded = load_text("conf/x.yaml", text, &nothing, &[]).unwrap_or_else(|report| panic!("{report}"));
+    let [first, second] = &loaded.config.listen[..] else { panic!() };
+    let (first, second) = (first.tls.as_ref().unwrap(), second.tls.as_ref().unwrap());
+    assert_eq!((first.policy, second.policy), (TlsPolicy::Modern, TlsPolicy::Intermediate));
+    let files = |tls: &ListenerTls| {
+        tls.certificates.0.iter().map(|c| c.cert.value.0.display().to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((files(first), files(second)), ("conf/a.pem".to_owned(), "conf/a.pem /b.pem".to_owned()));
+    let clients = |tls: &ListenerTls| tls.client.as_ref().map(|client| client.required);
+    assert_eq!((clients(first), clients(second)), (Some(true), Some(false)));
+    let plain = loaded.config.service("plain").unwrap().tls.as_ref().unwrap();
+    assert_eq!((&plain.ca, &plain.name, plain.verify.value), (&None, &None, Verify::On));
+    let picky = loaded.config.service("picky").unwrap().tls.as_ref().unwrap();
+    assert_eq!(picky.name.as_ref().unwrap().0, "orders.internal");
+    assert_eq!(picky.pin.as_ref().unwrap()[0].0[..2], [0xe3, 0xb0]);
+    let long = format_tree(&loaded.tree);
+    assert_eq!(load_text("conf/x.yaml", &long, &nothing, &[]).unwrap().config, loaded.config, "{long}");
 }

@@ -31,7 +31,7 @@ thread_local! {
 /// Bytes received, from 0 to [`Buffer::len`], and room for more.
 #[derive(Debug, Default)]
 pub struct Buffer {
-    /// The part that is used; its capacity is [`SIZE`].
+    /// The part that is used; its capacity is [`SIZE`], unless it was shrunk.
     bytes: Vec<u8>,
     len: usize,
 }
@@ -54,10 +54,8 @@ impl Buffer {
     #[must_use]
     pub fn holding(bytes: &[u8]) -> Self {
         let mut buffer = Self::lend();
-        let n = bytes.len().min(SIZE);
-        buffer.bytes.resize(n.max(buffer.bytes.len()), 0);
-        buffer.bytes[..n].copy_from_slice(&bytes[..n]);
-        buffer.advance(n);
+        // It fits: so much is the room of an empty one.
+        let _ = buffer.append(&bytes[..bytes.len().min(SIZE)]);
         buffer
     }
 
@@ -105,24 +103,29 @@ impl Buffer {
     /// Notes that `n` more bytes were written into [`Buffer::spare`].
     pub fn advance(&mut self, n: usize) {
         self.len = (self.len + n).min(self.bytes.len());
-        while self.bytes.len() - self.len < ROOM && self.bytes.len() < SIZE {
-            self.bytes.resize((self.bytes.len() * GROWTH).min(SIZE), 0);
-        }
+        self.make_room(ROOM);
     }
 
     /// Adds bytes of the caller's; false: they do not fit, and nothing was added.
     #[must_use]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        let end = self.len + bytes.len();
-        if end > SIZE || !self.is_lent() {
-            return false;
-        }
-        if end > self.bytes.len() {
-            self.bytes.resize(end, 0);
-        }
-        self.bytes[self.len..end].copy_from_slice(bytes);
+        self.make_room(bytes.len());
+        let Some(room) = self.spare().get_mut(..bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
         self.advance(bytes.len());
         true
+    }
+
+    /// Uses more of the memory, until there is so much room or all of it is used. One that was shrunk stays as it is.
+    fn make_room(&mut self, room: usize) {
+        while self.spare().len() < room && self.bytes.len() < SIZE && self.is_whole() {
+            self.bytes.resize((self.bytes.len() * GROWTH).clamp(START, SIZE), 0);
+        }
+    }
+
+    /// Whether it has the memory of a lent buffer, and is neither [`Buffer::none`] nor shrunk.
+    fn is_whole(&self) -> bool {
+        self.bytes.capacity() >= SIZE
     }
 
     /// Forgets all bytes from `len` on.
@@ -148,7 +151,7 @@ fn fresh() -> Vec<u8> {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.bytes.capacity() < SIZE {
+        if !self.is_whole() {
             return;
         }
         let bytes = std::mem::take(&mut self.bytes);
@@ -209,6 +212,28 @@ mod tests {
             assert!(Buffer::holding(&vec![b'x'; filled]).spare().len() >= ROOM, "{filled}");
         }
         assert!(Buffer::holding(&[b'x'; SIZE + 1]).spare().is_empty());
+    }
+
+    #[test]
+    fn what_is_appended_may_fill_the_buffer_to_its_end() {
+        let mut buffer = Buffer { bytes: fresh(), len: 0 };
+        assert!(buffer.append(b"head"));
+        assert!(buffer.append(&[b'x'; SIZE - 6]));
+        assert!(!buffer.append(b"end"));
+        assert!(buffer.append(b"en"));
+        assert_eq!(buffer.len(), SIZE);
+        assert!(buffer.filled().starts_with(b"headx") && buffer.filled().ends_with(b"xen"));
+    }
+
+    #[test]
+    fn a_buffer_that_has_no_memory_or_was_shrunk_takes_nothing_more() {
+        let mut shrunk = Buffer::holding(b"kept and not");
+        shrunk.shrink(4);
+        for (mut buffer, kept) in [(Buffer::none(), &b""[..]), (shrunk, b"kept")] {
+            buffer.advance(0);
+            assert!(buffer.spare().is_empty() && !buffer.append(b"x"));
+            assert_eq!(buffer.filled(), kept);
+        }
     }
 
     #[test]

@@ -84,9 +84,9 @@ impl Exchange {
             trace: Trace { id: 0, span: 0, flags: 0 },
             peer: Peer::Client,
             client: conn.peer_ip(),
+            scheme: conn.scheme(),
             conn,
             route,
-            scheme: "http",
             head: RequestHead::default(),
             length: Length::None,
             recoders: Vec::new(),
@@ -104,7 +104,7 @@ impl Exchange {
         self.route = Arc::clone(route);
         self.peer = Peer::Client;
         self.client = conn.peer_ip();
-        self.scheme = "http";
+        self.scheme = conn.scheme();
         self.head.clear();
         self.length = Length::None;
         self.recoders.clear();

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::problem::Fault;
+
 /// What is known of a route. In the order of the apis, within them of the names.
 ///
 /// Its texts are shared: there may be ten thousands of routes, and matcher, plan and metrics all know them by name.
@@ -33,13 +35,66 @@ pub struct Conn {
     pub local: SocketAddr,
     /// The worker that carries it.
     pub worker: usize,
+    /// What its handshake settled; `None`: the connection is in the clear. Boxed, since most of it is for few.
+    pub tls: Option<Box<Tls>>,
+    /// What every request on it is refused with, if nothing may be served there.
+    pub refused: Option<&'static Fault>,
+}
+
+/// What a client's TLS handshake settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The version: `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite, as IANA calls it.
+    pub cipher: &'static str,
+    /// The host that the client asked for (SNI), in lower case.
+    pub server_name: Option<Box<str>>,
+    /// The protocol agreed upon (ALPN): `http/1.1`, `h2`.
+    pub alpn: Option<Box<[u8]>>,
+    /// Whether an earlier session was taken up again.
+    pub is_resumed: bool,
+    /// The client's certificate; if it is here, it was verified.
+    pub client: Option<ClientCertificate>,
+}
+
+/// Who a client is by its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The subject, as text.
+    pub subject: Box<str>,
+    /// The alternative names, each with its kind before it: `dns:`, `uri:`, `email:`, `ip:`.
+    pub names: Box<[Box<str>]>,
+    /// The SHA-256 of the certificate, in hexadecimal digits.
+    pub sha256: Box<str>,
 }
 
 impl Conn {
     /// A connection from `peer` to `local`, carried by this worker.
     #[must_use]
     pub fn new(peer: SocketAddr, local: SocketAddr, worker: usize) -> Self {
-        Self { peer, peer_text: peer.ip().to_canonical().to_string().into(), local, worker }
+        Self { peer, peer_text: peer.ip().to_canonical().to_string().into(), local, worker, tls: None, refused: None }
+    }
+
+    /// The same, but the other end speaks for this client.
+    #[must_use]
+    pub fn on_behalf_of(self, client: SocketAddr) -> Self {
+        Self { peer: client, peer_text: client.ip().to_canonical().to_string().into(), ..self }
+    }
+
+    /// The same, under TLS.
+    #[must_use]
+    pub fn under(self, tls: Tls) -> Self {
+        Self { tls: Some(Box::new(tls)), ..self }
+    }
+
+    /// `https` or `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "https",
+            None => "http",
+        }
     }
 
     /// The other end's address, IPv4 in its own form even on a dual-stack socket.

@@ -28,7 +28,7 @@ pub enum Retry {
 }
 
 /// A kind of problem.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Fault {
     /// `policy/reason`: at once the end of the problem's `type`, the metric label, the docs anchor and the log field.
     pub slug: &'static str,

@@ -18,6 +18,14 @@ pub static BODY_TIMEOUT: Fault = Fault::client(
     "No byte of the request's body came within the route's `idle` time (RFC 9110 §15.5.9).",
 );
 
+/// HTTP in the clear where TLS is spoken.
+pub static PLAIN_HTTP: Fault = Fault::client(
+    "tls/plain-http",
+    400,
+    "This port speaks HTTPS",
+    "The request came without TLS on a port that speaks nothing else. Call it with `https://`.",
+);
+
 /// What the gateway itself was sending could not be had to its end.
 pub static BODY_BROKEN: Fault = Fault::gateway(
     "http/body-broken",
@@ -28,4 +36,4 @@ pub static BODY_BROKEN: Fault = Fault::gateway(
 );
 
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &BODY_BROKEN];
+pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &BODY_BROKEN, &PLAIN_HTTP];

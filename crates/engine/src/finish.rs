@@ -41,6 +41,8 @@ fn entry(x: &Exchange, duration: Duration, ended: Duration) -> Entry<'_> {
         trace: Some(x.trace.id),
         client: x.client,
         protocol: x.head.version.name(),
+        tls: x.conn.tls.as_ref().map(|tls| tls.version),
+        certificate: x.conn.tls.as_ref().and_then(|tls| tls.client.as_ref()).map(|client| &*client.subject),
         method: some_text(x.head.method_text()),
         host: some_text(x.head.host()),
         path: some_text(x.head.path()),

@@ -215,6 +215,10 @@ fn refused(refusal: Refusal) -> Failure {
             let cause = format!("connect to {address}: {error}");
             failure(&faults::CONNECT_FAILED, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
         }
+        Refusal::Tls(address, error) => {
+            let cause = format!("TLS with {address}: {error}");
+            failure(&faults::TLS_FAILED, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
+        }
         Refusal::ConnectTimeout(address) => {
             let cause = format!("connect to {address}: no answer in `connect_timeout`");
             failure(&faults::CONNECT_FAILED, cause, Outcome::ConnectFailed, Some(address), Again::Retry)

@@ -14,7 +14,7 @@ use tollgate_observe::metrics::Metrics;
 
 use crate::deployment::Deployment;
 use crate::drain::Drain;
-use crate::http::connection::Deployed;
+use crate::http::connection::{Deployed, Greeting};
 use crate::listener::{Crowd, accept};
 use crate::worker::Worker;
 
@@ -47,6 +47,8 @@ pub struct Opened {
     pub serves: Serves,
     /// The sockets.
     pub sockets: Vec<TcpListener>,
+    /// What a connection begins with, before HTTP.
+    pub greeting: Greeting,
 }
 
 /// What is served on a listener.
@@ -54,6 +56,8 @@ pub struct Opened {
 pub enum Serves {
     /// The routes in force, to as many clients as the limits allow.
     Routes,
+    /// Something that never changes, to the same clients: the redirect to https.
+    Clients(Arc<Deployment>),
     /// Something that never changes and has a small crowd of its own: health and metrics, which must be reachable when
     /// clients are many.
     Fixed(Arc<Deployment>),
@@ -79,10 +83,16 @@ impl Gateway {
         for opened in listeners {
             let (source, crowd) = match opened.serves {
                 Serves::Routes => (Deployed::Worker, &crowd),
+                Serves::Clients(deployment) => (Deployed::Clients(deployment), &crowd),
                 Serves::Fixed(deployment) => (Deployed::Fixed(deployment), &small_crowd),
             };
             for (own, socket) in sockets.iter_mut().zip(opened.sockets) {
-                own.push(Socket { socket, source: source.clone(), crowd: Arc::clone(crowd) });
+                own.push(Socket {
+                    socket,
+                    greeting: opened.greeting.clone(),
+                    source: source.clone(),
+                    crowd: Arc::clone(crowd),
+                });
             }
         }
         let mut threads = Vec::new();
@@ -94,8 +104,8 @@ impl Gateway {
             let bells = Arc::clone(&parts.bells);
             let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 runtime.block_on(async {
-                    for Socket { socket, source, crowd } in sockets {
-                        tokio::spawn(accept(socket, Arc::clone(&worker), crowd, source));
+                    for Socket { socket, greeting, source, crowd } in sockets {
+                        tokio::spawn(accept(socket, greeting, Arc::clone(&worker), crowd, source));
                     }
                     tokio::spawn(housekeeping(Arc::clone(&worker), bells));
                     until_drained(&worker, drain_time).await;
@@ -130,6 +140,7 @@ impl Gateway {
 /// One worker's socket of a listener.
 struct Socket {
     socket: TcpListener,
+    greeting: Greeting,
     source: Deployed,
     crowd: Arc<Crowd>,
 }

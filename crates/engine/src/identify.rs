@@ -60,9 +60,13 @@ fn believe(x: &mut Exchange, rules: &Rules) {
             break;
         }
     }
-    let is_https = |value: &[u8]| value.eq_ignore_ascii_case(b"https");
-    if x.head.fields.known(Known::XForwardedProto).is_some_and(is_https) || forwarded_proto_is_https(x) {
+    let told = [x.head.fields.known(Known::XForwardedProto), forwarded_proto(x)];
+    let says = |scheme: &str| told.iter().flatten().any(|proto| proto.eq_ignore_ascii_case(scheme.as_bytes()));
+    // The proxy may speak TLS with us and none with its client, or the other way round.
+    if says("https") {
         x.scheme = "https";
+    } else if says("http") {
+        x.scheme = "http";
     }
 }
 
@@ -79,9 +83,9 @@ fn forwarded_for(x: &Exchange) -> Vec<Option<IpAddr>> {
     hops
 }
 
-fn forwarded_proto_is_https(x: &Exchange) -> bool {
+fn forwarded_proto(x: &Exchange) -> Option<&[u8]> {
     let last = x.head.fields.all("forwarded").flat_map(list).last();
-    last.and_then(|element| parameter(element, b"proto")).is_some_and(|p| p.eq_ignore_ascii_case(b"https"))
+    last.and_then(|element| parameter(element, b"proto"))
 }
 
 /// A parameter of a `Forwarded` element (RFC 7239 §4), without its quotes.

@@ -20,5 +20,6 @@ mod worker;
 pub use deployment::{Backend, Correlation, Deployment, Rules};
 pub use drain::Drain;
 pub use gateway::{Gateway, Opened, Parts, Serves};
+pub use http::Greeting;
 pub use identify::identify;
 pub use listener::{BindError, bind};

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tollgate_config::model::Bind;
 use tollgate_core::facts::Conn;
 
-use crate::http::connection::{self, Deployed};
+use crate::http::connection::{self, Deployed, Greeting};
 use crate::worker::Worker;
 
 /// Connections that may wait to be accepted, per socket.
@@ -124,7 +124,13 @@ impl Drop for Member {
 }
 
 /// Accepts until the gateway stops; then takes what is queued already and closes.
-pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Arc<Crowd>, source: Deployed) {
+pub(crate) async fn accept(
+    listener: TcpListener,
+    greeting: Greeting,
+    worker: Arc<Worker>,
+    crowd: Arc<Crowd>,
+    source: Deployed,
+) {
     let listener = match Acceptor::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -133,7 +139,7 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
         }
     };
     if source.serves_on() {
-        return accept_to_the_end(&listener, &worker, &crowd, &source).await;
+        return accept_to_the_end(&listener, &greeting, &worker, &crowd, &source).await;
     }
     let _accepting = Accepting::begin(&worker);
     loop {
@@ -150,7 +156,7 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
                         () = worker.drain.begun() => crowd.join(),
                         member = crowd.join_in_turn() => member,
                     };
-                    start(stream, peer, &worker, member, &source);
+                    start((stream, peer), &greeting, &worker, member, &source);
                 }
                 Err(error) => failed(error).await,
             },
@@ -162,17 +168,23 @@ pub(crate) async fn accept(listener: TcpListener, worker: Arc<Worker>, crowd: Ar
     while let Ok((stream, peer)) = listener.accept() {
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            start(stream, peer, &worker, crowd.join(), &source);
+            start((stream, peer), &greeting, &worker, crowd.join(), &source);
         }
     }
 }
 
 /// Accepts until the worker ends.
-async fn accept_to_the_end(listener: &Acceptor, worker: &Arc<Worker>, crowd: &Arc<Crowd>, source: &Deployed) {
+async fn accept_to_the_end(
+    listener: &Acceptor,
+    greeting: &Greeting,
+    worker: &Arc<Worker>,
+    crowd: &Arc<Crowd>,
+    source: &Deployed,
+) {
     loop {
         crowd.room().await;
         match listener.accept().await {
-            Ok((stream, peer)) => start(stream, peer, worker, crowd.join(), source),
+            Ok((stream, peer)) => start((stream, peer), greeting, worker, crowd.join(), source),
             Err(error) => failed(error).await,
         }
     }
@@ -203,15 +215,21 @@ async fn failed(error: io::Error) {
     }
 }
 
-fn start(stream: TcpStream, peer: SocketAddr, worker: &Arc<Worker>, member: Member, source: &Deployed) {
+fn start(
+    (stream, peer): (TcpStream, SocketAddr),
+    greeting: &Greeting,
+    worker: &Arc<Worker>,
+    member: Member,
+    source: &Deployed,
+) {
     let Ok(local) = stream.local_addr() else { return };
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let conn = Conn::new(peer, local, worker.index);
-    let (worker, source) = (Arc::clone(worker), source.clone());
+    let (greeting, worker, source) = (greeting.clone(), Arc::clone(worker), source.clone());
     tokio::spawn(async move {
-        connection::run(stream.into(), conn, worker, source).await;
+        connection::run(stream.into(), conn, greeting, worker, source).await;
         drop(member);
     });
 }

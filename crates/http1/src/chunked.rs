@@ -177,9 +177,9 @@ impl Decoder {
             return Ok(None);
         }
         let mut buffer = Buffer::holding(&self.trailer);
-        let Some(end) = buffer.spare().get_mut(..2) else { return Err("a trailer section that is too large") };
-        end.copy_from_slice(b"\r\n");
-        buffer.advance(2);
+        if !buffer.append(b"\r\n") {
+            return Err("a trailer section that is too large");
+        }
         let mut fields = Fields::default();
         fields.buffer = buffer;
         match fields::lines(&mut fields, 0, most_fields) {

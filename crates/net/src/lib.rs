@@ -4,8 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod proxy_protocol;
 mod socket;
 mod stream;
+pub mod tls;
 
 pub use socket::Socket;
 pub use stream::Stream;

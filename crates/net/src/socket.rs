@@ -2,11 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use rustix::net::RecvFlags;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected socket.
@@ -62,6 +64,23 @@ impl Socket {
         }
     }
 
+    /// Looks at bytes without taking them, once there are any, up to the size of `into`; the first `n` of it are then set. 0:
+    /// the peer closed.
+    pub fn poll_peek(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            // Told through the event loop, which else would call it readable for ever.
+            let peeked = match self {
+                Self::Tcp(stream) => stream.try_io(Interest::READABLE, || peek_into(stream, into)),
+                Self::Unix(stream) => stream.try_io(Interest::READABLE, || peek_into(stream, into)),
+            };
+            match peeked {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                peeked => return Poll::Ready(peeked),
+            }
+        }
+    }
+
     /// From now on closing it resets the connection: what was sent does not look complete to the peer. A Unix socket
     /// knows no reset; there the peer sees an end.
     pub fn reset_on_close(&self) {
@@ -70,6 +89,10 @@ impl Socket {
             let _ = stream.set_zero_linger();
         }
     }
+}
+
+fn peek_into(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
+    rustix::net::recv(socket, into, RecvFlags::PEEK).map(|(count, _)| count).map_err(Into::into)
 }
 
 impl AsyncRead for Socket {

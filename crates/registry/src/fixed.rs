@@ -29,7 +29,7 @@ mod tests {
     use crate::State;
 
     fn endpoint(address: &str, weight: u32) -> Endpoint {
-        Endpoint { address: address.parse().unwrap(), weight }
+        Endpoint::new(address.parse().unwrap(), weight)
     }
 
     #[test]

@@ -18,12 +18,22 @@ pub use fixed::Fixed;
 pub use merged::Merged;
 
 /// Where one instance of a service listens, and how much of its traffic it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// The address to connect to.
     pub address: SocketAddr,
     /// Its share relative to the others', 0 to 1000. 0 takes no traffic unless all are 0.
     pub weight: u32,
+    /// The name by which it was found, if it was by one: its certificate should be for that.
+    pub host: Option<Arc<str>>,
+}
+
+impl Endpoint {
+    /// An address that nobody looked up.
+    #[must_use]
+    pub fn new(address: SocketAddr, weight: u32) -> Self {
+        Self { address, weight, host: None }
+    }
 }
 
 /// What a source knows at one moment.

@@ -61,7 +61,7 @@ pub(crate) fn replace(shown: &mut Arc<View>, view: View) -> bool {
 /// All endpoints; stale if one of the views is, and pending as long as that may bring the first endpoints.
 fn merge(views: &[watch::Receiver<Arc<View>>]) -> View {
     let views: Vec<Arc<View>> = views.iter().map(|view| view.borrow().clone()).collect();
-    let mut merged = View::fresh(views.iter().flat_map(|view| view.endpoints.iter().copied()));
+    let mut merged = View::fresh(views.iter().flat_map(|view| view.endpoints.iter().cloned()));
     let stale = views.iter().filter_map(|view| match &view.state {
         State::Stale { since, error } => Some((*since, error.clone())),
         State::Pending | State::Fresh => None,
@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn endpoint(address: &str) -> Endpoint {
-        Endpoint { address: address.parse().unwrap(), weight: 1 }
+        Endpoint::new(address.parse().unwrap(), 1)
     }
 
     fn by_hand() -> Arc<ByHand> {

@@ -5,8 +5,10 @@ mod demo;
 mod health;
 mod http;
 mod memory;
+mod redirect;
 mod start;
 mod status;
+mod tls;
 mod wire;
 
 use std::process::ExitCode;

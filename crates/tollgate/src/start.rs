@@ -10,15 +10,17 @@ use std::time::Duration;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tollgate_config::model::{Bind, Config, ListenerKind, LogTarget};
+use tollgate_config::model::{Bind, Config, Listener, ListenerKind, LogTarget, Switch};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_engine::{BindError, Drain, Gateway, Opened, Parts, Serves, bind};
+use tollgate_engine::{BindError, Deployment, Drain, Gateway, Greeting, Opened, Parts, Serves, bind};
 use tollgate_observe::access_log::{self, AccessLog};
 use tollgate_observe::metrics::Metrics;
 
 use crate::health::{self, Readiness};
+use crate::redirect;
 use crate::status::{self, Status};
+use crate::tls::Tls;
 use crate::wire::{self, WireError, World};
 
 /// How long the access log may take to be written at the end.
@@ -66,12 +68,13 @@ pub(crate) fn start(name: &str, config: &Config, extra: Vec<Opened>) -> Result<R
     let mut wired = wire::wire(config, 1, &world).map_err(wire_error)?;
     let drain = Arc::new(Drain::default());
     let readiness = Readiness::new(Arc::clone(&drain));
-    let listeners = config.listen.iter().map(|l| (shown(l.address), l.kind.as_str())).collect();
+    let listeners = config.listen.iter().map(|l| (shown(l.address), serves(l))).collect();
     let fixed = status::Fixed { config: name.to_owned(), listeners, workers };
     let deployment = wired.deployment.clone();
     let status = Status::new(fixed, clock.clone(), Arc::clone(&readiness), Arc::clone(&metrics), deployment.clone());
     let health = health::deployment(&readiness, &metrics, &status, &deployment.rules).map_err(StartError::Config)?;
-    let mut opened = open(config, workers, &Arc::new(health))?;
+    let redirect = redirect::deployment(config, &wired.tls, &metrics, &deployment.rules).map_err(StartError::Config)?;
+    let mut opened = open(config, workers, &Arc::new(health), &Arc::new(redirect), &wired.tls)?;
     opened.extend(extra);
     let access_log = start_access_log(config, &metrics, &clock)?;
     // Names are looked up before the first request, so that none is refused for want of an answer that is on its way.
@@ -174,7 +177,13 @@ pub(crate) fn workers(config: &Config) -> usize {
     config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-fn open(config: &Config, workers: usize, health: &Arc<tollgate_engine::Deployment>) -> Result<Vec<Opened>, StartError> {
+fn open(
+    config: &Config,
+    workers: usize,
+    health: &Arc<Deployment>,
+    redirect: &Arc<Deployment>,
+    tls: &Tls,
+) -> Result<Vec<Opened>, StartError> {
     let mut opened = Vec::new();
     // All of them: who frees one port only to be told of the next has to start as often as there are ports.
     let mut troubles = Vec::new();
@@ -182,9 +191,13 @@ fn open(config: &Config, workers: usize, health: &Arc<tollgate_engine::Deploymen
         let serves = match listener.kind {
             ListenerKind::Http => Serves::Routes,
             ListenerKind::Health => Serves::Fixed(Arc::clone(health)),
+            ListenerKind::Redirect => Serves::Clients(Arc::clone(redirect)),
         };
         match bind(listener.address, workers) {
-            Ok(sockets) => opened.push(Opened { serves, sockets }),
+            Ok(sockets) => {
+                let (is_proxied, tls) = (listener.proxy_protocol == Switch::On, tls.server(listener.address));
+                opened.push(Opened { serves, sockets, greeting: Greeting { is_proxied, tls } });
+            }
             Err(error) => troubles.push(cannot_listen(&error)),
         }
     }
@@ -221,6 +234,11 @@ fn start_access_log(config: &Config, metrics: &Metrics, clock: &Clock) -> Result
     let settings = access_log::Settings { target, queue };
     let log = AccessLog::start(&settings, Arc::clone(metrics.log_lines()), clock.clone());
     log.map(Some).map_err(|e| other("cannot open the access log", &e))
+}
+
+/// What a listener speaks or is for, in a word.
+pub(crate) fn serves(listener: &Listener) -> &'static str {
+    if listener.tls.is_some() { "https" } else { listener.kind.as_str() }
 }
 
 /// An address as a person reads it.

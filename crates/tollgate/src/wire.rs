@@ -13,11 +13,15 @@ use tollgate_core::field::Known;
 use tollgate_core::policy::PolicyKind;
 use tollgate_engine::{Backend, Correlation, Deployment, Rules};
 use tollgate_http1::HeadLimits;
+use tollgate_net::tls::Client;
 use tollgate_observe::metrics::Metrics;
+use tollgate_plan::Compiled;
 use tollgate_registry::dns::{self, Dns};
 use tollgate_registry::{Endpoint, Fixed, Merged, Source, State, View};
 use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Service, Settings};
+
+use crate::tls::{Tls, Watching};
 
 /// All policies of this build.
 pub(crate) fn policies() -> &'static [&'static PolicyKind] {
@@ -42,14 +46,19 @@ pub(crate) struct Wired {
     pub(crate) deployment: Deployment,
     /// Works, but probably not as meant.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// The TLS of listeners.
+    pub(crate) tls: Tls,
     /// The lists of instances, as they come; dropped, they stand still.
     followed: Vec<Followed>,
+    /// Looks at the files of certificates.
+    _watching: Watching,
 }
 
 /// One service's list of instances.
 struct Followed {
     _source: Arc<dyn Source>,
-    views: watch::Receiver<Arc<View>>,
+    /// What each source alone says: all of them together may have addresses while one was not heard of yet.
+    alone: Vec<watch::Receiver<Arc<View>>>,
 }
 
 /// Why there is no deployment.
@@ -65,8 +74,8 @@ impl Wired {
     /// Waits until every list of instances was heard of once, at most for `most`.
     pub(crate) async fn heard(&self, most: Duration) {
         let all = async {
-            for followed in &self.followed {
-                let mut views = followed.views.clone();
+            for views in self.followed.iter().flat_map(|followed| &followed.alone) {
+                let mut views = views.clone();
                 // An error means that the source is gone: nothing more will be heard.
                 let _ = views.wait_for(|view| view.state != State::Pending).await;
             }
@@ -77,17 +86,30 @@ impl Wired {
 
 /// Compiles a config and makes its services.
 pub(crate) fn wire(config: &Config, revision: u64, world: &World) -> Result<Wired, WireError> {
-    let compiled = tollgate_plan::compile(config, policies(), &world.metrics, revision).map_err(WireError::Config)?;
+    let (compiled, mut tls) = understand(config, revision, world).map_err(WireError::Config)?;
     let resolver = resolver(config, world).map_err(WireError::Resolver)?;
     let (mut backends, mut followed) = (Vec::new(), Vec::new());
     for (name, service) in &compiled.services {
-        let backend = backend(name, service, world);
+        let backend = backend(name, service, tls.client(name, service), world);
         followed.push(follow(&backend.service, service, &resolver, world));
         backends.push(backend);
     }
     let deployment =
         Deployment { plan: Arc::new(compiled.plan), backends: backends.into(), rules: Arc::new(rules(config)) };
-    Ok(Wired { deployment, warnings: compiled.warnings, followed })
+    let mut warnings = compiled.warnings;
+    warnings.append(&mut tls.warnings);
+    let watching = tls.watch(world);
+    Ok(Wired { deployment, warnings, tls, followed, _watching: watching })
+}
+
+/// Compiles, and reads the files of certificates; tells the mistakes of both.
+fn understand(config: &Config, revision: u64, world: &World) -> Result<(Compiled, Tls), Vec<Diagnostic>> {
+    let compiled = tollgate_plan::compile(config, policies(), &world.metrics, revision);
+    let tls = Tls::build(config, world.clock.unix());
+    match (compiled, tls) {
+        (Ok(compiled), Ok(tls)) => Ok((compiled, tls)),
+        (compiled, tls) => Err(compiled.err().into_iter().chain(tls.err()).flatten().collect()),
+    }
 }
 
 /// What holds for all routes.
@@ -122,7 +144,7 @@ fn resolver(config: &Config, world: &World) -> Result<Arc<Dns>, dns::LookupError
     Dns::new(&settings, world.slow.clone(), world.clock.clone(), Arc::clone(&world.metrics))
 }
 
-fn backend(name: &str, service: &model::Service, world: &World) -> Backend {
+fn backend(name: &str, service: &model::Service, tls: Option<Arc<Client>>, world: &World) -> Backend {
     let to32 = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let settings = Settings {
         connections: service.connections.as_ref().map(|n| to32(n.get())),
@@ -132,6 +154,7 @@ fn backend(name: &str, service: &model::Service, world: &World) -> Backend {
         connect_timeout: service.connect_timeout.0,
         idle_most: usize::try_from(service.keep_alive.idle.get()).unwrap_or(usize::MAX),
         idle_for: service.keep_alive.rest.0,
+        tls,
     };
     let (algorithm, hash) = match &service.balance {
         Balance::RoundRobin => (Algorithm::RoundRobin, None),
@@ -157,13 +180,14 @@ fn follow(service: &Arc<Service>, written: &model::Service, resolver: &Arc<Dns>,
     for target in &written.to.0 {
         let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
         match &target.address.value {
-            Address::Socket(address) => fixed.push(Endpoint { address: *address, weight }),
+            Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),
             Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
         }
     }
     if !fixed.is_empty() {
         sources.push(Arc::new(Fixed::new(fixed)));
     }
+    let alone = sources.iter().map(|source| source.watch()).collect();
     let source: Arc<dyn Source> = match <[_; 1]>::try_from(sources) {
         Ok([only]) => only,
         Err(many) => Arc::new(Merged::new(many, &world.slow)),
@@ -177,5 +201,5 @@ fn follow(service: &Arc<Service>, written: &model::Service, resolver: &Arc<Dns>,
             service.update(&changes.borrow_and_update());
         }
     });
-    Followed { _source: source, views }
+    Followed { _source: source, alone }
 }

@@ -19,6 +19,16 @@ pub static CONNECT_FAILED: Fault = Fault::upstream(
      `connect_timeout`. The access log names the instance.",
 );
 
+/// A connection, but no TLS on it.
+pub static TLS_FAILED: Fault = Fault::upstream(
+    "upstream/tls-failed",
+    502,
+    "No TLS with the service",
+    "The instances that were tried can be reached, but the TLS handshake failed: their certificate is not vouched for, is for \
+     another name, or has another key than those in `pin`; or they do not speak TLS, or refuse the gateway's certificate. \
+     The access log says which.",
+);
+
 /// The connection ended before an answer came.
 pub static RESET: Fault = Fault::upstream(
     "upstream/reset",
@@ -54,4 +64,4 @@ pub static LIMIT: Fault = Fault::upstream(
 );
 
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&NO_INSTANCE, &CONNECT_FAILED, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];
+pub static ALL: &[&Fault] = &[&NO_INSTANCE, &CONNECT_FAILED, &TLS_FAILED, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tollgate_registry::Endpoint;
+
 use crate::connection::{Connection, Idle};
 use crate::service::Ask;
 use crate::shared::{Place, Shared};
@@ -15,6 +17,8 @@ use crate::shared::{Place, Shared};
 pub(crate) struct Instance {
     /// Where it is reached.
     pub(crate) address: SocketAddr,
+    /// The name by which it was found.
+    pub(crate) host: Option<Arc<str>>,
     shared: Arc<Shared>,
     in_flight: AtomicU32,
     open: Arc<AtomicU32>,
@@ -29,10 +33,11 @@ pub(crate) struct Instance {
 struct Pool(Mutex<VecDeque<Idle>>);
 
 impl Instance {
-    pub(crate) fn new(address: SocketAddr, shared: Arc<Shared>, workers: usize) -> Arc<Self> {
+    pub(crate) fn new(endpoint: &Endpoint, shared: Arc<Shared>, workers: usize) -> Arc<Self> {
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
         let (in_flight, open) = (AtomicU32::new(0), Arc::default());
-        Arc::new(Self { address, shared, in_flight, open, retired: AtomicBool::new(false), pools })
+        let (address, host) = (endpoint.address, endpoint.host.clone());
+        Arc::new(Self { address, host, shared, in_flight, open, retired: AtomicBool::new(false), pools })
     }
 
     /// Requests on it now, from this node.

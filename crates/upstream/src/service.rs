@@ -9,8 +9,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tollgate_core::clock::Clock;
+use tollgate_net::Stream;
+use tollgate_net::tls::NoHandshake;
 use tollgate_observe::metrics::{Outcome, ServiceMetrics, ServiceShard};
-use tollgate_registry::{State, View};
+use tollgate_registry::{Endpoint, State, View};
 
 use crate::balance::{Algorithm, Balance, PickCx};
 use crate::budget::Budget;
@@ -63,7 +65,9 @@ pub enum Refusal {
     NoInstance,
     /// The instance cannot be reached.
     Connect(SocketAddr, std::io::Error),
-    /// The instance did not accept in time.
+    /// It can be reached, but there is no TLS with it.
+    Tls(SocketAddr, NoHandshake),
+    /// The instance did not accept, or was not done with TLS, in time.
     ConnectTimeout(SocketAddr),
     /// The connection limit is reached and the queue full, or the time in it ran out.
     Limit,
@@ -131,7 +135,7 @@ impl Service {
     /// Takes over what a source says. Instances that stay keep their connections.
     pub fn update(&self, view: &View) {
         let before = self.instances.load_full();
-        let list: Vec<Arc<Instance>> = view.endpoints.iter().map(|e| self.instance(&before, e.address)).collect();
+        let list: Vec<Arc<Instance>> = view.endpoints.iter().map(|e| self.instance(&before, e)).collect();
         for gone in before.list.iter().filter(|old| !list.iter().any(|new| Arc::ptr_eq(old, new))) {
             gone.retire();
             self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(gone));
@@ -142,10 +146,10 @@ impl Service {
         self.nudge();
     }
 
-    fn instance(&self, before: &Instances, address: SocketAddr) -> Arc<Instance> {
-        match before.list.iter().find(|i| i.address == address) {
+    fn instance(&self, before: &Instances, endpoint: &Endpoint) -> Arc<Instance> {
+        match before.list.iter().find(|i| i.address == endpoint.address && i.host == endpoint.host) {
             Some(kept) => Arc::clone(kept),
-            None => Instance::new(address, Arc::clone(&self.shared), self.workers),
+            None => Instance::new(endpoint, Arc::clone(&self.shared), self.workers),
         }
     }
 
@@ -194,14 +198,25 @@ impl Service {
         let address = instance.address;
         let left = ask.deadline.saturating_duration_since(self.clock.now());
         let most = self.shared.settings.connect_timeout.min(left);
-        match timeout(most, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                stream.set_nodelay(true).map_err(|e| Refusal::Connect(address, e))?;
-                Ok(Connection::fresh(stream.into(), instance, place))
-            }
-            Ok(Err(e)) => Err(Refusal::Connect(address, e)),
+        match timeout(most, self.stream(&instance)).await {
+            Ok(Ok(stream)) => Ok(Connection::fresh(stream, instance, place)),
+            Ok(Err(refusal)) => Err(refusal),
             Err(_) if most < self.shared.settings.connect_timeout => Err(Refusal::Deadline),
             Err(_) => Err(Refusal::ConnectTimeout(address)),
+        }
+    }
+
+    /// Connects, and settles TLS if it is spoken.
+    async fn stream(&self, instance: &Instance) -> Result<Stream, Refusal> {
+        let address = instance.address;
+        let stream = TcpStream::connect(address).await.map_err(|e| Refusal::Connect(address, e))?;
+        stream.set_nodelay(true).map_err(|e| Refusal::Connect(address, e))?;
+        match &self.shared.settings.tls {
+            None => Ok(stream.into()),
+            Some(tls) => {
+                let connecting = tls.connect(stream.into(), instance.host.as_deref(), address.ip());
+                connecting.await.map_err(|e| Refusal::Tls(address, e))
+            }
         }
     }
 

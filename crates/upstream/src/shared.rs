@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
+use tollgate_net::tls::Client;
 use tollgate_observe::metrics::ServiceMetrics;
 
 use crate::connection::Connection;
 
 /// What the file says of a service, ready for use.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Most connections of this node to the service.
     pub connections: Option<u32>,
@@ -30,6 +31,8 @@ pub struct Settings {
     pub idle_most: usize,
     /// How long a connection may rest.
     pub idle_for: Duration,
+    /// TLS to the instances, if it is spoken with them.
+    pub tls: Option<Arc<Client>>,
 }
 
 /// Shared by the instances and connections of one service.

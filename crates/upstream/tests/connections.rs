@@ -1,6 +1,6 @@
 //! L1, L2: connections to a service, their limit and its queue, on real sockets.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ fn settings() -> Settings {
         connect_timeout: Duration::from_secs(5),
         idle_most: 8,
         idle_for: Duration::from_secs(60),
+        tls: None,
     }
 }
 
@@ -41,7 +42,7 @@ fn world(settings: Settings, addresses: &[SocketAddr]) -> World {
     let budget = Budget::new(2000, 3);
     let service =
         Service::new("s", settings, budget, Algorithm::RoundRobin, metrics, Arc::clone(&bells), clock.clone());
-    let endpoints = addresses.iter().map(|address| Endpoint { address: *address, weight: 1 });
+    let endpoints = addresses.iter().map(|address| Endpoint::new(*address, 1));
     service.update(&View::fresh(endpoints));
     World { service, clock, bells }
 }
@@ -205,7 +206,7 @@ async fn an_instance_that_left_the_list_is_asked_no_more_and_its_connections_clo
     let world = world(settings(), &[first]);
     let (busy, resting) = (world.ask(0).await.unwrap(), world.ask(0).await.unwrap());
     resting.release(world.clock.now());
-    world.service.update(&View::fresh([Endpoint { address: second, weight: 1 }]));
+    world.service.update(&View::fresh([Endpoint::new(second, 1)]));
     assert_eq!(world.ask(0).await.unwrap().address(), second);
     busy.release(world.clock.now());
     world.service.sweep(0, world.clock.now());

@@ -171,11 +171,12 @@ impl World {
             connect_timeout: FOR_EVER,
             idle_most: 8,
             idle_for: FOR_EVER,
+            tls: None,
         };
         let metrics = Metrics::new(WORKERS).service("s");
         let (budget, bell) = (Budget::new(2000, 3), Arc::clone(&bells));
         let service = Service::new("s", settings, budget, Algorithm::RoundRobin, metrics, bell, clock.clone());
-        service.update(&View::fresh(addresses.iter().map(|address| Endpoint { address: *address, weight: 1 })));
+        service.update(&View::fresh(addresses.iter().map(|address| Endpoint::new(*address, 1))));
         let (answered, gave_up) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { crowd, service, clock, bells, finished: Barrier::new(WORKERS), answered, gave_up }
     }

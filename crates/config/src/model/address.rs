@@ -95,8 +95,12 @@ impl FromText for Address {
     const WHAT: &'static str = "an address: `host:port`";
 
     fn from_text(text: &str) -> Result<Self, Diagnostic> {
-        if let Some(scheme) = ["https://", "unix:"].into_iter().find(|s| text.starts_with(s)) {
-            return Err(later::refusal(scheme.trim_end_matches("://").trim_end_matches(':')));
+        if text.starts_with("unix:") {
+            return Err(later::refusal("unix"));
+        }
+        if text.starts_with("https://") {
+            return Err(Diagnostic::error("TLS is a matter of the service, not of an address")
+                .hint("write the target as `host:port`, and `tls: on` beside the service's `to`"));
         }
         let plain = text.strip_prefix("http://");
         let rest = plain.unwrap_or(text);

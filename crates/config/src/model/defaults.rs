@@ -6,13 +6,18 @@ pub(crate) const VERSION: i64 = 1;
 
 /// Version 1.
 pub(crate) mod v1 {
+    pub(crate) const PROXY_PROTOCOL: &str = "off";
     pub(crate) const LISTENER_KIND: &str = "http";
     pub(crate) const DRAIN: &str = "30s";
+    pub(crate) const TLS_POLICY: &str = "intermediate";
+    pub(crate) const TLS_CLIENT_REQUIRED: bool = true;
+    pub(crate) const TLS_VERIFY: &str = "on";
 
     pub(crate) const LIMIT_TARGET: &str = "8KiB";
     pub(crate) const LIMIT_HEAD: &str = "32KiB";
     pub(crate) const LIMIT_FIELDS: i64 = 100;
     pub(crate) const LIMIT_HEAD_TIMEOUT: &str = "10s";
+    pub(crate) const LIMIT_HANDSHAKE_TIMEOUT: &str = "10s";
     pub(crate) const LIMIT_KEEP_ALIVE: &str = "75s";
     pub(crate) const LIMIT_STREAMS: i64 = 128;
     pub(crate) const LIMIT_CONNECTIONS: i64 = 65_536;

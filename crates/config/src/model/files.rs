@@ -27,7 +27,7 @@ section! {
         /// What `Cache-Control` of every file says; without it, nothing.
         cache: Option<FieldValue>,
         /// The file that answers for paths where there is none, for an app that routes in the browser: `/index.html`.
-        spa: Option<FilePath>,
+        spa: Option<PathBelow>,
         /// Content types by the ends of names, beside those that are known.
         types: Option<FileTypes>,
     }
@@ -82,9 +82,9 @@ text_schema!(Index, "IndexFile", "description": "The name of a file, or `none`."
 
 /// A file by its path below the directory, as a URL begins: `/index.html`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilePath(String);
+pub struct PathBelow(String);
 
-impl FilePath {
+impl PathBelow {
     /// The path, without the slash at its start.
     #[must_use]
     pub fn below(&self) -> &str {
@@ -92,7 +92,7 @@ impl FilePath {
     }
 }
 
-impl FromText for FilePath {
+impl FromText for PathBelow {
     const WHAT: &'static str = "a file's path below the directory";
 
     fn from_text(text: &str) -> Result<Self, Diagnostic> {
@@ -104,8 +104,8 @@ impl FromText for FilePath {
     }
 }
 
-decode_from_text!(FilePath);
-text_schema!(FilePath, "FilePath", "description": "A file by its path below the directory.", "pattern": "^(/[^./][^/]*)+$", "examples": ["/index.html"]);
+decode_from_text!(PathBelow);
+text_schema!(PathBelow, "PathBelow", "description": "A file by its path below the directory.", "pattern": "^(/[^./][^/]*)+$", "examples": ["/index.html"]);
 
 fn is_visible_name(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('.') && !text.contains(['/', '\0'])

@@ -22,6 +22,8 @@ section! {
         fields: Bounded<1, 1000> = v1::LIMIT_FIELDS,
         /// How long a head may take from its first byte to its last.
         head_timeout: Period = v1::LIMIT_HEAD_TIMEOUT,
+        /// How long a client may take for its TLS handshake.
+        handshake_timeout: Period = v1::LIMIT_HANDSHAKE_TIMEOUT,
         /// How long a connection may stay open without a request.
         keep_alive: Period = v1::LIMIT_KEEP_ALIVE,
         /// Most requests at once on one HTTP/2 connection.

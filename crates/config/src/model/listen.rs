@@ -11,6 +11,7 @@ use tollgate_core::section;
 use crate::model::address::Bind;
 use crate::model::defaults::v1;
 use crate::model::text::{FromText, words};
+use crate::model::tls::ListenerTls;
 
 words! {
     /// What a listener is for.
@@ -19,15 +20,41 @@ words! {
         Http = "http",
         /// Balancers and scrapers: `/health/live`, `/health/ready`, `/metrics`, `/status`.
         Health = "health",
+        /// Clients that come without TLS: they are sent to the same URL under `https`.
+        Redirect = "redirect",
+    }
+}
+
+words! {
+    /// Whether something is done.
+    pub enum Switch {
+        /// It is.
+        On = "on",
+        /// It is not.
+        Off = "off",
     }
 }
 
 section! {
     /// What one listener does.
-    pub(crate) struct ListenerOptions {
-        /// `http` routes requests; `health` answers `/health/live`, `/health/ready`, `/metrics` and `/status`.
+    pub(crate) struct ListenerOptions: fit {
+        /// `http` routes requests; `health` answers `/health/live`, `/health/ready`, `/metrics` and `/status`; `redirect` sends
+        /// clients to the same URL under `https`, for the hosts of the file's apis and certificates.
         kind: ListenerKind = v1::LISTENER_KIND,
+        /// TLS; without it, clients are spoken to in the clear.
+        tls: Option<ListenerTls>,
+        /// `on`: proxies of `trust` begin each connection by saying for whom they speak (PROXY protocol, version 1 or 2).
+        proxy_protocol: Switch = v1::PROXY_PROTOCOL,
     }
+}
+
+/// Whether the options go together.
+fn fit(options: &ListenerOptions, cx: &mut DecodeCx) -> bool {
+    let Some(tls) = options.tls.as_ref().filter(|_| options.kind != ListenerKind::Http) else { return true };
+    let mistake = Diagnostic::error(format!("a `{}` listener is always in the clear", options.kind.as_str()));
+    let first = tls.certificates.0.first().map_or_else(Span::none, |certificate| certificate.cert.span.clone());
+    cx.report(mistake.at(&first).hint("leave out `kind`, or leave out `tls`"));
+    false
 }
 
 /// One socket to open.
@@ -37,6 +64,10 @@ pub struct Listener {
     pub address: Bind,
     /// What for.
     pub kind: ListenerKind,
+    /// TLS, if it is spoken there.
+    pub tls: Option<ListenerTls>,
+    /// Whether proxies say first for whom they speak.
+    pub proxy_protocol: Switch,
     /// Where it is written.
     pub span: Span,
 }
@@ -54,7 +85,8 @@ impl Decode for Listen {
         }
         let read: Vec<Option<Listener>> = entries.iter().map(|entry| decode_listener(entry, cx)).collect();
         let listeners: Vec<Listener> = read.into_iter().flatten().collect();
-        let clashes = clashes(&listeners);
+        let mut clashes = clashes(&listeners);
+        clashes.extend(leads_nowhere(&listeners));
         let well = clashes.is_empty() && listeners.len() == entries.len();
         clashes.into_iter().for_each(|clash| cx.report(clash));
         well.then_some(Self(listeners))
@@ -68,7 +100,9 @@ impl Decode for Listen {
 fn decode_listener(entry: &Entry, cx: &mut DecodeCx) -> Option<Listener> {
     let address = Bind::from_text(&entry.key).map_err(|d| cx.report(d.at(&entry.key_span))).ok();
     let options = ListenerOptions::decode(&entry.value, cx);
-    Some(Listener { address: address?, kind: options?.kind, span: entry.key_span.clone() })
+    let (address, options) = (address?, options?);
+    let ListenerOptions { kind, tls, proxy_protocol } = options;
+    Some(Listener { address, kind, tls, proxy_protocol, span: entry.key_span.clone() })
 }
 
 /// Every listener that cannot be opened beside an earlier one.
@@ -82,6 +116,16 @@ fn clashes(listeners: &[Listener]) -> Vec<Diagnostic> {
         Some(Diagnostic::error(message).at(&listener.span).related(&other.span, "the other one"))
     };
     listeners.iter().enumerate().filter_map(clash).collect()
+}
+
+/// A redirect to a listener that is not there.
+fn leads_nowhere(listeners: &[Listener]) -> Option<Diagnostic> {
+    let redirect = listeners.iter().find(|listener| listener.kind == ListenerKind::Redirect)?;
+    if listeners.iter().any(|listener| listener.tls.is_some()) {
+        return None;
+    }
+    let mistake = Diagnostic::error("no listener has `tls`: there is nothing to redirect to").at(&redirect.span);
+    Some(mistake.hint("for example `\"443\": { tls: { cert: ./shop.pem, key: ./shop.key } }`"))
 }
 
 impl JsonSchema for Listen {

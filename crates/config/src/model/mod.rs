@@ -22,6 +22,7 @@ pub mod services;
 pub mod settings;
 pub mod template;
 mod text;
+pub mod tls;
 pub mod trust;
 
 use std::time::Duration;
@@ -37,16 +38,17 @@ pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::destination::Destination;
 pub use self::dns::{Dns, NameServer};
 pub use self::fields::{FieldName, FieldValue, ReplyFields};
-pub use self::files::{FilePath, FileTypes, Files, Index, Listing, Precompressed};
+pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed};
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::limits::Limits;
-pub use self::listen::{Listener, ListenerKind};
+pub use self::listen::{Listener, ListenerKind, Switch};
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::route::{Action, PathChange, Route};
 pub use self::services::{Balance, HashKey, KeepAlive, Queue, Retry, Service, Target, Targets};
 pub use self::settings::Settings;
 pub use self::template::{PathTemplate, Piece, Template};
+pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};
 pub use self::trust::{Network, Trust};
 
 use self::apis::{ApiSection, resolve_apis};

@@ -15,6 +15,7 @@ use crate::model::defaults::v1;
 use crate::model::fields::FieldName;
 use crate::model::http::HostText;
 use crate::model::text::{FromText, decode_from_text, text_schema, unknown_word};
+use crate::model::tls::ServiceTls;
 
 section! {
     /// A group of instances that do the same work, and how they are reached.
@@ -37,6 +38,8 @@ section! {
         retry: Retry,
         /// What is sent on as `Host`; without it, what the client sent.
         host: Option<HostText>,
+        /// TLS to the instances; without it, they are spoken to in the clear.
+        tls: Option<ServiceTls>,
     }
 }
 

@@ -63,10 +63,50 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
     },
     ShortForm {
         definition: "ListenerOptions",
+        short: "redirect to https",
+        long: "{ kind: redirect }",
+        place: IN_LISTENER,
+        schema: || json!({ "const": "redirect to https" }),
+    },
+    ShortForm {
+        definition: "ListenerOptions",
         short: "null",
         long: "{ kind: http }",
         place: IN_LISTENER,
         schema: || json!({ "type": "null" }),
+    },
+    ShortForm {
+        definition: "ListenerTls",
+        short: "{ cert: a.pem, key: a.key }",
+        long: "{ certificates: [{ cert: a.pem, key: a.key }] }",
+        place: "listen: { 443: { tls: @ } }",
+        schema: || {
+            json!({
+                "type": "object",
+                "properties": {
+                    "cert": { "$ref": "#/$defs/FilePath" },
+                    "key": { "$ref": "#/$defs/FilePath" },
+                    "policy": { "$ref": "#/$defs/TlsPolicy" },
+                    "client": { "$ref": "#/$defs/ClientCertificates" },
+                },
+                "required": ["cert", "key"],
+                "additionalProperties": false,
+            })
+        },
+    },
+    ShortForm {
+        definition: "ClientCertificates",
+        short: "ca.pem",
+        long: "{ ca: ca.pem }",
+        place: "listen: { 443: { tls: { certificates: [{ cert: a.pem, key: a.key }], client: @ } } }",
+        schema: || json!({ "$ref": "#/$defs/FilePath" }),
+    },
+    ShortForm {
+        definition: "ServiceTls",
+        short: "on",
+        long: "{}",
+        place: "services: { orders: { to: a:443, tls: @ } }",
+        schema: || json!({ "const": "on" }),
     },
     ShortForm {
         definition: "Log",

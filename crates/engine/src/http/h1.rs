@@ -172,7 +172,10 @@ impl Client<Wire<'_>> {
         poll_fn(|cx| {
             loop {
                 let there = turn.x.head.fields.buffer.filled();
-                let may_be_http2 = self.side.served == 0 && there.first() == PREFACE.first() && speaks_http2(there);
+                let may_be_http2 = self.side.served == 0
+                    && self.conn.refused.is_none()
+                    && there.first() == PREFACE.first()
+                    && speaks_http2(there);
                 if may_be_http2 && there.len() >= PREFACE.len() {
                     return Poll::Ready(Err(NoHead::Http2));
                 }
@@ -198,7 +201,10 @@ impl Client<Wire<'_>> {
         .await?;
         turn.verdict = request::judge(&mut turn.x.head).map_err(NoHead::Refused)?;
         turn.x.length = turn.verdict.length;
-        Ok(())
+        match turn.x.conn.refused {
+            Some(fault) => Err(NoHead::Refused(fault.problem())),
+            None => Ok(()),
+        }
     }
 
     /// Reads on for a little after an answer that ends the connection: closing with unread bytes would reset it, and the

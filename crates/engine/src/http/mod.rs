@@ -6,7 +6,10 @@ pub(crate) mod downstream;
 pub(crate) mod ends;
 pub(crate) mod h1;
 mod h2;
+mod handshake;
 pub(crate) mod pump;
 pub(crate) mod request_head;
 pub(crate) mod timer;
 pub(crate) mod turn;
+
+pub use connection::Greeting;

@@ -24,14 +24,7 @@ fn append(buffer: &mut Buffer, bytes: &[u8]) {
     if !buffer.is_lent() {
         *buffer = Buffer::lend();
     }
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let n = rest.len().min(buffer.spare().len());
-        assert!(n > 0, "no room for {} bytes", rest.len());
-        buffer.spare()[..n].copy_from_slice(&rest[..n]);
-        buffer.advance(n);
-        rest = &rest[n..];
-    }
+    assert!(buffer.append(bytes), "no room for {} bytes", bytes.len());
 }
 
 #[derive(Default)]

@@ -18,6 +18,10 @@ pub struct Entry<'a> {
     pub client: IpAddr,
     /// The protocol between client and gateway: `HTTP/1.1`.
     pub protocol: &'a str,
+    /// The version of TLS, if it is spoken with the client: `TLSv1.3`.
+    pub tls: Option<&'a str>,
+    /// The subject of the client's certificate, if it showed one.
+    pub certificate: Option<&'a str>,
     /// The method; `None` as for host and path if the head could not be read.
     pub method: Option<&'a [u8]>,
     /// The host asked for.
@@ -69,6 +73,8 @@ impl Entry<'_> {
         }
         quoted(to, "client", Some(self.client));
         text(to, "protocol", Some(self.protocol.as_bytes()));
+        text(to, "tls", self.tls.map(str::as_bytes));
+        text(to, "certificate", self.certificate.map(str::as_bytes));
         text(to, "method", self.method);
         text(to, "host", self.host);
         text(to, "path", self.path);

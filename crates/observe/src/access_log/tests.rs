@@ -18,6 +18,8 @@ fn entry() -> Entry<'static> {
         trace: Some(0x8b1a),
         client: "192.0.2.7".parse().unwrap(),
         protocol: "HTTP/1.1",
+        tls: Some("TLSv1.3"),
+        certificate: None,
         method: Some(b"GET"),
         host: Some(b"shop.example.com"),
         path: Some(b"/orders/17"),
@@ -51,7 +53,7 @@ fn line(entry: &Entry) -> Value {
 fn a_line_says_what_was_given_and_nothing_else() {
     let expected = json!({
         "time": "2023-11-14T22:13:20.123Z", "id": "8b1a9953c4611296a827abf8c47804d7",
-        "trace": "00000000000000000000000000008b1a", "client": "192.0.2.7", "protocol": "HTTP/1.1", "method": "GET",
+        "trace": "00000000000000000000000000008b1a", "client": "192.0.2.7", "protocol": "HTTP/1.1", "tls": "TLSv1.3", "method": "GET",
         "host": "shop.example.com", "path": "/orders/17", "query": "full=true", "status": 200, "bytes_in": 412,
         "bytes_out": 5120, "duration_us": 1834, "api": "shop", "route": "orders", "service": "orders",
         "instance": "10.0.0.21:8080", "attempts": 1, "upstream_us": 1650,
@@ -64,6 +66,7 @@ fn a_line_says_what_was_given_and_nothing_else() {
 fn what_is_not_known_is_left_out() {
     let refused = Entry {
         trace: None,
+        tls: None,
         method: None,
         host: None,
         path: None,

@@ -66,6 +66,7 @@ impl Collector for Scrape {
         routes(metrics, &mut to)?;
         services(metrics, &mut to)?;
         connections(metrics, &mut to)?;
+        tls(metrics, &mut to)?;
         log_and_names(metrics, &mut to)?;
         own_process(&mut to)
     }
@@ -185,6 +186,20 @@ fn connections(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
         ([("reason", reason)], count)
     });
     counters(to, &families::CLOSED, closed)
+}
+
+fn tls(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    let mut outcomes = BTreeMap::new();
+    metrics.workers.iter().for_each(|worker| worker.add_handshakes(&mut outcomes));
+    counters(to, &families::HANDSHAKES, outcomes.into_iter().map(|(outcome, count)| ([("outcome", outcome)], count)))?;
+    let owners = metrics.tls.owners();
+    let reloads = owners.iter().flat_map(|(of, owner)| {
+        let results = [("ok", owner.renewed), ("failed", owner.failed)];
+        results.map(|(result, count)| ([("of", &**of), ("result", result)], count))
+    });
+    counters(to, &families::TLS_RELOADS, reloads)?;
+    gauges(to, &families::TLS_STALE, owners.iter().map(|(of, owner)| ([("of", &**of)], u64::from(owner.is_stale))))?;
+    gauges(to, &families::TLS_EXPIRY, metrics.tls.expiries().iter().map(|(file, at)| ([("file", &**file)], *at)))
 }
 
 fn log_and_names(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {

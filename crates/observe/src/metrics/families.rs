@@ -78,6 +78,15 @@ families! {
     CLOSED: Counter "tollgate_connections_closed" ["reason"]
         "Client connections that ended, by reason.";
 
+    HANDSHAKES: Counter "tollgate_tls_handshakes" ["outcome"]
+        "TLS handshakes of clients, by how they ended.";
+    TLS_RELOADS: Counter "tollgate_tls_reloads" ["of", "result"]
+        "Times that the certificate files of a listener or service were read again because they changed: `ok`, or `failed`.";
+    TLS_STALE: Gauge "tollgate_tls_stale" ["of"]
+        "1 while the certificate files of a listener or service are not right and those before them are still in force.";
+    TLS_EXPIRY: Gauge "tollgate_tls_certificate_expiry_timestamp", Seconds ["file"]
+        "Until when a certificate that clients are shown is good, in Unix time.";
+
     LOG_LINES: Counter "tollgate_access_log_lines" ["result"]
         "Lines of the access log: written, or lost because the writer could not keep up.";
     DNS_FAILURES: Counter "tollgate_dns_failures" ["name"]

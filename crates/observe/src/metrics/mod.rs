@@ -20,12 +20,14 @@ mod service;
 mod shards;
 mod slot;
 mod table;
+mod tls;
 mod worker;
 
 pub use families::metrics_reference;
 pub use format::Format;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
 pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
+pub use tls::TlsFiles;
 pub use worker::{Closed, WorkerMetrics};
 
 use table::{OTHER, Table, lock};
@@ -46,6 +48,7 @@ pub struct Metrics {
     log_lines: Arc<LogLines>,
     names: Mutex<BTreeMap<Box<str>, Name>>,
     config: Mutex<Config>,
+    tls: TlsFiles,
 }
 
 /// Lines of the access log. Shared by all who write one: they come in batches, so plain atomics will do.
@@ -98,6 +101,7 @@ impl Metrics {
             log_lines: Arc::default(),
             names: Mutex::default(),
             config: Mutex::default(),
+            tls: TlsFiles::default(),
         })
     }
 
@@ -120,6 +124,11 @@ impl Metrics {
     /// What the access log counts its lines in.
     pub fn log_lines(&self) -> &Arc<LogLines> {
         &self.log_lines
+    }
+
+    /// What is counted of TLS files.
+    pub fn tls(&self) -> &TlsFiles {
+        &self.tls
     }
 
     /// A look-up of a host name ended. After one that failed the addresses are those of an earlier answer.

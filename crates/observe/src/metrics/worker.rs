@@ -39,6 +39,7 @@ pub struct WorkerMetrics {
     floods: Mutex<BTreeMap<&'static str, u64>>,
     /// Locked by the worker itself and, a few times a minute, by a scrape.
     problems: Mutex<BTreeMap<&'static str, u64>>,
+    handshakes: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl WorkerMetrics {
@@ -49,6 +50,7 @@ impl WorkerMetrics {
             closed: Default::default(),
             floods: Mutex::default(),
             problems: Mutex::default(),
+            handshakes: Mutex::default(),
         }
     }
 
@@ -67,6 +69,11 @@ impl WorkerMetrics {
     /// The gateway answered with a problem of its own; `slug` is the fault's.
     pub fn problem(&self, slug: &'static str) {
         *lock(&self.problems).entry(slug).or_default() += 1;
+    }
+
+    /// A client's TLS handshake ended like this.
+    pub fn handshake(&self, outcome: &'static str) {
+        *lock(&self.handshakes).entry(outcome).or_default() += 1;
     }
 
     /// A connection was closed because frames of this kind came too often.
@@ -96,6 +103,12 @@ impl WorkerMetrics {
     pub(crate) fn add_problems(&self, to: &mut BTreeMap<&'static str, u64>) {
         for (slug, count) in lock(&self.problems).iter() {
             *to.entry(slug).or_default() += count;
+        }
+    }
+
+    pub(crate) fn add_handshakes(&self, to: &mut BTreeMap<&'static str, u64>) {
+        for (outcome, count) in lock(&self.handshakes).iter() {
+            *to.entry(outcome).or_default() += count;
         }
     }
 }

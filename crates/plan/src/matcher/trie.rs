@@ -56,6 +56,7 @@ struct Leaf {
 
 /// The literal segments by which a node is left.
 #[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "tables are few: each of the many nodes would be as big as if it had one")]
 enum Literals {
     #[default]
     None,

@@ -30,6 +30,8 @@ pub(super) struct Name {
 
 #[derive(Debug)]
 struct Known {
+    /// What instances are told to be found by.
+    host: Arc<str>,
     addresses: Vec<IpAddr>,
     state: State,
     outlets: Vec<Outlet>,
@@ -45,7 +47,7 @@ struct Outlet {
 impl Name {
     /// Begins to look the name up, until it is dropped.
     pub(super) fn start(dns: &Dns, host: &str) -> Arc<Self> {
-        let known = Known { addresses: Vec::new(), state: State::Pending, outlets: Vec::new() };
+        let known = Known { host: host.into(), addresses: Vec::new(), state: State::Pending, outlets: Vec::new() };
         let name = Arc::new(Self {
             host: host.to_owned(),
             clock: dns.clock.clone(),
@@ -140,7 +142,8 @@ impl Known {
     }
 
     fn view(&self, port: u16, weight: u32) -> View {
-        let endpoint = |ip: &IpAddr| Endpoint { address: SocketAddr::new(*ip, port), weight };
+        let host = || Some(Arc::clone(&self.host));
+        let endpoint = |ip: &IpAddr| Endpoint { address: SocketAddr::new(*ip, port), weight, host: host() };
         View { state: self.state.clone(), ..View::fresh(self.addresses.iter().map(endpoint)) }
     }
 
@@ -162,7 +165,12 @@ mod tests {
             host: "orders.internal".into(),
             clock: Clock::fake(std::time::SystemTime::UNIX_EPOCH),
             metrics: Metrics::new(1),
-            known: Mutex::new(Known { addresses: Vec::new(), state: State::Pending, outlets: Vec::new() }),
+            known: Mutex::new(Known {
+                host: "orders.internal".into(),
+                addresses: Vec::new(),
+                state: State::Pending,
+                outlets: Vec::new(),
+            }),
             task: Mutex::default(),
         }
     }
@@ -180,7 +188,8 @@ mod tests {
         name.clock.advance(Duration::from_secs(60));
         name.learn(Err(LookupError::test("refused")), &mut failures);
         let now = view.borrow().clone();
-        assert_eq!(now.endpoints, [Endpoint { address: "10.0.0.1:8080".parse().unwrap(), weight: 3 }]);
+        let host = Some("orders.internal".into());
+        assert_eq!(now.endpoints, [Endpoint { address: "10.0.0.1:8080".parse().unwrap(), weight: 3, host }]);
         let since = std::time::SystemTime::UNIX_EPOCH;
         assert_eq!(now.state, State::Stale { since, error: "orders.internal: refused".into() });
         name.learn(answer(2), &mut failures);

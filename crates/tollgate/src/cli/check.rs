@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use tollgate_core::clock::Clock;
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::output::{Failure, Output};
 use crate::cli::run::{all, load};
+use crate::tls::Tls;
 use crate::wire::policies;
 
 /// Loads and compiles a config; tells what is wrong, or what it holds.
@@ -13,8 +15,16 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let loaded = load(path)?;
     let name = path.display().to_string();
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1);
-    let compiled = compiled.map_err(|found| Failure::Config(all(&name, &loaded, found)))?;
-    output.warn(&all(&name, &loaded, compiled.warnings).diagnostics);
+    let tls = Tls::build(&loaded.config, Clock::real().unix());
+    let (compiled, tls) = match (compiled, tls) {
+        (Ok(compiled), Ok(tls)) => (compiled, tls),
+        (compiled, tls) => {
+            let found = compiled.err().into_iter().chain(tls.err()).flatten().collect();
+            return Err(Failure::Config(all(&name, &loaded, found)));
+        }
+    };
+    let warnings = compiled.warnings.into_iter().chain(tls.warnings).collect();
+    output.warn(&all(&name, &loaded, warnings).diagnostics);
     let (routes, services) = (loaded.config.routes().count(), compiled.services.len());
     let listeners = loaded.config.listen.len();
     output.print(&format!(

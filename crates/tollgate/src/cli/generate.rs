@@ -63,6 +63,7 @@ pub(crate) fn faults() -> Vec<&'static Fault> {
         tollgate_plan::faults::ALL,
         tollgate_upstream::faults::ALL,
         crate::health::FAULTS,
+        crate::redirect::FAULTS,
     ];
     let own = parts.into_iter().flatten().copied();
     let mut all: Vec<_> = own.chain(policies().iter().flat_map(|kind| kind.faults.iter().copied())).collect();

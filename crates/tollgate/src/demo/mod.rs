@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use tollgate_config::load_text;
 use tollgate_config::model::{Bind, Level};
-use tollgate_engine::{Opened, Serves, bind};
+use tollgate_engine::{Greeting, Opened, Serves, bind};
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::{Failure, Output, log_to_stderr};
@@ -52,7 +52,11 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
         let deployment = sample.deployment(&metrics, &rules);
         let deployment = deployment.map_err(|e| Failure::to_start(NAME, StartError::Config(e)))?;
         match bind(Bind::Socket(([127, 0, 0, 1], sample.port).into()), workers) {
-            Ok(sockets) => opened.push(Opened { serves: Serves::Fixed(Arc::new(deployment)), sockets }),
+            Ok(sockets) => opened.push(Opened {
+                serves: Serves::Fixed(Arc::new(deployment)),
+                sockets,
+                greeting: Greeting::default(),
+            }),
             Err(error) => troubles.push(cannot_listen(&error)),
         }
     }

@@ -61,9 +61,8 @@ mod tests {
     use super::*;
 
     fn ring(weights: &[u32]) -> ConsistentHash {
-        let endpoint = |(n, weight): (usize, &u32)| Endpoint {
-            address: std::net::SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 80)),
-            weight: *weight,
+        let endpoint = |(n, weight): (usize, &u32)| {
+            Endpoint::new(std::net::SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 80)), *weight)
         };
         ConsistentHash::new(&weights.iter().enumerate().map(endpoint).collect::<Vec<_>>())
     }

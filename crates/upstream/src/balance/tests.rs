@@ -50,10 +50,8 @@ impl PickCx for Moment<'_> {
 }
 
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
-    let endpoint = |(n, weight): (usize, &u32)| Endpoint {
-        address: std::net::SocketAddr::from(([10, 0, 0, n as u8 + 1], 80)),
-        weight: *weight,
-    };
+    let endpoint =
+        |(n, weight): (usize, &u32)| Endpoint::new(std::net::SocketAddr::from(([10, 0, 0, n as u8 + 1], 80)), *weight);
     weights.iter().enumerate().map(endpoint).collect()
 }
 
@@ -150,7 +148,7 @@ fn owners(endpoints: &[Endpoint], keys: usize) -> HashMap<usize, Endpoint> {
     let ring = ConsistentHash::new(endpoints);
     let owner = |key: usize| {
         let moment = Moment { key: Some(format!("key {key}").into_bytes()), ..Moment::new(0) };
-        (key, endpoints[ring.pick(&moment).unwrap()])
+        (key, endpoints[ring.pick(&moment).unwrap()].clone())
     };
     (0..keys).map(owner).collect()
 }
@@ -184,8 +182,8 @@ proptest! {
         position in any::<prop::sample::Index>(),
     ) {
         let all = endpoints(&weights);
-        let one = all[position.index(all.len())];
-        let rest: Vec<_> = all.iter().copied().filter(|e| *e != one).collect();
+        let one = all[position.index(all.len())].clone();
+        let rest: Vec<_> = all.iter().filter(|e| **e != one).cloned().collect();
         let (with, without) = (owners(&all, 2000), owners(&rest, 2000));
         let moved = with.iter().filter(|(key, owner)| without[key] != **owner).count();
         prop_assert!(with.iter().all(|(key, owner)| *owner == one || without[key] == *owner));
@@ -198,7 +196,7 @@ proptest! {
         weights in prop::collection::vec(1_u32..=4, 2..10),
     ) {
         let all = endpoints(&weights);
-        let reversed: Vec<_> = all.iter().rev().copied().collect();
+        let reversed: Vec<_> = all.iter().rev().cloned().collect();
         prop_assert_eq!(owners(&all, 200), owners(&reversed, 200));
     }
 

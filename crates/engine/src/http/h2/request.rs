@@ -53,27 +53,13 @@ fn connect(turn: &mut Turn, protocol: &str, rules: &Rules) -> Result<(), Problem
     if protocol.eq_ignore_ascii_case("websocket") && !copied.head.fields.has("sec-websocket-key") {
         // RFC 6455 §4.1: 16 random bytes, which HTTP/2 has no need of.
         let key = fastrand::u128(..).to_be_bytes();
-        copied.field(b"sec-websocket-key", base64(&key).as_bytes(), Known::Other)?;
+        copied.field(b"sec-websocket-key", data_encoding::BASE64.encode(&key).as_bytes(), Known::Other)?;
     }
     let fields = &mut copied.head.fields;
     fields.head_len = fields.buffer.len();
     turn.connects = true;
     turn.verdict.upgrades = true;
     Ok(())
-}
-
-/// RFC 4648 §4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= group.len() { digit as char } else { '=' });
-        }
-    }
-    text
 }
 
 fn malformed(what: &'static str) -> Problem {

@@ -24,6 +24,10 @@ fn busy() -> Arc<Metrics> {
         metrics.worker(worker).problem("route/none");
     }
     metrics.worker(0).closed(Closed::Idle);
+    metrics.worker(1).handshake("ok");
+    metrics.tls().renewed("listener 443");
+    metrics.tls().failed("service orders");
+    metrics.tls().expires("shop.pem", std::time::UNIX_EPOCH + Duration::from_secs(2_000_000_000));
     metrics.dns_lookup("orders.internal", false);
     metrics.config_applied(3, Duration::from_millis(1_700_000_000_250));
     metrics

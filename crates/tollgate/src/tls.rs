@@ -1,0 +1,234 @@
+//! The config's certificates: read before anything starts, looked at again and again while it runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::AbortHandle;
+use tollgate_config::model::{self, Bind, Certificate, Config, ListenerTls, ServiceTls, TlsPolicy};
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::node::{Span, Spanned};
+use tollgate_net::tls::{
+    Client, ClientCertificates, ClientSettings, FileError, Pair, Part, Pin, Policy, Refreshed, Roots, Server,
+    ServerSettings, Verify,
+};
+use tollgate_observe::metrics::Metrics;
+
+use crate::wire::World;
+
+/// How often files are looked at.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// What is spoken above TLS with clients, and with services; the preferred one first (ALPN, RFC 9113 §3.2).
+const WITH_CLIENTS: &[&[u8]] = &[b"h2", b"http/1.1"];
+const WITH_SERVICES: &[&[u8]] = &[b"http/1.1"];
+
+/// The TLS of all listeners and services of a config.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tls {
+    servers: Vec<(Bind, Arc<Server>)>,
+    clients: Vec<(String, Arc<Client>)>,
+    /// Works, but probably not as meant.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+impl Tls {
+    /// Reads all files of the config.
+    pub(crate) fn build(config: &Config, now: SystemTime) -> Result<Self, Vec<Diagnostic>> {
+        let (mut tls, mut mistakes) = (Self::default(), Vec::new());
+        for listener in &config.listen {
+            let Some(written) = &listener.tls else { continue };
+            match Server::build(server_settings(written)) {
+                Ok(server) => {
+                    tls.warnings.extend(doubts(&server, written, now));
+                    tls.servers.push((listener.address, server));
+                }
+                Err(errors) => mistakes.extend(told(errors, &files_of_listener(written), &listener.span)),
+            }
+        }
+        for (name, service) in &config.services {
+            let Some(written) = &service.tls else { continue };
+            match Client::build(client_settings(written)) {
+                Ok(client) => tls.clients.push((name.value.clone(), client)),
+                Err(errors) => mistakes.extend(told(errors, &files_of_service(written), &name.span)),
+            }
+        }
+        if mistakes.is_empty() { Ok(tls) } else { Err(mistakes) }
+    }
+
+    /// The TLS of a listener.
+    pub(crate) fn server(&self, address: Bind) -> Option<Arc<Server>> {
+        self.servers.iter().find(|(at, _)| *at == address).map(|(_, server)| Arc::clone(server))
+    }
+
+    /// Whether a certificate of any listener is for this host.
+    pub(crate) fn knows(&self, host: &str) -> bool {
+        self.servers.iter().any(|(_, server)| server.knows(host))
+    }
+
+    /// The TLS of a service. Addresses written in a route may go by the same name, and have none.
+    pub(crate) fn client(&self, name: &str, service: &model::Service) -> Option<Arc<Client>> {
+        service.tls.as_ref()?;
+        self.clients.iter().find(|(of, _)| of == name).map(|(_, client)| Arc::clone(client))
+    }
+
+    /// Has the files looked at, until what is returned is dropped.
+    pub(crate) fn watch(&self, world: &World) -> Watching {
+        let servers = self.servers.iter().map(|(at, server)| (format!("listener {at}"), Side::Server(server.clone())));
+        let clients = self.clients.iter().map(|(of, client)| (format!("service {of}"), Side::Client(client.clone())));
+        let all: Vec<(String, Side)> = servers.chain(clients).collect();
+        for (of, side) in &all {
+            world.metrics.tls().watched(of);
+            side.tell_expiry(&world.metrics);
+        }
+        let metrics = Arc::clone(&world.metrics);
+        let watching = async move {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                for (of, side) in &all {
+                    look(of, side, &metrics).await;
+                }
+            }
+        };
+        Watching(world.slow.spawn(watching).abort_handle())
+    }
+}
+
+/// Looks at files for as long as it lives.
+pub(crate) struct Watching(AbortHandle);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One of those whose files are looked at.
+#[derive(Clone)]
+enum Side {
+    Server(Arc<Server>),
+    Client(Arc<Client>),
+}
+
+impl Side {
+    fn refresh(&self) -> Refreshed {
+        match self {
+            Self::Server(server) => server.refresh(),
+            Self::Client(client) => client.refresh(),
+        }
+    }
+
+    fn tell_expiry(&self, metrics: &Metrics) {
+        let Self::Server(server) = self else { return };
+        for shown in server.shown() {
+            metrics.tls().expires(&shown.file.display().to_string(), shown.ends);
+        }
+    }
+}
+
+async fn look(of: &str, side: &Side, metrics: &Metrics) {
+    let own = side.clone();
+    // A disk may take its time; the runtime has other things to do.
+    match tokio::task::spawn_blocking(move || own.refresh()).await {
+        Ok(Refreshed::Renewed) => {
+            metrics.tls().renewed(of);
+            side.tell_expiry(metrics);
+            tracing::info!(of, "certificate files changed and are in force");
+        }
+        Ok(Refreshed::Broken(errors)) => {
+            metrics.tls().failed(of);
+            for error in errors {
+                let (file, error) = (error.path.display(), error.message);
+                tracing::warn!(of, %file, %error, "certificate files are not right, the ones before stay in force");
+            }
+        }
+        Ok(Refreshed::Unchanged) | Err(_) => {}
+    }
+}
+
+fn pair(certificate: &Certificate) -> Pair {
+    Pair { cert: certificate.cert.value.0.clone(), key: certificate.key.value.0.clone() }
+}
+
+fn protocols(names: &[&[u8]]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| name.to_vec()).collect()
+}
+
+fn server_settings(written: &ListenerTls) -> ServerSettings {
+    ServerSettings {
+        certificates: written.certificates.0.iter().map(pair).collect(),
+        policy: match written.policy {
+            TlsPolicy::Modern => Policy::Modern,
+            TlsPolicy::Intermediate => Policy::Intermediate,
+        },
+        clients: match &written.client {
+            None => ClientCertificates::Ignored,
+            Some(client) if client.required => ClientCertificates::Required(client.ca.value.0.clone()),
+            Some(client) => ClientCertificates::Optional(client.ca.value.0.clone()),
+        },
+        alpn: protocols(WITH_CLIENTS),
+    }
+}
+
+fn client_settings(written: &ServiceTls) -> ClientSettings {
+    let certificate = written.cert.as_ref().zip(written.key.as_ref());
+    ClientSettings {
+        roots: written.ca.as_ref().map_or(Roots::System, |ca| Roots::File(ca.value.0.clone())),
+        verify: match written.verify.value {
+            model::Verify::On => Verify::Chain,
+            model::Verify::Off => Verify::Nothing,
+        },
+        pins: written.pin.iter().flatten().map(|pin| Pin(pin.0)).collect(),
+        name: written.name.as_ref().map(|name| name.0.clone()),
+        certificate: certificate.map(|(cert, key)| Pair { cert: cert.value.0.clone(), key: key.value.0.clone() }),
+        alpn: protocols(WITH_SERVICES),
+    }
+}
+
+/// Where files are written in the config.
+type Written<'c> = Vec<(Part, &'c Spanned<model::FilePath>)>;
+
+fn files_of_listener(written: &ListenerTls) -> Written<'_> {
+    let pairs = written.certificates.0.iter();
+    let pairs = pairs.flat_map(|pair| [(Part::Certificate, &pair.cert), (Part::Key, &pair.key)]);
+    pairs.chain(written.client.as_ref().map(|client| (Part::Roots, &client.ca))).collect()
+}
+
+fn files_of_service(written: &ServiceTls) -> Written<'_> {
+    let parts = [(Part::Certificate, &written.cert), (Part::Key, &written.key), (Part::Roots, &written.ca)];
+    parts.into_iter().filter_map(|(part, file)| Some((part, file.as_ref()?))).collect()
+}
+
+fn place<'c>(path: &Path, part: Part, files: &Written<'c>, otherwise: &'c Span) -> &'c Span {
+    let found = files.iter().find(|(of, file)| *of == part && file.value.0 == path);
+    found.map_or(otherwise, |(_, file)| &file.span)
+}
+
+fn told<'c>(
+    errors: Vec<FileError>,
+    files: &'c Written<'c>,
+    otherwise: &'c Span,
+) -> impl Iterator<Item = Diagnostic> + use<'c> {
+    errors.into_iter().map(|error| {
+        let mistake = Diagnostic::error(error.to_string()).at(place(&error.path, error.part, files, otherwise));
+        match error.hint {
+            Some(hint) => mistake.hint(hint),
+            None => mistake,
+        }
+    })
+}
+
+/// Certificates that clients will not believe.
+fn doubts(server: &Server, written: &ListenerTls, now: SystemTime) -> Vec<Diagnostic> {
+    let warning =
+        |file: &PathBuf, what: &str, span: &Span| Diagnostic::warning(format!("`{}`: {what}", file.display())).at(span);
+    let mut warnings = Vec::new();
+    for (shown, certificate) in server.shown().iter().zip(&written.certificates.0) {
+        warnings.extend(shown.doubt(now).map(|doubt| warning(&shown.file, doubt, &certificate.cert.span)));
+        if shown.names.is_empty() {
+            let mistake = warning(&shown.file, "the certificate is for no name", &certificate.cert.span);
+            warnings.push(mistake.hint("clients look at its alternative names (SAN) only"));
+        }
+    }
+    warnings
+}
