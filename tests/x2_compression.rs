@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
