@@ -57,7 +57,7 @@ impl Drop for Echo {
 fn gateway(settings: &str, service: &str) -> Gateway {
     let config = format!(
         "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nworkers: 2\n{settings}\n\
-         services: {{ chat: \"{{{{chat}}}}\" }}\n\
+         services: {{ chat: {{ to: \"{{{{chat}}}}\", connect_timeout: 20s }} }}\n\
          routes: {{ /ws: chat, /no: {{ to: chat, upgrade: none }}, /hello: {{ reply: 200 hello }} }}\n"
     );
     Gateway::start(TOLLGATE, &config, &[("chat", service.to_owned())])

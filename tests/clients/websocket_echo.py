@@ -19,7 +19,7 @@ def choose(_, offered):
 
 
 async def main():
-    async with websockets.serve(echo, "127.0.0.1", 0, max_size=None, select_subprotocol=choose) as server:
+    async with websockets.serve(echo, "127.0.0.1", 0, max_size=None, backlog=2048, select_subprotocol=choose) as server:
         print(server.sockets[0].getsockname()[1], flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

@@ -6,6 +6,7 @@
 pub mod case;
 pub mod readers;
 pub mod run;
+pub mod seen;
 mod yaml;
 
 pub use case::{Case, Exchange};

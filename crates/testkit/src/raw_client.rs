@@ -181,6 +181,19 @@ impl RawClient {
         Ok(())
     }
 
+    /// Exactly so many of the bytes that come next.
+    ///
+    /// # Errors
+    /// [`ReadError`], with the bytes that came.
+    pub fn take(&mut self, count: usize, deadline: Deadline) -> Result<Vec<u8>, ReadError> {
+        while self.received.len() < count {
+            if let Err(error) = self.receive(deadline) {
+                return Err(self.with_bytes(Some(error)));
+            }
+        }
+        Ok(self.received.drain(..count).collect())
+    }
+
     /// Takes so many of the bytes that come next, without looking at them; gives how many came before the end.
     pub fn skip(&mut self, count: usize) -> usize {
         let mut taken = self.received.len().min(count);

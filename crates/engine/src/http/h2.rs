@@ -138,15 +138,17 @@ impl Served {
                 Event::Over(reason) => return leaving.map_or(reason, |(reason, _)| reason),
                 Event::Drain => {
                     connection.graceful_shutdown();
+                    rested = self.worker.now();
                     leaving = Some((Closed::Drain, None));
                 }
+                // It was told, had nothing more to wait for, and does not go.
+                Event::Idle if leaving.is_some() => return leaving.map_or(Closed::Idle, |(reason, _)| reason),
                 Event::Idle => {
                     connection.graceful_shutdown();
                     leaving = Some((Closed::Idle, Some(self.worker.now() + FAREWELL)));
                 }
                 Event::Flood => {
-                    tracing::info!(client = %self.conn.peer_text, frames = self.flood.kind(), "HTTP/2 flood: connection closed");
-                    self.worker.counters().flooded(self.flood.kind());
+                    self.flooded(self.flood.kind());
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     leaving = Some((Closed::Gateway, Some(self.worker.now() + FAREWELL)));
                 }
@@ -168,20 +170,32 @@ impl Served {
         }
         match accepted {
             Poll::Ready(Some(Ok(request))) => return Poll::Ready(Event::Request(Box::new(request))),
-            Poll::Ready(Some(Err(error))) if error.is_io() => return Poll::Ready(Event::Over(Closed::Client)),
-            Poll::Ready(Some(Err(_))) => return Poll::Ready(Event::Over(Closed::Error)),
+            Poll::Ready(Some(Err(error))) if was_left(&error) => return Poll::Ready(Event::Over(Closed::Client)),
+            Poll::Ready(Some(Err(error))) => {
+                if !leaving && let Some(kind) = meter::flood_that_ended(&error) {
+                    self.flooded(kind);
+                }
+                return Poll::Ready(Event::Over(Closed::Error));
+            }
             Poll::Ready(None) => return Poll::Ready(Event::Over(Closed::Client)),
             Poll::Pending => {}
         }
-        if self.open.load(Ordering::Acquire) > 0 {
+        // Of a connection that is to go, also what is served and not yet read by the client.
+        if self.open.load(Ordering::Acquire) > 0 || leaving && connection.has_streams() {
             *rested = self.worker.now();
         }
         let limits = &self.source.now(&self.worker).rules.limits;
-        let patience = if self.begun == 0 { limits.head_timeout } else { limits.keep_alive };
-        if leaving {
-            return Poll::Pending;
-        }
-        timer.poll(cx, *rested + patience.0).map(|()| Event::Idle)
+        let patience = match (leaving, self.begun) {
+            (true, _) => FAREWELL,
+            (false, 0) => limits.head_timeout.0,
+            (false, _) => limits.keep_alive.0,
+        };
+        timer.poll(cx, *rested + patience).map(|()| Event::Idle)
+    }
+
+    fn flooded(&self, kind: &'static str) {
+        tracing::info!(client = %self.conn.peer_text, frames = kind, "HTTP/2 flood: connection closed");
+        self.worker.counters().flooded(kind);
     }
 
     /// Serves a request, on a task of its own.
@@ -202,6 +216,11 @@ impl Served {
             turn.give_back();
         });
     }
+}
+
+/// Whether the client went, and not we for what it sent.
+fn was_left(error: &h2::Error) -> bool {
+    error.get_io().is_some_and(|error| error.kind() != std::io::ErrorKind::InvalidData)
 }
 
 /// Counts a stream while it is served.

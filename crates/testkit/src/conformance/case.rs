@@ -1,7 +1,7 @@
 //! What a case file holds.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -177,24 +177,31 @@ pub fn latin1(text: &str) -> Vec<u8> {
 /// When a file cannot be read, or its cases break the rules: unique names, a clause for each, a twin for each refusal.
 #[must_use]
 pub fn load(folder: &Path) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for (file, value) in trees(folder) {
+        let case = case(value.clone()).unwrap_or_else(|error| panic!("{}: {error} in {value}", file.display()));
+        assert!(cases.iter().all(|c| c.name != case.name), "two cases are named {:?}", case.name);
+        assert!(case.exchange.is_refusal() == case.twin.is_some(), "{:?}: a twin is for refusals", case.name);
+        assert!(case.twin.as_ref().is_none_or(|t| !t.is_refusal()), "{:?}: its twin is refused", case.name);
+        cases.push(case);
+    }
+    cases
+}
+
+/// The cases of the `.yaml` files in `folder`, unread, each with its file.
+pub(crate) fn trees(folder: &Path) -> Vec<(PathBuf, Value)> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "yaml"));
     files.sort();
-    let mut cases: Vec<Case> = Vec::new();
+    let mut trees = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).expect("a case file");
         let tree = yaml::read(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let Value::Array(list) = tree else { panic!("{}: not a list", file.display()) };
-        for value in list {
-            let case = case(value.clone()).unwrap_or_else(|error| panic!("{}: {error} in {value}", file.display()));
-            assert!(cases.iter().all(|c| c.name != case.name), "two cases are named {:?}", case.name);
-            assert!(case.exchange.is_refusal() == case.twin.is_some(), "{:?}: a twin is for refusals", case.name);
-            assert!(case.twin.as_ref().is_none_or(|t| !t.is_refusal()), "{:?}: its twin is refused", case.name);
-            cases.push(case);
-        }
+        trees.extend(list.into_iter().map(|value| (file.clone(), value)));
     }
-    cases
+    trees
 }
 
 fn case(value: Value) -> Result<Case, String> {

@@ -60,6 +60,12 @@ fn scalar(text: &str, style: ScalarStyle) -> Value {
         "" | "~" | "null" => Value::Null,
         "true" => true.into(),
         "false" => false.into(),
-        _ => text.parse::<i64>().map_or_else(|_| text.into(), Into::into),
+        _ => {
+            let number = match text.strip_prefix("0x") {
+                Some(digits) => i64::from_str_radix(digits, 16),
+                None => text.parse::<i64>(),
+            };
+            number.map_or_else(|_| text.into(), Into::into)
+        }
     }
 }

@@ -18,6 +18,9 @@ use tollgate_net::Stream;
 /// The client's preface, before the first frame (RFC 9113 §3.4).
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
+const SETTINGS: u8 = 4;
+/// The flag ACK, and END_STREAM of other frames.
+const ACK_OR_END: u8 = 1;
 
 /// Kinds of frames that are counted, with how many may come at once and how many per second after that.
 static KINDS: [Kind; 6] = [
@@ -105,7 +108,11 @@ impl AsyncRead for Metered {
             }
         }
         this.count(into.filled().get(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
+        match this.follow.begins_wrongly {
+            // RFC 9113 §3.4: a connection error, of which nothing need be said. h2 would serve such a client.
+            true => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "no SETTINGS behind the preface"))),
+            false => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -142,6 +149,9 @@ struct Follow {
     skip: usize,
     header: [u8; HEADER],
     have: usize,
+    /// Whether the first frame was seen, which must be SETTINGS; and that it was something else.
+    begun: bool,
+    begins_wrongly: bool,
     accounts: [Account; KINDS.len()],
 }
 
@@ -155,7 +165,7 @@ struct Account {
 impl Follow {
     fn new(now: Instant) -> Self {
         let accounts = std::array::from_fn(|kind| Account { left: f64::from(KINDS[kind].burst), looked: now });
-        Self { skip: PREFACE, header: [0; HEADER], have: 0, accounts }
+        Self { skip: PREFACE, header: [0; HEADER], have: 0, begun: false, begins_wrongly: false, accounts }
     }
 
     /// Takes the next bytes; gives the kind of frame that came too often, if one did.
@@ -177,6 +187,8 @@ impl Follow {
             }
             self.have = 0;
             let [a, b, c, kind, flags, ..] = self.header;
+            self.begins_wrongly |= !self.begun && (kind != SETTINGS || flags & ACK_OR_END != 0);
+            self.begun = true;
             self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
             if let Some(kind) = counted(kind, flags, self.skip)
                 && !self.accounts[kind].spend(&KINDS[kind], now())
@@ -188,14 +200,25 @@ impl Follow {
     }
 }
 
+/// What h2 itself had too much of, if that is why it ended the connection: it has bounds of its own, and says only in the
+/// words behind GOAWAY which was met.
+pub(super) fn flood_that_ended(error: &h2::Error) -> Option<&'static str> {
+    if !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
+        return None;
+    }
+    let words = error.to_string();
+    let known =
+        [("data", "empty_data"), ("continuation", "continuation"), ("reset", "rst_stream"), ("header", "headers")];
+    Some(known.iter().find(|(word, _)| words.contains(word)).map_or("other", |(_, kind)| *kind))
+}
+
 /// Which account a frame belongs to (RFC 9113 §6).
 fn counted(kind: u8, flags: u8, length: usize) -> Option<usize> {
-    const ACK_OR_END: u8 = 1;
     match kind {
         0 if length == 0 && flags & ACK_OR_END == 0 => Some(5),
         2 => Some(3),
         3 => Some(0),
-        4 if flags & ACK_OR_END == 0 => Some(2),
+        SETTINGS if flags & ACK_OR_END == 0 => Some(2),
         6 if flags & ACK_OR_END == 0 => Some(1),
         9 => Some(4),
         _ => None,
@@ -250,6 +273,19 @@ mod tests {
             assert_eq!(kinds.map(|(kind, length)| most(kind, length, cut)), [200, 100, 50, 500, 200, 200]);
             assert_eq!(most(0, 10, cut), u32::MAX, "content is never too much");
             assert_eq!(most(8, 4, cut), u32::MAX);
+        }
+    }
+
+    #[test]
+    fn settings_come_first() {
+        let now = start();
+        for (kind, flags, wrong) in [(4, 0, false), (4, 1, true), (6, 0, true), (1, 5, true)] {
+            let mut follow = Follow::new(now);
+            let first = [&[b'x'; PREFACE][..], &frame(kind, flags, 0)[..]].concat();
+            first.chunks(5).for_each(|bytes| assert_eq!(follow.take(bytes, || now), None));
+            assert_eq!(follow.begins_wrongly, wrong);
+            follow.take(&frame(6, 0, 8), || now);
+            assert_eq!(follow.begins_wrongly, wrong, "later frames may be any");
         }
     }
 

@@ -33,6 +33,16 @@ pub(super) fn read(turn: &mut Turn, parts: &Parts, ended: bool, rules: &Rules) -
     }
     let ended = ended || turn.connects;
     let head = &mut turn.x.head;
+    if parts.uri.scheme_str().is_some_and(str::is_empty) {
+        return Err(malformed("an empty `:scheme`"));
+    }
+    // RFC 9113 §8.3.1: a path must be there, and begin with a slash unless the server as a whole is asked about. A whole
+    // URL, which HTTP/1.1 knows, would name the authority once more. The `Uri` makes a missing path into `/`.
+    let target = head.raw_path.of(head.fields.buffer.filled());
+    let is_whole_server = head.method == Method::Options && target == b"*";
+    if parts.uri.path().is_empty() || !(target.starts_with(b"/") || is_whole_server) {
+        return Err(malformed("a `:path` that is missing or does not begin with `/`"));
+    }
     target::check_host(head.host.of(head.fields.buffer.filled())).map_err(malformed)?;
     target::resolve(head)?;
     turn.verdict.length = length(head, ended)?;
@@ -46,6 +56,10 @@ pub(super) fn read(turn: &mut Turn, parts: &Parts, ended: bool, rules: &Rules) -
 /// `CONNECT` for another protocol (RFC 8441 §4) is the same wish as `GET` with `Upgrade`, and is from here on told so: to
 /// routes, to policies, and to services that speak HTTP/1.1. What follows belongs to that protocol; it is no body.
 fn connect(turn: &mut Turn, protocol: &str, rules: &Rules) -> Result<(), Problem> {
+    // One name of the registry of upgrade tokens, where `Upgrade` may hold a list.
+    if !is_token(protocol.as_bytes()) {
+        return Err(malformed("a `:protocol` that is not one name"));
+    }
     let mut copied = Copied { head: &mut turn.x.head, most: rules.heads.head };
     copied.head.method = Method::Get;
     copied.head.method_part = copied.put(b"GET")?;
@@ -173,8 +187,9 @@ fn length(head: &RequestHead, ended: bool) -> Result<Length, Problem> {
     match (told.transpose().map_err(malformed)?, ended) {
         (Some(1..), true) => Err(malformed("a `Content-Length` without content")),
         (_, true) => Ok(Length::None),
+        // Whether truly nothing comes is known only at the end: until then the service must not take the request for whole.
+        (None | Some(0), false) => Ok(Length::Chunked),
         (Some(n), false) => Ok(Length::Known(n)),
-        (None, false) => Ok(Length::Chunked),
     }
 }
 
