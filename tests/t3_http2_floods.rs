@@ -131,6 +131,9 @@ fn fields_without_end_end_the_connection() {
     let grown = gateway.peak_kib().saturating_sub(before);
     assert!(sent < 64 << 20 && grown < 16 << 10, "{sent} bytes taken, {grown} KiB more in memory");
     assert!(backend.recorded().is_empty());
+    let page = gateway.health("/metrics").text();
+    let floods: Vec<&str> = page.lines().filter(|line| line.starts_with("tollgate_http2_floods_total{")).collect();
+    assert!(matches!(&floods[..], [one] if one.ends_with(" 1")), "{floods:?}");
     assert_eq!(gateway.stop().code(), Some(0));
 }
 

@@ -172,8 +172,8 @@ impl Served {
             Poll::Ready(Some(Ok(request))) => return Poll::Ready(Event::Request(Box::new(request))),
             Poll::Ready(Some(Err(error))) if was_left(&error) => return Poll::Ready(Event::Over(Closed::Client)),
             Poll::Ready(Some(Err(error))) => {
-                if !leaving && let Some(kind) = meter::flood_that_ended(&error) {
-                    self.flooded(kind);
+                if !leaving && meter::is_flood(&error) {
+                    self.flooded("other");
                 }
                 return Poll::Ready(Event::Over(Closed::Error));
             }
