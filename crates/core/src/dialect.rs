@@ -1,5 +1,7 @@
 //! How a problem looks to the caller. Chosen per route when the plan is compiled.
 
+pub mod grpc;
+
 use bytes::Bytes;
 use serde_json::{Map, Value};
 

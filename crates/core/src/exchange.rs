@@ -39,6 +39,9 @@ pub struct Exchange {
     pub reply: Reply,
     /// When the first byte of the request was read.
     pub began: Instant,
+    /// When it must be over, answer and all: what the route's `total` says, or the client (`grpc-timeout`), whichever comes
+    /// first.
+    pub deadline: Option<Instant>,
     /// What happened on the way, for logs and metrics.
     pub trail: Trail,
 }
@@ -92,8 +95,15 @@ impl Exchange {
             recoders: Vec::new(),
             reply: Reply::default(),
             began,
+            deadline: None,
             trail: Trail::default(),
         }
+    }
+
+    /// The earlier of `at` and the time when it must be over.
+    #[must_use]
+    pub fn by(&self, at: Instant) -> Instant {
+        self.deadline.map_or(at, |deadline| deadline.min(at))
     }
 
     /// Makes it ready for another request; memory that heads grew stays with it, buffers go back to the worker.
@@ -112,6 +122,7 @@ impl Exchange {
         self.reply.body = Body::Empty;
         self.reply.recoders.clear();
         self.began = began;
+        self.deadline = None;
         self.trail = Trail::default();
     }
 }

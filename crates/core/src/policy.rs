@@ -22,8 +22,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub enum Flow {
     /// To the next policy.
     Next,
-    /// No further: this is the answer.
-    Reply(Reply),
+    /// No further: this is the answer. Boxed, since every exchange keeps room for one that few need.
+    Reply(Box<Reply>),
 }
 
 /// What a hook gives back: at once, or later. Policies that need not wait never allocate a future.
@@ -44,7 +44,7 @@ impl Step<'_> {
     /// Answer with this.
     #[must_use]
     pub fn reply(reply: Reply) -> Self {
-        Self::Now(Ok(Flow::Reply(reply)))
+        Self::Now(Ok(Flow::Reply(Box::new(reply))))
     }
 
     /// Refuse.

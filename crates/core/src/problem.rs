@@ -4,6 +4,7 @@
 //! gathered from the lists that each crate and policy exports.
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 
@@ -72,13 +73,18 @@ impl Fault {
     /// One case of this fault.
     #[must_use]
     pub fn problem(&'static self) -> Problem {
-        Problem { fault: self, detail: Cow::Borrowed(""), headers: Vec::new(), members: Vec::new(), cause: None }
+        let (headers, members) = (Vec::new(), Vec::new());
+        Problem(Box::new(Case { fault: self, detail: Cow::Borrowed(""), headers, members, cause: None }))
     }
 }
 
-/// One case of a [`Fault`].
+/// One case of a [`Fault`]. As small as can be: every exchange keeps room for one, and few need it.
 #[derive(Debug)]
-pub struct Problem {
+pub struct Problem(Box<Case>);
+
+/// What is known of a [`Problem`].
+#[derive(Debug)]
+pub struct Case {
     /// Which kind.
     pub fault: &'static Fault,
     /// What is wrong in this case, for the caller. Never a secret, never the inside of the house.
@@ -89,6 +95,20 @@ pub struct Problem {
     pub members: Vec<(&'static str, serde_json::Value)>,
     /// What really happened, for our log only.
     pub cause: Option<String>,
+}
+
+impl Deref for Problem {
+    type Target = Case;
+
+    fn deref(&self) -> &Case {
+        &self.0
+    }
+}
+
+impl DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut Case {
+        &mut self.0
+    }
 }
 
 impl Problem {

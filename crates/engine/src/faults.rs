@@ -26,6 +26,15 @@ pub static PLAIN_HTTP: Fault = Fault::client(
     "The request came without TLS on a port that speaks nothing else. Call it with `https://`.",
 );
 
+/// A policy, or what answers in place of a service, took too long.
+pub static SLOW: Fault = Fault::gateway(
+    "gateway/timeout",
+    504,
+    "The gateway took too long",
+    "What the gateway itself does for this request (asking an identity provider, say) was not done within the route's `timeout`, \
+     or its `total`. The log names the policy.",
+);
+
 /// What the gateway itself was sending could not be had to its end.
 pub static BODY_BROKEN: Fault = Fault::gateway(
     "http/body-broken",
@@ -36,4 +45,4 @@ pub static BODY_BROKEN: Fault = Fault::gateway(
 );
 
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &BODY_BROKEN, &PLAIN_HTTP];
+pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &SLOW, &BODY_BROKEN, &PLAIN_HTTP];

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tollgate_config::model::HashKey;
@@ -15,11 +14,12 @@ use tollgate_http1::faults::CONNECT;
 use tollgate_http1::list;
 use tollgate_observe::metrics::Outcome;
 use tollgate_plan::{Captures, Proxy, RoutePlan};
-use tollgate_upstream::{Ask, Connection, Refusal, faults};
+use tollgate_upstream::{Ask, Refusal, faults};
 
 use crate::deployment::{Backend, Deployment};
-use crate::http::attempt::{self, Ended};
+use crate::http::attempt::{self, Due, Ended};
 use crate::http::downstream::{Client, Downstream};
+use crate::http::line::Line;
 use crate::http::request_head;
 use crate::http::turn::Turn;
 use crate::serve::Stop;
@@ -36,8 +36,8 @@ pub(crate) enum Transit {
 /// An answer whose head has come.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    /// The connection it comes on.
-    pub(crate) connection: Connection,
+    /// What it comes on.
+    pub(crate) line: Line,
     /// The length its head tells.
     pub(crate) told: tollgate_core::body::Length,
     /// Whether the connection may be used again afterwards.
@@ -87,7 +87,7 @@ pub(crate) async fn forward<S: Downstream>(
         return Err(CONNECT.problem().detail("this route does not change to that protocol").into());
     }
     let started = client.look();
-    let deadline = first_deadline(&turn.x, route, started);
+    let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
     let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
     let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
     loop {
@@ -99,16 +99,16 @@ pub(crate) async fn forward<S: Downstream>(
             fresh: tries.fresh,
             only_once: !(turn.x.head.method.is_idempotent() && turn.upload.can_repeat(turn.x.length)),
             now,
-            deadline,
+            deadline: due.at,
         };
         turn.x.trail.attempts += 1;
-        let connected = unless_gone(client, turn, service.connection(&ask)).await;
+        let connected = unless_gone(client, turn, pin!(service.connection(&ask))).await;
         let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
         let failure = match connected {
             Ok(connection) => {
                 turn.x.trail.instance = Some(connection.address());
-                request_head::write(turn, d, backend, proxy, captures, connection.address());
-                match attempt::attempt(client, turn, connection, d, route, deadline).await {
+                request_head::write(turn, d, backend, proxy, captures, connection.address(), client.now);
+                match attempt::attempt(client, turn, connection, d, route, &mut due).await {
                     Ok(upstream) => {
                         service.attempted(client.worker.index, Outcome::Ok);
                         turn.x.trail.upstream = Some(client.look().saturating_duration_since(started));
@@ -129,9 +129,8 @@ pub(crate) async fn forward<S: Downstream>(
 async fn unless_gone<S: Downstream, T>(
     client: &mut Client<S>,
     turn: &mut Turn,
-    connecting: impl Future<Output = T>,
+    mut connecting: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Stop> {
-    let mut connecting = pin!(connecting);
     poll_fn(|cx| match connecting.as_mut().poll(cx) {
         Poll::Ready(connected) => Poll::Ready(Ok(connected)),
         Poll::Pending if turn.upload.has_arrived() && client.side.is_gone(cx, turn) => {
@@ -153,12 +152,6 @@ fn wanted_upgrade(turn: &Turn, route: &RoutePlan) -> Option<Bytes> {
     wanted.find_map(allowed)
 }
 
-/// When the head of the answer must be there at the latest, if the request's body takes no time.
-fn first_deadline(x: &Exchange, route: &RoutePlan, started: Instant) -> Instant {
-    let deadline = started + route.bounds.timeout;
-    route.bounds.total.map_or(deadline, |total| deadline.min(x.began + total))
-}
-
 /// What may still be tried.
 struct Tries {
     tried: Vec<SocketAddr>,
@@ -176,15 +169,19 @@ impl Tries {
         client: &mut Client<S>,
     ) -> Result<(), Stop> {
         let repeatable = turn.upload.can_repeat(turn.x.length);
+        // A connection that was new cannot have been stale: what that shows is trouble.
+        let is_retry = failure.again == Again::Retry || self.fresh;
         let allowed = match failure.again {
             Again::Never => false,
-            Again::Stale if !self.fresh => repeatable,
-            Again::Stale | Again::Retry => repeatable && self.left > 0 && backend.service.may_retry(client.look()),
+            Again::Stale | Again::Retry if is_retry => {
+                repeatable && self.left > 0 && backend.service.may_retry(client.look())
+            }
+            Again::Stale | Again::Retry => repeatable,
         };
         if !allowed {
             return Err(Stop::Problem(failure.problem()));
         }
-        if failure.again == Again::Retry {
+        if is_retry {
             self.left -= 1;
             self.tried.extend(failure.address);
             backend.service.metrics().shard(client.worker.index).retry();
@@ -218,6 +215,10 @@ fn refused(refusal: Refusal) -> Failure {
         Refusal::Tls(address, error) => {
             let cause = format!("TLS with {address}: {error}");
             failure(&faults::TLS_FAILED, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
+        }
+        Refusal::Protocol(address, why) => {
+            let cause = format!("{address}: {why}");
+            failure(&faults::PROTOCOL, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
         }
         Refusal::ConnectTimeout(address) => {
             let cause = format!("connect to {address}: no answer in `connect_timeout`");
@@ -257,6 +258,9 @@ fn ended_badly(
         Ended::Malformed(what) => {
             failure(&faults::INVALID_ANSWER, format!("{at} sent {what}"), Outcome::Reset, Again::Never)
         }
+        Ended::Unsupported(why) => failure(&faults::PROTOCOL, format!("{at}: {why}"), Outcome::Reset, Again::Never),
+        // RFC 9113 §8.7: whatever the request is, repeating it does no harm.
+        Ended::Unread(error) => failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, Again::Retry),
         Ended::Reset { reused, error } => {
             // RFC 9110 §9.2.2: repeated only if that does no harm, or if nothing of it was sent.
             let safe = turn.x.head.method.is_idempotent() || !turn.request_head.is_begun();

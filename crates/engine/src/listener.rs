@@ -80,7 +80,7 @@ pub(crate) struct Crowd {
 }
 
 /// One of the crowd, for as long as it lives.
-struct Member(Arc<Crowd>);
+pub(crate) struct Member(Arc<Crowd>);
 
 impl Crowd {
     pub(crate) fn new(most: usize) -> Arc<Self> {
@@ -227,9 +227,5 @@ fn start(
         return;
     }
     let conn = Conn::new(peer, local, worker.index);
-    let (greeting, worker, source) = (greeting.clone(), Arc::clone(worker), source.clone());
-    tokio::spawn(async move {
-        connection::run(stream.into(), conn, greeting, worker, source).await;
-        drop(member);
-    });
+    connection::start(stream.into(), conn, greeting, worker, member, source.clone());
 }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tollgate_core::body::{Body, BodyStream, Length};
+use tollgate_core::dialect::grpc::Grpc;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::head::{Method, Version};
 use tollgate_core::problem::{Fault, Problem, Side};
@@ -18,7 +19,7 @@ use crate::deployment::Deployment;
 use crate::faults::BODY_BROKEN;
 use crate::forward::{Transit, Upstream};
 use crate::http::downstream::{Client, Downstream, Framing, Gone, Unread};
-use crate::http::ends::{Sink, Source};
+use crate::http::ends::Source;
 use crate::http::h1::LITTLE;
 use crate::http::pump::{BodyLimits, Broken, Pump};
 use crate::http::turn::Turn;
@@ -33,7 +34,9 @@ pub(crate) fn render(turn: &mut Turn, route: &RoutePlan, mut problem: Problem) -
     if let (Side::Upstream, Some(cause)) = (fault.side, &turn.x.trail.cause) {
         tracing::debug!(route = %route.meta.name, id = turn.x.id.as_str(), fault = fault.slug, %cause, "no answer from the service");
     }
-    turn.x.reply = route.dialect.render(&problem, turn.x.id.as_str());
+    // Callers of gRPC understand no other answer, whatever the route's dialect.
+    let dialect = if turn.is_grpc { &Grpc } else { route.dialect };
+    turn.x.reply = dialect.render(&problem, turn.x.id.as_str());
     Transit::Own
 }
 
@@ -67,7 +70,8 @@ pub(crate) async fn send<S: Downstream>(
     match transit {
         Transit::Own => own(client, turn, d, route, is_framed).await,
         Transit::Upstream(upstream) if upstream.protocol.is_some() => {
-            tunnel::run(client, turn, d, route, upstream).await
+            // Boxed: every idle connection would else keep room for it.
+            Box::pin(tunnel::run(client, turn, d, route, upstream)).await
         }
         Transit::Upstream(upstream) => relay(client, turn, d, route, upstream).await,
     }
@@ -131,7 +135,7 @@ async fn own<S: Downstream>(
     match (sent, rest) {
         (Err(halt), _) => halted(client, turn, route, halt),
         (Ok(()), Unread::Nothing) if stays => After::Next,
-        (Ok(()), Unread::Little) if stays => match discard(client, turn).await {
+        (Ok(()), Unread::Little) if stays => match Box::pin(discard(client, turn)).await {
             true => After::Next,
             false => After::Linger,
         },
@@ -240,14 +244,12 @@ async fn relay<S: Downstream>(
             client.side.end();
             let clean = turn.download.from == turn.x.reply.head.fields.buffer.len();
             // Neither kept while the client's unwanted rest is read: others may be waiting for its place.
-            match upstream.keep_alive && clean && turn.upload.is_done() {
-                true => upstream.connection.release(client.now),
-                false => drop(upstream.connection),
-            }
+            let is_over = upstream.keep_alive && turn.upload.is_done();
+            upstream.line.release(is_over && clean, client.now);
             match (stays, turn.upload.is_done()) {
                 (true, true) => After::Next,
                 // Answered before the end of the request: what is left of it is not the next one.
-                (true, false) if discard(client, turn).await => After::Next,
+                (true, false) if Box::pin(discard(client, turn)).await => After::Next,
                 // Whatever the client sent behind it must not turn the close into a reset.
                 (_, _) => After::Linger,
             }
@@ -286,7 +288,7 @@ async fn move_both<S: Downstream>(
     let mut deadline = client.now;
     poll_fn(|cx| {
         poll_upload(cx, client, turn, upstream)?;
-        let source = Source::Wire(&mut upstream.connection.stream);
+        let source = upstream.line.source();
         let buffer = &mut turn.x.reply.head.fields.buffer;
         match turn.download.poll(cx, source, buffer, client.side.sink(&mut turn.reply_head)) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
@@ -311,8 +313,7 @@ async fn move_both<S: Downstream>(
 }
 
 fn deadline<S>(client: &Client<S>, turn: &Turn, route: &RoutePlan) -> std::time::Instant {
-    let idle = client.worker.now() + route.bounds.idle;
-    route.bounds.total.map_or(idle, |total| idle.min(turn.x.began + total))
+    turn.x.by(client.worker.now() + route.bounds.idle)
 }
 
 /// The rest of the request's body, which may still be coming while the answer goes out.
@@ -326,7 +327,7 @@ fn poll_upload<S: Downstream>(
         return Ok(());
     }
     let buffer = &mut turn.x.head.fields.buffer;
-    let sink = Sink::Wire(&mut upstream.connection.stream, &mut turn.request_head);
+    let sink = upstream.line.sink(&mut turn.request_head);
     match turn.upload.poll(cx, client.side.source(), buffer, sink) {
         Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
         // The service stopped reading: its answer still counts (RFC 9112 §9.5).

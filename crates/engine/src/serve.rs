@@ -1,16 +1,21 @@
 //! The way of a request, top to bottom. There is no second path for errors, static answers or health.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tollgate_core::body::Body;
+use tollgate_core::dialect::grpc;
+use tollgate_core::field::Known;
+use tollgate_core::head::Version;
 use tollgate_core::policy::{Flow, Step};
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
 use tollgate_http1::faults::{BODY_TOO_LARGE, CONNECT};
 use tollgate_observe::metrics::Closed;
-use tollgate_plan::{Action, Captures, RoutePlan};
+use tollgate_plan::{Action, Captures, Found, RoutePlan};
 
 use crate::deployment::{Deployment, Rules};
+use crate::faults::SLOW;
 use crate::forward::{self, Transit};
 use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
@@ -52,25 +57,25 @@ pub(crate) async fn serve<S: Downstream>(
     identify::identify(&mut turn.x, &d.rules);
     // A request without a route has a body all the same, behind which the next one begins.
     let is_framed = refused.is_none();
-    let found = match refused {
+    let Found { route, captures, refused } = match refused {
         None => d.plan.find(&turn.x),
         // A head that was refused has no route: what it seems to ask for means nothing.
         refused => d.plan.unrouted(refused),
     };
-    let (route, refused) = (found.route, found.refused);
     turn.x.route = Arc::clone(&route.meta);
     let counters = route.metrics.shard(client.worker.index);
     counters.begin();
     if is_framed {
         turn.expect_body(d.rules.body(route.bounds.body));
     }
+    set_deadline(turn, route);
     let (begun, decided) = match refused {
-        None => before(turn, route).await,
+        None => before(client, turn, route).await,
         Some(problem) => (0, Err(problem)),
     };
     let answer = match decided {
-        Ok(Flow::Next) => act(client, turn, d, route, &found.captures).await,
-        Ok(Flow::Reply(reply)) => own(turn, reply),
+        Ok(Flow::Next) => act(client, turn, d, route, &captures).await,
+        Ok(Flow::Reply(reply)) => own(turn, *reply),
         Err(problem) => Err(Stop::Problem(problem)),
     };
     let transit = match answer {
@@ -79,14 +84,40 @@ pub(crate) async fn serve<S: Downstream>(
         Err(Stop::ClientGone) => None,
     };
     let after = match transit {
-        Some(transit) => {
-            let transit = behind(turn, route, begun, transit).await;
+        Some(mut transit) => {
+            behind(client, turn, route, begun, &mut transit).await;
             respond::send(client, turn, d, route, transit, is_framed).await
         }
         None => After::Close(Closed::Client),
     };
     crate::finish::finish(client, turn, route, begun);
     after
+}
+
+/// By when it must be over: the route says so, or a caller of gRPC, which is spoken over HTTP/2 only.
+fn set_deadline(turn: &mut Turn, route: &RoutePlan) {
+    let x = &mut turn.x;
+    x.deadline = route.bounds.total.map(|total| x.began + total);
+    if x.head.version != Version::Http2 || !x.head.fields.known(Known::ContentType).is_some_and(grpc::is_call) {
+        return;
+    }
+    turn.is_grpc = true;
+    if let Some(most) = x.head.fields.get("grpc-timeout").and_then(grpc::timeout) {
+        x.deadline = x.began.checked_add(most).map(|deadline| x.by(deadline)).or(x.deadline);
+    }
+}
+
+/// What a policy or handler decides in its own time, which is bounded.
+async fn decided<S, T>(
+    client: &mut Client<S>,
+    at: Instant,
+    deciding: impl Future<Output = Result<T, Problem>>,
+    who: impl FnOnce() -> String,
+) -> Result<T, Problem> {
+    let at = at.max(client.look());
+    // Boxed: few wait, and every idle connection would else keep room for it.
+    let bounded = Box::pin(tokio::time::timeout_at(at.into(), deciding));
+    bounded.await.unwrap_or_else(|_| Err(SLOW.problem().cause(who())))
 }
 
 /// A body whose length is known to be too large is not even begun.
@@ -98,7 +129,7 @@ fn within_limits(turn: &Turn, route: &RoutePlan) -> Result<(), Problem> {
 }
 
 /// The policies before anything is sent; how many were begun, and what they decided.
-async fn before(turn: &mut Turn, route: &RoutePlan) -> (usize, Result<Flow, Problem>) {
+async fn before<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan) -> (usize, Result<Flow, Problem>) {
     if !route.hooks.request {
         return (route.chain.len(), Ok(Flow::Next));
     }
@@ -106,9 +137,10 @@ async fn before(turn: &mut Turn, route: &RoutePlan) -> (usize, Result<Flow, Prob
         if !link.hooks.request {
             continue;
         }
+        let at = turn.x.by(turn.x.began + route.bounds.timeout);
         let decided = match link.policy.on_request(&mut turn.x) {
             Step::Now(decided) => decided,
-            Step::Later(decided) => decided.await,
+            Step::Later(deciding) => decided(client, at, deciding, || format!("policy {}", link.name)).await,
         };
         match decided {
             Ok(Flow::Next) => {}
@@ -135,7 +167,8 @@ async fn act<S: Downstream>(
         Action::Fixed(fixed) => own(turn, respond::fixed(fixed)),
         Action::Redirect(redirect) => own(turn, respond::redirect(&turn.x, redirect, captures)),
         Action::Serve(handler) => {
-            let reply = handler.call(&mut turn.x).await?;
+            let at = turn.x.by(turn.x.began + route.bounds.timeout);
+            let reply = decided(client, at, handler.call(&mut turn.x), || handler.describe()).await?;
             own(turn, reply)
         }
     }
@@ -147,25 +180,29 @@ fn own(turn: &mut Turn, reply: Reply) -> Result<Transit, Stop> {
 }
 
 /// The policies once there is an answer, in reverse, whoever gave it.
-async fn behind(turn: &mut Turn, route: &RoutePlan, begun: usize, transit: Transit) -> Transit {
+async fn behind<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, begun: usize, transit: &mut Transit) {
     if !route.hooks.response {
-        return transit;
+        return;
     }
-    let mut transit = transit;
     for link in route.chain[..begun].iter().rev().filter(|link| link.hooks.response) {
         let decided = match link.policy.on_response(&mut turn.x) {
             Step::Now(decided) => decided,
-            Step::Later(decided) => decided.await,
+            Step::Later(deciding) => {
+                let at = client.look() + route.bounds.timeout;
+                decided(client, at, deciding, || format!("policy {}", link.name)).await
+            }
         };
         match decided {
             Ok(Flow::Next) => {}
             Ok(Flow::Reply(reply)) => {
-                turn.x.reply = reply;
-                transit = Transit::Own;
+                turn.x.reply = *reply;
+                *transit = Transit::Own;
             }
-            Err(problem) => transit = respond::render(turn, route, problem),
+            Err(problem) => *transit = respond::render(turn, route, problem),
         }
     }
     // A policy may have put a body of its own in place of the upstream's.
-    if matches!(turn.x.reply.body, Body::Wire(_)) { transit } else { Transit::Own }
+    if !matches!(turn.x.reply.body, Body::Wire(_)) {
+        *transit = Transit::Own;
+    }
 }

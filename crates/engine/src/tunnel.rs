@@ -5,11 +5,10 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
 use tollgate_core::buffer::Buffer;
 use tollgate_observe::metrics::Closed;
 use tollgate_plan::RoutePlan;
@@ -139,10 +138,10 @@ impl Tunnel {
         upstream: &mut Upstream,
     ) -> Poll<Result<(), Broken>> {
         let mut no_head = Prefix::default();
-        let stream = &mut upstream.connection.stream;
-        self.up.poll(cx, client.side.source(), Sink::Wire(stream, &mut no_head))?;
-        self.down.poll(cx, Source::Wire(stream), client.side.sink(&mut turn.reply_head))?;
-        if self.up.state == State::Closing && Pin::new(stream).poll_shutdown(cx).is_ready() {
+        let line = &mut upstream.line;
+        self.up.poll(cx, client.side.source(), line.sink(&mut no_head))?;
+        self.down.poll(cx, line.source(), client.side.sink(&mut turn.reply_head))?;
+        if self.up.state == State::Closing && line.poll_close(cx).is_ready() {
             self.up.state = State::Closed;
         }
         if self.down.state == State::Closing && client.side.poll_close(cx).is_ready() {

@@ -29,6 +29,14 @@ pub struct HeadLimits {
     pub fields: usize,
 }
 
+impl HeadLimits {
+    /// The same as RFC 9113 §6.5.2 counts it: 32 bytes more for each field.
+    #[must_use]
+    pub fn for_http2(&self) -> usize {
+        self.head + 32 * self.fields
+    }
+}
+
 impl Default for HeadLimits {
     fn default() -> Self {
         Self { target: 8 * 1024, head: 32 * 1024, fields: 100 }

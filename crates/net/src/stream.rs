@@ -48,6 +48,15 @@ impl Stream {
         }
     }
 
+    /// The protocol that both sides agreed to speak above TLS (RFC 7301).
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
     /// Ready once there is content to read, or its end; needs no buffer of the caller's.
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

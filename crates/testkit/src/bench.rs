@@ -288,7 +288,7 @@ impl Outcome {
         match decided {
             Ok(Flow::Next) => return false,
             Ok(Flow::Reply(reply)) => {
-                self.x.reply = reply;
+                self.x.reply = *reply;
                 self.ended = Ended::Replied;
             }
             Err(problem) => {

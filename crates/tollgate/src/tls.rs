@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::AbortHandle;
-use tollgate_config::model::{self, Bind, Certificate, Config, ListenerTls, ServiceTls, TlsPolicy};
+use tollgate_config::model::{self, Bind, Certificate, Config, ListenerTls, Protocol, ServiceTls, TlsPolicy};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Span, Spanned};
 use tollgate_net::tls::{
@@ -19,9 +19,8 @@ use crate::wire::World;
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// What is spoken above TLS with clients, and with services; the preferred one first (ALPN, RFC 9113 §3.2).
+/// What is spoken above TLS with clients, the preferred one first (ALPN, RFC 9113 §3.2).
 const WITH_CLIENTS: &[&[u8]] = &[b"h2", b"http/1.1"];
-const WITH_SERVICES: &[&[u8]] = &[b"http/1.1"];
 
 /// The TLS of all listeners and services of a config.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +47,7 @@ impl Tls {
         }
         for (name, service) in &config.services {
             let Some(written) = &service.tls else { continue };
-            match Client::build(client_settings(written)) {
+            match Client::build(client_settings(written, service.protocol.value)) {
                 Ok(client) => tls.clients.push((name.value.clone(), client)),
                 Err(errors) => mistakes.extend(told(errors, &files_of_service(written), &name.span)),
             }
@@ -170,7 +169,7 @@ fn server_settings(written: &ListenerTls) -> ServerSettings {
     }
 }
 
-fn client_settings(written: &ServiceTls) -> ClientSettings {
+fn client_settings(written: &ServiceTls, protocol: Protocol) -> ClientSettings {
     let certificate = written.cert.as_ref().zip(written.key.as_ref());
     ClientSettings {
         roots: written.ca.as_ref().map_or(Roots::System, |ca| Roots::File(ca.value.0.clone())),
@@ -181,7 +180,11 @@ fn client_settings(written: &ServiceTls) -> ClientSettings {
         pins: written.pin.iter().flatten().map(|pin| Pin(pin.0)).collect(),
         name: written.name.as_ref().map(|name| name.0.clone()),
         certificate: certificate.map(|(cert, key)| Pair { cert: cert.value.0.clone(), key: key.value.0.clone() }),
-        alpn: protocols(WITH_SERVICES),
+        alpn: match protocol {
+            Protocol::Http1 => protocols(&[b"http/1.1"]),
+            Protocol::Http2 => protocols(&[b"h2"]),
+            Protocol::Alpn => protocols(&[b"h2", b"http/1.1"]),
+        },
     }
 }
 

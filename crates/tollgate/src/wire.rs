@@ -19,7 +19,7 @@ use tollgate_plan::Compiled;
 use tollgate_registry::dns::{self, Dns};
 use tollgate_registry::{Endpoint, Fixed, Merged, Source, State, View};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Budget, Service, Settings};
+use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings};
 
 use crate::tls::{Tls, Watching};
 
@@ -88,14 +88,14 @@ impl Wired {
 pub(crate) fn wire(config: &Config, revision: u64, world: &World) -> Result<Wired, WireError> {
     let (compiled, mut tls) = understand(config, revision, world).map_err(WireError::Config)?;
     let resolver = resolver(config, world).map_err(WireError::Resolver)?;
+    let rules = rules(config);
     let (mut backends, mut followed) = (Vec::new(), Vec::new());
     for (name, service) in &compiled.services {
-        let backend = backend(name, service, tls.client(name, service), world);
+        let backend = backend(name, service, tls.client(name, service), rules.heads, world);
         followed.push(follow(&backend.service, service, &resolver, world));
         backends.push(backend);
     }
-    let deployment =
-        Deployment { plan: Arc::new(compiled.plan), backends: backends.into(), rules: Arc::new(rules(config)) };
+    let deployment = Deployment { plan: Arc::new(compiled.plan), backends: backends.into(), rules: Arc::new(rules) };
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
     let watching = tls.watch(world);
@@ -144,7 +144,13 @@ fn resolver(config: &Config, world: &World) -> Result<Arc<Dns>, dns::LookupError
     Dns::new(&settings, world.slow.clone(), world.clock.clone(), Arc::clone(&world.metrics))
 }
 
-fn backend(name: &str, service: &model::Service, tls: Option<Arc<Client>>, world: &World) -> Backend {
+fn backend(
+    name: &str,
+    service: &model::Service,
+    tls: Option<Arc<Client>>,
+    heads: HeadLimits,
+    world: &World,
+) -> Backend {
     let to32 = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let settings = Settings {
         connections: service.connections.as_ref().map(|n| to32(n.get())),
@@ -155,6 +161,15 @@ fn backend(name: &str, service: &model::Service, tls: Option<Arc<Client>>, world
         idle_most: usize::try_from(service.keep_alive.idle.get()).unwrap_or(usize::MAX),
         idle_for: service.keep_alive.rest.0,
         tls,
+        protocol: match service.protocol.value {
+            model::Protocol::Http1 => Protocol::Http1,
+            model::Protocol::Http2 => Protocol::Http2,
+            model::Protocol::Alpn => Protocol::Alpn,
+        },
+        sessions: SessionSettings {
+            streams: to32(service.streams.get()),
+            head: u32::try_from(heads.for_http2()).unwrap_or(u32::MAX),
+        },
     };
     let (algorithm, hash) = match &service.balance {
         Balance::RoundRobin => (Algorithm::RoundRobin, None),

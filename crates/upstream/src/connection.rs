@@ -7,17 +7,37 @@ use std::time::{Duration, Instant};
 use tollgate_net::Stream;
 
 use crate::instance::Instance;
+use crate::session::Lease;
 use crate::shared::Place;
 
-/// A connection that an exchange uses. Dropped, it is closed; [`Connection::release`] puts it to rest.
+/// What carries a request to an instance.
 #[derive(Debug)]
-pub struct Connection {
+pub enum Connection {
+    /// HTTP/1.1, or whatever it changes to: a whole connection.
+    Whole(Whole),
+    /// HTTP/2: a share of a connection.
+    Shared(Share),
+}
+
+/// A connection that one exchange has to itself. Dropped, it is closed; [`Whole::release`] puts it to rest.
+#[derive(Debug)]
+pub struct Whole {
     /// What goes up and comes down.
     pub stream: Stream,
     /// Whether it carried a request before.
     pub reused: bool,
     busy: Busy,
     place: Place,
+}
+
+/// One request's share of a connection that carries many. Dropped, it is given back.
+#[derive(Debug)]
+pub struct Share {
+    /// The connection.
+    pub lease: Lease,
+    /// Whether it carried a request before.
+    pub reused: bool,
+    busy: Busy,
 }
 
 /// Counts a request in flight on an instance.
@@ -59,6 +79,23 @@ impl Idle {
 }
 
 impl Connection {
+    /// Where it leads.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Whole(whole) => whole.address(),
+            Self::Shared(share) => share.busy.0.address,
+        }
+    }
+}
+
+impl Share {
+    pub(crate) fn new(lease: Lease, instance: Arc<Instance>, reused: bool) -> Self {
+        Self { lease, reused, busy: Busy::new(instance) }
+    }
+}
+
+impl Whole {
     pub(crate) fn fresh(stream: Stream, instance: Arc<Instance>, mut place: Place) -> Self {
         place.connected();
         Self { stream, reused: false, busy: Busy::new(instance), place }
@@ -72,6 +109,11 @@ impl Connection {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.busy.0.address
+    }
+
+    /// See [`Idle::is_quiet`].
+    pub(crate) fn is_quiet(&mut self, surely: bool) -> bool {
+        self.stream.is_quiet() && (!surely || self.stream.is_surely_quiet())
     }
 
     /// The exchange is over and the connection fit for another one: to whoever waits for one, or to rest.

@@ -29,6 +29,15 @@ pub static TLS_FAILED: Fault = Fault::upstream(
      The access log says which.",
 );
 
+/// The instance speaks, but not what is asked of it.
+pub static PROTOCOL: Fault = Fault::upstream(
+    "upstream/protocol",
+    502,
+    "The service does not speak this protocol",
+    "The instances that were tried do not speak the version of HTTP that the service's `protocol` names, or do not carry over \
+     it what the client asks for (WebSocket over HTTP/2 needs RFC 8441). The access log says which.",
+);
+
 /// The connection ended before an answer came.
 pub static RESET: Fault = Fault::upstream(
     "upstream/reset",
@@ -64,4 +73,5 @@ pub static LIMIT: Fault = Fault::upstream(
 );
 
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&NO_INSTANCE, &CONNECT_FAILED, &TLS_FAILED, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];
+pub static ALL: &[&Fault] =
+    &[&NO_INSTANCE, &CONNECT_FAILED, &TLS_FAILED, &PROTOCOL, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];

@@ -1,4 +1,4 @@
-//! One address of a service, with the connections that rest there: one pool per worker.
+//! One address of a service, with the connections that rest or are shared there: one pool per worker.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use tollgate_registry::Endpoint;
 
-use crate::connection::{Connection, Idle};
+use crate::connection::{Idle, Share, Whole};
+use crate::opening::{Begun, Opening};
 use crate::service::Ask;
-use crate::shared::{Place, Shared};
+use crate::session::Session;
+use crate::shared::{Place, Protocol, Shared};
 
 /// One address of a service. Kept over changes of the list, so that what rests there is not disturbed.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Instance {
     in_flight: AtomicU32,
     open: Arc<AtomicU32>,
     retired: AtomicBool,
+    /// It was asked by ALPN and chose HTTP/1.1.
+    declined: AtomicBool,
     /// A pool is touched by its own worker only; the lock is never contended.
     pools: Box<[Pool]>,
 }
@@ -30,14 +34,26 @@ pub(crate) struct Instance {
 /// On a cache line of its own, so that workers do not slow each other.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Pool(Mutex<VecDeque<Idle>>);
+struct Pool(Mutex<Held>);
+
+/// The connections of one worker that are not one exchange's alone.
+#[derive(Debug, Default)]
+struct Held {
+    /// At rest.
+    idle: VecDeque<Idle>,
+    /// Shared by many exchanges.
+    sessions: Vec<Arc<Session>>,
+    /// The one that is being made, to be shared.
+    opening: Option<Opening>,
+}
 
 impl Instance {
     pub(crate) fn new(endpoint: &Endpoint, shared: Arc<Shared>, workers: usize) -> Arc<Self> {
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
         let (in_flight, open) = (AtomicU32::new(0), Arc::default());
         let (address, host) = (endpoint.address, endpoint.host.clone());
-        Arc::new(Self { address, host, shared, in_flight, open, retired: AtomicBool::new(false), pools })
+        let (retired, declined) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { address, host, shared, in_flight, open, retired, declined, pools })
     }
 
     /// Requests on it now, from this node.
@@ -54,7 +70,7 @@ impl Instance {
     pub(crate) fn has_room(&self, worker: usize) -> bool {
         match self.shared.settings.each {
             None => true,
-            Some(each) => self.open() < each || !self.pool(worker).is_empty(),
+            Some(each) => self.open() < each || self.pool(worker).has_room(),
         }
     }
 
@@ -72,14 +88,14 @@ impl Instance {
     }
 
     /// A resting connection that is fit for use: the one used last, whose path is warmest.
-    pub(crate) fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Connection> {
+    pub(crate) fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Whole> {
         let metrics = self.shared.metrics.shard(ask.worker);
         loop {
-            let mut idle = self.pool(ask.worker).pop_back()?;
+            let mut idle = self.pool(ask.worker).idle.pop_back()?;
             metrics.woke();
             if !idle.is_stale(ask.now, self.shared.settings.idle_for) && idle.is_quiet(ask.only_once) {
                 metrics.reused();
-                return Some(Connection::wake(idle, Arc::clone(self)));
+                return Some(Whole::wake(idle, Arc::clone(self)));
             }
         }
     }
@@ -91,22 +107,72 @@ impl Instance {
             return;
         }
         let mut pool = self.pool(worker);
-        if pool.len() < self.shared.settings.idle_most {
+        if pool.idle.len() < self.shared.settings.idle_most {
             self.shared.metrics.shard(worker).rested();
-            pool.push_back(idle);
+            pool.idle.push_back(idle);
+        }
+    }
+
+    /// Whether requests share connections here, as far as is known.
+    pub(crate) fn shares(&self) -> bool {
+        match self.shared.settings.protocol {
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+            Protocol::Alpn => !self.declined.load(Ordering::Relaxed),
+        }
+    }
+
+    /// It was given the choice and took HTTP/1.1.
+    pub(crate) fn decline(&self) {
+        self.declined.store(true, Ordering::Relaxed);
+    }
+
+    /// A share of a connection that is there.
+    pub(crate) fn share(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Share> {
+        let lease = {
+            let mut pool = self.pool(ask.worker);
+            pool.sessions.retain(|session| session.is_alive());
+            pool.sessions.iter().find_map(Session::lease)?
+        };
+        self.shared.metrics.shard(ask.worker).reused();
+        Some(Share::new(lease, Arc::clone(self), true))
+    }
+
+    /// The connection that somebody is making already, to be shared.
+    pub(crate) fn opening(&self, worker: usize) -> Option<Opening> {
+        self.pool(worker).opening.clone()
+    }
+
+    /// From now on a connection is being made that others may wait for, until what is returned is dropped.
+    pub(crate) fn begin_opening(self: &Arc<Self>, worker: usize) -> Begun {
+        let (begun, opening) = Begun::new(Arc::clone(self), worker);
+        self.pool(worker).opening = Some(opening);
+        begun
+    }
+
+    pub(crate) fn end_opening(&self, worker: usize) {
+        self.pool(worker).opening = None;
+    }
+
+    /// Shares a new connection with whoever comes.
+    pub(crate) fn offer(&self, session: &Arc<Session>, worker: usize) {
+        match self.retired.load(Ordering::Acquire) {
+            true => session.retire(),
+            false => self.pool(worker).sessions.push(Arc::clone(session)),
         }
     }
 
     /// Closes what rested too long on this worker, or broke.
     pub(crate) fn sweep(&self, worker: usize, now: Instant) {
         let most = self.shared.settings.idle_for;
-        let mut gone = Vec::new();
+        let mut gone = Held::default();
         {
             let mut pool = self.pool(worker);
-            let everything = std::mem::take(&mut *pool);
-            for mut idle in everything {
-                if idle.is_stale(now, most) || !idle.is_quiet(false) { gone.push(idle) } else { pool.push_back(idle) }
+            for mut idle in std::mem::take(&mut pool.idle) {
+                let to = if idle.is_stale(now, most) || !idle.is_quiet(false) { &mut gone } else { &mut *pool };
+                to.idle.push_back(idle);
             }
+            gone.sessions = pool.sessions.extract_if(.., |s| s.is_stale(now, most) || !s.is_alive()).collect();
         }
         // Closed behind the lock: closing may wake a waiter, which takes other locks.
         self.close(worker, gone);
@@ -114,8 +180,17 @@ impl Instance {
 
     /// Closes the connection of this worker that rested longest; whether there was one.
     pub(crate) fn close_oldest(&self, worker: usize) -> bool {
-        let oldest = self.pool(worker).pop_front();
-        let found = oldest.is_some();
+        let mut oldest = Held::default();
+        {
+            let mut pool = self.pool(worker);
+            match pool.idle.pop_front() {
+                Some(idle) => oldest.idle.push_back(idle),
+                None => oldest
+                    .sessions
+                    .extend(pool.sessions.iter().position(|s| s.is_idle()).map(|i| pool.sessions.remove(i))),
+            }
+        }
+        let found = !oldest.is_empty();
         self.close(worker, oldest);
         found
     }
@@ -132,14 +207,27 @@ impl Instance {
         (0..self.pools.len()).all(|worker| self.pool(worker).is_empty())
     }
 
-    fn close(&self, worker: usize, idle: impl IntoIterator<Item = Idle>) {
-        for connection in idle {
+    fn close(&self, worker: usize, held: Held) {
+        for connection in held.idle {
             self.shared.metrics.shard(worker).woke();
             drop(connection);
         }
+        // They end with their last request.
+        held.sessions.iter().for_each(|session| session.retire());
     }
 
-    fn pool(&self, worker: usize) -> MutexGuard<'_, VecDeque<Idle>> {
+    fn pool(&self, worker: usize) -> MutexGuard<'_, Held> {
         self.pools[worker % self.pools.len()].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.sessions.is_empty()
+    }
+
+    /// Whether one more request would find a connection here.
+    fn has_room(&self) -> bool {
+        !self.idle.is_empty() || self.sessions.iter().any(|session| session.has_room())
     }
 }

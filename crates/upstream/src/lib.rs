@@ -9,10 +9,13 @@ mod budget;
 mod connection;
 pub mod faults;
 mod instance;
+mod opening;
 mod service;
+mod session;
 mod shared;
 
 pub use budget::Budget;
-pub use connection::Connection;
+pub use connection::{Connection, Share, Whole};
 pub use service::{Ask, Refusal, Service};
-pub use shared::Settings;
+pub use session::{Lease, SessionSettings};
+pub use shared::{Protocol, Settings};

@@ -16,9 +16,11 @@ use tollgate_registry::{Endpoint, State, View};
 
 use crate::balance::{Algorithm, Balance, PickCx};
 use crate::budget::Budget;
-use crate::connection::Connection;
+use crate::connection::{Connection, Share, Whole};
 use crate::instance::Instance;
-use crate::shared::{Grant, Place, Settings, Shared, Ticket};
+use crate::opening::Opening;
+use crate::session::Session;
+use crate::shared::{Grant, Place, Protocol, Settings, Shared, Ticket};
 
 /// A service of the file, or the addresses written in a route.
 pub struct Service {
@@ -58,15 +60,17 @@ pub struct Ask<'a> {
     pub deadline: Instant,
 }
 
-/// Why there is no connection.
-#[derive(Debug)]
+/// Why there is no connection. Cheap to copy: those who waited for the same connection all hear of it.
+#[derive(Clone, Debug)]
 pub enum Refusal {
     /// The service has no instance.
     NoInstance,
     /// The instance cannot be reached.
-    Connect(SocketAddr, std::io::Error),
+    Connect(SocketAddr, Arc<std::io::Error>),
     /// It can be reached, but there is no TLS with it.
-    Tls(SocketAddr, NoHandshake),
+    Tls(SocketAddr, Arc<NoHandshake>),
+    /// It can be reached, but does not speak the version of HTTP that it should.
+    Protocol(SocketAddr, Arc<str>),
     /// The instance did not accept, or was not done with TLS, in time.
     ConnectTimeout(SocketAddr),
     /// The connection limit is reached and the queue full, or the time in it ran out.
@@ -75,9 +79,14 @@ pub enum Refusal {
     Deadline,
 }
 
+/// How long a worker may take to close a connection that rests, when another needs its place and nobody may queue.
+const FOR_RESTING: Duration = Duration::from_millis(100);
+
 enum Found {
     Connection(Connection),
     Place(Arc<Instance>, Place),
+    /// Somebody else makes a connection that will be shared.
+    Opening(Opening),
     Full,
 }
 
@@ -97,7 +106,7 @@ impl Service {
         let workers = wake.len();
         let empty = Instances { list: Vec::new(), balance: algorithm.build(&[]), state: State::Pending };
         Arc::new(Self {
-            shared: Arc::new(Shared::new(name, settings, metrics, wake)),
+            shared: Arc::new(Shared::new(name, settings, metrics, wake, clock.clone())),
             budget,
             algorithm,
             instances: ArcSwap::from_pointee(empty),
@@ -169,6 +178,11 @@ impl Service {
                 Found::Connection(connection) => return Ok(connection),
                 // What waits is boxed: it is rare, and every idle client connection would else keep room for it.
                 Found::Place(instance, place) => return Box::pin(self.open_one(instance, place, ask)).await,
+                Found::Opening(opening) => {
+                    if let Some(connection) = Box::pin(self.join(opening, ask)).await? {
+                        return Ok(connection);
+                    }
+                }
                 Found::Full => {}
             }
         }
@@ -184,38 +198,110 @@ impl Service {
         let Some(instance) = instances.pick(ask, true).or_else(|| instances.pick(ask, false)) else {
             return Ok(Found::Full);
         };
+        if instance.shares() {
+            if let Some(connection) = instance.share(ask) {
+                return Ok(Found::Connection(Connection::Shared(connection)));
+            }
+            if let Some(opening) = instance.opening(ask.worker) {
+                return Ok(Found::Opening(opening));
+            }
+        }
         let rested = if ask.fresh { None } else { instance.take(ask) };
         if let Some(connection) = rested {
-            return Ok(Found::Connection(connection));
+            return Ok(Found::Connection(Connection::Whole(connection)));
         }
-        Ok(match instance.place(ask.worker) {
+        Ok(match instance.place(ask.worker).or_else(|| instances.make_room(instance, ask.worker)) {
             Some(place) => Found::Place(Arc::clone(instance), place),
             None => Found::Full,
         })
     }
 
+    /// Makes a connection, for this request or also for others.
     async fn open_one(&self, instance: Arc<Instance>, place: Place, ask: &Ask<'_>) -> Result<Connection, Refusal> {
-        let address = instance.address;
+        if !instance.shares() {
+            return self.within(ask, &instance, self.open_whole(&instance, place)).await;
+        }
+        let begun = instance.begin_opening(ask.worker);
+        let opened = self.within(ask, &instance, self.open_shared(&instance, place, ask)).await;
+        match &opened {
+            Ok(_) => begun.opened(),
+            // Of this request alone.
+            Err(Refusal::Deadline) => {}
+            Err(refusal) => begun.refused(refusal),
+        }
+        opened
+    }
+
+    async fn open_whole(&self, instance: &Arc<Instance>, place: Place) -> Result<Connection, Refusal> {
+        let stream = self.stream(instance).await?;
+        Ok(Connection::Whole(Whole::fresh(stream, Arc::clone(instance), place)))
+    }
+
+    /// A connection that speaks HTTP/2; HTTP/1.1, if the instance was given the choice and takes that.
+    async fn open_shared(&self, instance: &Arc<Instance>, place: Place, ask: &Ask<'_>) -> Result<Connection, Refusal> {
+        let (address, settings) = (instance.address, &self.shared.settings);
+        let refused = |why: &str| Refusal::Protocol(address, why.into());
+        let stream = self.stream(instance).await?;
+        // RFC 9113 §3.2: under TLS, HTTP/2 is spoken once ALPN chose it, and never else.
+        match (settings.protocol, stream.alpn()) {
+            (_, Some(b"h2")) => {}
+            (Protocol::Alpn, _) => {
+                instance.decline();
+                return Ok(Connection::Whole(Whole::fresh(stream, Arc::clone(instance), place)));
+            }
+            (_, None) if settings.tls.is_none() => {}
+            _ => return Err(refused("it does not agree to HTTP/2 (ALPN `h2`)")),
+        }
+        let opened = Session::open(stream, &self.shared, place, self.clock.now()).await;
+        let session = opened.map_err(|error| refused(&format!("HTTP/2 does not begin: {error}")))?;
+        let lease = session.lease().ok_or_else(|| refused("it takes no request over HTTP/2"))?;
+        instance.offer(&session, ask.worker);
+        Ok(Connection::Shared(Share::new(lease, Arc::clone(instance), false)))
+    }
+
+    /// Bounds the making of a connection by the service's `connect_timeout` and by the request's time.
+    async fn within(
+        &self,
+        ask: &Ask<'_>,
+        instance: &Instance,
+        opening: impl Future<Output = Result<Connection, Refusal>>,
+    ) -> Result<Connection, Refusal> {
         let left = ask.deadline.saturating_duration_since(self.clock.now());
         let most = self.shared.settings.connect_timeout.min(left);
-        match timeout(most, self.stream(&instance)).await {
-            Ok(Ok(stream)) => Ok(Connection::fresh(stream, instance, place)),
-            Ok(Err(refusal)) => Err(refusal),
+        match timeout(most, opening).await {
+            Ok(opened) => opened,
             Err(_) if most < self.shared.settings.connect_timeout => Err(Refusal::Deadline),
-            Err(_) => Err(Refusal::ConnectTimeout(address)),
+            Err(_) => Err(Refusal::ConnectTimeout(instance.address)),
+        }
+    }
+
+    /// Waits for a connection that somebody else makes, and takes a share of it; makes one if that came to nothing. `None`:
+    /// there is neither one nor room for one.
+    async fn join(&self, opening: Opening, ask: &Ask<'_>) -> Result<Option<Connection>, Refusal> {
+        let mut opening = opening;
+        loop {
+            let left = ask.deadline.saturating_duration_since(self.clock.now());
+            timeout(left, opening.done()).await.map_err(|_| Refusal::Deadline)??;
+            match self.find(ask)? {
+                Found::Connection(connection) => return Ok(Some(connection)),
+                Found::Place(instance, place) => return self.open_one(instance, place, ask).await.map(Some),
+                Found::Opening(next) => opening = next,
+                Found::Full => return Ok(None),
+            }
         }
     }
 
     /// Connects, and settles TLS if it is spoken.
     async fn stream(&self, instance: &Instance) -> Result<Stream, Refusal> {
         let address = instance.address;
-        let stream = TcpStream::connect(address).await.map_err(|e| Refusal::Connect(address, e))?;
-        stream.set_nodelay(true).map_err(|e| Refusal::Connect(address, e))?;
+        let failed = |error| Refusal::Connect(address, Arc::new(error));
+        let stream = TcpStream::connect(address).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
         match &self.shared.settings.tls {
             None => Ok(stream.into()),
             Some(tls) => {
                 let connecting = tls.connect(stream.into(), instance.host.as_deref(), address.ip());
-                connecting.await.map_err(|e| Refusal::Tls(address, e))
+                connecting.await.map_err(|error| Refusal::Tls(address, Arc::new(error)))
             }
         }
     }
@@ -223,10 +309,14 @@ impl Service {
     /// In the queue until a connection or a turn is granted, the time in it is over, or the request's.
     async fn wait(&self, ask: &Ask<'_>) -> Result<Connection, Refusal> {
         let metrics = self.shared.metrics.shard(ask.worker);
-        let queue_end = ask.now + self.shared.settings.queue_timeout;
+        let settings = &self.shared.settings;
+        let most = if settings.queue_size == 0 { FOR_RESTING } else { settings.queue_timeout };
+        let queue_end = ask.now + most;
         let end = queue_end.min(ask.deadline);
         loop {
-            let Some(Ticket { granted, is_first }) = self.shared.enqueue(ask.worker, ask.now) else {
+            // Who waits for a connection that only rests elsewhere takes up no room in the queue.
+            let resting = u32::try_from(self.shared.metrics.totals().idle).unwrap_or(u32::MAX);
+            let Some(Ticket { granted, is_first }) = self.shared.enqueue(ask.worker, ask.now, resting) else {
                 metrics.queue_refused();
                 return Err(Refusal::Limit);
             };
@@ -236,6 +326,11 @@ impl Service {
                 match self.find(ask)? {
                     Found::Connection(connection) => return Ok(connection),
                     Found::Place(instance, place) => return self.open_one(instance, place, ask).await,
+                    Found::Opening(opening) => {
+                        if let Some(connection) = self.join(opening, ask).await? {
+                            return Ok(connection);
+                        }
+                    }
                     Found::Full => {}
                 }
             }
@@ -246,9 +341,13 @@ impl Service {
             match grant {
                 Ok(Ok(Grant::Connection(connection))) => {
                     let mut connection = *connection;
+                    if ask.fresh || !connection.is_quiet(ask.only_once) {
+                        // Its place goes to whoever comes first in the queue: this request, most likely.
+                        continue;
+                    }
                     connection.reused = true;
                     metrics.reused();
-                    return Ok(connection);
+                    return Ok(Connection::Whole(connection));
                 }
                 Ok(Ok(Grant::Turn(turn))) => match self.find(ask)? {
                     // The place that the turn was about is still free: dropped unused, the turn goes to the next.
@@ -256,6 +355,12 @@ impl Service {
                     Found::Place(instance, place) => {
                         turn.take();
                         return self.open_one(instance, place, ask).await;
+                    }
+                    Found::Opening(opening) => {
+                        turn.take();
+                        if let Some(connection) = self.join(opening, ask).await? {
+                            return Ok(connection);
+                        }
                     }
                     Found::Full => turn.take(),
                 },
@@ -314,6 +419,14 @@ impl Drop for Queued<'_> {
 }
 
 impl Instances {
+    /// A place at this instance for that of a connection that rests, on this worker, at another.
+    fn make_room(&self, instance: &Arc<Instance>, worker: usize) -> Option<Place> {
+        if !instance.has_room(worker) || !self.list.iter().any(|other| other.close_oldest(worker)) {
+            return None;
+        }
+        instance.place(worker)
+    }
+
     fn pick(&self, ask: &Ask<'_>, skip_tried: bool) -> Option<&Arc<Instance>> {
         let chosen = self.balance.pick(&Choice { list: &self.list, ask, skip_tried })?;
         self.list.get(chosen)

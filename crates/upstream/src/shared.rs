@@ -9,10 +9,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
+use tollgate_core::clock::Clock;
 use tollgate_net::tls::Client;
 use tollgate_observe::metrics::ServiceMetrics;
 
-use crate::connection::Connection;
+use crate::connection::Whole;
+use crate::session::SessionSettings;
+
+/// Which version of HTTP is spoken with a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: by ALPN under TLS, else both sides know beforehand (RFC 9113 §3.3).
+    Http2,
+    /// Whichever the instance chooses by ALPN, HTTP/2 preferred.
+    Alpn,
+}
 
 /// What the file says of a service, ready for use.
 #[derive(Clone, Debug)]
@@ -33,6 +46,10 @@ pub struct Settings {
     pub idle_for: Duration,
     /// TLS to the instances, if it is spoken with them.
     pub tls: Option<Arc<Client>>,
+    /// What is spoken with them.
+    pub protocol: Protocol,
+    /// Sizes of connections that speak HTTP/2.
+    pub sessions: SessionSettings,
 }
 
 /// Shared by the instances and connections of one service.
@@ -44,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     /// Its counters.
     pub(crate) metrics: Arc<ServiceMetrics>,
+    /// Time.
+    pub(crate) clock: Clock,
     open: AtomicU32,
     waiting: AtomicU32,
     queue: Mutex<VecDeque<Waiter>>,
@@ -70,7 +89,7 @@ pub(crate) struct Ticket {
 #[derive(Debug)]
 pub(crate) enum Grant {
     /// A connection of the same worker, just released.
-    Connection(Box<Connection>),
+    Connection(Box<Whole>),
     /// A place under the limit may be free: look again.
     Turn(Turn),
 }
@@ -134,16 +153,27 @@ impl Drop for Place {
     }
 }
 
+/// Requests of other workers should have the place that is free.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OthersWait;
+
 /// How much longer another worker's request must have waited to be served before one's own. Handing a connection over
 /// within a worker is free, across workers it costs a new connection.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 impl Shared {
-    pub(crate) fn new(name: &str, settings: Settings, metrics: Arc<ServiceMetrics>, wake: Arc<[Notify]>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        settings: Settings,
+        metrics: Arc<ServiceMetrics>,
+        wake: Arc<[Notify]>,
+        clock: Clock,
+    ) -> Self {
         Self {
             name: name.into(),
             settings,
             metrics,
+            clock,
             open: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             queue: Mutex::default(),
@@ -174,12 +204,12 @@ impl Shared {
         Some(Place { shared: Arc::clone(self), instance_open: Arc::clone(instance_open), worker, connected: false })
     }
 
-    /// Joins the queue; `None`: it is full. Whoever is first must look once more before it waits: what became free in the
+    /// Joins the queue, which holds `more` than it is set to; `None`: it is full. Whoever is first must look once more before it waits: what became free in the
     /// meantime was offered to nobody.
-    pub(crate) fn enqueue(&self, worker: usize, since: Instant) -> Option<Ticket> {
+    pub(crate) fn enqueue(&self, worker: usize, since: Instant, more: u32) -> Option<Ticket> {
         let mut queue = self.lock();
         queue.retain(|waiter| !waiter.grant.is_closed());
-        if queue.len() >= self.settings.queue_size as usize {
+        if queue.len() >= self.settings.queue_size.saturating_add(more) as usize {
             self.count_waiting(&queue);
             return None;
         }
@@ -205,18 +235,20 @@ impl Shared {
     }
 
     /// Offers a connection that was just released to whoever waits; gives it back if nobody of this worker should have it.
-    pub(crate) fn offer(&self, connection: Connection, worker: usize) -> Option<Connection> {
+    pub(crate) fn offer(&self, connection: Whole, worker: usize) -> Option<Whole> {
         let mut connection = Box::new(connection);
         let mut queue = self.lock();
-        while let Some(own) = queue.iter().position(|waiter| waiter.worker == worker) {
-            let first_since = queue.front().map_or(queue[own].since, |first| first.since);
-            if own > 0 && queue[own].since.saturating_duration_since(first_since) > PATIENCE {
-                // Closing it gives its place to the one that waited so much longer.
-                drop(queue);
-                drop(connection);
-                return None;
-            }
-            let Some(waiter) = queue.remove(own) else { break };
+        loop {
+            let own = match self.next_of(&queue, worker) {
+                Ok(Some(own)) => own,
+                Ok(None) => return Some(*connection),
+                // Closing it, behind the lock, gives its place to them.
+                Err(OthersWait) => {
+                    drop(queue);
+                    return None;
+                }
+            };
+            let waiter = queue.remove(own)?;
             self.count_waiting(&queue);
             match waiter.grant.send(Grant::Connection(connection)) {
                 Ok(()) => return None,
@@ -224,9 +256,31 @@ impl Shared {
                 Err(Grant::Turn(_)) => return None,
             }
         }
-        let others_wait = !queue.is_empty();
-        drop(queue);
-        if others_wait { None } else { Some(*connection) }
+    }
+
+    /// Room on a connection of this worker that carries many requests: lets the worker's first in the queue look again.
+    ///
+    /// # Errors
+    /// Only others wait, or others for so much longer that the connection should make way for theirs.
+    pub(crate) fn wake_own(self: &Arc<Self>, worker: usize) -> Result<(), OthersWait> {
+        let mut queue = self.lock();
+        while let Some(own) = self.next_of(&queue, worker)? {
+            let Some(waiter) = queue.remove(own) else { break };
+            self.count_waiting(&queue);
+            match waiter.grant.send(Grant::Turn(Turn { shared: Some(Arc::clone(self)) })) {
+                Err(Grant::Turn(turn)) => turn.take(),
+                Ok(()) | Err(Grant::Connection(_)) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Who of this worker comes next in the queue, if it is empty or one of them.
+    fn next_of(&self, queue: &VecDeque<Waiter>, worker: usize) -> Result<Option<usize>, OthersWait> {
+        let Some(first) = queue.front() else { return Ok(None) };
+        let own = queue.iter().position(|waiter| waiter.worker == worker).ok_or(OthersWait)?;
+        let is_late = own > 0 && queue[own].since.saturating_duration_since(first.since) > PATIENCE;
+        if is_late { Err(OthersWait) } else { Ok(Some(own)) }
     }
 
     /// Lets the first in the queue look again.

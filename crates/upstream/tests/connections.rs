@@ -13,7 +13,7 @@ use tollgate_net::{Socket, Stream};
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::{Endpoint, View};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Ask, Budget, Connection, Refusal, Service, Settings};
+use tollgate_upstream::{Ask, Budget, Connection, Protocol, Refusal, Service, SessionSettings, Settings, Whole};
 
 const WORKERS: usize = 2;
 
@@ -33,6 +33,8 @@ fn settings() -> Settings {
         idle_most: 8,
         idle_for: Duration::from_secs(60),
         tls: None,
+        protocol: Protocol::Http1,
+        sessions: SessionSettings { streams: 100, head: 65_536 },
     }
 }
 
@@ -48,7 +50,7 @@ fn world(settings: Settings, addresses: &[SocketAddr]) -> World {
 }
 
 impl World {
-    async fn ask(&self, worker: usize) -> Result<Connection, Refusal> {
+    async fn ask(&self, worker: usize) -> Result<Whole, Refusal> {
         let now = self.clock.now();
         let ask = Ask {
             worker,
@@ -59,11 +61,14 @@ impl World {
             now,
             deadline: now + Duration::from_secs(10),
         };
-        self.service.connection(&ask).await
+        match self.service.connection(&ask).await? {
+            Connection::Whole(whole) => Ok(whole),
+            Connection::Shared(share) => panic!("{share:?}"),
+        }
     }
 }
 
-fn tcp(connection: &Connection) -> &TcpStream {
+fn tcp(connection: &Whole) -> &TcpStream {
     match &connection.stream {
         Stream::Plain(Socket::Tcp(stream)) => stream,
         other => panic!("{other:?}"),
@@ -162,6 +167,42 @@ async fn a_full_queue_refuses_at_once() {
     let _busy = world.ask(0).await.unwrap();
     assert!(matches!(world.ask(0).await, Err(Refusal::Limit)));
     assert_eq!(world.service.metrics().totals().queue_refused, 1);
+}
+
+#[tokio::test]
+async fn what_rests_at_one_instance_makes_way_for_another() {
+    let ((_a, first), (_b, second)) = (listen().await, listen().await);
+    let world = world(Settings { connections: Some(1), queue_size: 0, ..settings() }, &[first, second]);
+    for _ in 0..4 {
+        world.ask(0).await.unwrap().release(world.clock.now());
+    }
+    assert_eq!((world.service.open(), world.service.metrics().totals().queue_refused), (1, 0));
+}
+
+#[tokio::test]
+async fn what_rests_on_another_worker_makes_way_though_nobody_may_queue() {
+    let (_listener, address) = listen().await;
+    let world = world(Settings { connections: Some(1), queue_size: 0, ..settings() }, &[address]);
+    world.ask(0).await.unwrap().release(world.clock.now());
+    let (got, ()) = tokio::join!(world.ask(1), async {
+        world.bells[0].notified().await;
+        world.service.sweep(0, world.clock.now());
+    });
+    assert!(!got.unwrap().reused);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_peer_closed_is_not_handed_to_who_waits() {
+    let (listener, address) = listen().await;
+    let world = world(Settings { connections: Some(1), ..settings() }, &[address]);
+    let busy = world.ask(0).await.unwrap();
+    let local = tcp(&busy).local_addr().unwrap();
+    let (waiting, ()) = tokio::join!(world.ask(0), async {
+        drop(listener.accept().await.unwrap());
+        tcp(&busy).readable().await.unwrap();
+        busy.release(world.clock.now());
+    });
+    assert_ne!(tcp(&waiting.unwrap()).local_addr().unwrap(), local);
 }
 
 #[tokio::test]

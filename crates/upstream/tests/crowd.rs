@@ -21,7 +21,7 @@ use tollgate_core::clock::Clock;
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::{Endpoint, View};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Ask, Budget, Connection, Refusal, Service, Settings};
+use tollgate_upstream::{Ask, Budget, Connection, Protocol, Refusal, Service, SessionSettings, Settings, Whole};
 
 const WORKERS: usize = 4;
 /// Nothing here takes a second; whoever is forgotten in the queue waits for ever.
@@ -172,6 +172,8 @@ impl World {
             idle_most: 8,
             idle_for: FOR_EVER,
             tls: None,
+            protocol: Protocol::Http1,
+            sessions: SessionSettings { streams: 100, head: 65_536 },
         };
         let metrics = Metrics::new(WORKERS).service("s");
         let (budget, bell) = (Budget::new(2000, 3), Arc::clone(&bells));
@@ -181,10 +183,13 @@ impl World {
         Self { crowd, service, clock, bells, finished: Barrier::new(WORKERS), answered, gave_up }
     }
 
-    async fn ask(&self, worker: usize) -> Result<Connection, Refusal> {
+    async fn ask(&self, worker: usize) -> Result<Whole, Refusal> {
         let now = self.clock.now();
         let ask = Ask { worker, key: None, tried: &[], fresh: false, only_once: true, now, deadline: now + FOR_EVER };
-        self.service.connection(&ask).await
+        match self.service.connection(&ask).await? {
+            Connection::Whole(whole) => Ok(whole),
+            Connection::Shared(share) => panic!("{share:?}"),
+        }
     }
 
     /// One request: waits for a connection, or not for long; holds it; releases or closes it.
@@ -254,7 +259,7 @@ async fn yields(times: u32) {
 }
 
 /// Says a byte and hears it back.
-async fn exchange(connection: &mut Connection, byte: u8) {
+async fn exchange(connection: &mut Whole, byte: u8) {
     connection.stream.write_all(&[byte]).await.unwrap();
     let mut said = [0];
     connection.stream.read_exact(&mut said).await.unwrap();

@@ -42,6 +42,8 @@ pub(crate) mod v1 {
     pub(crate) const CONNECT_TIMEOUT: &str = "2s";
     pub(crate) const KEEP_ALIVE_IDLE: i64 = 64;
     pub(crate) const KEEP_ALIVE_FOR: &str = "55s";
+    pub(crate) const SERVICE_PROTOCOL: &str = "http1";
+    pub(crate) const SERVICE_STREAMS: i64 = 100;
     pub(crate) const RETRIES: i64 = 1;
     pub(crate) const RETRY_BUDGET: &str = "20%";
     pub(crate) const RETRY_MIN: i64 = 3;

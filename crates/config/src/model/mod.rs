@@ -45,7 +45,7 @@ pub use self::listen::{Listener, ListenerKind, Switch};
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::route::{Action, PathChange, Route};
-pub use self::services::{Balance, HashKey, KeepAlive, Queue, Retry, Service, Target, Targets};
+pub use self::services::{Balance, HashKey, KeepAlive, Protocol, Queue, Retry, Service, Target, Targets};
 pub use self::settings::Settings;
 pub use self::template::{PathTemplate, Piece, Template};
 pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};

@@ -14,12 +14,12 @@ use crate::model::address::Address;
 use crate::model::defaults::v1;
 use crate::model::fields::FieldName;
 use crate::model::http::HostText;
-use crate::model::text::{FromText, decode_from_text, text_schema, unknown_word};
+use crate::model::text::{FromText, decode_from_text, text_schema, unknown_word, words};
 use crate::model::tls::ServiceTls;
 
 section! {
     /// A group of instances that do the same work, and how they are reached.
-    pub struct Service {
+    pub struct Service: consistent {
         /// The instances: addresses. A name is looked up again and again, and all its addresses are instances.
         to: Targets,
         /// How an instance is chosen: `round_robin`, `least_requests`, or by a `hash`.
@@ -40,7 +40,34 @@ section! {
         host: Option<HostText>,
         /// TLS to the instances; without it, they are spoken to in the clear.
         tls: Option<ServiceTls>,
+        /// `http1`, `http2`, or `alpn`: whichever of the two the instance chooses in the TLS handshake. Without TLS, `http2`
+        /// means that both sides know beforehand.
+        protocol: Spanned<Protocol> = v1::SERVICE_PROTOCOL,
+        /// Over HTTP/2, most requests at once on one connection; an instance may allow fewer.
+        streams: Bounded<1, 10_000> = v1::SERVICE_STREAMS,
     }
+}
+
+words! {
+    /// Which version of HTTP is spoken.
+    pub enum Protocol {
+        /// HTTP/1.1.
+        Http1 = "http1",
+        /// HTTP/2.
+        Http2 = "http2",
+        /// Whichever the other side chooses.
+        Alpn = "alpn",
+    }
+}
+
+/// Whether a service's parts go together.
+fn consistent(service: &Service, cx: &mut DecodeCx) -> bool {
+    if service.protocol.value != Protocol::Alpn || service.tls.is_some() {
+        return true;
+    }
+    let mistake = Diagnostic::error("`protocol: alpn` needs TLS: the protocol is chosen in its handshake");
+    cx.report(mistake.at(&service.protocol.span).hint("add `tls`, or say `http1` or `http2`"));
+    false
 }
 
 section! {

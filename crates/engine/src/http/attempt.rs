@@ -7,12 +7,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tollgate_core::body::{Body, Length};
-use tollgate_core::buffer::Buffer;
 use tollgate_core::field::Known;
 use tollgate_core::problem::Problem;
 use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
 use tollgate_http1::transfer::{Bad, Outflow};
-use tollgate_http1::{Parsed, response};
 use tollgate_plan::RoutePlan;
 use tollgate_upstream::Connection;
 
@@ -20,9 +18,10 @@ use crate::deployment::Deployment;
 use crate::faults::BODY_TIMEOUT;
 use crate::forward::Upstream;
 use crate::http::downstream::{Client, Downstream, Gone};
-use crate::http::ends::Sink;
-use crate::http::pump::{BodyLimits, Broken, Pump, read_into};
+use crate::http::line::Line;
+use crate::http::pump::{BodyLimits, Broken, Pump};
 use crate::http::turn::Turn;
+use crate::http::websocket;
 
 /// Most interim answers before the final one; more is no good faith.
 const MOST_INTERIM: u32 = 16;
@@ -38,6 +37,10 @@ pub(crate) enum Ended {
     Timeout,
     /// What came is no answer.
     Malformed(&'static str),
+    /// The instance does not do what was asked of it.
+    Unsupported(&'static str),
+    /// The instance did not look at the request (RFC 9113 §8.7).
+    Unread(io::Error),
     /// The connection ended before the answer's head.
     Reset {
         /// Whether it had carried requests before.
@@ -58,20 +61,42 @@ impl Event {
     }
 }
 
-/// The protocol that was asked for, if this interim answer agrees to it.
-fn agreed(turn: &Turn, is_interim: bool) -> Option<Bytes> {
+/// The protocol that was asked for, if the head that came agrees to it.
+fn agreed(turn: &mut Turn, line: &mut Line, is_interim: bool) -> Result<Option<Bytes>, &'static str> {
+    let Some(asked) = turn.upgrade.clone() else { return Ok(None) };
+    if !is_interim && line.agrees(turn.x.reply.head.status) {
+        websocket::prove(turn);
+        return Ok(Some(asked));
+    }
     let head = &turn.x.reply.head;
-    let asked = turn.upgrade.as_ref().filter(|_| is_interim && head.status == 101)?;
-    let told = head.fields.known(Known::Upgrade)?;
-    told.eq_ignore_ascii_case(asked).then(|| asked.clone())
+    let told = head.fields.known(Known::Upgrade).filter(|_| is_interim && head.status == 101);
+    match told.is_some_and(|told| told.eq_ignore_ascii_case(&asked)) {
+        true => websocket::check(turn, &asked).map(|()| Some(asked)),
+        false => Ok(None),
+    }
+}
+
+/// Until when an exchange's answer is waited for, over all tries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    /// The next deadline.
+    pub(crate) at: Instant,
+    /// It is for good: all of the request's body was out once.
+    is_final: bool,
+}
+
+impl Due {
+    /// The answer is due then, unless the request's body takes time.
+    pub(crate) fn new(at: Instant) -> Self {
+        Self { at, is_final: false }
+    }
 }
 
 /// What is known while waiting for the head.
-struct Waiting {
-    reader: response::Reader,
+struct Waiting<'d> {
     /// The upstream takes no more of the body; an early answer may still come.
     upload_error: Option<io::Error>,
-    deadline: Instant,
+    due: &'d mut Due,
     moves: u64,
     interims: u32,
 }
@@ -80,30 +105,33 @@ struct Waiting {
 pub(crate) async fn attempt<S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
-    mut connection: Connection,
+    connection: Connection,
     d: &Deployment,
     route: &RoutePlan,
-    deadline: Instant,
+    due: &mut Due,
 ) -> Result<Upstream, Ended> {
+    let mut line = match connection {
+        Connection::Whole(whole) => Line::whole(whole),
+        // Boxed: whoever speaks HTTP/1.1 does not keep room for it.
+        Connection::Shared(share) => Box::pin(Line::share(share, turn, due.at)).await?,
+    };
     turn.upload.send_as(match turn.x.length {
         _ if turn.upload.is_recoded() => Outflow::Chunked,
         Length::Chunked => Outflow::Chunked,
         _ => Outflow::Plain,
     });
-    let mut waiting = Waiting {
-        reader: response::Reader::default(),
-        upload_error: None,
-        deadline,
-        moves: turn.upload.moves,
-        interims: 0,
-    };
+    let mut waiting = Waiting { upload_error: None, due, moves: turn.upload.moves, interims: 0 };
     loop {
-        let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut connection, d, route)).await?;
-        let verdict = response::judge(&mut turn.x.reply.head, turn.x.head.method).map_err(Ended::Malformed)?;
-        if let Some(protocol) = agreed(turn, event.is_interim()) {
-            // RFC 9110 §15.2.2: from here on the connection speaks what was agreed.
+        let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut line, d, route)).await;
+        if let Err(Ended::Timeout) = event {
+            line.suspect();
+        }
+        let event = event?;
+        let verdict = line.judge(&mut turn.x.reply.head, turn.x.head.method).map_err(Ended::Malformed)?;
+        if let Some(protocol) = agreed(turn, &mut line, event.is_interim()).map_err(Ended::Malformed)? {
+            // RFC 9110 §15.2.2: from here on the connection, or the stream, speaks what was agreed.
             let told = Length::None;
-            return Ok(Upstream { connection, told, keep_alive: false, upload_dead: false, protocol: Some(protocol) });
+            return Ok(Upstream { line, told, keep_alive: false, upload_dead: false, protocol: Some(protocol) });
         }
         if turn.connects && (200..300).contains(&turn.x.reply.head.status) {
             return Err(Ended::Malformed("a 2xx instead of a change of protocol"));
@@ -116,28 +144,29 @@ pub(crate) async fn attempt<S: Downstream>(
                 turn.x.reply.body = Body::Wire(verdict.length);
                 let upload_dead = waiting.upload_error.is_some();
                 let keep_alive = verdict.keep_alive && !upload_dead;
-                return Ok(Upstream { connection, told: verdict.told, keep_alive, upload_dead, protocol: None });
+                return Ok(Upstream { line, told: verdict.told, keep_alive, upload_dead, protocol: None });
             }
             Event::Interim => {
-                let passed_on = interim(client, turn, &mut waiting);
+                // Boxed: every idle connection would else keep room for it.
+                let passed_on = Box::pin(interim(client, turn, &mut waiting, &mut line));
                 tokio::time::timeout(route.bounds.idle, passed_on).await.unwrap_or(Err(Ended::ClientGone))?;
             }
         }
     }
 }
 
-impl Waiting {
+impl Waiting<'_> {
     fn poll<S: Downstream>(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Client<S>,
         turn: &mut Turn,
-        connection: &mut Connection,
+        line: &mut Line,
         d: &Deployment,
         route: &RoutePlan,
     ) -> Poll<Result<Event, Ended>> {
-        self.poll_upload(cx, client, turn, connection)?;
-        match self.poll_head(cx, turn, connection, d) {
+        self.poll_upload(cx, client, turn, line)?;
+        match self.poll_head(cx, turn, line, d) {
             Poll::Ready(Ok(())) if turn.x.reply.head.status < 200 => return Poll::Ready(Ok(Event::Interim)),
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(Event::Final)),
             Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
@@ -154,14 +183,14 @@ impl Waiting {
         cx: &mut Context<'_>,
         client: &mut Client<S>,
         turn: &mut Turn,
-        connection: &mut Connection,
+        line: &mut Line,
     ) -> Result<(), Ended> {
         let is_out = turn.upload.is_done() && turn.request_head.is_out();
         if is_out || self.upload_error.is_some() {
             return Ok(());
         }
         let buffer = &mut turn.x.head.fields.buffer;
-        let sink = Sink::Wire(&mut connection.stream, &mut turn.request_head);
+        let sink = line.sink(&mut turn.request_head);
         match turn.upload.poll(cx, client.side.source(), buffer, sink) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             // It may have answered before it stopped reading: RFC 9112 §9.5 asks to look.
@@ -181,37 +210,20 @@ impl Waiting {
         &mut self,
         cx: &mut Context<'_>,
         turn: &mut Turn,
-        connection: &mut Connection,
+        line: &mut Line,
         d: &Deployment,
     ) -> Poll<Result<(), Ended>> {
-        let reused = connection.reused;
-        let head = &mut turn.x.reply.head;
-        loop {
-            if !head.fields.buffer.is_empty() {
-                let parsed = self.reader.read(head, &d.rules.heads).map_err(Ended::Malformed)?;
-                if parsed == Parsed::Complete {
-                    return Poll::Ready(Ok(()));
-                }
+        match ready!(line.poll_head(cx, &mut turn.x.reply.head, &d.rules.heads)) {
+            // Why it took no more of the body says more than that it closed.
+            Err(Ended::Reset { reused, error }) => {
+                Poll::Ready(Err(Ended::Reset { reused, error: self.upload_error.take().unwrap_or(error) }))
             }
-            if !head.fields.buffer.is_lent() {
-                ready!(connection.stream.poll_read_ready(cx)).map_err(|error| Ended::Reset { reused, error })?;
-                head.fields.buffer = Buffer::lend();
-            }
-            let reused = reused && head.fields.buffer.is_empty();
-            match ready!(read_into(cx, &mut connection.stream, &mut head.fields.buffer)) {
-                Ok(0) => {
-                    let told = io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the answer's head");
-                    let error = self.upload_error.take().unwrap_or(told);
-                    return Poll::Ready(Err(Ended::Reset { reused, error }));
-                }
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(Err(Ended::Reset { reused, error })),
-            }
+            read => Poll::Ready(read),
         }
     }
 
     /// While the body is still coming, every movement gives it the route's `idle` time; once it is out, the time for the
-    /// answer counts.
+    /// answer counts. A client that waits for a 100 gives nobody more time.
     fn poll_time<S>(
         &mut self,
         cx: &mut Context<'_>,
@@ -220,14 +232,16 @@ impl Waiting {
         route: &RoutePlan,
     ) -> Poll<Result<Event, Ended>> {
         let uploading = !turn.upload.is_done() && self.upload_error.is_none();
-        if turn.upload.moves != self.moves && turn.x.length != Length::None {
+        let holds_back = turn.verdict.expects_continue && self.interims == 0 && turn.upload.taken() == 0;
+        let has_moved = turn.upload.moves != self.moves && turn.x.length != Length::None;
+        if has_moved && !holds_back && !self.due.is_final {
             self.moves = turn.upload.moves;
             let patience = if uploading { route.bounds.idle } else { route.bounds.timeout };
             let next = client.worker.now() + patience;
-            self.deadline = route.bounds.total.map_or(next, |total| next.min(turn.x.began + total));
+            *self.due = Due { at: turn.x.by(next), is_final: !uploading };
         }
-        let waits_for_client = uploading && !turn.upload.has_arrived();
-        client.timer.poll(cx, self.deadline).map(|()| match waits_for_client {
+        let waits_for_client = uploading && !turn.upload.has_arrived() && !holds_back;
+        client.timer.poll(cx, self.due.at).map(|()| match waits_for_client {
             true => Err(Ended::Refused(BODY_TIMEOUT.problem())),
             false => Err(Ended::Timeout),
         })
@@ -242,17 +256,18 @@ pub(crate) fn body_problem(bad: Bad) -> Problem {
 }
 
 /// Passes an interim answer on (RFC 9110 §15.2).
-async fn interim<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, waiting: &mut Waiting) -> Result<(), Ended> {
+async fn interim<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    waiting: &mut Waiting<'_>,
+    line: &mut Line,
+) -> Result<(), Ended> {
     waiting.interims += 1;
     // Nobody asked for this protocol, so nothing can be agreed to.
     if turn.x.reply.head.status == 101 || waiting.interims > MOST_INTERIM {
         return Err(Ended::Malformed("an interim answer that nobody asked for"));
     }
     client.side.inform(turn).await.map_err(|Gone| Ended::ClientGone)?;
-    let head = &mut turn.x.reply.head;
-    let (end, len) = (head.fields.head_len, head.fields.buffer.len());
-    head.clear();
-    head.fields.buffer.keep(end..len);
-    waiting.reader = response::Reader::default();
+    line.next_head(&mut turn.x.reply.head);
     Ok(())
 }

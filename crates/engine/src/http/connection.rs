@@ -1,5 +1,6 @@
 //! One client connection from its first byte to its last, whatever it speaks.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use tollgate_core::buffer::Buffer;
@@ -12,35 +13,58 @@ use crate::deployment::Deployment;
 use crate::http::h1::{self, Ended};
 use crate::http::h2;
 use crate::http::handshake::greet;
+use crate::listener::Member;
 use crate::worker::Worker;
 
-/// Carries a connection to its end.
-pub(crate) async fn run(socket: Socket, conn: Conn, greeting: Greeting, worker: Arc<Worker>, source: Deployed) {
-    let mut counted = Counted::begin(&worker, !source.serves_on());
-    let (mut stream, conn) = match greeting {
-        Greeting { is_proxied: false, tls: None } => (Stream::Plain(socket), conn),
-        greeting => {
-            let rules = Arc::clone(&source.now(&worker).rules);
-            // Boxed: few connections are in their handshake, and every other would keep room for it.
-            match Box::pin(greet(socket, conn, &greeting, &worker, &rules)).await {
-                Ok(settled) => settled,
-                Err(reason) => {
-                    counted.reason = reason;
-                    return;
-                }
-            }
+/// Carries a connection to its end, on a task of its own. One that begins with HTTP at once, as most do, keeps no room for
+/// what others begin with: idle connections are many.
+pub(crate) fn start(
+    socket: Socket,
+    conn: Conn,
+    greeting: &Greeting,
+    worker: &Arc<Worker>,
+    member: Member,
+    source: Deployed,
+) {
+    let counted = Counted::begin(worker, !source.serves_on(), member);
+    match greeting {
+        Greeting { is_proxied: false, tls: None } => {
+            tokio::spawn(http(Stream::Plain(socket), Arc::new(conn), counted, source));
         }
-    };
-    let conn = Arc::new(conn);
-    if conn.tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some(b"h2")) {
-        counted.reason = Box::pin(h2::run(stream, Buffer::none(), conn, worker, source)).await;
-        return;
+        greeting => {
+            tokio::spawn(greeted(socket, conn, greeting.clone(), counted, source));
+        }
     }
-    counted.reason = match h1::run(&mut stream, Arc::clone(&conn), &worker, &source).await {
-        Ended::Closed(reason) => reason,
-        // Boxed: what HTTP/1.1 keeps for an idle connection stays small.
-        Ended::Http2(read) => Box::pin(h2::run(stream, read, conn, worker, source)).await,
+}
+
+async fn greeted(socket: Socket, conn: Conn, greeting: Greeting, counted: Counted, source: Deployed) {
+    let greeting = {
+        let worker = Arc::clone(&counted.worker);
+        let rules = Arc::clone(&source.now(&worker).rules);
+        // Boxed: few connections are in their handshake.
+        Box::pin(async move { greet(socket, conn, &greeting, &worker, &rules).await })
     };
+    match greeting.await {
+        Ok((stream, conn)) => http(stream, Arc::new(conn), counted, source).await,
+        Err(reason) => counted.end(reason),
+    }
+}
+
+/// Carries what follows its greeting. Not an `async fn`, which would keep its arguments twice.
+fn http(mut stream: Stream, conn: Arc<Conn>, counted: Counted, source: Deployed) -> impl Future<Output = ()> + Send {
+    async move {
+        let is_http2 = conn.tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some(b"h2"));
+        let ended = match is_http2 {
+            true => Ended::Http2(Buffer::none()),
+            false => h1::run(&mut stream, &conn, &counted.worker, &source).await,
+        };
+        let reason = match ended {
+            Ended::Closed(reason) => reason,
+            // Boxed: what HTTP/1.1 keeps for an idle connection stays small.
+            Ended::Http2(read) => Box::pin(h2::run(stream, read, conn, Arc::clone(&counted.worker), source)).await,
+        };
+        counted.end(reason);
+    }
 }
 
 /// What a connection begins with, before HTTP.
@@ -58,15 +82,21 @@ struct Counted {
     /// The worker does not end before this connection.
     holds: bool,
     reason: Closed,
+    _member: Member,
 }
 
 impl Counted {
-    fn begin(worker: &Arc<Worker>, holds: bool) -> Self {
+    fn begin(worker: &Arc<Worker>, holds: bool, member: Member) -> Self {
         worker.counters().accepted();
         if holds {
             worker.open();
         }
-        Self { worker: Arc::clone(worker), holds, reason: Closed::Error }
+        Self { worker: Arc::clone(worker), holds, reason: Closed::Error, _member: member }
+    }
+
+    /// It ended, and not for an error of ours.
+    fn end(mut self, reason: Closed) {
+        self.reason = reason;
     }
 }
 
@@ -102,5 +132,21 @@ impl Deployed {
             Self::Worker => worker.deployment(),
             Self::Fixed(deployment) | Self::Clients(deployment) => Arc::clone(deployment),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_an_idle_connection_keeps_is_small() {
+        // Beside it stand the socket's registration, its facts and a timer; docs/performance.md has what all that comes to.
+        let size = size(http);
+        assert!(size <= 2304, "{size} bytes for each client connection, idle ones too");
     }
 }

@@ -61,13 +61,13 @@ enum NoRequest {
 }
 
 /// Carries a connection to its end, or to the point where it turns out to be none of HTTP/1.1.
-pub(crate) async fn run(stream: &mut Stream, conn: Arc<Conn>, worker: &Arc<Worker>, source: &Deployed) -> Ended {
+pub(crate) async fn run(stream: &mut Stream, conn: &Arc<Conn>, worker: &Arc<Worker>, source: &Deployed) -> Ended {
     let drain = Arc::clone(&worker.drain);
     // Registered once: it wakes this task, wherever it waits, when the gateway stops.
     let mut bell = pin!(drain.bell());
     poll_fn(|cx| Poll::Ready(bell.as_mut().poll(cx).is_ready())).await;
     let side = Wire { stream, half_closed: false, answering: false, serves_on: source.serves_on(), served: 0 };
-    let (worker, now) = (Arc::clone(worker), worker.now());
+    let (worker, conn, now) = (Arc::clone(worker), Arc::clone(conn), worker.now());
     Client { side, timer: Timer::default(), worker, conn, now }.requests(source).await
 }
 
@@ -98,7 +98,8 @@ impl Client<Wire<'_>> {
                 After::Next => turn.give_back(),
                 After::Close(reason) => return Ended::Closed(reason),
                 After::Linger => {
-                    self.linger(&mut turn).await;
+                    // Boxed: every idle connection would else keep room for it.
+                    Box::pin(self.linger(&mut turn)).await;
                     return Ended::Closed(Closed::Gateway);
                 }
             }

@@ -3,6 +3,7 @@
 //! The frames are the crate h2's; what the gateway adds is what it takes to let strangers in: a meter of the frames that
 //! cost the sender nothing, bounds for everything that is held, and heads judged as strictly as those of HTTP/1.1.
 
+pub(crate) mod copy;
 mod meter;
 mod request;
 mod side;
@@ -72,8 +73,8 @@ fn builder(d: &Deployment) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(streams)
-        // Counted as RFC 9113 §6.5.2 does, 32 bytes for each field; the head itself is measured when it is read.
-        .max_header_list_size(u32::try_from(d.rules.heads.head + 32 * d.rules.heads.fields).unwrap_or(u32::MAX))
+        // The head itself is measured when it is read.
+        .max_header_list_size(u32::try_from(d.rules.heads.for_http2()).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESETS)
         .max_pending_accept_reset_streams(RESETS)

@@ -7,9 +7,11 @@ pub(crate) mod ends;
 pub(crate) mod h1;
 mod h2;
 mod handshake;
+pub(crate) mod line;
 pub(crate) mod pump;
 pub(crate) mod request_head;
 pub(crate) mod timer;
 pub(crate) mod turn;
+mod websocket;
 
 pub use connection::Greeting;

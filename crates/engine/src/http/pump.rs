@@ -128,6 +128,11 @@ impl Prefix {
         self.bytes.get(self.written..).unwrap_or_default()
     }
 
+    /// It went out some other way.
+    pub(crate) fn set_out(&mut self) {
+        self.written = self.bytes.len();
+    }
+
     /// Whether all of it went out.
     pub(crate) fn is_out(&self) -> bool {
         self.left().is_empty()

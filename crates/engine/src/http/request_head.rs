@@ -3,8 +3,10 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use tollgate_core::body::Length;
+use tollgate_core::dialect::grpc;
 use tollgate_core::exchange::{Exchange, Peer};
 use tollgate_core::field::Known;
 use tollgate_core::head::Version;
@@ -22,12 +24,23 @@ pub(crate) fn write(
     proxy: &Proxy,
     captures: &Captures,
     address: SocketAddr,
+    now: Instant,
 ) {
     let (x, out) = (&turn.x, turn.request_head.clear());
     start_line(out, x, proxy, captures);
     host(out, x, backend, proxy, address);
     let correlation = &d.rules.correlation;
-    write::fields(out, &x.head.fields, |known, name| is_ours(known) || correlation.is_header(known, name));
+    let is_call = turn.is_grpc && x.deadline.is_some();
+    write::fields(out, &x.head.fields, |known, name| {
+        is_ours(known)
+            || correlation.is_header(known, name)
+            || (is_call && known == Known::Other && name.eq_ignore_ascii_case(b"grpc-timeout"))
+    });
+    if let Some(deadline) = x.deadline.filter(|_| is_call) {
+        out.extend_from_slice(b"grpc-timeout: ");
+        grpc::write_timeout(out, deadline.saturating_duration_since(now));
+        out.extend_from_slice(b"\r\n");
+    }
     let length = if turn.upload.is_recoded() { Length::Chunked } else { x.length };
     match length {
         // A body of no bytes is told where a method usually has one (RFC 9110 §8.6).

@@ -35,6 +35,8 @@ pub(crate) struct Turn {
     pub(crate) upgrade: Option<Bytes>,
     /// It is a `CONNECT` for the protocol in `Upgrade` (RFC 8441): an answer of 2xx would agree to it.
     pub(crate) connects: bool,
+    /// It is a call of gRPC.
+    pub(crate) is_grpc: bool,
     /// Bytes that went up a tunnel.
     pub(crate) tunnelled: u64,
     /// The request's body on its way up.
@@ -69,6 +71,7 @@ impl Turn {
                 verdict: NOTHING,
                 upgrade: None,
                 connects: false,
+                is_grpc: false,
                 tunnelled: 0,
                 upload: Pump::new(Length::None, NO_BODY, 0),
                 download: Pump::new(Length::None, NO_BODY, 0),
@@ -85,6 +88,7 @@ impl Turn {
         self.verdict = NOTHING;
         self.upgrade = None;
         self.connects = false;
+        self.is_grpc = false;
         self.tunnelled = 0;
         self.upload = Pump::new(Length::None, NO_BODY, 0);
     }

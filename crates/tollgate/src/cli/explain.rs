@@ -76,7 +76,7 @@ fn exchange(args: &ExplainArgs, compiled: &tollgate_plan::Compiled, rules: &Rule
     x.head.fields.buffer = Buffer::holding(text.as_bytes());
     let refused = |problem: Problem| Failure::Other {
         message: format!("the gateway refuses this request: {} {}", problem.fault.status, problem.fault.title),
-        hint: Some(problem.detail.into_owned()).filter(|detail| !detail.is_empty()),
+        hint: Some(problem.detail.to_string()).filter(|detail| !detail.is_empty()),
     };
     match request::Reader::default().read(&mut x.head, &rules.heads).map_err(refused)? {
         Parsed::Complete if x.head.fields.head_len == text.len() => {}

@@ -7,12 +7,13 @@
 use http::request::Parts;
 use tollgate_core::body::Length;
 use tollgate_core::buffer::Buffer;
-use tollgate_core::field::{Known, is_token, is_value};
-use tollgate_core::head::{Field, Method, Part, RequestHead, Version};
+use tollgate_core::field::{Known, is_token};
+use tollgate_core::head::{Method, RequestHead, Version};
 use tollgate_core::problem::Problem;
 use tollgate_http1::faults::{CONNECT, EXPECTATION, HEAD_TOO_LARGE, MALFORMED, TARGET_TOO_LONG};
 use tollgate_http1::{list, request, target};
 
+use super::copy::{Copied, NoCopy};
 use crate::deployment::Rules;
 use crate::http::turn::Turn;
 
@@ -60,17 +61,20 @@ fn connect(turn: &mut Turn, protocol: &str, rules: &Rules) -> Result<(), Problem
     if !is_token(protocol.as_bytes()) {
         return Err(malformed("a `:protocol` that is not one name"));
     }
-    let mut copied = Copied { head: &mut turn.x.head, most: rules.heads.head };
-    copied.head.method = Method::Get;
-    copied.head.method_part = copied.put(b"GET")?;
-    copied.field(b"upgrade", protocol.as_bytes(), Known::Upgrade)?;
-    if protocol.eq_ignore_ascii_case("websocket") && !copied.head.fields.has("sec-websocket-key") {
+    let head = &mut turn.x.head;
+    let has_key = head.fields.has("sec-websocket-key");
+    let no = |no| no_copy(no, rules);
+    let mut copied = Copied { fields: &mut head.fields, most: rules.heads.head };
+    head.method = Method::Get;
+    head.method_part = copied.put(b"GET").map_err(no)?;
+    copied.field(b"upgrade", protocol.as_bytes(), Known::Upgrade).map_err(no)?;
+    if protocol.eq_ignore_ascii_case("websocket") && !has_key {
         // RFC 6455 §4.1: 16 random bytes, which HTTP/2 has no need of.
         let key = fastrand::u128(..).to_be_bytes();
-        copied.field(b"sec-websocket-key", data_encoding::BASE64.encode(&key).as_bytes(), Known::Other)?;
+        let key = data_encoding::BASE64.encode(&key);
+        copied.field(b"sec-websocket-key", key.as_bytes(), Known::Other).map_err(no)?;
     }
-    let fields = &mut copied.head.fields;
-    fields.head_len = fields.buffer.len();
+    copied.end();
     turn.connects = true;
     turn.verdict.upgrades = true;
     Ok(())
@@ -82,10 +86,7 @@ fn malformed(what: &'static str) -> Problem {
 
 /// Copies the head into the buffer, with an index of its fields, as if it had been received as text.
 fn copy(head: &mut RequestHead, parts: &Parts, rules: &Rules) -> Result<(), Problem> {
-    let most = rules.heads.head;
-    let mut copied = Copied { head, most };
-    copied.head.method = Method::of(parts.method.as_str().as_bytes());
-    copied.head.method_part = copied.put(parts.method.as_str().as_bytes())?;
+    let no = |no| no_copy(no, rules);
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() > rules.heads.target {
         let limit = rules.heads.target;
@@ -94,18 +95,22 @@ fn copy(head: &mut RequestHead, parts: &Parts, rules: &Rules) -> Result<(), Prob
     if !target.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(malformed("a byte in the request target that must be percent-encoded"));
     }
-    copied.head.raw_path = copied.put(target.as_bytes())?;
-    copied.host(parts)?;
-    copied.cookies(parts)?;
+    let mut copied = Copied { fields: &mut head.fields, most: rules.heads.head };
+    head.method = Method::of(parts.method.as_str().as_bytes());
+    head.method_part = copied.put(parts.method.as_str().as_bytes()).map_err(no)?;
+    head.raw_path = copied.put(target.as_bytes()).map_err(no)?;
+    head.host = copied.field(b"host", host(parts)?, Known::Host).map_err(no)?;
+    if let Some(cookie) = cookie(parts) {
+        copied.field(b"cookie", &cookie, Known::Cookie).map_err(no)?;
+    }
     for (name, value) in &parts.headers {
         let known = Known::of(name.as_str().as_bytes());
         if !matches!(known, Known::Host | Known::Cookie) {
-            copied.field(name.as_str().as_bytes(), value.as_bytes(), known)?;
+            copied.field(name.as_str().as_bytes(), value.as_bytes(), known).map_err(no)?;
         }
     }
-    let fields = &mut copied.head.fields;
-    fields.head_len = fields.buffer.len();
-    match fields.received().len() > rules.heads.fields {
+    copied.end();
+    match head.fields.received().len() > rules.heads.fields {
         true => {
             let limit = rules.heads.fields;
             Err(HEAD_TOO_LARGE.problem().detail(format!("more than {limit} header lines")))
@@ -114,66 +119,42 @@ fn copy(head: &mut RequestHead, parts: &Parts, rules: &Rules) -> Result<(), Prob
     }
 }
 
-/// A head on its way into its buffer.
-struct Copied<'h> {
-    head: &'h mut RequestHead,
-    most: usize,
+fn no_copy(no: NoCopy, rules: &Rules) -> Problem {
+    match no {
+        NoCopy::TooLarge => {
+            let most = rules.heads.head;
+            HEAD_TOO_LARGE.problem().detail(format!("the head is larger than {most} bytes"))
+        }
+        NoCopy::Malformed => malformed("a header field whose name or value may not stand there"),
+    }
 }
 
-impl Copied<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<Part, Problem> {
-        let buffer = &mut self.head.fields.buffer;
-        let start = buffer.len();
-        let end = start + bytes.len();
-        let fits = end <= self.most && buffer.append(bytes);
-        let (true, Ok(start), Ok(end)) = (fits, u16::try_from(start), u16::try_from(end)) else {
-            let most = self.most;
-            return Err(HEAD_TOO_LARGE.problem().detail(format!("the head is larger than {most} bytes")));
-        };
-        Ok(Part { start, end })
+/// `:authority` goes before `Host`; where they differ two readers may take different ones (RFC 9113 §8.3.1).
+fn host(parts: &Parts) -> Result<&[u8], Problem> {
+    let mut named = parts.headers.get_all(http::header::HOST).iter();
+    let (host, second) = (named.next().map(http::HeaderValue::as_bytes), named.next());
+    if second.is_some() {
+        return Err(malformed("more than one `Host` field"));
     }
-
-    fn field(&mut self, name: &[u8], value: &[u8], known: Known) -> Result<Part, Problem> {
-        // RFC 9113 §8.2.1: no NUL, CR or LF, and no white space around the value.
-        if !is_token(name) || !is_value(value) {
-            return Err(malformed("a header field whose name or value may not stand there"));
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (authority, host) {
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            Err(malformed("an `:authority` that contradicts `Host`"))
         }
-        let name = self.put(name)?;
-        let value = self.put(value)?;
-        self.head.fields.push(Field { name, value, known, dropped: false });
-        Ok(value)
+        (Some(told), _) | (None, Some(told)) => Ok(told),
+        (None, None) => Err(malformed("neither `:authority` nor `Host`")),
     }
+}
 
-    /// `:authority` goes before `Host`; where they differ two readers may take different ones (RFC 9113 §8.3.1).
-    fn host(&mut self, parts: &Parts) -> Result<(), Problem> {
-        let mut named = parts.headers.get_all(http::header::HOST).iter();
-        let (host, second) = (named.next().map(http::HeaderValue::as_bytes), named.next());
-        if second.is_some() {
-            return Err(malformed("more than one `Host` field"));
-        }
-        let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
-        let told = match (authority, host) {
-            (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
-                return Err(malformed("an `:authority` that contradicts `Host`"));
-            }
-            (Some(told), _) | (None, Some(told)) => told,
-            (None, None) => return Err(malformed("neither `:authority` nor `Host`")),
-        };
-        self.head.host = self.field(b"host", told, Known::Host)?;
-        Ok(())
+/// Crumbs of cookies are put together again for everybody who is not HTTP/2 (RFC 9113 §8.2.3).
+fn cookie(parts: &Parts) -> Option<Vec<u8>> {
+    let mut crumbs = parts.headers.get_all(http::header::COOKIE).iter();
+    let mut whole = crumbs.next()?.as_bytes().to_vec();
+    for crumb in crumbs {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(crumb.as_bytes());
     }
-
-    /// Crumbs of cookies are put together again for everybody who is not HTTP/2 (RFC 9113 §8.2.3).
-    fn cookies(&mut self, parts: &Parts) -> Result<(), Problem> {
-        let mut crumbs = parts.headers.get_all(http::header::COOKIE).iter();
-        let Some(first) = crumbs.next() else { return Ok(()) };
-        let mut whole = first.as_bytes().to_vec();
-        for crumb in crumbs {
-            whole.extend_from_slice(b"; ");
-            whole.extend_from_slice(crumb.as_bytes());
-        }
-        self.field(b"cookie", &whole, Known::Cookie).map(|_| ())
-    }
+    Some(whole)
 }
 
 /// RFC 9113 §8.1.1: a length that is told must be that of the content; h2 counts it.

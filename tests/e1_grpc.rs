@@ -1,0 +1,80 @@
+//! E1: gRPC end to end, with grpcio on both sides of the gateway.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod python;
+
+use tollgate_testkit::Gateway;
+
+use python::{Service, run};
+
+const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
+
+const CONFIG: &str = r#"
+listen: { "{{http}}": http, "{{health}}": health }
+workers: 2
+services:
+  echo: { to: "{{echo}}", protocol: http2 }
+  down: { to: "127.0.0.1:1", protocol: http2 }
+routes:
+  /t.Echo/**: echo
+  /t.Down/**: down
+  /t.Short/**: { to: echo, timeout: 300ms, rewrite: "/t.Echo/Slow" }
+  /t.Closed/**: { reply: 403 no }
+  /t.Needs/**: { to: echo, require: { headers: [X-Team] } }
+"#;
+
+fn gateway(echo: &Service) -> Gateway {
+    Gateway::start(TOLLGATE, CONFIG, &[("echo", echo.address.clone())])
+}
+
+/// The client tries these, one after the other.
+fn calls(what: &[&str]) -> Gateway {
+    let echo = Service::start("grpc_service.py", &[]);
+    let gateway = gateway(&echo);
+    let address = gateway.address().to_string();
+    run("grpc_client.py", &[&[address.as_str()], what].concat(), &gateway);
+    gateway
+}
+
+#[test]
+fn unary_calls_keep_messages_metadata_and_trailers() {
+    calls(&["unary"]);
+}
+
+#[test]
+fn a_thousand_messages_stream_down_up_and_both_ways_at_once() {
+    calls(&["down", "up", "both"]);
+}
+
+#[test]
+fn a_status_of_the_service_reaches_the_caller() {
+    calls(&["fail"]);
+}
+
+#[test]
+fn the_callers_deadline_ends_the_call_and_the_service_is_told_what_is_left() {
+    calls(&["deadline"]);
+}
+
+#[test]
+fn a_call_that_is_cancelled_leaves_the_connection_to_others() {
+    calls(&["cancel", "unary"]);
+}
+
+#[test]
+fn a_hundred_calls_share_a_connection() {
+    let gateway = calls(&["many"]);
+    let connects = gateway.metric("tollgate_service_connects_total{service=\"echo\"}");
+    assert!((1.0..=2.0).contains(&connects), "{connects} connections, where each worker needs one");
+}
+
+#[test]
+fn the_gateways_own_answers_have_a_status_of_grpc() {
+    calls(&["gateway"]);
+}
