@@ -1,11 +1,11 @@
 //! One request and its answer, as everything on its way sees it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::body::{Body, Length, Recoder};
-use crate::facts::{Conn, Route};
+use crate::facts::{Address, Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
 use crate::problem::Fault;
@@ -62,7 +62,7 @@ pub struct Trail {
     /// The service asked last.
     pub service: Option<Arc<str>>,
     /// The instance asked last.
-    pub instance: Option<SocketAddr>,
+    pub instance: Option<Address>,
     /// How often an instance was asked.
     pub attempts: u32,
     /// From the start of the first attempt to the head of the answer.

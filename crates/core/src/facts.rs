@@ -1,6 +1,9 @@
 //! Facts that the gateway states and policies read: which route, connection, instance, service.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::problem::Fault;
@@ -104,13 +107,63 @@ impl Conn {
     }
 }
 
+/// Where an instance of a service is reached. Copying it allocates nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// An IP address and port.
+    Socket(SocketAddr),
+    /// A Unix socket of this machine, by its path.
+    Unix(Arc<Path>),
+}
+
+impl Address {
+    /// What stands before the path of a Unix socket.
+    pub const UNIX: &str = "unix:";
+
+    /// The IP address, unless it is a Unix socket.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Socket(address) => Some(address.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Socket(address)
+    }
+}
+
+impl FromStr for Address {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix(Self::UNIX) {
+            Some(path) => Ok(Self::Unix(Path::new(path).into())),
+            None => text.parse().map(Self::Socket),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            // As a whole, so that a width holds for both parts.
+            Self::Unix(path) => f.pad(&format!("{}{}", Self::UNIX, path.display())),
+        }
+    }
+}
+
 /// One place where a service can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceName {
     /// The service.
     pub service: Arc<str>,
     /// The address in use.
-    pub address: SocketAddr,
+    pub address: Address,
 }
 
 /// A service by name and by its place in the deployment's list.
@@ -120,4 +173,18 @@ pub struct ServiceRef {
     pub name: Arc<str>,
     /// Index into the list of services.
     pub slot: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_as_it_is_written() {
+        for text in ["10.0.0.1:80", "[2001:db8::1]:443", "unix:/run/app.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        assert!("orders:80".parse::<Address>().is_err());
+        assert_eq!(size_of::<Option<Address>>(), size_of::<SocketAddr>(), "no larger than what most of them are");
+    }
 }

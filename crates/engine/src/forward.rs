@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
@@ -10,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tollgate_config::model::HashKey;
 use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::Address;
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_http1::faults::CONNECT;
 use tollgate_http1::list;
@@ -53,7 +53,7 @@ struct Failure {
     fault: &'static Fault,
     cause: String,
     outcome: Outcome,
-    address: Option<SocketAddr>,
+    address: Option<Address>,
     /// Whether another instance, or the same once more, may do better.
     again: Again,
 }
@@ -106,7 +106,7 @@ pub(crate) async fn forward<S: Downstream>(
         let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
         let failure = match connected {
             Ok(connection) => {
-                turn.x.trail.instance = Some(connection.address());
+                turn.x.trail.instance = Some(connection.address().clone());
                 request_head::write(turn, d, backend, proxy, captures, connection.address());
                 match attempt::attempt(client, turn, connection, d, route, deadline).await {
                     Ok(upstream) => {
@@ -161,7 +161,7 @@ fn first_deadline(x: &Exchange, route: &RoutePlan, started: Instant) -> Instant 
 
 /// What may still be tried.
 struct Tries {
-    tried: Vec<SocketAddr>,
+    tried: Vec<Address>,
     left: u8,
     fresh: bool,
 }
@@ -239,8 +239,8 @@ fn ended_badly(
     service: &tollgate_upstream::Service,
     worker: usize,
 ) -> Result<Failure, Stop> {
-    let address = turn.x.trail.instance;
-    let at = address.map_or_else(String::new, |a| a.to_string());
+    let address = turn.x.trail.instance.clone();
+    let at = address.as_ref().map_or_else(String::new, ToString::to_string);
     let failure = |fault, cause: String, outcome, again| Ok(Failure { fault, cause, outcome, address, again });
     match ended {
         Ended::ClientGone => {

@@ -1,9 +1,9 @@
 //! Connections to instances: busy ones, owned by an exchange, and those at rest in a worker's pool.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tollgate_core::facts::Address;
 use tollgate_net::Stream;
 
 use crate::instance::Instance;
@@ -70,8 +70,8 @@ impl Connection {
 
     /// Where it leads.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.busy.0.address
+    pub fn address(&self) -> &Address {
+        &self.busy.0.address
     }
 
     /// The exchange is over and the connection fit for another one: to whoever waits for one, or to rest.

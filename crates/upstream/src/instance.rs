@@ -1,11 +1,11 @@
 //! One address of a service, with the connections that rest there: one pool per worker.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tollgate_core::facts::Address;
 use tollgate_registry::Endpoint;
 
 use crate::connection::{Connection, Idle};
@@ -16,7 +16,7 @@ use crate::shared::{Place, Shared};
 #[derive(Debug)]
 pub(crate) struct Instance {
     /// Where it is reached.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// The name by which it was found.
     pub(crate) host: Option<Arc<str>>,
     shared: Arc<Shared>,
@@ -36,7 +36,7 @@ impl Instance {
     pub(crate) fn new(endpoint: &Endpoint, shared: Arc<Shared>, workers: usize) -> Arc<Self> {
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
         let (in_flight, open) = (AtomicU32::new(0), Arc::default());
-        let (address, host) = (endpoint.address, endpoint.host.clone());
+        let (address, host) = (endpoint.address.clone(), endpoint.host.clone());
         Arc::new(Self { address, host, shared, in_flight, open, retired: AtomicBool::new(false), pools })
     }
 

@@ -6,6 +6,7 @@
 
 pub mod balance;
 mod budget;
+mod connect;
 mod connection;
 pub mod faults;
 mod instance;

@@ -1,21 +1,20 @@
 //! A service: its instances, how one is chosen, and how a connection to it is had.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tollgate_core::clock::Clock;
-use tollgate_net::Stream;
+use tollgate_core::facts::Address;
 use tollgate_net::tls::NoHandshake;
 use tollgate_observe::metrics::{Outcome, ServiceMetrics, ServiceShard};
 use tollgate_registry::{Endpoint, State, View};
 
 use crate::balance::{Algorithm, Balance, PickCx};
 use crate::budget::Budget;
+use crate::connect::connect;
 use crate::connection::Connection;
 use crate::instance::Instance;
 use crate::shared::{Grant, Place, Settings, Shared, Ticket};
@@ -47,7 +46,7 @@ pub struct Ask<'a> {
     /// What is hashed, for services that choose by hash.
     pub key: Option<&'a [u8]>,
     /// Instances that failed this request already: others go first.
-    pub tried: &'a [SocketAddr],
+    pub tried: &'a [Address],
     /// Not a connection that was used before: one such just proved dead.
     pub fresh: bool,
     /// The request cannot be sent twice: a connection that rested is looked at once more before it carries it.
@@ -64,11 +63,11 @@ pub enum Refusal {
     /// The service has no instance.
     NoInstance,
     /// The instance cannot be reached.
-    Connect(SocketAddr, std::io::Error),
+    Connect(Address, std::io::Error),
     /// It can be reached, but there is no TLS with it.
-    Tls(SocketAddr, NoHandshake),
+    Tls(Address, NoHandshake),
     /// The instance did not accept, or was not done with TLS, in time.
-    ConnectTimeout(SocketAddr),
+    ConnectTimeout(Address),
     /// The connection limit is reached and the queue full, or the time in it ran out.
     Limit,
     /// The request's time is over.
@@ -127,9 +126,9 @@ impl Service {
 
     /// Its instances with the requests in flight and connections open on each, and how far the list can be trusted.
     #[must_use]
-    pub fn status(&self) -> (Vec<(SocketAddr, u32, u32)>, State) {
+    pub fn status(&self) -> (Vec<(Address, u32, u32)>, State) {
         let now = self.instances.load();
-        (now.list.iter().map(|i| (i.address, i.in_flight(), i.open())).collect(), now.state.clone())
+        (now.list.iter().map(|i| (i.address.clone(), i.in_flight(), i.open())).collect(), now.state.clone())
     }
 
     /// Takes over what a source says. Instances that stay keep their connections.
@@ -195,28 +194,14 @@ impl Service {
     }
 
     async fn open_one(&self, instance: Arc<Instance>, place: Place, ask: &Ask<'_>) -> Result<Connection, Refusal> {
-        let address = instance.address;
+        let settings = &self.shared.settings;
         let left = ask.deadline.saturating_duration_since(self.clock.now());
-        let most = self.shared.settings.connect_timeout.min(left);
-        match timeout(most, self.stream(&instance)).await {
+        let most = settings.connect_timeout.min(left);
+        match timeout(most, connect(settings, &instance.address, instance.host.as_deref())).await {
             Ok(Ok(stream)) => Ok(Connection::fresh(stream, instance, place)),
             Ok(Err(refusal)) => Err(refusal),
-            Err(_) if most < self.shared.settings.connect_timeout => Err(Refusal::Deadline),
-            Err(_) => Err(Refusal::ConnectTimeout(address)),
-        }
-    }
-
-    /// Connects, and settles TLS if it is spoken.
-    async fn stream(&self, instance: &Instance) -> Result<Stream, Refusal> {
-        let address = instance.address;
-        let stream = TcpStream::connect(address).await.map_err(|e| Refusal::Connect(address, e))?;
-        stream.set_nodelay(true).map_err(|e| Refusal::Connect(address, e))?;
-        match &self.shared.settings.tls {
-            None => Ok(stream.into()),
-            Some(tls) => {
-                let connecting = tls.connect(stream.into(), instance.host.as_deref(), address.ip());
-                connecting.await.map_err(|e| Refusal::Tls(address, e))
-            }
+            Err(_) if most < settings.connect_timeout => Err(Refusal::Deadline),
+            Err(_) => Err(Refusal::ConnectTimeout(instance.address.clone())),
         }
     }
 

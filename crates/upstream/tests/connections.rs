@@ -207,7 +207,7 @@ async fn an_instance_that_left_the_list_is_asked_no_more_and_its_connections_clo
     let (busy, resting) = (world.ask(0).await.unwrap(), world.ask(0).await.unwrap());
     resting.release(world.clock.now());
     world.service.update(&View::fresh([Endpoint::new(second, 1)]));
-    assert_eq!(world.ask(0).await.unwrap().address(), second);
+    assert_eq!(world.ask(0).await.unwrap().address(), &second.into());
     busy.release(world.clock.now());
     world.service.sweep(0, world.clock.now());
     assert_eq!(world.service.open(), 0);
@@ -218,6 +218,6 @@ async fn an_unreachable_instance_is_told_by_its_address() {
     let (listener, address) = listen().await;
     drop(listener);
     let world = world(settings(), &[address]);
-    assert!(matches!(world.ask(0).await, Err(Refusal::Connect(at, _)) if at == address));
+    assert!(matches!(world.ask(0).await, Err(Refusal::Connect(at, _)) if at == address.into()));
     assert_eq!(world.service.open(), 0, "a failed connect leaves no place behind");
 }

@@ -1,7 +1,10 @@
 //! What a line says.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+
+use tollgate_core::facts::Address;
 
 use super::json;
 
@@ -45,7 +48,7 @@ pub struct Entry<'a> {
     /// The service asked.
     pub service: Option<&'a str>,
     /// The instance that was tried last.
-    pub instance: Option<SocketAddr>,
+    pub instance: Option<&'a Address>,
     /// How many attempts were made.
     pub attempts: u32,
     /// From the last attempt's beginning to the end of its answer's head, in microseconds.
@@ -86,7 +89,12 @@ impl Entry<'_> {
         text(to, "api", self.api.map(str::as_bytes));
         text(to, "route", self.route.map(str::as_bytes));
         text(to, "service", self.service.map(str::as_bytes));
-        quoted(to, "instance", self.instance);
+        match self.instance {
+            // A path may hold anything.
+            Some(Address::Unix(path)) => text(to, "instance", Some(&[b"unix:", path.as_os_str().as_bytes()].concat())),
+            Some(Address::Socket(address)) => quoted(to, "instance", Some(address)),
+            None => {}
+        }
         number(to, "attempts", Some(self.attempts.into()).filter(|attempts| *attempts > 0));
         number(to, "upstream_us", self.upstream_us);
         text(to, "problem", self.problem.map(str::as_bytes));
