@@ -1,7 +1,6 @@
 //! The running gateway: threads, each with its own runtime, sockets and connections; started whole or not at all.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
+use tollgate_net::Listener;
 use tollgate_observe::access_log::AccessLog;
 use tollgate_observe::metrics::Metrics;
 
@@ -46,7 +46,7 @@ pub struct Opened {
     /// What is served there.
     pub serves: Serves,
     /// The sockets.
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<Listener>,
     /// What a connection begins with, before HTTP.
     pub greeting: Greeting,
 }
@@ -139,7 +139,7 @@ impl Gateway {
 
 /// One worker's socket of a listener.
 struct Socket {
-    socket: TcpListener,
+    socket: Listener,
     greeting: Greeting,
     source: Deployed,
     crowd: Arc<Crowd>,

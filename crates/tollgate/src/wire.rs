@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tollgate_config::model::{self, Address, Balance, Config};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::facts;
 use tollgate_core::field::Known;
 use tollgate_core::policy::PolicyKind;
 use tollgate_engine::{Backend, Correlation, Deployment, Rules};
@@ -181,6 +182,7 @@ fn follow(service: &Arc<Service>, written: &model::Service, resolver: &Arc<Dns>,
         let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
         match &target.address.value {
             Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),
+            Address::Unix(path) => fixed.push(Endpoint::new(facts::Address::Unix(Arc::clone(path)), weight)),
             Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
         }
     }

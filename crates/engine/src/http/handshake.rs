@@ -22,12 +22,12 @@ pub(crate) async fn greet(
 ) -> Result<(Stream, Conn), Closed> {
     let most = rules.limits.handshake_timeout.0;
     // Whoever is not believed cannot say who it is: what it sends is taken for what a client sends.
-    if greeting.is_proxied && rules.trust.is_proxy(conn.peer_ip()) {
+    if greeting.is_proxied && rules.trust.is_proxy(conn.peer()) {
         match tokio::time::timeout(most, proxy_protocol::read(&mut socket)).await {
             Ok(Ok(None)) => {}
-            Ok(Ok(Some(client))) => conn = conn.on_behalf_of(client),
+            Ok(Ok(Some((client, reached)))) => conn = conn.on_behalf_of(client, reached),
             Ok(Err(error)) => {
-                tracing::info!(proxy = %conn.peer_ip(), %error, "no PROXY header from a proxy: connection closed");
+                tracing::info!(proxy = %conn.peer(), %error, "no PROXY header from a proxy: connection closed");
                 return Err(Closed::Error);
             }
             Err(_) => return Err(Closed::Timeout),
@@ -55,7 +55,7 @@ async fn handshake(
             (Outcome::PlainHttp, Ok((Stream::Plain(socket), conn)))
         }
         Ok(Err(Failure::Ended(outcome, error))) => {
-            tracing::debug!(client = %conn.peer_ip(), outcome = outcome.label(), %error, "no TLS with a client");
+            tracing::debug!(client = %conn.peer(), outcome = outcome.label(), %error, "no TLS with a client");
             (outcome, Err(if outcome == Outcome::Closed { Closed::Client } else { Closed::Error }))
         }
         Err(_) => (Outcome::Timeout, Err(Closed::Timeout)),

@@ -1,10 +1,9 @@
 //! What a line says.
 
 use std::io::Write;
-use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 
-use tollgate_core::facts::Address;
+use tollgate_core::facts::{Address, ClientAddress};
 
 use super::json;
 
@@ -18,7 +17,7 @@ pub struct Entry<'a> {
     /// The trace's id.
     pub trace: Option<u128>,
     /// The client, as far as `trust` believes it.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     /// The protocol between client and gateway: `HTTP/1.1`.
     pub protocol: &'a str,
     /// The version of TLS, if it is spoken with the client: `TLSv1.3`.
