@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -89,12 +90,15 @@ pub(crate) async fn forward<S: Downstream>(
     let started = client.look();
     let deadline = first_deadline(&turn.x, route, started);
     let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
+    // Copied only where it is told.
+    let told = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
     let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
     loop {
         let now = client.now;
         let ask = Ask {
             worker: client.worker.index,
             key: key.as_deref(),
+            client: told.as_ref(),
             tried: &tries.tried,
             fresh: tries.fresh,
             only_once: !(turn.x.head.method.is_idempotent() && turn.upload.can_repeat(turn.x.length)),

@@ -66,22 +66,32 @@ impl Instance {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A place for a new connection, if the limits have one.
-    pub(crate) fn place(&self, worker: usize) -> Option<Place> {
-        self.shared.place(&self.open, worker)
+    /// A place for a new connection, if the limits have one or one that rests for another client can make room.
+    pub(crate) fn place(&self, ask: &Ask<'_>) -> Option<Place> {
+        let place = || self.shared.place(&self.open, ask.worker);
+        place().or_else(|| (ask.client.is_some() && self.close_oldest(ask.worker)).then(place).flatten())
     }
 
     /// A resting connection that is fit for use: the one used last, whose path is warmest.
     pub(crate) fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Connection> {
         let metrics = self.shared.metrics.shard(ask.worker);
         loop {
-            let mut idle = self.pool(ask.worker).pop_back()?;
+            let mut idle = self.last_used(ask)?;
             metrics.woke();
-            if !idle.is_stale(ask.now, self.shared.settings.idle_for) && idle.is_quiet(ask.only_once) {
+            if !idle.is_stale(ask.now, &self.shared.settings) && idle.is_quiet(ask.only_once) {
                 metrics.reused();
                 return Some(Connection::wake(idle, Arc::clone(self)));
             }
         }
+    }
+
+    fn last_used(&self, ask: &Ask<'_>) -> Option<Idle> {
+        let mut pool = self.pool(ask.worker);
+        if self.shared.settings.proxy_protocol.is_none() {
+            return pool.pop_back();
+        }
+        let own = pool.iter().rposition(|idle| idle.is_for(ask.client))?;
+        pool.remove(own)
     }
 
     /// Puts a connection to rest, unless there are enough or the instance is gone.
@@ -91,21 +101,30 @@ impl Instance {
             return;
         }
         let mut pool = self.pool(worker);
+        // One that rests for a client whose next request may never come makes room for one whose last has just been.
+        let oldest =
+            if idle.is_for(None) || pool.len() < self.shared.settings.idle_most { None } else { pool.pop_front() };
         if pool.len() < self.shared.settings.idle_most {
             self.shared.metrics.shard(worker).rested();
             pool.push_back(idle);
         }
+        drop(pool);
+        self.close(worker, oldest);
     }
 
     /// Closes what rested too long on this worker, or broke.
     pub(crate) fn sweep(&self, worker: usize, now: Instant) {
-        let most = self.shared.settings.idle_for;
+        let settings = &self.shared.settings;
         let mut gone = Vec::new();
         {
             let mut pool = self.pool(worker);
             let everything = std::mem::take(&mut *pool);
             for mut idle in everything {
-                if idle.is_stale(now, most) || !idle.is_quiet(false) { gone.push(idle) } else { pool.push_back(idle) }
+                if idle.is_stale(now, settings) || !idle.is_quiet(false) {
+                    gone.push(idle)
+                } else {
+                    pool.push_back(idle)
+                }
             }
         }
         // Closed behind the lock: closing may wake a waiter, which takes other locks.

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tollgate_core::clock::Clock;
-use tollgate_core::facts::Address;
+use tollgate_core::facts::{Address, Conn};
 use tollgate_net::tls::NoHandshake;
 use tollgate_observe::metrics::{Outcome, ServiceMetrics, ServiceShard};
 use tollgate_registry::{Endpoint, State, View};
@@ -15,7 +15,7 @@ use tollgate_registry::{Endpoint, State, View};
 use crate::balance::{Algorithm, Balance, PickCx};
 use crate::budget::Budget;
 use crate::connect::connect;
-use crate::connection::Connection;
+use crate::connection::{Connection, History};
 use crate::instance::Instance;
 use crate::shared::{Grant, Place, Settings, Shared, Ticket};
 
@@ -45,6 +45,8 @@ pub struct Ask<'a> {
     pub worker: usize,
     /// What is hashed, for services that choose by hash.
     pub key: Option<&'a [u8]>,
+    /// The client connection that it is for, where instances are told so ([`Service::tells_clients`]).
+    pub client: Option<&'a Arc<Conn>>,
     /// Instances that failed this request already: others go first.
     pub tried: &'a [Address],
     /// Not a connection that was used before: one such just proved dead.
@@ -152,6 +154,12 @@ impl Service {
         }
     }
 
+    /// Whether instances are told which client a connection is for: then [`Ask::client`] must name it.
+    #[must_use]
+    pub fn tells_clients(&self) -> bool {
+        self.shared.settings.proxy_protocol.is_some()
+    }
+
     /// Whether one more retry is within the budget.
     pub fn may_retry(&self, now: Instant) -> bool {
         let attempts = self.shared.metrics.totals().attempts.iter().sum();
@@ -187,7 +195,7 @@ impl Service {
         if let Some(connection) = rested {
             return Ok(Found::Connection(connection));
         }
-        Ok(match instance.place(ask.worker) {
+        Ok(match instance.place(ask) {
             Some(place) => Found::Place(Arc::clone(instance), place),
             None => Found::Full,
         })
@@ -197,8 +205,12 @@ impl Service {
         let settings = &self.shared.settings;
         let left = ask.deadline.saturating_duration_since(self.clock.now());
         let most = settings.connect_timeout.min(left);
-        match timeout(most, connect(settings, &instance.address, instance.host.as_deref())).await {
-            Ok(Ok(stream)) => Ok(Connection::fresh(stream, instance, place)),
+        let client = ask.client.map(|client| &**client);
+        match timeout(most, connect(settings, &instance.address, instance.host.as_deref(), client)).await {
+            Ok(Ok(stream)) => {
+                let history = History { made: self.clock.now(), client: ask.client.map(Arc::downgrade) };
+                Ok(Connection::fresh(stream, instance, place, history))
+            }
             Ok(Err(refusal)) => Err(refusal),
             Err(_) if most < settings.connect_timeout => Err(Refusal::Deadline),
             Err(_) => Err(Refusal::ConnectTimeout(instance.address.clone())),

@@ -45,7 +45,9 @@ pub use self::listen::{FileMode, Listener, ListenerKind, Switch};
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::route::{Action, PathChange, Route};
-pub use self::services::{Balance, HashKey, KeepAlive, Queue, Retry, Service, Target, Targets};
+pub use self::services::{
+    Balance, HashKey, KeepAlive, ProxyProtocol, Queue, Retry, Service, SourceAddress, Target, Targets,
+};
 pub use self::settings::Settings;
 pub use self::template::{PathTemplate, Piece, Template};
 pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};

@@ -1,6 +1,9 @@
-//! The PROXY protocol, versions 1 and 2: how a proxy in front says for whom it speaks, before anything else.
+//! The PROXY protocol, versions 1 and 2: how a proxy says for whom it speaks, before anything else. Read of proxies in front
+//! of us, written for services behind us.
 //!
 //! After HAProxy's specification (proxy-protocol.txt, sections 2.1 and 2.2). Whoever may say so is the caller's to decide.
+
+mod write;
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +12,8 @@ use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 
 use crate::Socket;
+
+pub use write::{Version, header};
 
 /// What a header of version 2 begins with.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -46,7 +51,9 @@ pub async fn read(socket: &mut Socket) -> io::Result<Option<(SocketAddr, SocketA
         return Err(malformed("what came is no PROXY header"));
     }
     match ProxyHeader::parse(&header, ParseConfig::default()) {
-        Ok((parsed, length)) if length == header.len() => Ok(parsed.proxied_address().map(|told| (told.source, told.destination))),
+        Ok((parsed, length)) if length == header.len() => {
+            Ok(parsed.proxied_address().map(|told| (told.source, told.destination)))
+        }
         _ => Err(malformed("a PROXY header that cannot be understood")),
     }
 }
