@@ -12,10 +12,11 @@ use tollgate_net::Listener;
 use tollgate_observe::access_log::AccessLog;
 use tollgate_observe::metrics::Metrics;
 
+use crate::crowd::Crowd;
 use crate::deployment::Deployment;
 use crate::drain::Drain;
 use crate::http::connection::{Deployed, Greeting};
-use crate::listener::{Crowd, accept};
+use crate::listener::accept;
 use crate::worker::Worker;
 
 /// How often log lines are handed over.

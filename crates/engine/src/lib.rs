@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod crowd;
 mod deployment;
 mod drain;
 pub mod faults;

@@ -2,70 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tollgate_core::facts::{Conn, Ends};
 use tollgate_net::{Acceptor, Listener, Socket};
+use tollgate_observe::metrics::Closed;
 
+use crate::crowd::{Crowd, Member};
 use crate::http::connection::{self, Deployed, Greeting};
 use crate::worker::Worker;
 
 /// How long accepting rests after an error that concerns the whole process, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// The connections of all workers together, and their limit.
-#[derive(Debug)]
-pub(crate) struct Crowd {
-    open: AtomicUsize,
-    most: usize,
-    left: Notify,
-}
-
-/// One of the crowd, for as long as it lives.
-struct Member(Arc<Crowd>);
-
-impl Crowd {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), most, left: Notify::new() })
-    }
-
-    /// Joins, whether there is room or not.
-    fn join(self: &Arc<Self>) -> Member {
-        self.open.fetch_add(1, Ordering::AcqRel);
-        Member(Arc::clone(self))
-    }
-
-    /// Joins once there is room.
-    async fn join_in_turn(self: &Arc<Self>) -> Member {
-        loop {
-            let joined = |open| (open < self.most).then_some(open + 1);
-            if self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, joined).is_ok() {
-                return Member(Arc::clone(self));
-            }
-            self.room().await;
-        }
-    }
-
-    /// Waits until there is room for one more.
-    async fn room(&self) {
-        while self.open.load(Ordering::Acquire) >= self.most {
-            let mut left = std::pin::pin!(self.left.notified());
-            left.as_mut().enable();
-            if self.open.load(Ordering::Acquire) >= self.most {
-                left.await;
-            }
-        }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
-        self.0.left.notify_waiters();
-    }
-}
 
 /// Accepts until the gateway stops; then takes what is queued already and closes.
 pub(crate) async fn accept(
@@ -160,21 +108,19 @@ async fn failed(error: io::Error) {
     }
 }
 
-fn start(
-    socket: Socket,
-    ends: Ends,
-    greeting: &Greeting,
-    worker: &Arc<Worker>,
-    member: Member,
-    source: &Deployed,
-) {
+fn start(socket: Socket, ends: Ends, greeting: &Greeting, worker: &Arc<Worker>, mut member: Member, source: &Deployed) {
     let conn = match ends {
         Ends::Sockets { peer, local } => Conn::new(peer, local, worker.index),
         Ends::Unix => Conn::by_unix_socket(worker.index),
     };
+    // Balancers and scrapers have a listener of their own, and may come as often as they like.
+    if !source.serves_on() && member.count_for(conn.peer(), &source.now(worker).rules).is_err() {
+        // Before anything is spent on it: no task, no handshake, no answer.
+        worker.counters().accepted();
+        worker.counters().closed(Closed::AddressLimit);
+        socket.reset_on_close();
+        return;
+    }
     let (greeting, worker, source) = (greeting.clone(), Arc::clone(worker), source.clone());
-    tokio::spawn(async move {
-        connection::run(socket, conn, greeting, worker, source).await;
-        drop(member);
-    });
+    tokio::spawn(connection::run(socket, conn, greeting, worker, source, member));
 }

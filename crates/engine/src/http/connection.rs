@@ -8,21 +8,29 @@ use tollgate_net::tls::Server;
 use tollgate_net::{Socket, Stream};
 use tollgate_observe::metrics::Closed;
 
+use crate::crowd::Member;
 use crate::deployment::Deployment;
 use crate::http::h1::{self, Ended};
 use crate::http::h2;
 use crate::http::handshake::greet;
 use crate::worker::Worker;
 
-/// Carries a connection to its end.
-pub(crate) async fn run(socket: Socket, conn: Conn, greeting: Greeting, worker: Arc<Worker>, source: Deployed) {
+/// Carries a connection to its end, as a member of the crowd until then.
+pub(crate) async fn run(
+    socket: Socket,
+    conn: Conn,
+    greeting: Greeting,
+    worker: Arc<Worker>,
+    source: Deployed,
+    mut member: Member,
+) {
     let mut counted = Counted::begin(&worker, !source.serves_on());
     let (mut stream, conn) = match greeting {
         Greeting { is_proxied: false, tls: None } => (Stream::Plain(socket), conn),
         greeting => {
             let rules = Arc::clone(&source.now(&worker).rules);
             // Boxed: few connections are in their handshake, and every other would keep room for it.
-            match Box::pin(greet(socket, conn, &greeting, &worker, &rules)).await {
+            match Box::pin(greet(socket, conn, &greeting, &worker, &rules, &mut member)).await {
                 Ok(settled) => settled,
                 Err(reason) => {
                     counted.reason = reason;
