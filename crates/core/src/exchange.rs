@@ -1,11 +1,10 @@
 //! One request and its answer, as everything on its way sees it.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::body::{Body, Length, Recoder};
-use crate::facts::{Conn, Route};
+use crate::facts::{Address, ClientAddress, Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
 use crate::problem::Fault;
@@ -25,7 +24,7 @@ pub struct Exchange {
     /// Who is at the other end of the connection.
     pub peer: Peer,
     /// The client as far as it is believed: the peer, or whom a trusted proxy names.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     /// `https` or `http`, as the client sees it.
     pub scheme: &'static str,
     /// The request's head.
@@ -65,7 +64,7 @@ pub struct Trail {
     /// The service asked last.
     pub service: Option<Arc<str>>,
     /// The instance asked last.
-    pub instance: Option<SocketAddr>,
+    pub instance: Option<Address>,
     /// How often an instance was asked.
     pub attempts: u32,
     /// From the start of the first attempt to the head of the answer.
@@ -86,7 +85,7 @@ impl Exchange {
             id: CorrelationId::EMPTY,
             trace: Trace { id: 0, span: 0, flags: 0 },
             peer: Peer::Client,
-            client: conn.peer_ip(),
+            client: conn.peer(),
             scheme: conn.scheme(),
             conn,
             route,
@@ -113,7 +112,7 @@ impl Exchange {
         self.conn = Arc::clone(conn);
         self.route = Arc::clone(route);
         self.peer = Peer::Client;
-        self.client = conn.peer_ip();
+        self.client = conn.peer();
         self.scheme = conn.scheme();
         self.head.clear();
         self.length = Length::None;

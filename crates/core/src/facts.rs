@@ -1,6 +1,9 @@
 //! Facts that the gateway states and policies read: which route, connection, instance, service.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::problem::Fault;
@@ -27,12 +30,11 @@ impl Route {
 /// What is known of a client's connection.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Conn {
-    /// The other end.
-    pub peer: SocketAddr,
-    /// Its address as text, IPv4 in its own form: what `X-Forwarded-For` says of it.
+    /// Its ends, or those that a proxy in front told of.
+    pub ends: Ends,
+    /// The other end's address as text, IPv4 in its own form; [`Conn::UNKNOWN`] on a Unix socket. What `X-Forwarded-For` says
+    /// of it.
     pub peer_text: Box<str>,
-    /// Our end.
-    pub local: SocketAddr,
     /// The worker that carries it.
     pub worker: usize,
     /// What its handshake settled; `None`: the connection is in the clear. Boxed, since most of it is for few.
@@ -69,17 +71,87 @@ pub struct ClientCertificate {
     pub sha256: Box<str>,
 }
 
+/// The two ends of a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// IP addresses and ports.
+    Sockets {
+        /// The client's.
+        peer: SocketAddr,
+        /// Ours, or the one at which a proxy in front was reached.
+        local: SocketAddr,
+    },
+    /// A Unix socket of this machine: whoever is at its other end has no address.
+    Unix,
+}
+
+/// Whom a request comes from, by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAddress {
+    /// This one; IPv4 in its own form.
+    Ip(IpAddr),
+    /// Somebody on this machine, by a Unix socket.
+    Unix,
+}
+
+impl From<IpAddr> for ClientAddress {
+    fn from(address: IpAddr) -> Self {
+        Self::Ip(address.to_canonical())
+    }
+}
+
+impl ClientAddress {
+    /// Its text if there is no address.
+    pub const UNIX: &str = "unix";
+
+    /// The address, if there is one.
+    #[must_use]
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(address) => Some(address),
+            Self::Unix => None,
+        }
+    }
+}
+
+impl FromStr for ClientAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == Self::UNIX { Ok(Self::Unix) } else { text.parse::<IpAddr>().map(Self::from) }
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.pad(Self::UNIX),
+        }
+    }
+}
+
 impl Conn {
+    /// How a list of forwarders names one without an address (RFC 7239 §6.2).
+    pub const UNKNOWN: &str = "unknown";
+
     /// A connection from `peer` to `local`, carried by this worker.
     #[must_use]
     pub fn new(peer: SocketAddr, local: SocketAddr, worker: usize) -> Self {
-        Self { peer, peer_text: peer.ip().to_canonical().to_string().into(), local, worker, tls: None, refused: None }
+        let ends = Ends::Sockets { peer, local };
+        Self { ends, peer_text: peer.ip().to_canonical().to_string().into(), worker, tls: None, refused: None }
     }
 
-    /// The same, but the other end speaks for this client.
+    /// A connection by a Unix socket, carried by this worker.
     #[must_use]
-    pub fn on_behalf_of(self, client: SocketAddr) -> Self {
-        Self { peer: client, peer_text: client.ip().to_canonical().to_string().into(), ..self }
+    pub fn by_unix_socket(worker: usize) -> Self {
+        Self { ends: Ends::Unix, peer_text: Self::UNKNOWN.into(), worker, tls: None, refused: None }
+    }
+
+    /// The same, but the other end speaks for this client, which reached it at `local`.
+    #[must_use]
+    pub fn on_behalf_of(self, peer: SocketAddr, local: SocketAddr) -> Self {
+        Self { tls: self.tls, refused: self.refused, ..Self::new(peer, local, self.worker) }
     }
 
     /// The same, under TLS.
@@ -97,10 +169,63 @@ impl Conn {
         }
     }
 
-    /// The other end's address, IPv4 in its own form even on a dual-stack socket.
+    /// The other end, IPv4 in its own form even on a dual-stack socket.
     #[must_use]
-    pub fn peer_ip(&self) -> IpAddr {
-        self.peer.ip().to_canonical()
+    pub fn peer(&self) -> ClientAddress {
+        match self.ends {
+            Ends::Sockets { peer, .. } => peer.ip().into(),
+            Ends::Unix => ClientAddress::Unix,
+        }
+    }
+}
+
+/// Where an instance of a service is reached. Copying it allocates nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// An IP address and port.
+    Socket(SocketAddr),
+    /// A Unix socket of this machine, by its path.
+    Unix(Arc<Path>),
+}
+
+impl Address {
+    /// What stands before the path of a Unix socket.
+    pub const UNIX: &str = "unix:";
+
+    /// The IP address, unless it is a Unix socket.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Socket(address) => Some(address.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Socket(address)
+    }
+}
+
+impl FromStr for Address {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix(Self::UNIX) {
+            Some(path) => Ok(Self::Unix(Path::new(path).into())),
+            None => text.parse().map(Self::Socket),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            // As a whole, so that a width holds for both parts.
+            Self::Unix(path) => f.pad(&format!("{}{}", Self::UNIX, path.display())),
+        }
     }
 }
 
@@ -110,7 +235,7 @@ pub struct InstanceName {
     /// The service.
     pub service: Arc<str>,
     /// The address in use.
-    pub address: SocketAddr,
+    pub address: Address,
 }
 
 /// A service by name and by its place in the deployment's list.
@@ -120,4 +245,18 @@ pub struct ServiceRef {
     pub name: Arc<str>,
     /// Index into the list of services.
     pub slot: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_as_it_is_written() {
+        for text in ["10.0.0.1:80", "[2001:db8::1]:443", "unix:/run/app.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        assert!("orders:80".parse::<Address>().is_err());
+        assert_eq!(size_of::<Option<Address>>(), size_of::<SocketAddr>(), "no larger than what most of them are");
+    }
 }

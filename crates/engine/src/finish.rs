@@ -54,7 +54,7 @@ fn entry(x: &Exchange, duration: Duration, ended: Duration) -> Entry<'_> {
         api: Some(&*x.route.api).filter(|api| !api.is_empty()),
         route: Some(&*x.route.name),
         service: trail.service.as_deref(),
-        instance: trail.instance,
+        instance: trail.instance.as_ref(),
         attempts: trail.attempts,
         upstream_us: trail.upstream.map(micros),
         problem: trail.fault.map(|fault| fault.slug),

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use tollgate_config::model::HashKey;
 use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::Address;
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_http1::faults::CONNECT;
 use tollgate_http1::list;
@@ -53,7 +54,7 @@ struct Failure {
     fault: &'static Fault,
     cause: String,
     outcome: Outcome,
-    address: Option<SocketAddr>,
+    address: Option<Address>,
     /// Whether another instance, or the same once more, may do better.
     again: Again,
 }
@@ -89,12 +90,15 @@ pub(crate) async fn forward<S: Downstream>(
     let started = client.look();
     let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
     let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
+    // Copied only where it is told.
+    let told = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
     let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
     loop {
         let now = client.now;
         let ask = Ask {
             worker: client.worker.index,
             key: key.as_deref(),
+            client: told.as_ref(),
             tried: &tries.tried,
             fresh: tries.fresh,
             only_once: !(turn.x.head.method.is_idempotent() && turn.upload.can_repeat(turn.x.length)),
@@ -106,7 +110,7 @@ pub(crate) async fn forward<S: Downstream>(
         let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
         let failure = match connected {
             Ok(connection) => {
-                turn.x.trail.instance = Some(connection.address());
+                turn.x.trail.instance = Some(connection.address().clone());
                 request_head::write(turn, d, backend, proxy, captures, connection.address(), client.now);
                 match attempt::attempt(client, turn, connection, d, route, &mut due).await {
                     Ok(upstream) => {
@@ -154,7 +158,7 @@ fn wanted_upgrade(turn: &Turn, route: &RoutePlan) -> Option<Bytes> {
 
 /// What may still be tried.
 struct Tries {
-    tried: Vec<SocketAddr>,
+    tried: Vec<Address>,
     left: u8,
     fresh: bool,
 }
@@ -240,8 +244,8 @@ fn ended_badly(
     service: &tollgate_upstream::Service,
     worker: usize,
 ) -> Result<Failure, Stop> {
-    let address = turn.x.trail.instance;
-    let at = address.map_or_else(String::new, |a| a.to_string());
+    let address = turn.x.trail.instance.clone();
+    let at = address.as_ref().map_or_else(String::new, ToString::to_string);
     let failure = |fault, cause: String, outcome, again| Ok(Failure { fault, cause, outcome, address, again });
     match ended {
         Ended::ClientGone => {

@@ -1,7 +1,6 @@
 //! The running gateway: threads, each with its own runtime, sockets and connections; started whole or not at all.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -9,13 +8,15 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
+use tollgate_net::Listener;
 use tollgate_observe::access_log::AccessLog;
 use tollgate_observe::metrics::Metrics;
 
+use crate::crowd::Crowd;
 use crate::deployment::Deployment;
 use crate::drain::Drain;
 use crate::http::connection::{Deployed, Greeting};
-use crate::listener::{Crowd, accept};
+use crate::listener::accept;
 use crate::worker::Worker;
 
 /// How often log lines are handed over.
@@ -46,7 +47,7 @@ pub struct Opened {
     /// What is served there.
     pub serves: Serves,
     /// The sockets.
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<Listener>,
     /// What a connection begins with, before HTTP.
     pub greeting: Greeting,
 }
@@ -139,7 +140,7 @@ impl Gateway {
 
 /// One worker's socket of a listener.
 struct Socket {
-    socket: TcpListener,
+    socket: Listener,
     greeting: Greeting,
     source: Deployed,
     crowd: Arc<Crowd>,

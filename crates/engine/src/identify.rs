@@ -13,7 +13,7 @@ use crate::deployment::Rules;
 /// Settles ids and the client's address for an exchange whose head was read, as far as it was; drops what is said of the
 /// client by those who are not believed.
 pub fn identify(x: &mut Exchange, rules: &Rules) {
-    let trusted = rules.trust.is_proxy(x.conn.peer_ip());
+    let trusted = rules.trust.is_proxy(x.conn.peer());
     x.peer = if trusted { Peer::Proxy } else { Peer::Client };
     let believed = match rules.correlation.accept {
         Accept::Always => true,
@@ -24,7 +24,7 @@ pub fn identify(x: &mut Exchange, rules: &Rules) {
     x.trace = continued.unwrap_or_else(Trace::start);
     let sent = if believed { correlation(x, rules) } else { None };
     x.id = sent.unwrap_or_else(|| CorrelationId::from_trace(x.trace.id));
-    x.client = x.conn.peer_ip();
+    x.client = x.conn.peer();
     if trusted {
         believe(x, rules);
     }
@@ -55,8 +55,8 @@ fn believe(x: &mut Exchange, rules: &Rules) {
     for hop in nearest_first {
         // What cannot be read cannot be trusted to be one of ours: the chain ends there.
         let Some(address) = hop else { break };
-        x.client = address;
-        if !rules.trust.is_proxy(address) {
+        x.client = address.into();
+        if !rules.trust.is_proxy(x.client) {
             break;
         }
     }

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+mod bind;
+mod crowd;
 mod deployment;
 mod drain;
 pub mod faults;
@@ -17,9 +19,9 @@ mod serve;
 mod tunnel;
 mod worker;
 
+pub use bind::{BindError, Bound, SocketFile, bind};
 pub use deployment::{Backend, Correlation, Deployment, Rules};
 pub use drain::Drain;
 pub use gateway::{Gateway, Opened, Parts, Serves};
 pub use http::Greeting;
 pub use identify::identify;
-pub use listener::{BindError, bind};

@@ -1,137 +1,29 @@
-//! Sockets: one per worker and listener, all opened before any accepts.
+//! Taking connections: each worker its own, as many as the limits allow.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener as Acceptor, TcpStream};
-use tokio::sync::Notify;
-use tollgate_config::model::Bind;
-use tollgate_core::facts::Conn;
+use tollgate_core::facts::{Conn, Ends};
+use tollgate_net::{Acceptor, Listener, Socket};
+use tollgate_observe::metrics::Closed;
 
+use crate::crowd::{Crowd, Member};
 use crate::http::connection::{self, Deployed, Greeting};
 use crate::worker::Worker;
 
-/// Connections that may wait to be accepted, per socket.
-const BACKLOG: i32 = 4096;
 /// How long accepting rests after an error that concerns the whole process, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why an address cannot be listened on.
-#[derive(Debug)]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// What the system says.
-    pub error: io::Error,
-}
-
-/// Opens one socket per worker. The port is probed without `SO_REUSEPORT` first, so that a port that somebody else
-/// listens on is an error and not silently shared.
-///
-/// # Errors
-/// The address, and what the system says of it.
-pub fn bind(bind: Bind, workers: usize) -> Result<Vec<TcpListener>, BindError> {
-    match bind {
-        Bind::Socket(address) => sockets(address, workers),
-        Bind::AllAddresses(port) => match sockets((Ipv6Addr::UNSPECIFIED, port).into(), workers) {
-            // A machine without IPv6.
-            Err(e) if matches!(e.error.raw_os_error(), Some(97 | 99)) => {
-                sockets((Ipv4Addr::UNSPECIFIED, port).into(), workers)
-            }
-            bound => bound,
-        },
-    }
-}
-
-fn sockets(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, BindError> {
-    let open = |share: bool| {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // A restart must not wait for old connections to time out.
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(share)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(!address.ip().is_unspecified())?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        Ok(socket)
-    };
-    // Bound only: what connected to a probe that listens would be reset with it.
-    let probe: io::Result<Socket> = open(false);
-    drop(probe.map_err(|error| BindError { address, error })?);
-    let listen = |_| {
-        let socket: Socket = open(true)?;
-        socket.listen(BACKLOG)?;
-        Ok(TcpListener::from(socket))
-    };
-    (0..workers).map(listen).collect::<io::Result<_>>().map_err(|error| BindError { address, error })
-}
-
-/// The connections of all workers together, and their limit.
-#[derive(Debug)]
-pub(crate) struct Crowd {
-    open: AtomicUsize,
-    most: usize,
-    left: Notify,
-}
-
-/// One of the crowd, for as long as it lives.
-pub(crate) struct Member(Arc<Crowd>);
-
-impl Crowd {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), most, left: Notify::new() })
-    }
-
-    /// Joins, whether there is room or not.
-    fn join(self: &Arc<Self>) -> Member {
-        self.open.fetch_add(1, Ordering::AcqRel);
-        Member(Arc::clone(self))
-    }
-
-    /// Joins once there is room.
-    async fn join_in_turn(self: &Arc<Self>) -> Member {
-        loop {
-            let joined = |open| (open < self.most).then_some(open + 1);
-            if self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, joined).is_ok() {
-                return Member(Arc::clone(self));
-            }
-            self.room().await;
-        }
-    }
-
-    /// Waits until there is room for one more.
-    async fn room(&self) {
-        while self.open.load(Ordering::Acquire) >= self.most {
-            let mut left = std::pin::pin!(self.left.notified());
-            left.as_mut().enable();
-            if self.open.load(Ordering::Acquire) >= self.most {
-                left.await;
-            }
-        }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
-        self.0.left.notify_waiters();
-    }
-}
-
 /// Accepts until the gateway stops; then takes what is queued already and closes.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     greeting: Greeting,
     worker: Arc<Worker>,
     crowd: Arc<Crowd>,
     source: Deployed,
 ) {
-    let listener = match Acceptor::from_std(listener) {
+    let listener = match Acceptor::new(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, "a listening socket cannot be used");
@@ -150,13 +42,13 @@ pub(crate) async fn accept(
         tokio::select! {
             () = worker.drain.begun() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
+                Ok((socket, ends)) => {
                     // Workers wait for room side by side and may have found the same one.
                     let member = tokio::select! {
                         () = worker.drain.begun() => crowd.join(),
                         member = crowd.join_in_turn() => member,
                     };
-                    start((stream, peer), &greeting, &worker, member, &source);
+                    start(socket, ends, &greeting, &worker, member, &source);
                 }
                 Err(error) => failed(error).await,
             },
@@ -164,11 +56,12 @@ pub(crate) async fn accept(
     }
     // Closing a socket resets what is queued on it: take that first. The event loop may not know of it yet, so the system
     // is asked.
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        if let Ok(stream) = stream {
-            start((stream, peer), &greeting, &worker, crowd.join(), &source);
+    let Ok(listener) = listener.into_listener() else { return };
+    loop {
+        match listener.accept() {
+            Ok((socket, ends)) => start(socket, ends, &greeting, &worker, crowd.join(), &source),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => return,
         }
     }
 }
@@ -184,7 +77,7 @@ async fn accept_to_the_end(
     loop {
         crowd.room().await;
         match listener.accept().await {
-            Ok((stream, peer)) => start((stream, peer), greeting, worker, crowd.join(), source),
+            Ok((socket, ends)) => start(socket, ends, greeting, worker, crowd.join(), source),
             Err(error) => failed(error).await,
         }
     }
@@ -215,17 +108,18 @@ async fn failed(error: io::Error) {
     }
 }
 
-fn start(
-    (stream, peer): (TcpStream, SocketAddr),
-    greeting: &Greeting,
-    worker: &Arc<Worker>,
-    member: Member,
-    source: &Deployed,
-) {
-    let Ok(local) = stream.local_addr() else { return };
-    if stream.set_nodelay(true).is_err() {
+fn start(socket: Socket, ends: Ends, greeting: &Greeting, worker: &Arc<Worker>, mut member: Member, source: &Deployed) {
+    let conn = match ends {
+        Ends::Sockets { peer, local } => Conn::new(peer, local, worker.index),
+        Ends::Unix => Conn::by_unix_socket(worker.index),
+    };
+    // Balancers and scrapers have a listener of their own, and may come as often as they like.
+    if !source.serves_on() && member.count_for(conn.peer(), &source.now(worker).rules).is_err() {
+        // Before anything is spent on it: no task, no handshake, no answer.
+        worker.counters().accepted();
+        worker.counters().closed(Closed::AddressLimit);
+        socket.reset_on_close();
         return;
     }
-    let conn = Conn::new(peer, local, worker.index);
-    connection::start(stream.into(), conn, greeting, worker, member, source.clone());
+    connection::start(socket, conn, greeting, worker, member, source.clone());
 }

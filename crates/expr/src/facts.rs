@@ -1,7 +1,8 @@
 //! What a condition may ask about a request.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+
+use tollgate_core::facts::ClientAddress;
 
 /// A request as conditions see it. Nothing is asked for twice without need, so answers may be looked up each time.
 pub trait Facts {
@@ -17,8 +18,8 @@ pub trait Facts {
     /// `http` or `https`, as the client sees it.
     fn scheme(&self) -> &str;
 
-    /// The client's address.
-    fn ip(&self) -> IpAddr;
+    /// The client's address. As a text, a client without one is `unix`; no network has it.
+    fn ip(&self) -> ClientAddress;
 
     /// The value of the first field with this name, which is in lower case. `None` if it is not there or no text.
     fn header(&self, name: &str) -> Option<&str>;

@@ -1,12 +1,12 @@
 //! Conditions that only compare: evaluated without the interpreter, and simple enough to reason about.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use cel::IdedExpr;
 use cel::common::ast::{Expr, LiteralValue, operators};
 use ipnet::IpNet;
 use regex::Regex;
+use tollgate_core::facts::ClientAddress;
 
 use crate::facts::Facts;
 use crate::read::{literal, special_test, subject};
@@ -33,7 +33,7 @@ impl Subject {
             Self::Path => facts.path().into(),
             Self::Host => lower(facts.host()),
             Self::Scheme => facts.scheme().into(),
-            Self::Ip => facts.ip().to_canonical().to_string().into(),
+            Self::Ip => facts.ip().to_string().into(),
             Self::Header(name) => facts.header(name).unwrap_or_default().into(),
             Self::Query(name) => facts.query(name).unwrap_or_default(),
             Self::Cookie(name) => facts.cookie(name).unwrap_or_default().into(),
@@ -50,6 +50,11 @@ impl Subject {
     }
 }
 
+/// No network has a client without an address.
+fn is_in(client: ClientAddress, nets: &[IpNet]) -> bool {
+    client.ip().is_some_and(|ip| nets.iter().any(|net| net.contains(&ip)))
+}
+
 fn lower(text: &str) -> Cow<'_, str> {
     if text.bytes().any(|b| b.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
 }
@@ -64,7 +69,7 @@ pub(crate) enum Test {
     Contains(Subject, String),
     Matches(Subject, Regex),
     IsPresent(Subject),
-    IpIs(IpAddr),
+    IpIs(ClientAddress),
     IpIn(Vec<IpNet>),
 }
 
@@ -72,11 +77,8 @@ impl Test {
     pub(crate) fn holds(&self, facts: &dyn Facts) -> bool {
         match self {
             Self::IsPresent(subject) => subject.is_present(facts),
-            Self::IpIs(address) => facts.ip().to_canonical() == *address,
-            Self::IpIn(nets) => {
-                let address = facts.ip().to_canonical();
-                nets.iter().any(|net| net.contains(&address))
-            }
+            Self::IpIs(address) => facts.ip() == *address,
+            Self::IpIn(nets) => is_in(facts.ip(), nets),
             Self::Is(subject, _)
             | Self::OneOf(subject, _)
             | Self::StartsWith(subject, _)
@@ -158,7 +160,7 @@ impl Plain {
         }
         match (test, other) {
             (Test::IpIs(a), Self::Test(Test::IpIs(b))) => a != b,
-            (Test::IpIs(a), Self::Test(Test::IpIn(nets))) => !nets.iter().any(|net| net.contains(a)),
+            (Test::IpIs(a), Self::Test(Test::IpIn(nets))) => !is_in(*a, nets),
             (Test::IsPresent(a), Self::Not(denied)) => {
                 matches!(&**denied, Self::Test(Test::IsPresent(b)) if a == b)
             }

@@ -6,6 +6,7 @@ use cel::IdedExpr;
 use cel::common::ast::{Expr, LiteralValue};
 use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
+use tollgate_core::facts::ClientAddress;
 
 use crate::plain::{Subject, Test};
 
@@ -171,9 +172,9 @@ pub(crate) fn comparable(subject: &Subject, text: &str) -> Result<(), Mistake> {
         }
         Subject::Scheme if text != "http" && text != "https" => Err(never("the scheme").hint("`http` or `https`")),
         Subject::Path if !text.starts_with('/') => Err(never("the path").hint("paths begin with `/`")),
-        Subject::Ip => match text.parse::<IpAddr>() {
-            Ok(address) if address.to_canonical().to_string() == text => Ok(()),
-            Ok(address) => Err(never("the address").hint(format!("it is written `{}`", address.to_canonical()))),
+        Subject::Ip => match text.parse::<ClientAddress>() {
+            Ok(address) if address.to_string() == text => Ok(()),
+            Ok(address) => Err(never("the address").hint(format!("it is written `{address}`"))),
             Err(_) => {
                 Err(Mistake::new(format!("`{text}` is no address")).hint("for a network, use `ip_in(\"10.0.0.0/8\")`"))
             }

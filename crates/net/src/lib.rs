@@ -4,10 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+mod listener;
 pub mod proxy_protocol;
 mod socket;
 mod stream;
 pub mod tls;
 
+pub use listener::{Acceptor, Listener};
 pub use socket::Socket;
 pub use stream::Stream;

@@ -81,7 +81,7 @@ type Met = (Result<Stream, NoHandshake>, Result<(Stream, Tls), Failure>);
 async fn meet(client: &Client, server: &Server, host: Option<&str>) -> Met {
     let (ours, theirs) = sockets().await;
     let connecting = async {
-        match client.connect(ours, host, LOCAL).await {
+        match client.connect(ours, host, Some(LOCAL)).await {
             Ok(mut stream) => {
                 // In TLS 1.3 only reading tells whether the other side is content.
                 stream.write_all(b"?").await.unwrap();
@@ -106,7 +106,7 @@ async fn meet(client: &Client, server: &Server, host: Option<&str>) -> Met {
 /// The client's side alone, where the other gives up.
 async fn refused(client: &Client, server: &Server, host: Option<&str>) -> (String, Outcome) {
     let (ours, theirs) = sockets().await;
-    let (client, server) = tokio::join!(client.connect(ours, host, LOCAL), server.accept(theirs));
+    let (client, server) = tokio::join!(client.connect(ours, host, Some(LOCAL)), server.accept(theirs));
     let outcome = match server {
         Err(Failure::Ended(outcome, _)) => outcome,
         other => panic!("{other:?}"),
@@ -167,7 +167,7 @@ async fn a_service_is_believed_by_root_and_name_and_pin() {
     let told = async |settings: ClientSettings, host| {
         let client = Client::build(settings).unwrap();
         let (ours, theirs) = sockets().await;
-        let (told, _) = tokio::join!(client.connect(ours, host, LOCAL), server.accept(theirs));
+        let (told, _) = tokio::join!(client.connect(ours, host, Some(LOCAL)), server.accept(theirs));
         told.map_or_else(|error| error.to_string(), |_| "connected".to_owned())
     };
     assert_eq!(told(house.client(), Some("orders.internal")).await, "connected");
@@ -342,7 +342,7 @@ async fn a_certificate_replaced_on_disk_is_shown_and_a_broken_one_is_not() {
 
 async fn meet_quietly(client: &Client, server: &Arc<Server>) -> bool {
     let (ours, theirs) = sockets().await;
-    let (client, _) = tokio::join!(client.connect(ours, Some("shop.example"), LOCAL), server.accept(theirs));
+    let (client, _) = tokio::join!(client.connect(ours, Some("shop.example"), Some(LOCAL)), server.accept(theirs));
     client.is_ok()
 }
 

@@ -6,10 +6,9 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
-
 use tollgate_config::model::Config;
 use tollgate_core::exchange::{Exchange, Peer};
+use tollgate_core::facts::ClientAddress;
 use tollgate_core::node::Span;
 use tollgate_core::problem::Problem;
 
@@ -48,9 +47,9 @@ struct Host {
 /// Who asks, as far as it is believed.
 #[derive(Debug)]
 struct Client {
-    believed: IpAddr,
+    believed: ClientAddress,
     /// Who connects.
-    peer: IpAddr,
+    peer: ClientAddress,
     /// Names of fields that say something of the client, sent by somebody who is not believed.
     ignored: Vec<String>,
 }
@@ -136,7 +135,7 @@ fn client(x: &Exchange) -> Client {
         Peer::Client => told.map(|field| String::from_utf8_lossy(field.name.of(bytes)).into_owned()).collect(),
         Peer::Proxy => Vec::new(),
     };
-    Client { believed: x.client, peer: x.conn.peer_ip(), ignored }
+    Client { believed: x.client, peer: x.conn.peer(), ignored }
 }
 
 fn refusal(problem: &Problem, route: Option<Named>) -> Refusal {

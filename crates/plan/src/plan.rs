@@ -1,14 +1,13 @@
 //! The plan as the engine uses it: which route serves a request.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::dialect::ProblemJson;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::facts::Route;
+use tollgate_core::facts::{ClientAddress, Route};
 use tollgate_core::field::Known;
 use tollgate_core::handler::Handler;
 use tollgate_core::head::Method;
@@ -177,7 +176,7 @@ impl Facts for Seen<'_> {
         self.0.scheme
     }
 
-    fn ip(&self) -> IpAddr {
+    fn ip(&self) -> ClientAddress {
         self.0.client
     }
 

@@ -25,11 +25,13 @@ impl Source for Fixed {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_core::facts::Address;
+
     use super::*;
     use crate::State;
 
     fn endpoint(address: &str, weight: u32) -> Endpoint {
-        Endpoint::new(address.parse().unwrap(), weight)
+        Endpoint::new(address.parse::<Address>().unwrap(), weight)
     }
 
     #[test]

@@ -4,11 +4,11 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Debug;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::watch;
+use tollgate_core::facts::Address;
 
 pub mod dns;
 mod fixed;
@@ -21,7 +21,7 @@ pub use merged::Merged;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// The address to connect to.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Its share relative to the others', 0 to 1000. 0 takes no traffic unless all are 0.
     pub weight: u32,
     /// The name by which it was found, if it was by one: its certificate should be for that.
@@ -31,8 +31,8 @@ pub struct Endpoint {
 impl Endpoint {
     /// An address that nobody looked up.
     #[must_use]
-    pub fn new(address: SocketAddr, weight: u32) -> Self {
-        Self { address, weight, host: None }
+    pub fn new(address: impl Into<Address>, weight: u32) -> Self {
+        Self { address: address.into(), weight, host: None }
     }
 }
 

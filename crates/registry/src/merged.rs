@@ -79,6 +79,8 @@ fn merge(views: &[watch::Receiver<Arc<View>>]) -> View {
 mod tests {
     use std::time::{Duration, SystemTime};
 
+    use tollgate_core::facts::Address;
+
     use super::*;
     use crate::Endpoint;
 
@@ -92,7 +94,7 @@ mod tests {
     }
 
     fn endpoint(address: &str) -> Endpoint {
-        Endpoint::new(address.parse().unwrap(), 1)
+        Endpoint::new(address.parse::<Address>().unwrap(), 1)
     }
 
     fn by_hand() -> Arc<ByHand> {

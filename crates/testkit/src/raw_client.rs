@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::deadline::{Deadline, PATIENCE};
 use crate::strict::{self, End, Parsed, Response};
 
@@ -50,6 +52,33 @@ impl RawClient {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
+        Self::over(stream)
+    }
+
+    /// Connects from this address; all of 127.0.0.0/8 is this machine's.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    #[must_use]
+    pub fn connect_from(from: [u8; 4], address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of this machine");
+        socket
+            .connect_timeout(&address.into(), PATIENCE)
+            .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
+        Self::over(socket.into())
+    }
+
+    /// The port that it connects from.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.stream.local_addr().expect("its address").port()
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
         Self { stream, received: Vec::new(), patience: PATIENCE }

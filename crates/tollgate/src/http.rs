@@ -2,10 +2,12 @@
 //! connection closed afterwards. Not the gateway's way to services.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use tollgate_core::buffer::Buffer;
+use tollgate_core::facts::Address;
 use tollgate_core::head::{Method, ReplyHead};
 use tollgate_http1::transfer::{Batch, Inflow, Outflow, Runs, SLICES};
 use tollgate_http1::{HeadLimits, Parsed, response};
@@ -26,16 +28,36 @@ pub(crate) struct Answer {
 }
 
 /// Sends `method target` to `address` and reads the answer.
-pub(crate) fn request(address: SocketAddr, method: Method, head: &str, body: &[u8]) -> std::io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+pub(crate) fn request(address: &Address, method: Method, head: &str, body: &[u8]) -> std::io::Result<Answer> {
+    let mut stream = connect(address)?;
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
-    read(&mut stream, method)
+    read(&mut *stream, method)
 }
 
-fn read(stream: &mut TcpStream, method: Method) -> std::io::Result<Answer> {
+/// What is read from and written to.
+trait Duplex: Read + Write {}
+
+impl<T: Read + Write> Duplex for T {}
+
+fn connect(address: &Address) -> std::io::Result<Box<dyn Duplex>> {
+    match address {
+        Address::Socket(address) => {
+            let stream = TcpStream::connect_timeout(address, PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(Box::new(stream))
+        }
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(Box::new(stream))
+        }
+    }
+}
+
+fn read(stream: &mut dyn Read, method: Method) -> std::io::Result<Answer> {
     let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
     let mut head = ReplyHead::default();
     head.fields.buffer = Buffer::lend();
@@ -70,7 +92,7 @@ fn read(stream: &mut TcpStream, method: Method) -> std::io::Result<Answer> {
     Ok(Answer { status, fields, body })
 }
 
-fn fill(stream: &mut TcpStream, buffer: &mut Buffer) -> std::io::Result<()> {
+fn fill(stream: &mut dyn Read, buffer: &mut Buffer) -> std::io::Result<()> {
     match stream.read(buffer.spare())? {
         0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
         n => {

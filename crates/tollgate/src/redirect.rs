@@ -82,7 +82,8 @@ pub(crate) fn deployment(
     rules: &Arc<Rules>,
 ) -> Result<Deployment, Vec<Diagnostic>> {
     let hosts = config.apis.iter().flat_map(|api| &api.hosts).map(|host| host.value.clone()).collect();
-    let ports = config.listen.iter().filter(|listener| listener.tls.is_some()).map(|listener| listener.address.port());
+    let secure = config.listen.iter().filter(|listener| listener.tls.is_some());
+    let ports = secure.filter_map(|listener| listener.address.port());
     // The usual one if it is there, else the first.
     let port = ports.clone().find(|port| *port == 443).or(ports.clone().next()).unwrap_or(443);
     let handler: Arc<dyn Handler> = Arc::new(ToHttps { hosts, tls: tls.clone(), port });

@@ -13,7 +13,10 @@ use tokio::sync::Notify;
 use tollgate_config::model::{Bind, Config, Listener, ListenerKind, LogTarget, Switch};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_engine::{BindError, Deployment, Drain, Gateway, Greeting, Opened, Parts, Serves, bind};
+use tollgate_core::facts::Address;
+use tollgate_engine::{
+    BindError, Bound, Deployment, Drain, Gateway, Greeting, Opened, Parts, Serves, SocketFile, bind,
+};
 use tollgate_observe::access_log::{self, AccessLog};
 use tollgate_observe::metrics::Metrics;
 
@@ -52,6 +55,8 @@ pub(crate) struct Running {
     access_log: Option<AccessLog>,
     /// Keeps the services' lists up to date.
     _wired: wire::Wired,
+    /// Removed at the end.
+    _files: Vec<SocketFile>,
     /// What worked, but probably not as meant.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -68,13 +73,13 @@ pub(crate) fn start(name: &str, config: &Config, extra: Vec<Opened>) -> Result<R
     let mut wired = wire::wire(config, 1, &world).map_err(wire_error)?;
     let drain = Arc::new(Drain::default());
     let readiness = Readiness::new(Arc::clone(&drain));
-    let listeners = config.listen.iter().map(|l| (shown(l.address), serves(l))).collect();
+    let listeners = config.listen.iter().map(|l| (shown(&l.address), serves(l))).collect();
     let fixed = status::Fixed { config: name.to_owned(), listeners, workers };
     let deployment = wired.deployment.clone();
     let status = Status::new(fixed, clock.clone(), Arc::clone(&readiness), Arc::clone(&metrics), deployment.clone());
     let health = health::deployment(&readiness, &metrics, &status, &deployment.rules).map_err(StartError::Config)?;
     let redirect = redirect::deployment(config, &wired.tls, &metrics, &deployment.rules).map_err(StartError::Config)?;
-    let mut opened = open(config, workers, &Arc::new(health), &Arc::new(redirect), &wired.tls)?;
+    let (mut opened, files) = open(config, workers, &Arc::new(health), &Arc::new(redirect), &wired.tls)?;
     opened.extend(extra);
     let access_log = start_access_log(config, &metrics, &clock)?;
     // Names are looked up before the first request, so that none is refused for want of an answer that is on its way.
@@ -85,7 +90,7 @@ pub(crate) fn start(name: &str, config: &Config, extra: Vec<Opened>) -> Result<R
     metrics.config_applied(1, since_epoch);
     readiness.started();
     let warnings = std::mem::take(&mut wired.warnings);
-    Ok(Running { runtime, signals, gateway, access_log: parts.access_log, _wired: wired, warnings })
+    Ok(Running { runtime, signals, gateway, access_log: parts.access_log, _wired: wired, _files: files, warnings })
 }
 
 impl Running {
@@ -96,7 +101,7 @@ impl Running {
 
     /// Runs until SIGTERM or SIGINT, then drains; a second signal ends it at once. Whether it ended in good order.
     pub(crate) fn until_stopped(self) -> bool {
-        let Self { runtime, signals, gateway, access_log, _wired, .. } = self;
+        let Self { runtime, signals, gateway, access_log, _wired, _files, .. } = self;
         let Signals { mut stop, mut reopen } = signals;
         let ended = runtime.block_on(async {
             tokio::select! {
@@ -183,8 +188,8 @@ fn open(
     health: &Arc<Deployment>,
     redirect: &Arc<Deployment>,
     tls: &Tls,
-) -> Result<Vec<Opened>, StartError> {
-    let mut opened = Vec::new();
+) -> Result<(Vec<Opened>, Vec<SocketFile>), StartError> {
+    let (mut opened, mut files) = (Vec::new(), Vec::new());
     // All of them: who frees one port only to be told of the next has to start as often as there are ports.
     let mut troubles = Vec::new();
     for listener in &config.listen {
@@ -193,33 +198,43 @@ fn open(
             ListenerKind::Health => Serves::Fixed(Arc::clone(health)),
             ListenerKind::Redirect => Serves::Clients(Arc::clone(redirect)),
         };
-        match bind(listener.address, workers) {
-            Ok(sockets) => {
-                let (is_proxied, tls) = (listener.proxy_protocol == Switch::On, tls.server(listener.address));
+        match bind(&listener.address, listener.mode, workers) {
+            Ok(Bound { listeners: sockets, file }) => {
+                let (is_proxied, tls) = (listener.proxy_protocol == Switch::On, tls.server(&listener.address));
                 opened.push(Opened { serves, sockets, greeting: Greeting { is_proxied, tls } });
+                files.extend(file);
             }
             Err(error) => troubles.push(cannot_listen(&error)),
         }
     }
-    if troubles.is_empty() { Ok(opened) } else { Err(StartError::Other(troubles)) }
+    if troubles.is_empty() { Ok((opened, files)) } else { Err(StartError::Other(troubles)) }
 }
 
 /// What to do about an address that cannot be listened on.
 pub(crate) fn cannot_listen(failed: &BindError) -> Trouble {
-    let (address, port) = (failed.address, failed.address.port());
-    let hint = match failed.error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            format!(
-                "another program listens there (`ss -ltnp 'sport = :{port}'` shows which): stop it, or change `listen`"
-            )
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, AlreadyExists, NotFound, PermissionDenied};
+    let hint = match (&failed.address, failed.error.kind()) {
+        (Address::Socket(address), AddrInUse) => format!(
+            "another program listens there (`ss -ltnp 'sport = :{}'` shows which): stop it, or change `listen`",
+            address.port()
+        ),
+        (Address::Unix(path), AddrInUse) => format!(
+            "another program listens there (`ss -lxp src {}` shows which): stop it, or change `listen`",
+            path.display()
+        ),
+        (Address::Socket(address), PermissionDenied) => format!(
+            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or listen above (port {} was asked for)",
+            address.port()
+        ),
+        (Address::Unix(_), PermissionDenied) => "the gateway's user may not make a file in that folder".to_owned(),
+        (Address::Unix(_), NotFound) => "the folder must be there beforehand".to_owned(),
+        (Address::Unix(_), AlreadyExists) => {
+            "that file is no socket, and stays untouched: choose another path".to_owned()
         }
-        std::io::ErrorKind::PermissionDenied => {
-            format!("ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or listen above (port {port} was asked for)")
-        }
-        std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
+        (_, AddrNotAvailable) => "no interface of this machine has that address".to_owned(),
         _ => "look at the address under `listen`".to_owned(),
     };
-    Trouble { message: format!("cannot listen on {address}: {}", failed.error), hint: Some(hint) }
+    Trouble { message: format!("cannot listen on {}: {}", failed.address, failed.error), hint: Some(hint) }
 }
 
 fn start_access_log(config: &Config, metrics: &Metrics, clock: &Clock) -> Result<Option<AccessLog>, StartError> {
@@ -242,10 +257,10 @@ pub(crate) fn serves(listener: &Listener) -> &'static str {
 }
 
 /// An address as a person reads it.
-pub(crate) fn shown(address: Bind) -> String {
+pub(crate) fn shown(address: &Bind) -> String {
     match address {
         Bind::AllAddresses(port) => format!("[::]:{port}"),
-        Bind::Socket(address) => address.to_string(),
+        Bind::Socket(_) | Bind::Unix(_) => address.to_string(),
     }
 }
 

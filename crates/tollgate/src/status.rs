@@ -76,7 +76,7 @@ fn service(service: &Service, clock: &Clock) -> Value {
     let (instances, state) = service.status();
     let instances: Vec<Value> = instances
         .into_iter()
-        .map(|(address, in_flight, open)| json!({ "address": address, "in_flight": in_flight, "connections": open }))
+        .map(|(address, in_flight, open)| json!({ "address": address.to_string(), "in_flight": in_flight, "connections": open }))
         .collect();
     let mut told = json!({
         "name": &**service.name(),

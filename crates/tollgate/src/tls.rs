@@ -40,7 +40,7 @@ impl Tls {
             match Server::build(server_settings(written)) {
                 Ok(server) => {
                     tls.warnings.extend(doubts(&server, written, now));
-                    tls.servers.push((listener.address, server));
+                    tls.servers.push((listener.address.clone(), server));
                 }
                 Err(errors) => mistakes.extend(told(errors, &files_of_listener(written), &listener.span)),
             }
@@ -56,8 +56,8 @@ impl Tls {
     }
 
     /// The TLS of a listener.
-    pub(crate) fn server(&self, address: Bind) -> Option<Arc<Server>> {
-        self.servers.iter().find(|(at, _)| *at == address).map(|(_, server)| Arc::clone(server))
+    pub(crate) fn server(&self, address: &Bind) -> Option<Arc<Server>> {
+        self.servers.iter().find(|(at, _)| at == address).map(|(_, server)| Arc::clone(server))
     }
 
     /// Whether a certificate of any listener is for this host.

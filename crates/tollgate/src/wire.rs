@@ -1,18 +1,22 @@
 //! The one place that knows everybody: config to plan, services, deployment.
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tollgate_config::model::{self, Address, Balance, Config};
+use tollgate_config::model::{self, Address, Balance, Config, ProxyProtocol, SourceAddress};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::facts;
 use tollgate_core::field::Known;
+use tollgate_core::node::Spanned;
 use tollgate_core::policy::PolicyKind;
 use tollgate_engine::{Backend, Correlation, Deployment, Rules};
 use tollgate_http1::HeadLimits;
+use tollgate_net::proxy_protocol::Version;
 use tollgate_net::tls::Client;
 use tollgate_observe::metrics::Metrics;
 use tollgate_plan::Compiled;
@@ -87,6 +91,7 @@ impl Wired {
 /// Compiles a config and makes its services.
 pub(crate) fn wire(config: &Config, revision: u64, world: &World) -> Result<Wired, WireError> {
     let (compiled, mut tls) = understand(config, revision, world).map_err(WireError::Config)?;
+    sources(config).map_err(WireError::Config)?;
     let resolver = resolver(config, world).map_err(WireError::Resolver)?;
     let rules = rules(config);
     let (mut backends, mut followed) = (Vec::new(), Vec::new());
@@ -110,6 +115,18 @@ fn understand(config: &Config, revision: u64, world: &World) -> Result<(Compiled
         (Ok(compiled), Ok(tls)) => Ok((compiled, tls)),
         (compiled, tls) => Err(compiled.err().into_iter().chain(tls.err()).flatten().collect()),
     }
+}
+
+/// Looks whether every `source_address` is one of this machine's. At the start only: a file may be checked elsewhere.
+fn sources(config: &Config) -> Result<(), Vec<Diagnostic>> {
+    let mistake = |source: &Spanned<SourceAddress>| {
+        let error = UdpSocket::bind((source.value.0, 0)).err()?;
+        let mistake = Diagnostic::error(format!("cannot connect from `{}`: {error}", source.value.0)).at(&source.span);
+        Some(mistake.hint("`source_address` must be an address of this machine; `ip address` lists them"))
+    };
+    let sources = config.services.iter().filter_map(|(_, service)| service.source_address.as_ref());
+    let mistakes: Vec<Diagnostic> = sources.filter_map(mistake).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
 /// What holds for all routes.
@@ -160,6 +177,12 @@ fn backend(
         connect_timeout: service.connect_timeout.0,
         idle_most: usize::try_from(service.keep_alive.idle.get()).unwrap_or(usize::MAX),
         idle_for: service.keep_alive.rest.0,
+        age: service.keep_alive.age.as_ref().map(|age| age.0),
+        source: service.source_address.as_ref().map(|address| address.value.0),
+        proxy_protocol: service.proxy_protocol.map(|version| match version {
+            ProxyProtocol::V1 => Version::V1,
+            ProxyProtocol::V2 => Version::V2,
+        }),
         tls,
         protocol: match service.protocol.value {
             model::Protocol::Http1 => Protocol::Http1,
@@ -196,6 +219,7 @@ fn follow(service: &Arc<Service>, written: &model::Service, resolver: &Arc<Dns>,
         let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
         match &target.address.value {
             Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),
+            Address::Unix(path) => fixed.push(Endpoint::new(facts::Address::Unix(Arc::clone(path)), weight)),
             Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
         }
     }

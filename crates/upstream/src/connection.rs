@@ -1,14 +1,14 @@
 //! Connections to instances: busy ones, owned by an exchange, and those at rest in a worker's pool.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
+use tollgate_core::facts::{Address, Conn};
 use tollgate_net::Stream;
 
 use crate::instance::Instance;
 use crate::session::Lease;
-use crate::shared::Place;
+use crate::shared::{Place, Settings};
 
 /// What carries a request to an instance.
 #[derive(Debug)]
@@ -28,6 +28,16 @@ pub struct Whole {
     pub reused: bool,
     busy: Busy,
     place: Place,
+    history: History,
+}
+
+/// What a connection keeps for all its life.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// When it was made.
+    pub(crate) made: Instant,
+    /// The client connection that the instance was told it is for. Kept until then: its address stands for no other one.
+    pub(crate) client: Option<Weak<Conn>>,
 }
 
 /// One request's share of a connection that carries many. Dropped, it is given back.
@@ -63,12 +73,30 @@ pub(crate) struct Idle {
     stream: Stream,
     pub(crate) place: Place,
     since: Instant,
+    history: History,
+}
+
+impl History {
+    /// Whether nobody may use the connection any more: it is too old, or its client is gone.
+    fn is_over(&self, now: Instant, settings: &Settings) -> bool {
+        settings.age.is_some_and(|most| now.saturating_duration_since(self.made) >= most)
+            || self.client.as_ref().is_some_and(|client| client.strong_count() == 0)
+    }
 }
 
 impl Idle {
-    /// Whether it rested for longer than `most`.
-    pub(crate) fn is_stale(&self, now: Instant, most: Duration) -> bool {
-        now.saturating_duration_since(self.since) >= most
+    /// Whether it rested for too long, or may not be used any more.
+    pub(crate) fn is_stale(&self, now: Instant, settings: &Settings) -> bool {
+        now.saturating_duration_since(self.since) >= settings.idle_for || self.history.is_over(now, settings)
+    }
+
+    /// Whether it may serve this client connection; none: the gateway itself.
+    pub(crate) fn is_for(&self, client: Option<&Arc<Conn>>) -> bool {
+        match (&self.history.client, client) {
+            (Some(own), Some(client)) => std::ptr::eq(own.as_ptr(), Arc::as_ptr(client)),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// Whether the peer left it alone. Anything to read at rest means: closed, or broken. `surely`: the system is asked, not
@@ -81,10 +109,10 @@ impl Idle {
 impl Connection {
     /// Where it leads.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> &Address {
         match self {
             Self::Whole(whole) => whole.address(),
-            Self::Shared(share) => share.busy.0.address,
+            Self::Shared(share) => &share.busy.0.address,
         }
     }
 }
@@ -96,19 +124,20 @@ impl Share {
 }
 
 impl Whole {
-    pub(crate) fn fresh(stream: Stream, instance: Arc<Instance>, mut place: Place) -> Self {
+    pub(crate) fn fresh(stream: Stream, instance: Arc<Instance>, mut place: Place, history: History) -> Self {
         place.connected();
-        Self { stream, reused: false, busy: Busy::new(instance), place }
+        Self { stream, reused: false, busy: Busy::new(instance), place, history }
     }
 
     pub(crate) fn wake(idle: Idle, instance: Arc<Instance>) -> Self {
-        Self { stream: idle.stream, reused: true, busy: Busy::new(instance), place: idle.place }
+        let Idle { stream, place, history, .. } = idle;
+        Self { stream, reused: true, busy: Busy::new(instance), place, history }
     }
 
     /// Where it leads.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.busy.0.address
+    pub fn address(&self) -> &Address {
+        &self.busy.0.address
     }
 
     /// See [`Idle::is_quiet`].
@@ -118,15 +147,22 @@ impl Whole {
 
     /// The exchange is over and the connection fit for another one: to whoever waits for one, or to rest.
     pub fn release(self, now: Instant) {
+        let settings = &self.place.shared().settings;
+        if self.history.is_over(now, settings) {
+            return;
+        }
+        let is_private = settings.proxy_protocol.is_some();
         let back = match self.place.shared().has_queue() {
             false => Some(self),
+            // Nobody else may have it: closed, it makes room for whoever waits.
+            true if is_private => None,
             true => {
                 let (shared, worker) = (Arc::clone(self.place.shared()), self.place.worker());
                 shared.offer(self, worker)
             }
         };
-        if let Some(Self { stream, busy, place, .. }) = back {
-            busy.0.rest(Idle { stream, place, since: now });
+        if let Some(Self { stream, busy, place, history, .. }) = back {
+            busy.0.rest(Idle { stream, place, since: now, history });
         }
     }
 }

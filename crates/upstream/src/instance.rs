@@ -1,11 +1,11 @@
 //! One address of a service, with the connections that rest or are shared there: one pool per worker.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tollgate_core::facts::Address;
 use tollgate_registry::Endpoint;
 
 use crate::connection::{Idle, Share, Whole};
@@ -18,7 +18,7 @@ use crate::shared::{Place, Protocol, Shared};
 #[derive(Debug)]
 pub(crate) struct Instance {
     /// Where it is reached.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// The name by which it was found.
     pub(crate) host: Option<Arc<str>>,
     shared: Arc<Shared>,
@@ -51,7 +51,7 @@ impl Instance {
     pub(crate) fn new(endpoint: &Endpoint, shared: Arc<Shared>, workers: usize) -> Arc<Self> {
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
         let (in_flight, open) = (AtomicU32::new(0), Arc::default());
-        let (address, host) = (endpoint.address, endpoint.host.clone());
+        let (address, host) = (endpoint.address.clone(), endpoint.host.clone());
         let (retired, declined) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(Self { address, host, shared, in_flight, open, retired, declined, pools })
     }
@@ -82,22 +82,32 @@ impl Instance {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A place for a new connection, if the limits have one.
-    pub(crate) fn place(&self, worker: usize) -> Option<Place> {
-        self.shared.place(&self.open, worker)
+    /// A place for a new connection, if the limits have one or one that rests for another client can make room.
+    pub(crate) fn place(&self, ask: &Ask<'_>) -> Option<Place> {
+        let place = || self.shared.place(&self.open, ask.worker);
+        place().or_else(|| (ask.client.is_some() && self.close_oldest(ask.worker)).then(place).flatten())
     }
 
     /// A resting connection that is fit for use: the one used last, whose path is warmest.
     pub(crate) fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Whole> {
         let metrics = self.shared.metrics.shard(ask.worker);
         loop {
-            let mut idle = self.pool(ask.worker).idle.pop_back()?;
+            let mut idle = self.last_used(ask)?;
             metrics.woke();
-            if !idle.is_stale(ask.now, self.shared.settings.idle_for) && idle.is_quiet(ask.only_once) {
+            if !idle.is_stale(ask.now, &self.shared.settings) && idle.is_quiet(ask.only_once) {
                 metrics.reused();
                 return Some(Whole::wake(idle, Arc::clone(self)));
             }
         }
+    }
+
+    fn last_used(&self, ask: &Ask<'_>) -> Option<Idle> {
+        let mut pool = self.pool(ask.worker);
+        if self.shared.settings.proxy_protocol.is_none() {
+            return pool.idle.pop_back();
+        }
+        let own = pool.idle.iter().rposition(|idle| idle.is_for(ask.client))?;
+        pool.idle.remove(own)
     }
 
     /// Puts a connection to rest, unless there are enough or the instance is gone.
@@ -107,10 +117,15 @@ impl Instance {
             return;
         }
         let mut pool = self.pool(worker);
-        if pool.idle.len() < self.shared.settings.idle_most {
+        // One that rests for a client whose next request may never come makes room for one whose last has just been.
+        let most = self.shared.settings.idle_most;
+        let oldest = if idle.is_for(None) || pool.idle.len() < most { None } else { pool.idle.pop_front() };
+        if pool.idle.len() < most {
             self.shared.metrics.shard(worker).rested();
             pool.idle.push_back(idle);
         }
+        drop(pool);
+        self.close(worker, Held { idle: oldest.into_iter().collect(), ..Held::default() });
     }
 
     /// Whether requests share connections here, as far as is known.
@@ -164,15 +179,15 @@ impl Instance {
 
     /// Closes what rested too long on this worker, or broke.
     pub(crate) fn sweep(&self, worker: usize, now: Instant) {
-        let most = self.shared.settings.idle_for;
+        let settings = &self.shared.settings;
         let mut gone = Held::default();
         {
             let mut pool = self.pool(worker);
             for mut idle in std::mem::take(&mut pool.idle) {
-                let to = if idle.is_stale(now, most) || !idle.is_quiet(false) { &mut gone } else { &mut *pool };
+                let to = if idle.is_stale(now, settings) || !idle.is_quiet(false) { &mut gone } else { &mut *pool };
                 to.idle.push_back(idle);
             }
-            gone.sessions = pool.sessions.extract_if(.., |s| s.is_stale(now, most) || !s.is_alive()).collect();
+            gone.sessions = pool.sessions.extract_if(.., |s| s.is_over(now, settings) || !s.is_alive()).collect();
         }
         // Closed behind the lock: closing may wake a waiter, which takes other locks.
         self.close(worker, gone);

@@ -6,9 +6,11 @@
 
 pub mod balance;
 mod budget;
+mod connect;
 mod connection;
 pub mod faults;
 mod instance;
+mod making;
 mod opening;
 mod service;
 mod session;

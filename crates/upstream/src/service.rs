@@ -1,37 +1,34 @@
 //! A service: its instances, how one is chosen, and how a connection to it is had.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tollgate_core::clock::Clock;
-use tollgate_net::Stream;
+use tollgate_core::facts::{Address, Conn};
 use tollgate_net::tls::NoHandshake;
 use tollgate_observe::metrics::{Outcome, ServiceMetrics, ServiceShard};
 use tollgate_registry::{Endpoint, State, View};
 
 use crate::balance::{Algorithm, Balance, PickCx};
 use crate::budget::Budget;
-use crate::connection::{Connection, Share, Whole};
+use crate::connection::Connection;
 use crate::instance::Instance;
 use crate::opening::Opening;
-use crate::session::Session;
-use crate::shared::{Grant, Place, Protocol, Settings, Shared, Ticket};
+use crate::shared::{Grant, Place, Settings, Shared, Ticket};
 
 /// A service of the file, or the addresses written in a route.
 pub struct Service {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     budget: Budget,
     algorithm: Algorithm,
     instances: ArcSwap<Instances>,
     /// Instances that left the list and may still have connections at rest.
     retired: Mutex<Vec<Arc<Instance>>>,
     workers: usize,
-    clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 /// The instances at one moment.
@@ -48,8 +45,10 @@ pub struct Ask<'a> {
     pub worker: usize,
     /// What is hashed, for services that choose by hash.
     pub key: Option<&'a [u8]>,
+    /// The client connection that it is for, where instances are told so ([`Service::tells_clients`]).
+    pub client: Option<&'a Arc<Conn>>,
     /// Instances that failed this request already: others go first.
-    pub tried: &'a [SocketAddr],
+    pub tried: &'a [Address],
     /// Not a connection that was used before: one such just proved dead.
     pub fresh: bool,
     /// The request cannot be sent twice: a connection that rested is looked at once more before it carries it.
@@ -66,13 +65,13 @@ pub enum Refusal {
     /// The service has no instance.
     NoInstance,
     /// The instance cannot be reached.
-    Connect(SocketAddr, Arc<std::io::Error>),
+    Connect(Address, Arc<std::io::Error>),
     /// It can be reached, but there is no TLS with it.
-    Tls(SocketAddr, Arc<NoHandshake>),
+    Tls(Address, Arc<NoHandshake>),
     /// It can be reached, but does not speak the version of HTTP that it should.
-    Protocol(SocketAddr, Arc<str>),
+    Protocol(Address, Arc<str>),
     /// The instance did not accept, or was not done with TLS, in time.
-    ConnectTimeout(SocketAddr),
+    ConnectTimeout(Address),
     /// The connection limit is reached and the queue full, or the time in it ran out.
     Limit,
     /// The request's time is over.
@@ -82,7 +81,7 @@ pub enum Refusal {
 /// How long a worker may take to close a connection that rests, when another needs its place and nobody may queue.
 const FOR_RESTING: Duration = Duration::from_millis(100);
 
-enum Found {
+pub(crate) enum Found {
     Connection(Connection),
     Place(Arc<Instance>, Place),
     /// Somebody else makes a connection that will be shared.
@@ -136,9 +135,9 @@ impl Service {
 
     /// Its instances with the requests in flight and connections open on each, and how far the list can be trusted.
     #[must_use]
-    pub fn status(&self) -> (Vec<(SocketAddr, u32, u32)>, State) {
+    pub fn status(&self) -> (Vec<(Address, u32, u32)>, State) {
         let now = self.instances.load();
-        (now.list.iter().map(|i| (i.address, i.in_flight(), i.open())).collect(), now.state.clone())
+        (now.list.iter().map(|i| (i.address.clone(), i.in_flight(), i.open())).collect(), now.state.clone())
     }
 
     /// Takes over what a source says. Instances that stay keep their connections.
@@ -162,6 +161,12 @@ impl Service {
         }
     }
 
+    /// Whether instances are told which client a connection is for: then [`Ask::client`] must name it.
+    #[must_use]
+    pub fn tells_clients(&self) -> bool {
+        self.shared.settings.proxy_protocol.is_some()
+    }
+
     /// Whether one more retry is within the budget.
     pub fn may_retry(&self, now: Instant) -> bool {
         let attempts = self.shared.metrics.totals().attempts.iter().sum();
@@ -177,7 +182,7 @@ impl Service {
             match self.find(ask)? {
                 Found::Connection(connection) => return Ok(connection),
                 // What waits is boxed: it is rare, and every idle client connection would else keep room for it.
-                Found::Place(instance, place) => return Box::pin(self.open_one(instance, place, ask)).await,
+                Found::Place(instance, place) => return Box::pin(self.make(instance, place, ask)).await,
                 Found::Opening(opening) => {
                     if let Some(connection) = Box::pin(self.join(opening, ask)).await? {
                         return Ok(connection);
@@ -190,7 +195,7 @@ impl Service {
     }
 
     /// A resting connection of an instance that balancing chooses, else a place for a new one there.
-    fn find(&self, ask: &Ask<'_>) -> Result<Found, Refusal> {
+    pub(crate) fn find(&self, ask: &Ask<'_>) -> Result<Found, Refusal> {
         let instances = self.instances.load();
         if instances.list.is_empty() {
             return Err(Refusal::NoInstance);
@@ -210,100 +215,10 @@ impl Service {
         if let Some(connection) = rested {
             return Ok(Found::Connection(Connection::Whole(connection)));
         }
-        Ok(match instance.place(ask.worker).or_else(|| instances.make_room(instance, ask.worker)) {
+        Ok(match instance.place(ask).or_else(|| instances.make_room(instance, ask)) {
             Some(place) => Found::Place(Arc::clone(instance), place),
             None => Found::Full,
         })
-    }
-
-    /// Makes a connection, for this request or also for others.
-    async fn open_one(&self, instance: Arc<Instance>, place: Place, ask: &Ask<'_>) -> Result<Connection, Refusal> {
-        if !instance.shares() {
-            return self.within(ask, &instance, self.open_whole(&instance, place)).await;
-        }
-        let begun = instance.begin_opening(ask.worker);
-        let opened = self.within(ask, &instance, self.open_shared(&instance, place, ask)).await;
-        match &opened {
-            Ok(_) => begun.opened(),
-            // Of this request alone.
-            Err(Refusal::Deadline) => {}
-            Err(refusal) => begun.refused(refusal),
-        }
-        opened
-    }
-
-    async fn open_whole(&self, instance: &Arc<Instance>, place: Place) -> Result<Connection, Refusal> {
-        let stream = self.stream(instance).await?;
-        Ok(Connection::Whole(Whole::fresh(stream, Arc::clone(instance), place)))
-    }
-
-    /// A connection that speaks HTTP/2; HTTP/1.1, if the instance was given the choice and takes that.
-    async fn open_shared(&self, instance: &Arc<Instance>, place: Place, ask: &Ask<'_>) -> Result<Connection, Refusal> {
-        let (address, settings) = (instance.address, &self.shared.settings);
-        let refused = |why: &str| Refusal::Protocol(address, why.into());
-        let stream = self.stream(instance).await?;
-        // RFC 9113 §3.2: under TLS, HTTP/2 is spoken once ALPN chose it, and never else.
-        match (settings.protocol, stream.alpn()) {
-            (_, Some(b"h2")) => {}
-            (Protocol::Alpn, _) => {
-                instance.decline();
-                return Ok(Connection::Whole(Whole::fresh(stream, Arc::clone(instance), place)));
-            }
-            (_, None) if settings.tls.is_none() => {}
-            _ => return Err(refused("it does not agree to HTTP/2 (ALPN `h2`)")),
-        }
-        let opened = Session::open(stream, &self.shared, place, self.clock.now()).await;
-        let session = opened.map_err(|error| refused(&format!("HTTP/2 does not begin: {error}")))?;
-        let lease = session.lease().ok_or_else(|| refused("it takes no request over HTTP/2"))?;
-        instance.offer(&session, ask.worker);
-        Ok(Connection::Shared(Share::new(lease, Arc::clone(instance), false)))
-    }
-
-    /// Bounds the making of a connection by the service's `connect_timeout` and by the request's time.
-    async fn within(
-        &self,
-        ask: &Ask<'_>,
-        instance: &Instance,
-        opening: impl Future<Output = Result<Connection, Refusal>>,
-    ) -> Result<Connection, Refusal> {
-        let left = ask.deadline.saturating_duration_since(self.clock.now());
-        let most = self.shared.settings.connect_timeout.min(left);
-        match timeout(most, opening).await {
-            Ok(opened) => opened,
-            Err(_) if most < self.shared.settings.connect_timeout => Err(Refusal::Deadline),
-            Err(_) => Err(Refusal::ConnectTimeout(instance.address)),
-        }
-    }
-
-    /// Waits for a connection that somebody else makes, and takes a share of it; makes one if that came to nothing. `None`:
-    /// there is neither one nor room for one.
-    async fn join(&self, opening: Opening, ask: &Ask<'_>) -> Result<Option<Connection>, Refusal> {
-        let mut opening = opening;
-        loop {
-            let left = ask.deadline.saturating_duration_since(self.clock.now());
-            timeout(left, opening.done()).await.map_err(|_| Refusal::Deadline)??;
-            match self.find(ask)? {
-                Found::Connection(connection) => return Ok(Some(connection)),
-                Found::Place(instance, place) => return self.open_one(instance, place, ask).await.map(Some),
-                Found::Opening(next) => opening = next,
-                Found::Full => return Ok(None),
-            }
-        }
-    }
-
-    /// Connects, and settles TLS if it is spoken.
-    async fn stream(&self, instance: &Instance) -> Result<Stream, Refusal> {
-        let address = instance.address;
-        let failed = |error| Refusal::Connect(address, Arc::new(error));
-        let stream = TcpStream::connect(address).await.map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
-        match &self.shared.settings.tls {
-            None => Ok(stream.into()),
-            Some(tls) => {
-                let connecting = tls.connect(stream.into(), instance.host.as_deref(), address.ip());
-                connecting.await.map_err(|error| Refusal::Tls(address, Arc::new(error)))
-            }
-        }
     }
 
     /// In the queue until a connection or a turn is granted, the time in it is over, or the request's.
@@ -325,7 +240,7 @@ impl Service {
             if is_first {
                 match self.find(ask)? {
                     Found::Connection(connection) => return Ok(connection),
-                    Found::Place(instance, place) => return self.open_one(instance, place, ask).await,
+                    Found::Place(instance, place) => return self.make(instance, place, ask).await,
                     Found::Opening(opening) => {
                         if let Some(connection) = self.join(opening, ask).await? {
                             return Ok(connection);
@@ -354,7 +269,7 @@ impl Service {
                     Found::Connection(connection) => return Ok(connection),
                     Found::Place(instance, place) => {
                         turn.take();
-                        return self.open_one(instance, place, ask).await;
+                        return self.make(instance, place, ask).await;
                     }
                     Found::Opening(opening) => {
                         turn.take();
@@ -420,11 +335,11 @@ impl Drop for Queued<'_> {
 
 impl Instances {
     /// A place at this instance for that of a connection that rests, on this worker, at another.
-    fn make_room(&self, instance: &Arc<Instance>, worker: usize) -> Option<Place> {
-        if !instance.has_room(worker) || !self.list.iter().any(|other| other.close_oldest(worker)) {
+    fn make_room(&self, instance: &Arc<Instance>, ask: &Ask<'_>) -> Option<Place> {
+        if !instance.has_room(ask.worker) || !self.list.iter().any(|other| other.close_oldest(ask.worker)) {
             return None;
         }
-        instance.place(worker)
+        instance.place(ask)
     }
 
     fn pick(&self, ask: &Ask<'_>, skip_tried: bool) -> Option<&Arc<Instance>> {

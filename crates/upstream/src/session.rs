@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tollgate_net::Stream;
 
-use crate::shared::{Place, Shared};
+use crate::shared::{Place, Settings, Shared};
 
 /// What may be on its way to us on one stream before it is acknowledged.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -43,6 +43,7 @@ pub(crate) struct Session {
     streams: AtomicU32,
     most: u32,
     state: Arc<State>,
+    made: Instant,
     rested: Mutex<Instant>,
 }
 
@@ -86,7 +87,7 @@ impl Session {
         let state = Arc::new(state);
         tokio::spawn(drive(connection, Arc::clone(&state), patience, place));
         let (streams, rested) = (AtomicU32::new(0), Mutex::new(now));
-        Ok(Arc::new(Self { send, shared, worker, streams, most: settings.streams, state, rested }))
+        Ok(Arc::new(Self { send, shared, worker, streams, most: settings.streams, state, made: now, rested }))
     }
 
     /// The right to begin one more request, if the connection is fit for it and has room.
@@ -118,9 +119,10 @@ impl Session {
         self.streams.load(Ordering::Acquire) == 0
     }
 
-    /// Whether it carried nothing for `most`.
-    pub(crate) fn is_stale(&self, now: Instant, most: Duration) -> bool {
-        self.is_idle() && now.saturating_duration_since(self.rested()) >= most
+    /// Whether it carried nothing for too long, or is too old.
+    pub(crate) fn is_over(&self, now: Instant, settings: &Settings) -> bool {
+        let is_old = settings.age.is_some_and(|most| now.saturating_duration_since(self.made) >= most);
+        is_old || self.is_idle() && now.saturating_duration_since(self.rested()) >= settings.idle_for
     }
 
     /// No further request is begun on it. It ends with its last one.

@@ -4,12 +4,14 @@
 //! timed queue for all workers; meanwhile idle connections of other workers are asked to close.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 use tollgate_core::clock::Clock;
+use tollgate_net::proxy_protocol::Version;
 use tollgate_net::tls::Client;
 use tollgate_observe::metrics::ServiceMetrics;
 
@@ -44,6 +46,12 @@ pub struct Settings {
     pub idle_most: usize,
     /// How long a connection may rest.
     pub idle_for: Duration,
+    /// How long after it was made a connection may still be put to rest or woken; without it, for ever.
+    pub age: Option<Duration>,
+    /// The address to connect from; without it, the one that the system chooses.
+    pub source: Option<IpAddr>,
+    /// How an instance is told whom a connection is for, if it is. A connection then serves one client connection only.
+    pub proxy_protocol: Option<Version>,
     /// TLS to the instances, if it is spoken with them.
     pub tls: Option<Arc<Client>>,
     /// What is spoken with them.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
+use tollgate_core::facts::{Address, Conn};
+use tollgate_net::proxy_protocol::Version;
 use tollgate_net::{Socket, Stream};
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::{Endpoint, View};
@@ -32,6 +34,9 @@ fn settings() -> Settings {
         connect_timeout: Duration::from_secs(5),
         idle_most: 8,
         idle_for: Duration::from_secs(60),
+        age: None,
+        source: None,
+        proxy_protocol: None,
         tls: None,
         protocol: Protocol::Http1,
         sessions: SessionSettings { streams: 100, head: 65_536 },
@@ -39,22 +44,32 @@ fn settings() -> Settings {
 }
 
 fn world(settings: Settings, addresses: &[SocketAddr]) -> World {
-    let (clock, bells) = (Clock::real(), (0..WORKERS).map(|_| Notify::new()).collect::<Arc<[Notify]>>());
+    let addresses: Vec<Address> = addresses.iter().map(|address| (*address).into()).collect();
+    world_at(settings, &addresses, Clock::real())
+}
+
+fn world_at(settings: Settings, addresses: &[Address], clock: Clock) -> World {
+    let bells = (0..WORKERS).map(|_| Notify::new()).collect::<Arc<[Notify]>>();
     let metrics = Metrics::new(WORKERS).service("s");
     let budget = Budget::new(2000, 3);
     let service =
         Service::new("s", settings, budget, Algorithm::RoundRobin, metrics, Arc::clone(&bells), clock.clone());
-    let endpoints = addresses.iter().map(|address| Endpoint::new(*address, 1));
+    let endpoints = addresses.iter().map(|address| Endpoint::new(address.clone(), 1));
     service.update(&View::fresh(endpoints));
     World { service, clock, bells }
 }
 
 impl World {
     async fn ask(&self, worker: usize) -> Result<Whole, Refusal> {
+        self.ask_for(worker, None).await
+    }
+
+    async fn ask_for(&self, worker: usize, client: Option<&Arc<Conn>>) -> Result<Whole, Refusal> {
         let now = self.clock.now();
         let ask = Ask {
             worker,
             key: None,
+            client,
             tried: &[],
             fresh: false,
             only_once: true,
@@ -248,7 +263,7 @@ async fn an_instance_that_left_the_list_is_asked_no_more_and_its_connections_clo
     let (busy, resting) = (world.ask(0).await.unwrap(), world.ask(0).await.unwrap());
     resting.release(world.clock.now());
     world.service.update(&View::fresh([Endpoint::new(second, 1)]));
-    assert_eq!(world.ask(0).await.unwrap().address(), second);
+    assert_eq!(world.ask(0).await.unwrap().address(), &second.into());
     busy.release(world.clock.now());
     world.service.sweep(0, world.clock.now());
     assert_eq!(world.service.open(), 0);
@@ -259,6 +274,75 @@ async fn an_unreachable_instance_is_told_by_its_address() {
     let (listener, address) = listen().await;
     drop(listener);
     let world = world(settings(), &[address]);
-    assert!(matches!(world.ask(0).await, Err(Refusal::Connect(at, _)) if at == address));
+    assert!(matches!(world.ask(0).await, Err(Refusal::Connect(at, _)) if at == address.into()));
     assert_eq!(world.service.open(), 0, "a failed connect leaves no place behind");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_too_old_rests_no_more_and_is_not_woken() {
+    let (_listener, address) = listen().await;
+    let (age, clock) = (Duration::from_secs(60), Clock::fake(std::time::UNIX_EPOCH));
+    let settings = Settings { age: Some(age), idle_for: age * 100, ..settings() };
+    let world = world_at(settings, &[address.into()], clock.clone());
+    world.ask(0).await.unwrap().release(clock.now());
+    clock.advance(age / 2);
+    let young = world.ask(0).await.unwrap();
+    assert!(young.reused);
+    clock.advance(age / 2);
+    young.release(clock.now());
+    assert_eq!(world.service.open(), 0, "its last request over, it is closed");
+    world.ask(0).await.unwrap().release(clock.now());
+    clock.advance(age);
+    assert!(!world.ask(0).await.unwrap().reused, "not woken");
+    world.ask(0).await.unwrap().release(clock.now());
+    clock.advance(age);
+    world.service.sweep(0, clock.now());
+    assert_eq!(world.service.open(), 0, "closed at rest");
+}
+
+fn client(port: u16) -> Arc<Conn> {
+    Arc::new(Conn::new(([192, 0, 2, 1], port).into(), ([192, 0, 2, 2], 443).into(), 0))
+}
+
+#[tokio::test]
+async fn a_connection_that_was_told_its_client_serves_no_other() {
+    let (_listener, address) = listen().await;
+    let told = Settings { proxy_protocol: Some(Version::V1), ..settings() };
+    let world = world(told, &[address]);
+    // As alike as can be: a client that comes back from the same port is another one.
+    let (one, other) = (client(40_000), client(40_000));
+    let first = world.ask_for(0, Some(&one)).await.unwrap();
+    let port = tcp(&first).local_addr().unwrap();
+    first.release(world.clock.now());
+    assert!(!world.ask_for(0, Some(&other)).await.unwrap().reused);
+    assert!(!world.ask(0).await.unwrap().reused, "nor the gateway itself");
+    let again = world.ask_for(0, Some(&one)).await.unwrap();
+    assert!(again.reused);
+    assert_eq!(tcp(&again).local_addr().unwrap(), port);
+    again.release(world.clock.now());
+    world.service.sweep(0, world.clock.now());
+    assert_eq!(world.service.open(), 1);
+    drop(one);
+    world.service.sweep(0, world.clock.now());
+    assert_eq!(world.service.open(), 0, "its client is gone");
+}
+
+#[tokio::test]
+async fn what_rests_for_another_client_makes_room() {
+    let (_listener, address) = listen().await;
+    let told = Settings { proxy_protocol: Some(Version::V2), idle_most: 2, ..settings() };
+    let limited = world(Settings { connections: Some(1), queue_size: 0, ..told.clone() }, &[address]);
+    let (one, other) = (client(1), client(2));
+    limited.ask_for(0, Some(&one)).await.unwrap().release(limited.clock.now());
+    let busy = limited.ask_for(0, Some(&other)).await.unwrap();
+    assert!(matches!(limited.ask_for(0, Some(&one)).await, Err(Refusal::Limit)), "what is busy does not");
+    drop(busy);
+    let world = world(told, &[address]);
+    let clients: Vec<Arc<Conn>> = (1..=3).map(client).collect();
+    for client in &clients {
+        world.ask_for(0, Some(client)).await.unwrap().release(world.clock.now());
+    }
+    assert_eq!(world.service.open(), 2, "no more than may rest");
+    assert!(world.ask_for(0, Some(&clients[2])).await.unwrap().reused, "the last one found room");
+    assert!(!world.ask_for(0, Some(&clients[0])).await.unwrap().reused);
 }

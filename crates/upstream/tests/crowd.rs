@@ -171,6 +171,9 @@ impl World {
             connect_timeout: FOR_EVER,
             idle_most: 8,
             idle_for: FOR_EVER,
+            age: None,
+            source: None,
+            proxy_protocol: None,
             tls: None,
             protocol: Protocol::Http1,
             sessions: SessionSettings { streams: 100, head: 65_536 },
@@ -185,7 +188,16 @@ impl World {
 
     async fn ask(&self, worker: usize) -> Result<Whole, Refusal> {
         let now = self.clock.now();
-        let ask = Ask { worker, key: None, tried: &[], fresh: false, only_once: true, now, deadline: now + FOR_EVER };
+        let ask = Ask {
+            worker,
+            key: None,
+            client: None,
+            tried: &[],
+            fresh: false,
+            only_once: true,
+            now,
+            deadline: now + FOR_EVER,
+        };
         match self.service.connection(&ask).await? {
             Connection::Whole(whole) => Ok(whole),
             Connection::Shared(share) => panic!("{share:?}"),

@@ -2,38 +2,48 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 
 use tollgate_core::diagnostic::Diagnostic;
 
-use crate::later;
 use crate::model::http::is_host_name;
 use crate::model::text::{FromText, decode_from_text, text_schema};
 
+/// What stands before the path of a Unix socket.
+const UNIX: &str = "unix:";
+/// The longest path of a Unix socket, in bytes: the system keeps room for no more, its final zero included.
+const LONGEST_PATH: usize = 107;
+
 /// Where to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Bind {
     /// A port on all addresses, IPv4 and IPv6 (dual stack).
     AllAddresses(u16),
     /// Just this address.
     Socket(SocketAddr),
+    /// A Unix socket: the file that is made for it.
+    Unix(Arc<Path>),
 }
 
 impl Bind {
-    /// The port.
+    /// The port; a Unix socket has none.
     #[must_use]
-    pub fn port(self) -> u16 {
+    pub fn port(&self) -> Option<u16> {
         match self {
-            Self::AllAddresses(port) => port,
-            Self::Socket(address) => address.port(),
+            Self::AllAddresses(port) => Some(*port),
+            Self::Socket(address) => Some(address.port()),
+            Self::Unix(_) => None,
         }
     }
 
     /// Whether the two cannot both be bound.
     #[must_use]
-    pub fn overlaps(self, other: Self) -> bool {
-        let everything = |bind| match bind {
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let everything = |bind: &Self| match bind {
             Self::AllAddresses(_) => true,
             Self::Socket(address) => address.ip().is_unspecified(),
+            Self::Unix(_) => false,
         };
         self.port() == other.port() && (self == other || everything(self) || everything(other))
     }
@@ -44,14 +54,18 @@ impl fmt::Display for Bind {
         match self {
             Self::AllAddresses(port) => port.fmt(f),
             Self::Socket(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
         }
     }
 }
 
 impl FromText for Bind {
-    const WHAT: &'static str = "a port, or an address and port";
+    const WHAT: &'static str = "a port, an address and port, or a Unix socket";
 
     fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        if let Some(path) = text.strip_prefix(UNIX) {
+            return unix_path(path).map(Self::Unix);
+        }
         if let Some(port) = port(text) {
             return Ok(Self::AllAddresses(port));
         }
@@ -61,14 +75,14 @@ impl FromText for Bind {
         match text.parse::<SocketAddr>() {
             Ok(address) if address.port() > 0 => Ok(Self::Socket(address)),
             _ => Err(Diagnostic::error(format!("`{text}` is no address to listen on"))
-                .hint("a port (`8080`), or an IP address and a port (`127.0.0.1:8080`, `[::1]:8080`)")),
+                .hint("a port (`8080`), an IP address and a port (`127.0.0.1:8080`, `[::1]:8080`), or `unix:/run/tollgate.sock`")),
         }
     }
 }
 
 decode_from_text!(Bind);
 
-/// Where a request is sent: an address and a port.
+/// Where a request is sent: an address and a port, or a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// An IP address and port.
@@ -80,6 +94,8 @@ pub enum Address {
         /// The port.
         port: u16,
     },
+    /// A Unix socket of this machine, by its path.
+    Unix(Arc<Path>),
 }
 
 impl fmt::Display for Address {
@@ -87,16 +103,21 @@ impl fmt::Display for Address {
         match self {
             Self::Socket(address) => address.fmt(f),
             Self::Name { name, port } => write!(f, "{name}:{port}"),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
         }
     }
 }
 
 impl FromText for Address {
-    const WHAT: &'static str = "an address: `host:port`";
+    const WHAT: &'static str = "an address: `host:port`, or `unix:/path`";
 
     fn from_text(text: &str) -> Result<Self, Diagnostic> {
-        if text.starts_with("unix:") {
-            return Err(later::refusal("unix"));
+        if let Some(path) = text.strip_prefix(UNIX) {
+            return unix_path(path).map(Self::Unix);
+        }
+        if text.starts_with("http://unix:") {
+            return Err(Diagnostic::error("the path of a Unix socket is no part of a URL")
+                .hint("write the target as `unix:/run/app.sock`"));
         }
         if text.starts_with("https://") {
             return Err(Diagnostic::error("TLS is a matter of the service, not of an address")
@@ -118,8 +139,21 @@ impl FromText for Address {
 }
 
 decode_from_text!(Address);
-text_schema!(Address, "Address", "description": "A host and a port; `http://` may stand before it.", "pattern": r"^(http://)?[^/\s]+(:[0-9]{1,5})?/?$",
-    "examples": ["10.0.0.1:8080", "orders.internal:8080", "[2001:db8::1]:8080"]);
+text_schema!(Address, "Address", "description": "A host and a port, before which `http://` may stand, or a Unix socket.", "pattern": r"^((http://)?[^/\s]+(:[0-9]{1,5})?/?|unix:/.+)$",
+    "examples": ["10.0.0.1:8080", "orders.internal:8080", "[2001:db8::1]:8080", "unix:/run/app.sock"]);
+
+/// The path of a Unix socket. From the root, since a socket is no file that lies beside the config.
+fn unix_path(path: &str) -> Result<Arc<Path>, Diagnostic> {
+    let mistake = |what: &str| Err(Diagnostic::error(format!("`{UNIX}{path}` {what}")));
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        return mistake("is no Unix socket").map_err(|m| m.hint("a path from the root: `unix:/run/app.sock`"));
+    }
+    if path.len() > LONGEST_PATH {
+        return mistake("is too long")
+            .map_err(|m| m.hint(format!("the path has {} bytes; Linux takes {LONGEST_PATH} at most", path.len())));
+    }
+    Ok(Path::new(path).into())
+}
 
 fn parse_host_port(text: &str, default_port: Option<u16>) -> Option<Address> {
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -168,7 +202,22 @@ mod tests {
         }
         assert!(read("http://orders:80/v1").is_err_and(|m| m.contains("has a path")));
         assert!(read("https://orders:443").is_err());
-        assert!(read("unix:/run/x.sock").is_err());
+        assert!(read("http://unix:/run/x.sock").is_err_and(|m| m.contains("no part of a URL")));
+    }
+
+    #[test]
+    fn a_unix_socket_is_a_path_from_the_root() {
+        assert_eq!(Address::from_text("unix:/run/x.sock"), Ok(Address::Unix(Path::new("/run/x.sock").into())));
+        let bind = Bind::from_text("unix:/run/x.sock").unwrap();
+        assert_eq!((bind.to_string().as_str(), bind.port()), ("unix:/run/x.sock", None));
+        assert!(bind.overlaps(&bind.clone()));
+        assert!(!bind.overlaps(&Bind::from_text("unix:/run/y.sock").unwrap()));
+        let longest = format!("unix:/{}", "x".repeat(LONGEST_PATH - 1));
+        assert!(Address::from_text(&longest).is_ok());
+        for wrong in ["unix:", "unix:run/x.sock", "unix:/run/", &format!("{longest}x")] {
+            assert!(Address::from_text(wrong).is_err(), "{wrong}");
+            assert!(Bind::from_text(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -179,7 +228,7 @@ mod tests {
         assert!(Bind::from_text("localhost:80").is_err());
         let all = Bind::AllAddresses(80);
         let one = Bind::Socket("127.0.0.1:80".parse().unwrap());
-        assert!(all.overlaps(one));
-        assert!(!one.overlaps(Bind::Socket("127.0.0.2:80".parse().unwrap())));
+        assert!(all.overlaps(&one));
+        assert!(!one.overlaps(&Bind::Socket("127.0.0.2:80".parse().unwrap())));
     }
 }

@@ -6,7 +6,10 @@ pub(crate) const VERSION: i64 = 1;
 
 /// Version 1.
 pub(crate) mod v1 {
+    use crate::model::listen::FileMode;
+
     pub(crate) const PROXY_PROTOCOL: &str = "off";
+    pub(crate) const SOCKET_MODE: FileMode = FileMode(0o660);
     pub(crate) const LISTENER_KIND: &str = "http";
     pub(crate) const DRAIN: &str = "30s";
     pub(crate) const TLS_POLICY: &str = "intermediate";

@@ -28,7 +28,10 @@ section! {
         keep_alive: Period = v1::LIMIT_KEEP_ALIVE,
         /// Most requests at once on one HTTP/2 connection.
         streams: Bounded<1, 10_000> = v1::LIMIT_STREAMS,
-        /// Most connections of all clients together.
+        /// Most connections from one client address (from one /64 of IPv6); further ones are closed at once. Proxies of `trust`
+        /// may have any number. Without it, anybody may.
+        connections_per_address: Option<Bounded<1, 16_777_216>>,
+        /// Most connections of all clients together; further ones wait in the system's queue.
         connections: Bounded<1, 16_777_216> = v1::LIMIT_CONNECTIONS,
         /// Most requests on one connection, after which it is closed; without it, any number.
         requests_per_connection: Option<Bounded<1, 1_000_000_000>>,

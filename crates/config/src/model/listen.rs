@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Entry, Node, Span, Value};
+use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
 use tollgate_core::section;
 
 use crate::model::address::Bind;
@@ -45,6 +45,8 @@ section! {
         tls: Option<ListenerTls>,
         /// `on`: proxies of `trust` begin each connection by saying for whom they speak (PROXY protocol, version 1 or 2).
         proxy_protocol: Switch = v1::PROXY_PROTOCOL,
+        /// Who may connect to a Unix socket: the permissions of its file. Without it, `0660`.
+        mode: Option<Spanned<FileMode>>,
     }
 }
 
@@ -55,6 +57,48 @@ fn fit(options: &ListenerOptions, cx: &mut DecodeCx) -> bool {
     let first = tls.certificates.0.first().map_or_else(Span::none, |certificate| certificate.cert.span.clone());
     cx.report(mistake.at(&first).hint("leave out `kind`, or leave out `tls`"));
     false
+}
+
+/// The permissions of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl Default for FileMode {
+    fn default() -> Self {
+        v1::SOCKET_MODE
+    }
+}
+
+impl Decode for FileMode {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        // As it is written: what the digits would be as a number does not matter.
+        let text = node.written();
+        let digits = text.strip_prefix("0o").unwrap_or(&text);
+        let is_octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
+        match u32::from_str_radix(digits, 8) {
+            Ok(mode) if is_octal && mode <= 0o777 => Some(Self(mode)),
+            _ => {
+                let mistake = Diagnostic::error("these are no permissions").at(&node.span);
+                cx.report(mistake.hint("octal digits, for owner, group and others: `\"0660\"`"));
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for FileMode {
+    fn schema_name() -> Cow<'static, str> {
+        "FileMode".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "integer"],
+            "description": "Permissions of a file, as octal digits for owner, group and others.",
+            "pattern": "^(0o?)?[0-7]{3}$",
+            "examples": ["0660", "0600", "0666"],
+        })
+    }
 }
 
 /// One socket to open.
@@ -68,6 +112,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Whether proxies say first for whom they speak.
     pub proxy_protocol: Switch,
+    /// The permissions of a Unix socket's file.
+    pub mode: FileMode,
     /// Where it is written.
     pub span: Span,
 }
@@ -101,14 +147,20 @@ fn decode_listener(entry: &Entry, cx: &mut DecodeCx) -> Option<Listener> {
     let address = Bind::from_text(&entry.key).map_err(|d| cx.report(d.at(&entry.key_span))).ok();
     let options = ListenerOptions::decode(&entry.value, cx);
     let (address, options) = (address?, options?);
-    let ListenerOptions { kind, tls, proxy_protocol } = options;
-    Some(Listener { address, kind, tls, proxy_protocol, span: entry.key_span.clone() })
+    let ListenerOptions { kind, tls, proxy_protocol, mode } = options;
+    if let (Some(mode), Some(_)) = (&mode, address.port()) {
+        let mistake = Diagnostic::error("`mode` is the permissions of a Unix socket, and this is none").at(&mode.span);
+        cx.report(mistake.hint("leave it out, or listen on `unix:/run/tollgate.sock`"));
+        return None;
+    }
+    let mode = mode.map(|mode| mode.value).unwrap_or_default();
+    Some(Listener { address, kind, tls, proxy_protocol, mode, span: entry.key_span.clone() })
 }
 
 /// Every listener that cannot be opened beside an earlier one.
 fn clashes(listeners: &[Listener]) -> Vec<Diagnostic> {
     let clash = |(at, listener): (usize, &Listener)| {
-        let other = listeners[..at].iter().find(|earlier| earlier.address.overlaps(listener.address))?;
+        let other = listeners[..at].iter().find(|earlier| earlier.address.overlaps(&listener.address))?;
         let message = match other.address == listener.address {
             true => format!("`{}` is listened on twice", listener.address),
             false => format!("`{}` and `{}` take the same port", other.address, listener.address),
@@ -138,7 +190,7 @@ impl JsonSchema for Listen {
             "type": "object",
             "description": "The sockets that are opened, by address.",
             "minProperties": 1,
-            "propertyNames": { "description": "A port (all addresses, IPv4 and IPv6), or an address and port." },
+            "propertyNames": { "description": "A port (all addresses, IPv4 and IPv6), an address and port, or a Unix socket: `unix:/run/tollgate.sock`." },
             "additionalProperties": generator.subschema_for::<ListenerOptions>(),
         })
     }

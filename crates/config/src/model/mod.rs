@@ -41,15 +41,17 @@ pub use self::fields::{FieldName, FieldValue, ReplyFields};
 pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed};
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::limits::Limits;
-pub use self::listen::{Listener, ListenerKind, Switch};
+pub use self::listen::{FileMode, Listener, ListenerKind, Switch};
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::route::{Action, PathChange, Route};
-pub use self::services::{Balance, HashKey, KeepAlive, Protocol, Queue, Retry, Service, Target, Targets};
+pub use self::services::{
+    Balance, HashKey, KeepAlive, Protocol, ProxyProtocol, Queue, Retry, Service, SourceAddress, Target, Targets,
+};
 pub use self::settings::Settings;
 pub use self::template::{PathTemplate, Piece, Template};
 pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};
-pub use self::trust::{Network, Trust};
+pub use self::trust::{Network, Proxies, Trust};
 
 use self::apis::{ApiSection, resolve_apis};
 use self::listen::Listen;

@@ -1,6 +1,7 @@
 //! `services`: what stands behind, by name.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tollgate_core::decode::{Decode, DecodeCx, unknown_key};
@@ -19,7 +20,7 @@ use crate::model::tls::ServiceTls;
 
 section! {
     /// A group of instances that do the same work, and how they are reached.
-    pub struct Service: consistent {
+    pub struct Service: fit {
         /// The instances: addresses. A name is looked up again and again, and all its addresses are instances.
         to: Targets,
         /// How an instance is chosen: `round_robin`, `least_requests`, or by a `hash`.
@@ -45,6 +46,11 @@ section! {
         protocol: Spanned<Protocol> = v1::SERVICE_PROTOCOL,
         /// Over HTTP/2, most requests at once on one connection; an instance may allow fewer.
         streams: Bounded<1, 10_000> = v1::SERVICE_STREAMS,
+        /// How instances are told whom a connection is for (PROXY protocol), before anything else: `v1` or `v2`. Each connection
+        /// then serves one client connection. Without it, they are not told.
+        proxy_protocol: Option<ProxyProtocol>,
+        /// The address of this machine to connect from; without it, the system's choice.
+        source_address: Option<Spanned<SourceAddress>>,
     }
 }
 
@@ -60,14 +66,75 @@ words! {
     }
 }
 
-/// Whether a service's parts go together.
-fn consistent(service: &Service, cx: &mut DecodeCx) -> bool {
-    if service.protocol.value != Protocol::Alpn || service.tls.is_some() {
-        return true;
+words! {
+    /// How instances are told whom a connection is for.
+    pub enum ProxyProtocol {
+        /// As a line of text.
+        V1 = "v1",
+        /// In binary, with what TLS with the client settled.
+        V2 = "v2",
     }
-    let mistake = Diagnostic::error("`protocol: alpn` needs TLS: the protocol is chosen in its handshake");
-    cx.report(mistake.at(&service.protocol.span).hint("add `tls`, or say `http1` or `http2`"));
+}
+
+/// An address of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceAddress(pub IpAddr);
+
+impl FromText for SourceAddress {
+    const WHAT: &'static str = "an IP address of this machine";
+
+    fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        match text.parse::<IpAddr>() {
+            Ok(address) if !address.is_unspecified() && !address.is_multicast() => Ok(Self(address)),
+            _ => Err(Diagnostic::error(format!("`{text}` is no address to connect from"))
+                .hint("an IP address of this machine, without a port: `10.0.0.5`, `2001:db8::5`")),
+        }
+    }
+}
+
+decode_from_text!(SourceAddress);
+text_schema!(SourceAddress, "SourceAddress", "description": "An IP address of this machine.", "pattern": "^[0-9A-Fa-f:.]+$", "examples": ["10.0.0.5", "2001:db8::5"]);
+
+/// Whether a service's parts go together.
+fn fit(service: &Service, cx: &mut DecodeCx) -> bool {
+    let protocol_fits = protocol_fits(service, cx);
+    source_fits(service, cx) && protocol_fits
+}
+
+fn protocol_fits(service: &Service, cx: &mut DecodeCx) -> bool {
+    let protocol = &service.protocol;
+    let mistake = match protocol.value {
+        Protocol::Alpn if service.tls.is_none() => {
+            Diagnostic::error("`protocol: alpn` needs TLS: the protocol is chosen in its handshake")
+                .hint("add `tls`, or say `http1` or `http2`")
+        }
+        Protocol::Alpn | Protocol::Http2 if service.proxy_protocol.is_some() => {
+            Diagnostic::error("over HTTP/2 clients share connections; `proxy_protocol` tells of one client")
+                .hint("leave out `proxy_protocol` (`Forwarded` tells of clients too), or say `protocol: http1`")
+        }
+        _ => return true,
+    };
+    cx.report(mistake.at(&protocol.span));
     false
+}
+
+/// Whether every instance can be reached from the source address.
+fn source_fits(service: &Service, cx: &mut DecodeCx) -> bool {
+    let Some(source) = &service.source_address else { return true };
+    let mut fits = true;
+    for target in &service.to.0 {
+        let what = match &target.address.value {
+            Address::Socket(address) if address.is_ipv4() != source.value.0.is_ipv4() => {
+                "is of the other family than `source_address`"
+            }
+            Address::Unix(_) => "is a Unix socket: nobody connects to it from an address",
+            Address::Socket(_) | Address::Name { .. } => continue,
+        };
+        let mistake = Diagnostic::error(format!("`{}` {what}", target.address.value)).at(&target.address.span);
+        cx.report(mistake.related(&source.span, "the address to connect from"));
+        fits = false;
+    }
+    fits
 }
 
 section! {
@@ -87,6 +154,8 @@ section! {
         idle: Bounded<0, 65_536> = v1::KEEP_ALIVE_IDLE,
         /// How long one may rest before it is closed. Shorter than the instances' own limit, or they close it first.
         rest as "for": Period = v1::KEEP_ALIVE_FOR,
+        /// How old one may become: it then ends with the request that it carries. Without it, any age.
+        age: Option<Period>,
     }
 }
 
@@ -105,7 +174,7 @@ section! {
 section! {
     /// One instance, or a name behind which there are several.
     pub struct Target {
-        /// `host:port`.
+        /// `host:port`, or `unix:/path`.
         address: Spanned<Address>,
         /// Its share of the requests, compared to the others. 0: gets none.
         weight: Bounded<0, 1000> = v1::TARGET_WEIGHT,

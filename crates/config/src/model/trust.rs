@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::facts::ClientAddress;
 use tollgate_core::section;
 
 use crate::model::text::{FromText, decode_from_text, text_schema};
@@ -11,17 +12,38 @@ use crate::model::text::{FromText, decode_from_text, text_schema};
 section! {
     /// Who is believed. By default nobody: `Forwarded` and `X-Forwarded-*` that a client sends are dropped.
     pub struct Trust {
-        /// Networks of the proxies in front, whose `Forwarded` and `X-Forwarded-*` are believed.
-        proxies: Option<Vec<Network>>,
+        /// Networks of the proxies in front, whose `Forwarded` and `X-Forwarded-*` are believed. `unix`: whoever connects to a
+        /// Unix socket.
+        proxies: Option<Vec<Proxies>>,
     }
 }
 
 impl Trust {
-    /// Whether this address is one of the proxies in front.
+    /// Whether this is one of the proxies in front.
     #[must_use]
-    pub fn is_proxy(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.proxies.iter().flatten().any(|network| network.0.contains(&address))
+    pub fn is_proxy(&self, peer: ClientAddress) -> bool {
+        self.proxies.iter().flatten().any(|proxies| match (proxies, peer) {
+            (Proxies::Network(network), ClientAddress::Ip(address)) => network.0.contains(&address),
+            (Proxies::Unix, ClientAddress::Unix) => true,
+            _ => false,
+        })
+    }
+}
+
+/// Proxies that are believed: those of a network, or those that reach us by a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxies {
+    /// Those of a network.
+    Network(Network),
+    /// Whoever may open one of the Unix sockets that are listened on.
+    Unix,
+}
+
+impl FromText for Proxies {
+    const WHAT: &'static str = "a network, or `unix`";
+
+    fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        if text == ClientAddress::UNIX { Ok(Self::Unix) } else { Network::from_text(text).map(Self::Network) }
     }
 }
 
@@ -46,5 +68,5 @@ impl FromText for Network {
     }
 }
 
-decode_from_text!(Network);
-text_schema!(Network, "Network", "description": "A network, or a single address.",  "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "examples": ["10.0.0.0/8", "192.0.2.1"]);
+decode_from_text!(Proxies);
+text_schema!(Proxies, "Proxies", "description": "A network, a single address, or `unix`: whoever connects to a Unix socket.",  "pattern": r"^(unix|[0-9A-Fa-f:.]+(/[0-9]{1,3})?)$", "examples": ["10.0.0.0/8", "192.0.2.1", "unix"]);

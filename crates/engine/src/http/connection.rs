@@ -9,11 +9,11 @@ use tollgate_net::tls::Server;
 use tollgate_net::{Socket, Stream};
 use tollgate_observe::metrics::Closed;
 
+use crate::crowd::Member;
 use crate::deployment::Deployment;
 use crate::http::h1::{self, Ended};
 use crate::http::h2;
 use crate::http::handshake::greet;
-use crate::listener::Member;
 use crate::worker::Worker;
 
 /// Carries a connection to its end, on a task of its own. One that begins with HTTP at once, as most do, keeps no room for
@@ -37,14 +37,14 @@ pub(crate) fn start(
     }
 }
 
-async fn greeted(socket: Socket, conn: Conn, greeting: Greeting, counted: Counted, source: Deployed) {
-    let greeting = {
+async fn greeted(socket: Socket, conn: Conn, greeting: Greeting, mut counted: Counted, source: Deployed) {
+    let settled = {
         let worker = Arc::clone(&counted.worker);
-        let rules = Arc::clone(&source.now(&worker).rules);
+        let (rules, member) = (Arc::clone(&source.now(&worker).rules), &mut counted.member);
         // Boxed: few connections are in their handshake.
-        Box::pin(async move { greet(socket, conn, &greeting, &worker, &rules).await })
+        Box::pin(async move { greet(socket, conn, &greeting, &worker, &rules, member).await }).await
     };
-    match greeting.await {
+    match settled {
         Ok((stream, conn)) => http(stream, Arc::new(conn), counted, source).await,
         Err(reason) => counted.end(reason),
     }
@@ -82,7 +82,7 @@ struct Counted {
     /// The worker does not end before this connection.
     holds: bool,
     reason: Closed,
-    _member: Member,
+    member: Member,
 }
 
 impl Counted {
@@ -91,7 +91,7 @@ impl Counted {
         if holds {
             worker.open();
         }
-        Self { worker: Arc::clone(worker), holds, reason: Closed::Error, _member: member }
+        Self { worker: Arc::clone(worker), holds, reason: Closed::Error, member }
     }
 
     /// It ended, and not for an error of ours.

@@ -7,6 +7,7 @@ use tollgate_net::tls::{Failure, Outcome, Server};
 use tollgate_net::{Socket, Stream, proxy_protocol};
 use tollgate_observe::metrics::Closed;
 
+use crate::crowd::Member;
 use crate::deployment::Rules;
 use crate::faults;
 use crate::http::connection::Greeting;
@@ -19,15 +20,22 @@ pub(crate) async fn greet(
     greeting: &Greeting,
     worker: &Worker,
     rules: &Rules,
+    member: &mut Member,
 ) -> Result<(Stream, Conn), Closed> {
     let most = rules.limits.handshake_timeout.0;
     // Whoever is not believed cannot say who it is: what it sends is taken for what a client sends.
-    if greeting.is_proxied && rules.trust.is_proxy(conn.peer_ip()) {
+    if greeting.is_proxied && rules.trust.is_proxy(conn.peer()) {
         match tokio::time::timeout(most, proxy_protocol::read(&mut socket)).await {
             Ok(Ok(None)) => {}
-            Ok(Ok(Some(client))) => conn = conn.on_behalf_of(client),
+            Ok(Ok(Some((client, reached)))) => {
+                conn = conn.on_behalf_of(client, reached);
+                if member.count_for(conn.peer(), rules).is_err() {
+                    socket.reset_on_close();
+                    return Err(Closed::AddressLimit);
+                }
+            }
             Ok(Err(error)) => {
-                tracing::info!(proxy = %conn.peer_ip(), %error, "no PROXY header from a proxy: connection closed");
+                tracing::info!(proxy = %conn.peer(), %error, "no PROXY header from a proxy: connection closed");
                 return Err(Closed::Error);
             }
             Err(_) => return Err(Closed::Timeout),
@@ -55,7 +63,7 @@ async fn handshake(
             (Outcome::PlainHttp, Ok((Stream::Plain(socket), conn)))
         }
         Ok(Err(Failure::Ended(outcome, error))) => {
-            tracing::debug!(client = %conn.peer_ip(), outcome = outcome.label(), %error, "no TLS with a client");
+            tracing::debug!(client = %conn.peer(), outcome = outcome.label(), %error, "no TLS with a client");
             (outcome, Err(if outcome == Outcome::Closed { Closed::Client } else { Closed::Error }))
         }
         Err(_) => (Outcome::Timeout, Err(Closed::Timeout)),

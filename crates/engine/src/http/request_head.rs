@@ -2,12 +2,12 @@
 //! connection, and what a gateway must say of itself (RFC 9110 §7.6).
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use tollgate_core::body::Length;
 use tollgate_core::dialect::grpc;
 use tollgate_core::exchange::{Exchange, Peer};
+use tollgate_core::facts::Address;
 use tollgate_core::field::Known;
 use tollgate_core::head::Version;
 use tollgate_http1::write;
@@ -23,7 +23,7 @@ pub(crate) fn write(
     backend: &Backend,
     proxy: &Proxy,
     captures: &Captures,
-    address: SocketAddr,
+    address: &Address,
     now: Instant,
 ) {
     let (x, out) = (&turn.x, turn.request_head.clear());
@@ -95,12 +95,16 @@ fn start_line(out: &mut Vec<u8>, x: &Exchange, proxy: &Proxy, captures: &Capture
     out.extend_from_slice(b" HTTP/1.1\r\n");
 }
 
-/// What the route says, else what the service says, else what the client sent, else the address.
-fn host(out: &mut Vec<u8>, x: &Exchange, backend: &Backend, proxy: &Proxy, address: SocketAddr) {
+/// What the route says, else what the service says, else what the client sent, else the address; a Unix socket has none that
+/// could stand there.
+fn host(out: &mut Vec<u8>, x: &Exchange, backend: &Backend, proxy: &Proxy, address: &Address) {
     out.extend_from_slice(b"Host: ");
     match proxy.host.as_ref().or(backend.host.as_ref()) {
         Some(host) => out.extend_from_slice(host),
-        None if x.head.host().is_empty() => display(out, address),
+        None if x.head.host().is_empty() => match address {
+            Address::Socket(address) => display(out, address),
+            Address::Unix(_) => out.extend_from_slice(b"localhost"),
+        },
         None => out.extend_from_slice(x.head.host().as_bytes()),
     }
     out.extend_from_slice(b"\r\n");

@@ -52,7 +52,7 @@ fn condition() -> impl Strategy<Value = String> {
 
 fn request() -> impl Strategy<Value = Sample> {
     let text = || prop::option::of(prop::sample::select(vec!["", "a", "ab", "b", "A"]));
-    let ip = prop::sample::select(vec!["10.0.0.1", "::1", "::ffff:10.9.9.9"]);
+    let ip = prop::sample::select(vec!["10.0.0.1", "::1", "::ffff:10.9.9.9", "unix"]);
     (text(), text(), text(), text(), text(), ip, prop::sample::select(vec!["GET", "PUT", "BREW"])).prop_map(
         |(x, y, q, c, host, ip, method)| {
             let mut sample = Sample::new();

@@ -4,7 +4,8 @@ mod agreement;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::IpAddr;
+
+use tollgate_core::facts::ClientAddress;
 
 use super::*;
 
@@ -14,7 +15,7 @@ pub(super) struct Sample {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) host: String,
-    pub(super) ip: IpAddr,
+    pub(super) ip: ClientAddress,
     pub(super) headers: HashMap<String, String>,
     pub(super) query: String,
     pub(super) cookies: String,
@@ -51,7 +52,7 @@ impl Facts for Sample {
         "https"
     }
 
-    fn ip(&self) -> IpAddr {
+    fn ip(&self) -> ClientAddress {
         self.ip
     }
 

@@ -94,23 +94,31 @@ impl Client {
         Ok(Arc::new(Self { settings, config, watch }))
     }
 
-    /// Carries out a handshake. `host`: the name by which the other side was found, if it was by one.
+    /// Carries out a handshake. `host`: the name by which the other side was found, if it was by one. `address`: `None` on a
+    /// Unix socket, where whoever answers is `localhost` unless the settings name it.
     ///
     /// # Errors
     /// Why the other side is not believed, or what else went wrong.
-    pub async fn connect(&self, socket: Socket, host: Option<&str>, address: IpAddr) -> Result<Stream, NoHandshake> {
+    pub async fn connect(
+        &self,
+        socket: Socket,
+        host: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Stream, NoHandshake> {
         let name = self.name(host, address).map_err(NoHandshake)?;
         let connector = TlsConnector::from(self.config.load_full());
         let stream = connector.connect(name, socket).await.map_err(NoHandshake)?;
         Ok(Stream::from(TlsStream::from(stream)))
     }
 
-    fn name(&self, host: Option<&str>, address: IpAddr) -> io::Result<ServerName<'static>> {
-        match self.settings.name.as_deref().or(host) {
-            Some(name) => ServerName::try_from(name.to_owned())
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}` is no name for TLS"))),
-            None => Ok(ServerName::from(address)),
-        }
+    fn name(&self, host: Option<&str>, address: Option<IpAddr>) -> io::Result<ServerName<'static>> {
+        let name = match (self.settings.name.as_deref().or(host), address) {
+            (Some(name), _) => name,
+            (None, Some(address)) => return Ok(ServerName::from(address)),
+            (None, None) => "localhost",
+        };
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}` is no name for TLS")))
     }
 
     /// Looks whether files changed, and takes over what is new. To be called every few seconds, on a thread that may wait

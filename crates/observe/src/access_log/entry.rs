@@ -1,7 +1,9 @@
 //! What a line says.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+
+use tollgate_core::facts::{Address, ClientAddress};
 
 use super::json;
 
@@ -15,7 +17,7 @@ pub struct Entry<'a> {
     /// The trace's id.
     pub trace: Option<u128>,
     /// The client, as far as `trust` believes it.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     /// The protocol between client and gateway: `HTTP/1.1`.
     pub protocol: &'a str,
     /// The version of TLS, if it is spoken with the client: `TLSv1.3`.
@@ -45,7 +47,7 @@ pub struct Entry<'a> {
     /// The service asked.
     pub service: Option<&'a str>,
     /// The instance that was tried last.
-    pub instance: Option<SocketAddr>,
+    pub instance: Option<&'a Address>,
     /// How many attempts were made.
     pub attempts: u32,
     /// From the last attempt's beginning to the end of its answer's head, in microseconds.
@@ -86,7 +88,12 @@ impl Entry<'_> {
         text(to, "api", self.api.map(str::as_bytes));
         text(to, "route", self.route.map(str::as_bytes));
         text(to, "service", self.service.map(str::as_bytes));
-        quoted(to, "instance", self.instance);
+        match self.instance {
+            // A path may hold anything.
+            Some(Address::Unix(path)) => text(to, "instance", Some(&[b"unix:", path.as_os_str().as_bytes()].concat())),
+            Some(Address::Socket(address)) => quoted(to, "instance", Some(address)),
+            None => {}
+        }
         number(to, "attempts", Some(self.attempts.into()).filter(|attempts| *attempts > 0));
         number(to, "upstream_us", self.upstream_us);
         text(to, "problem", self.problem.map(str::as_bytes));

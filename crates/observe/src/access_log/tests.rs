@@ -1,15 +1,19 @@
 //! From entry to target: nothing waits, nothing is lost uncounted.
 
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tollgate_core::facts::Address;
 
 use super::*;
 
 const LONG: Duration = Duration::from_secs(20);
+static INSTANCE: Address = Address::Socket(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 21), 8080)));
 
 fn entry() -> Entry<'static> {
     Entry {
@@ -31,7 +35,7 @@ fn entry() -> Entry<'static> {
         api: Some("shop"),
         route: Some("orders"),
         service: Some("orders"),
-        instance: Some("10.0.0.21:8080".parse().unwrap()),
+        instance: Some(&INSTANCE),
         attempts: 1,
         upstream_us: Some(1650),
         problem: None,
@@ -88,6 +92,12 @@ fn what_is_not_known_is_left_out() {
         "protocol": "HTTP/1.1", "bytes_in": 412, "bytes_out": 5120, "duration_us": 1834, "problem": "http/malformed"
     });
     assert_eq!(line(&refused), expected);
+}
+
+#[test]
+fn a_unix_socket_is_told_by_its_path_whatever_that_holds() {
+    let instance = Address::Unix(Path::new("/run/my \"app\".sock").into());
+    assert_eq!(line(&Entry { instance: Some(&instance), ..entry() })["instance"], "unix:/run/my \"app\".sock");
 }
 
 proptest! {

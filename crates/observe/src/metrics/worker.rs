@@ -24,10 +24,13 @@ pub enum Closed {
     Upstream,
     /// The gateway stops.
     Drain,
+    /// Its address has as many connections as the limits allow.
+    AddressLimit,
 }
 
 /// The values of the label `reason`, in the order of [`Closed`].
-pub(crate) const REASONS: [&str; 7] = ["client", "idle", "gateway", "timeout", "error", "upstream", "drain"];
+pub(crate) const REASONS: [&str; 8] =
+    ["client", "idle", "gateway", "timeout", "error", "upstream", "drain", "address_limit"];
 
 /// One worker's own counters. Only that worker's thread may write to them.
 #[derive(Debug)]

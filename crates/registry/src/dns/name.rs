@@ -143,7 +143,7 @@ impl Known {
 
     fn view(&self, port: u16, weight: u32) -> View {
         let host = || Some(Arc::clone(&self.host));
-        let endpoint = |ip: &IpAddr| Endpoint { address: SocketAddr::new(*ip, port), weight, host: host() };
+        let endpoint = |ip: &IpAddr| Endpoint { address: SocketAddr::new(*ip, port).into(), weight, host: host() };
         View { state: self.state.clone(), ..View::fresh(self.addresses.iter().map(endpoint)) }
     }
 

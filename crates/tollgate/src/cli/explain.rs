@@ -1,6 +1,6 @@
 //! `tollgate explain`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,7 +9,7 @@ use tollgate_config::redact_text;
 use tollgate_core::buffer::Buffer;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::facts::Conn;
+use tollgate_core::facts::{ClientAddress, Conn};
 use tollgate_core::node::Node;
 use tollgate_core::problem::Problem;
 use tollgate_engine::{Rules, identify};
@@ -31,9 +31,10 @@ pub(crate) struct ExplainArgs {
     /// A header, as in curl; may be given again.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// The address of who connects: a client, or a proxy; whom the latter names is believed if it is one of `trust`.
-    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    from: IpAddr,
+    /// The address of who connects: a client, or a proxy; whom the latter names is believed if it is one of `trust`. `unix`:
+    /// somebody by a Unix socket.
+    #[arg(long, value_name = "IP", default_value_t = ClientAddress::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)))]
+    from: ClientAddress,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
@@ -70,9 +71,11 @@ fn redact_json(tree: &Node, json: &mut Value) {
 /// The request as the gateway would read it from a socket, and of whom it would believe it to come.
 fn exchange(args: &ExplainArgs, compiled: &tollgate_plan::Compiled, rules: &Rules) -> Result<Exchange, Failure> {
     let text = head_text(args);
-    let peer = SocketAddr::new(args.from, 0);
-    let conn = Arc::new(Conn::new(peer, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 0));
-    let mut x = Exchange::new(conn, Arc::clone(&compiled.plan.unrouted.meta), Clock::real().now());
+    let conn = match args.from {
+        ClientAddress::Ip(address) => Conn::new((address, 0).into(), (Ipv4Addr::LOCALHOST, 0).into(), 0),
+        ClientAddress::Unix => Conn::by_unix_socket(0),
+    };
+    let mut x = Exchange::new(Arc::new(conn), Arc::clone(&compiled.plan.unrouted.meta), Clock::real().now());
     x.head.fields.buffer = Buffer::holding(text.as_bytes());
     let refused = |problem: Problem| Failure::Other {
         message: format!("the gateway refuses this request: {} {}", problem.fault.status, problem.fault.title),

@@ -57,7 +57,7 @@ fn prepare(path: &Path, output: &Output) -> Result<Running, Failure> {
     })?;
     output.warn(&all(&name, &loaded, std::mem::take(&mut running.warnings)).diagnostics);
     for listener in &loaded.config.listen {
-        tracing::info!(address = %start::shown(listener.address), serves = start::serves(listener), "listening");
+        tracing::info!(address = %start::shown(&listener.address), serves = start::serves(listener), "listening");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = name, "ready");
     Ok(running)

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use tollgate_config::model::{Bind, ListenerKind};
+use tollgate_core::facts::Address;
 use tollgate_core::head::Method;
 
 use crate::cli::output::{Failure, Output};
@@ -32,7 +34,7 @@ pub(crate) fn status(args: &StatusArgs, output: &Output) -> Result<(), Failure> 
         None => from_config(&args.config.config)?,
     };
     let head = format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    let answer = http::request(address, Method::Get, &head, &[]).map_err(|e| Failure::Other {
+    let answer = http::request(&address, Method::Get, &head, &[]).map_err(|e| Failure::Other {
         message: format!("no answer from {address}: {e}"),
         hint: Some("is the gateway running, and is that its health listener?".to_owned()),
     })?;
@@ -44,7 +46,7 @@ pub(crate) fn status(args: &StatusArgs, output: &Output) -> Result<(), Failure> 
     output.print(&if args.json { text } else { status::as_text(&parsed) })
 }
 
-fn from_url(url: &str) -> Result<(SocketAddr, String), Failure> {
+fn from_url(url: &str) -> Result<(Address, String), Failure> {
     let wrong = || failure(format!("`{url}` is no URL of a health listener: `http://127.0.0.1:9900`"));
     let host = url.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
     let with_port = if host.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok()) {
@@ -54,10 +56,10 @@ fn from_url(url: &str) -> Result<(SocketAddr, String), Failure> {
     };
     #[expect(clippy::disallowed_methods, reason = "a command line may wait for a look-up")]
     let address = with_port.to_socket_addrs().ok().and_then(|mut a| a.next()).ok_or_else(wrong)?;
-    Ok((address, host.to_owned()))
+    Ok((address.into(), host.to_owned()))
 }
 
-fn from_config(path: &Path) -> Result<(SocketAddr, String), Failure> {
+fn from_config(path: &Path) -> Result<(Address, String), Failure> {
     let loaded = load(path)?;
     let health = loaded.config.listen.iter().find(|l| l.kind == ListenerKind::Health);
     let Some(listener) = health else {
@@ -66,12 +68,13 @@ fn from_config(path: &Path) -> Result<(SocketAddr, String), Failure> {
             hint: Some("add `\"127.0.0.1:9900\": health` under `listen`".to_owned()),
         });
     };
-    let mut address = match listener.address {
-        Bind::AllAddresses(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
-        Bind::Socket(address) => address,
+    let mut address = match &listener.address {
+        Bind::AllAddresses(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), *port),
+        Bind::Socket(address) => *address,
+        Bind::Unix(path) => return Ok((Address::Unix(Arc::clone(path)), "localhost".to_owned())),
     };
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    Ok((address, address.to_string()))
+    Ok((address.into(), address.to_string()))
 }

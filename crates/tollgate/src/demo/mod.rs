@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use tollgate_config::load_text;
-use tollgate_config::model::{Bind, Level};
+use tollgate_config::model::{Bind, FileMode, Level};
 use tollgate_engine::{Greeting, Opened, Serves, bind};
 use tollgate_observe::metrics::Metrics;
 
@@ -51,10 +51,10 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     for sample in samples::all() {
         let deployment = sample.deployment(&metrics, &rules);
         let deployment = deployment.map_err(|e| Failure::to_start(NAME, StartError::Config(e)))?;
-        match bind(Bind::Socket(([127, 0, 0, 1], sample.port).into()), workers) {
-            Ok(sockets) => opened.push(Opened {
+        match bind(&Bind::Socket(([127, 0, 0, 1], sample.port).into()), FileMode::default(), workers) {
+            Ok(bound) => opened.push(Opened {
                 serves: Serves::Fixed(Arc::new(deployment)),
-                sockets,
+                sockets: bound.listeners,
                 greeting: Greeting::default(),
             }),
             Err(error) => troubles.push(cannot_listen(&error)),

@@ -95,7 +95,7 @@ impl Try {
 fn ask(host: &str, target: &str) -> Result<http::Answer, String> {
     let address: SocketAddr = host.parse().map_err(|_| format!("`{host}` is no address"))?;
     let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    http::request(address, Method::Get, &head, &[]).map_err(|e| e.to_string())
+    http::request(&address.into(), Method::Get, &head, &[]).map_err(|e| e.to_string())
 }
 
 fn shown(attempt: &Try, answer: &http::Answer) -> String {

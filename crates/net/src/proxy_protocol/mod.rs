@@ -1,6 +1,9 @@
-//! The PROXY protocol, versions 1 and 2: how a proxy in front says for whom it speaks, before anything else.
+//! The PROXY protocol, versions 1 and 2: how a proxy says for whom it speaks, before anything else. Read of proxies in front
+//! of us, written for services behind us.
 //!
 //! After HAProxy's specification (proxy-protocol.txt, sections 2.1 and 2.2). Whoever may say so is the caller's to decide.
+
+mod write;
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +12,8 @@ use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 
 use crate::Socket;
+
+pub use write::{Version, header};
 
 /// What a header of version 2 begins with.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -19,11 +24,12 @@ const LONGEST_V1: usize = 107;
 /// The longest header of version 2 that is read, fields of all kinds included.
 const LONGEST_V2: usize = 2048;
 
-/// Reads a header, and not one byte more. `None`: the proxy speaks for itself (a health check, say), or does not know.
+/// Reads a header, and not one byte more: the client and where it reached the proxy. `None`: the proxy speaks for itself (a
+/// health check, say), or does not know.
 ///
 /// # Errors
 /// What comes is no such header, or the connection ends.
-pub async fn read(socket: &mut Socket) -> io::Result<Option<SocketAddr>> {
+pub async fn read(socket: &mut Socket) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
     let mut header = vec![0; SHORTEST];
     socket.read_exact(&mut header).await?;
     if header.starts_with(SIGNATURE) {
@@ -45,7 +51,9 @@ pub async fn read(socket: &mut Socket) -> io::Result<Option<SocketAddr>> {
         return Err(malformed("what came is no PROXY header"));
     }
     match ProxyHeader::parse(&header, ParseConfig::default()) {
-        Ok((parsed, length)) if length == header.len() => Ok(parsed.proxied_address().map(|told| told.source)),
+        Ok((parsed, length)) if length == header.len() => {
+            Ok(parsed.proxied_address().map(|told| (told.source, told.destination)))
+        }
         _ => Err(malformed("a PROXY header that cannot be understood")),
     }
 }
@@ -68,7 +76,7 @@ mod tests {
     use super::*;
 
     /// What is read of these bytes, and what is left of them.
-    async fn told(bytes: &[u8]) -> (Result<Option<SocketAddr>, String>, Vec<u8>) {
+    async fn told(bytes: &[u8]) -> (Result<Option<(SocketAddr, SocketAddr)>, String>, Vec<u8>) {
         let (mut far, near) = UnixStream::pair().unwrap();
         far.write_all(bytes).await.unwrap();
         drop(far);
@@ -86,15 +94,16 @@ mod tests {
 
     #[tokio::test]
     async fn both_versions_are_read_to_their_last_byte_and_no_further() {
-        let client = |text: &str| Ok(Some(text.parse().unwrap()));
+        let ends = |from: &str, to: &str| Ok(Some((from.parse().unwrap(), to.parse().unwrap())));
+        let client = || ends("203.0.113.7:40000", "10.0.0.1:443");
         let v1 = b"PROXY TCP4 203.0.113.7 10.0.0.1 40000 443\r\nGET /";
-        assert_eq!(told(v1).await, (client("203.0.113.7:40000"), b"GET /".to_vec()));
+        assert_eq!(told(v1).await, (client(), b"GET /".to_vec()));
         let v1 = b"PROXY TCP6 2001:db8::7 2001:db8::1 40000 443\r\nGET /";
-        assert_eq!(told(v1).await, (client("[2001:db8::7]:40000"), b"GET /".to_vec()));
+        assert_eq!(told(v1).await, (ends("[2001:db8::7]:40000", "[2001:db8::1]:443"), b"GET /".to_vec()));
         let addresses = [203, 0, 113, 7, 10, 0, 0, 1, 0x9c, 0x40, 1, 0xbb];
-        assert_eq!(told(&v2(1, 0x11, &addresses)).await, (client("203.0.113.7:40000"), b"GET /".to_vec()));
+        assert_eq!(told(&v2(1, 0x11, &addresses)).await, (client(), b"GET /".to_vec()));
         let with_fields = [&addresses[..], &[0x04, 0, 3, 1, 2, 3]].concat();
-        assert_eq!(told(&v2(1, 0x11, &with_fields)).await.0, client("203.0.113.7:40000"));
+        assert_eq!(told(&v2(1, 0x11, &with_fields)).await.0, client());
     }
 
     #[tokio::test]

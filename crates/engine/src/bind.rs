@@ -1,0 +1,179 @@
+//! Opening the sockets of listeners, all before any accepts.
+
+use std::fs::{self, Metadata, Permissions};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tollgate_config::model::{Bind, FileMode};
+use tollgate_core::facts::Address;
+use tollgate_net::Listener;
+
+/// Connections that may wait to be accepted, per socket.
+const BACKLOG: i32 = 4096;
+
+/// The sockets of a listener.
+#[derive(Debug)]
+pub struct Bound {
+    /// One per worker.
+    pub listeners: Vec<Listener>,
+    /// The file of a Unix socket.
+    pub file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket that is listened on. Dropped, it is removed, unless another process has put its own there.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: Arc<Path>,
+    identity: (u64, u64),
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    /// The address.
+    pub address: Address,
+    /// What the system says.
+    pub error: io::Error,
+}
+
+/// Opens the sockets of a listener: one per worker. A Unix socket is one that they share; see [`SocketFile`].
+///
+/// # Errors
+/// The address, and what the system says of it.
+pub fn bind(bind: &Bind, mode: FileMode, workers: usize) -> Result<Bound, BindError> {
+    let listeners = match bind {
+        Bind::Socket(address) => sockets(*address, workers)?,
+        Bind::AllAddresses(port) => match sockets((Ipv6Addr::UNSPECIFIED, *port).into(), workers) {
+            // A machine without IPv6.
+            Err(e) if matches!(e.error.raw_os_error(), Some(97 | 99)) => {
+                sockets((Ipv4Addr::UNSPECIFIED, *port).into(), workers)?
+            }
+            bound => bound?,
+        },
+        Bind::Unix(path) => {
+            let bound = unix(path, mode, workers);
+            return bound.map_err(|error| BindError { address: Address::Unix(Arc::clone(path)), error });
+        }
+    };
+    Ok(Bound { listeners, file: None })
+}
+
+/// The port is probed without `SO_REUSEPORT` first, so that a port that somebody else listens on is an error and not silently
+/// shared.
+fn sockets(address: SocketAddr, workers: usize) -> Result<Vec<Listener>, BindError> {
+    let open = |share: bool| {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // A restart must not wait for old connections to time out.
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(share)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    // Bound only: what connected to a probe that listens would be reset with it.
+    let probe: io::Result<Socket> = open(false);
+    drop(probe.map_err(|error| BindError { address: address.into(), error })?);
+    let listen = |_| {
+        let socket: Socket = open(true)?;
+        socket.listen(BACKLOG)?;
+        Ok(Listener::Tcp(socket.into()))
+    };
+    (0..workers).map(listen).collect::<io::Result<_>>().map_err(|error| BindError { address: address.into(), error })
+}
+
+fn unix(path: &Arc<Path>, mode: FileMode, workers: usize) -> io::Result<Bound> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile { path: Arc::clone(path), identity: identity(&fs::symlink_metadata(path)?) };
+    // Before it listens: nobody connects whom the permissions would not let.
+    fs::set_permissions(path, Permissions::from_mode(mode.0))?;
+    socket.listen(BACKLOG)?;
+    let first = Listener::Unix(socket.into());
+    let mut listeners = (1..workers).map(|_| first.try_clone()).collect::<io::Result<Vec<_>>>()?;
+    listeners.push(first);
+    Ok(Bound { listeners, file: Some(file) })
+}
+
+/// Removes the file of a socket on which nobody listens any more: its process ended without doing so.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(file) if !file.file_type().is_socket() => return Err(ErrorKind::AlreadyExists.into()),
+        Ok(_) => {}
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A queue that is full would else keep us waiting; it is somebody's too.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(()) => Err(ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(ErrorKind::AddrInUse.into()),
+        Err(error) => Err(error),
+    }
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|file| identity(&file) == self.identity) {
+            // There is nobody left to tell; who starts next finds it stale and removes it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn mode(file: &Path) -> u32 {
+        fs::metadata(file).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_stale_file_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("g.sock").into();
+        let at = Bind::Unix(Arc::clone(&path));
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let bound = bind(&at, FileMode(0o600), 3).unwrap();
+        assert_eq!((bound.listeners.len(), mode(&path)), (3, 0o600));
+        assert!(UnixStream::connect(&path).is_ok());
+        let error = bind(&at, FileMode(0o600), 1).unwrap_err();
+        assert_eq!((error.error.kind(), error.address), (ErrorKind::AddrInUse, Address::Unix(Arc::clone(&path))));
+        drop(bound);
+        assert!(!path.exists(), "removed with its listener");
+    }
+
+    #[test]
+    fn what_is_no_socket_or_not_ours_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("g.sock").into();
+        fs::write(&path, "precious").unwrap();
+        let error = bind(&Bind::Unix(Arc::clone(&path)), FileMode(0o660), 1).unwrap_err();
+        assert_eq!(error.error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+        let bound = bind(&Bind::Unix(Arc::clone(&path)), FileMode(0o660), 1).unwrap();
+        // As a successor does that found nobody listening while we were about to end.
+        fs::remove_file(&path).unwrap();
+        let _successor = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        drop(bound);
+        assert!(path.exists(), "the successor's file");
+    }
+}

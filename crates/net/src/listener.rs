@@ -1,0 +1,107 @@
+//! Sockets that are listened on, TCP or Unix.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+
+use tollgate_core::facts::Ends;
+
+use crate::Socket;
+
+/// A socket that is listened on and does not block.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpListener),
+    /// A Unix socket of this machine.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Takes the next connection that waits, asking the system rather than the event loop.
+    ///
+    /// # Errors
+    /// `WouldBlock` if none waits; `ConnectionAborted` if it is gone already; whatever the system says.
+    pub fn accept(&self) -> io::Result<(Socket, Ends)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                over_ip(tokio::net::TcpStream::from_std(stream)?, peer)
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((tokio::net::UnixStream::from_std(stream)?.into(), Ends::Unix))
+            }
+        }
+    }
+
+    /// The same socket once more: connections go to whoever takes them first.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+}
+
+/// A listening socket in an event loop.
+#[derive(Debug)]
+pub enum Acceptor {
+    /// TCP over IPv4 or IPv6.
+    Tcp(tokio::net::TcpListener),
+    /// A Unix socket of this machine.
+    Unix(tokio::net::UnixListener),
+}
+
+impl Acceptor {
+    /// Puts it into the event loop of the calling thread.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn new(listener: Listener) -> io::Result<Self> {
+        match listener {
+            Listener::Tcp(listener) => tokio::net::TcpListener::from_std(listener).map(Self::Tcp),
+            Listener::Unix(listener) => tokio::net::UnixListener::from_std(listener).map(Self::Unix),
+        }
+    }
+
+    /// Takes the next connection, once there is one. May be dropped at any time: no connection is lost.
+    ///
+    /// # Errors
+    /// `ConnectionAborted` if it is gone already; whatever the system says.
+    pub async fn accept(&self) -> io::Result<(Socket, Ends)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                over_ip(stream, peer)
+            }
+            Self::Unix(listener) => Ok((listener.accept().await?.0.into(), Ends::Unix)),
+        }
+    }
+
+    /// Takes it out of the event loop.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn into_listener(self) -> io::Result<Listener> {
+        match self {
+            Self::Tcp(listener) => listener.into_std().map(Listener::Tcp),
+            Self::Unix(listener) => listener.into_std().map(Listener::Unix),
+        }
+    }
+}
+
+fn over_ip(stream: tokio::net::TcpStream, peer: SocketAddr) -> io::Result<(Socket, Ends)> {
+    let settled = || {
+        stream.set_nodelay(true)?;
+        Ok(Ends::Sockets { peer, local: stream.local_addr()? })
+    };
+    // A connection that was reset in the queue is none any more.
+    let ends = settled().map_err(|_: io::Error| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+    Ok((stream.into(), ends))
+}
