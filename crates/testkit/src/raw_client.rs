@@ -50,9 +50,15 @@ impl RawClient {
     /// When nobody listens there.
     #[must_use]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
-            .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
-        Self::over(stream)
+        Self::try_connect(address).unwrap_or_else(|error| panic!("no connection to {address}: {error}"))
+    }
+
+    /// The same where the connection may be refused, or reset at once.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
+        TcpStream::connect_timeout(&address, PATIENCE).map(Self::over)
     }
 
     /// Connects from this address; all of 127.0.0.0/8 is this machine's.

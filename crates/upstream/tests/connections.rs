@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixSocket, UnixStream};
 use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
 use tollgate_core::facts::{Address, Conn};
@@ -345,4 +345,29 @@ async fn what_rests_for_another_client_makes_room() {
     assert_eq!(world.service.open(), 2, "no more than may rest");
     assert!(world.ask_for(0, Some(&clients[2])).await.unwrap().reused, "the last one found room");
     assert!(!world.ask_for(0, Some(&clients[0])).await.unwrap().reused);
+}
+
+#[tokio::test]
+async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let socket = UnixSocket::new_stream().unwrap();
+    socket.bind(&path).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let mut queued = Vec::new();
+    let full = loop {
+        match UnixStream::connect(&path).await {
+            Ok(stream) => queued.push(stream),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock, "the system does not wait");
+    let world = world_at(settings(), &[Address::Unix(path.as_path().into())], Clock::real());
+    let (connected, _) = tokio::join!(world.ask(0), async {
+        tokio::task::yield_now().await;
+        listener.accept().await.unwrap()
+    });
+    assert!(matches!(connected.unwrap().stream, Stream::Plain(Socket::Unix(_))));
+    drop(listener);
+    assert!(matches!(world.ask(0).await, Err(Refusal::Connect(Address::Unix(at), _)) if *at == *path));
 }
