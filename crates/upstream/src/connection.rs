@@ -68,6 +68,11 @@ impl Connection {
         Self { stream: idle.stream, reused: true, busy: Busy::new(instance), place: idle.place }
     }
 
+    /// Whose it is.
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
+        &self.busy.0
+    }
+
     /// Where it leads.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -78,6 +83,8 @@ impl Connection {
     pub fn release(self, now: Instant) {
         let back = match self.place.shared().has_queue() {
             false => Some(self),
+            // Whoever waits is better served elsewhere; closed, it leaves its place to the next.
+            true if self.busy.0.stands.is_out(now) => None,
             true => {
                 let (shared, worker) = (Arc::clone(self.place.shared()), self.place.worker());
                 shared.offer(self, worker)

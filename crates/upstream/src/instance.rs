@@ -9,8 +9,11 @@ use std::time::Instant;
 use tollgate_registry::Endpoint;
 
 use crate::connection::{Connection, Idle};
+use crate::health::Checking;
+use crate::outlier::Record;
 use crate::service::Ask;
 use crate::shared::{Place, Shared};
+use crate::standing::Stands;
 
 /// One address of a service. Kept over changes of the list, so that what rests there is not disturbed.
 #[derive(Debug)]
@@ -19,6 +22,12 @@ pub(crate) struct Instance {
     pub(crate) address: SocketAddr,
     /// The name by which it was found.
     pub(crate) host: Option<Arc<str>>,
+    /// Whether it takes part.
+    pub(crate) stands: Stands,
+    /// What became of its requests, where that is of interest.
+    pub(crate) record: Record,
+    /// Its checks, if there are any.
+    pub(crate) checking: Checking,
     shared: Arc<Shared>,
     in_flight: AtomicU32,
     open: Arc<AtomicU32>,
@@ -37,7 +46,17 @@ impl Instance {
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
         let (in_flight, open) = (AtomicU32::new(0), Arc::default());
         let (address, host) = (endpoint.address, endpoint.host.clone());
-        Arc::new(Self { address, host, shared, in_flight, open, retired: AtomicBool::new(false), pools })
+        let (stands, record, checking) = (Stands::new(shared.began), Record::default(), Checking::default());
+        let retired = AtomicBool::new(false);
+        Arc::new(Self { address, host, stands, record, checking, shared, in_flight, open, retired, pools })
+    }
+
+    /// The same on another port, to be asked there; never in a list.
+    pub(crate) fn at_port(&self, port: u16) -> Arc<Self> {
+        let mut endpoint = Endpoint::new(self.address, 0);
+        endpoint.address.set_port(port);
+        endpoint.host.clone_from(&self.host);
+        Self::new(&endpoint, Arc::clone(&self.shared), 1)
     }
 
     /// Requests on it now, from this node.
@@ -120,9 +139,10 @@ impl Instance {
         found
     }
 
-    /// The instance left the list: its connections are not used again.
+    /// The instance left the list: its connections are not used again, and it is not checked any more.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+        self.checking.stop();
     }
 
     /// Closes all that rests on this worker; whether nothing rests on any worker any more.

@@ -1,4 +1,4 @@
-//! Services: their instances, the connections to them, how one is chosen, retries within a budget.
+//! Services: their instances, which of them are well, the connections to them, how one is chosen, retries within a budget.
 //!
 //! Knows no routes and no policies; what a request says is the engine's.
 
@@ -8,11 +8,17 @@ pub mod balance;
 mod budget;
 mod connection;
 pub mod faults;
+pub mod health;
 mod instance;
+pub mod outlier;
 mod service;
 mod shared;
+mod standing;
+mod watch;
 
 pub use budget::Budget;
 pub use connection::Connection;
 pub use service::{Ask, Refusal, Service};
 pub use shared::Settings;
+pub use standing::Standing;
+pub use watch::{InstanceStatus, Watch, WhenAllFail};

@@ -19,24 +19,25 @@ use crate::budget::Budget;
 use crate::connection::Connection;
 use crate::instance::Instance;
 use crate::shared::{Grant, Place, Settings, Shared, Ticket};
+use crate::watch::WhenAllFail;
 
 /// A service of the file, or the addresses written in a route.
 pub struct Service {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     budget: Budget,
     algorithm: Algorithm,
-    instances: ArcSwap<Instances>,
+    pub(crate) instances: ArcSwap<Instances>,
     /// Instances that left the list and may still have connections at rest.
     retired: Mutex<Vec<Arc<Instance>>>,
     workers: usize,
-    clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 /// The instances at one moment.
 pub(crate) struct Instances {
-    list: Vec<Arc<Instance>>,
+    pub(crate) list: Vec<Arc<Instance>>,
     balance: Arc<dyn Balance>,
-    state: State,
+    pub(crate) state: State,
 }
 
 /// Who asks for a connection.
@@ -63,6 +64,8 @@ pub struct Ask<'a> {
 pub enum Refusal {
     /// The service has no instance.
     NoInstance,
+    /// All its instances are unhealthy or ejected.
+    AllOut,
     /// The instance cannot be reached.
     Connect(SocketAddr, std::io::Error),
     /// It can be reached, but there is no TLS with it.
@@ -73,6 +76,16 @@ pub enum Refusal {
     Limit,
     /// The request's time is over.
     Deadline,
+}
+
+impl Refusal {
+    /// The instance that is the reason.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Connect(address, _) | Self::Tls(address, _) | Self::ConnectTimeout(address) => Some(*address),
+            Self::NoInstance | Self::AllOut | Self::Limit | Self::Deadline => None,
+        }
+    }
 }
 
 enum Found {
@@ -97,7 +110,7 @@ impl Service {
         let workers = wake.len();
         let empty = Instances { list: Vec::new(), balance: algorithm.build(&[]), state: State::Pending };
         Arc::new(Self {
-            shared: Arc::new(Shared::new(name, settings, metrics, wake)),
+            shared: Arc::new(Shared::new(name, settings, metrics, wake, clock.now())),
             budget,
             algorithm,
             instances: ArcSwap::from_pointee(empty),
@@ -125,15 +138,8 @@ impl Service {
         self.shared.open()
     }
 
-    /// Its instances with the requests in flight and connections open on each, and how far the list can be trusted.
-    #[must_use]
-    pub fn status(&self) -> (Vec<(SocketAddr, u32, u32)>, State) {
-        let now = self.instances.load();
-        (now.list.iter().map(|i| (i.address, i.in_flight(), i.open())).collect(), now.state.clone())
-    }
-
-    /// Takes over what a source says. Instances that stay keep their connections.
-    pub fn update(&self, view: &View) {
+    /// Takes over what a source says. Instances that stay keep their connections, and what is known of them.
+    pub fn update(self: &Arc<Self>, view: &View) {
         let before = self.instances.load_full();
         let list: Vec<Arc<Instance>> = view.endpoints.iter().map(|e| self.instance(&before, e)).collect();
         for gone in before.list.iter().filter(|old| !list.iter().any(|new| Arc::ptr_eq(old, new))) {
@@ -141,8 +147,17 @@ impl Service {
             self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(gone));
         }
         let balance = self.algorithm.build(&view.endpoints);
+        for new in list.iter().filter(|new| !before.list.iter().any(|old| Arc::ptr_eq(old, new))) {
+            self.check(new);
+        }
         self.instances.store(Arc::new(Instances { list, balance, state: view.state.clone() }));
         // New instances may have room.
+        self.standing_changed();
+    }
+
+    /// Instances joined, or are used or not used from now on: whoever waits may find room.
+    pub(crate) fn standing_changed(&self) {
+        self.count_standing(self.clock.now());
         self.nudge();
     }
 
@@ -181,24 +196,42 @@ impl Service {
         if instances.list.is_empty() {
             return Err(Refusal::NoInstance);
         }
-        let Some(instance) = instances.pick(ask, true).or_else(|| instances.pick(ask, false)) else {
-            return Ok(Found::Full);
+        let Some(instance) = instances.pick(ask, &[Wants::Fresh, Wants::In]) else {
+            // All that take part are at their limit, or there is none that does.
+            if !self.shared.settings.watch.is_on() || instances.pick(ask, &[Wants::InAtAll]).is_some() {
+                return Ok(Found::Full);
+            }
+            return self.find_among_all(&instances, ask);
         };
+        Ok(self.at(instance, ask))
+    }
+
+    /// When all instances are left out: what the file says.
+    fn find_among_all(&self, instances: &Instances, ask: &Ask<'_>) -> Result<Found, Refusal> {
+        if self.shared.settings.watch.when_all_fail == WhenAllFail::Refuse {
+            return Err(Refusal::AllOut);
+        }
+        let found = instances.pick(ask, &[Wants::FreshOfAll, Wants::OfAll]);
+        Ok(found.map_or(Found::Full, |instance| self.at(instance, ask)))
+    }
+
+    /// A resting connection of this instance, else a place for a new one.
+    fn at(&self, instance: &Arc<Instance>, ask: &Ask<'_>) -> Found {
         let rested = if ask.fresh { None } else { instance.take(ask) };
         if let Some(connection) = rested {
-            return Ok(Found::Connection(connection));
+            return Found::Connection(connection);
         }
-        Ok(match instance.place(ask.worker) {
+        match instance.place(ask.worker) {
             Some(place) => Found::Place(Arc::clone(instance), place),
             None => Found::Full,
-        })
+        }
     }
 
     async fn open_one(&self, instance: Arc<Instance>, place: Place, ask: &Ask<'_>) -> Result<Connection, Refusal> {
         let address = instance.address;
         let left = ask.deadline.saturating_duration_since(self.clock.now());
         let most = self.shared.settings.connect_timeout.min(left);
-        match timeout(most, self.stream(&instance)).await {
+        match timeout(most, self.stream(&instance, None)).await {
             Ok(Ok(stream)) => Ok(Connection::fresh(stream, instance, place)),
             Ok(Err(refusal)) => Err(refusal),
             Err(_) if most < self.shared.settings.connect_timeout => Err(Refusal::Deadline),
@@ -206,15 +239,15 @@ impl Service {
         }
     }
 
-    /// Connects, and settles TLS if it is spoken.
-    async fn stream(&self, instance: &Instance) -> Result<Stream, Refusal> {
+    /// Connects, and settles TLS if it is spoken. `alpn`: the protocol to be agreed upon there, if not the usual ones.
+    pub(crate) async fn stream(&self, instance: &Instance, alpn: Option<&[u8]>) -> Result<Stream, Refusal> {
         let address = instance.address;
         let stream = TcpStream::connect(address).await.map_err(|e| Refusal::Connect(address, e))?;
         stream.set_nodelay(true).map_err(|e| Refusal::Connect(address, e))?;
         match &self.shared.settings.tls {
             None => Ok(stream.into()),
             Some(tls) => {
-                let connecting = tls.connect(stream.into(), instance.host.as_deref(), address.ip());
+                let connecting = tls.connect_as(stream.into(), instance.host.as_deref(), address.ip(), alpn);
                 connecting.await.map_err(|e| Refusal::Tls(address, e))
             }
         }
@@ -280,6 +313,9 @@ impl Service {
         for instance in &instances.list {
             instance.sweep(worker, now);
         }
+        if worker == 0 {
+            self.count_standing(now);
+        }
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.retain(|instance| !instance.clear(worker));
     }
@@ -314,24 +350,48 @@ impl Drop for Queued<'_> {
 }
 
 impl Instances {
-    fn pick(&self, ask: &Ask<'_>, skip_tried: bool) -> Option<&Arc<Instance>> {
-        let chosen = self.balance.pick(&Choice { list: &self.list, ask, skip_tried })?;
+    /// The first that can be had of these.
+    fn pick(&self, ask: &Ask<'_>, wants: &[Wants]) -> Option<&Arc<Instance>> {
+        let chosen = wants.iter().find_map(|wants| self.balance.pick(&Choice { list: &self.list, ask, wants: *wants }))?;
         self.list.get(chosen)
     }
+}
+
+/// Which instances will do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    /// One that takes part and did not fail this request before, with room.
+    Fresh,
+    /// One that takes part, with room.
+    In,
+    /// One that takes part, with room or without.
+    InAtAll,
+    /// Any that did not fail this request before, with room.
+    FreshOfAll,
+    /// Any with room.
+    OfAll,
 }
 
 /// What a balancer sees of the instances.
 struct Choice<'a> {
     list: &'a [Arc<Instance>],
     ask: &'a Ask<'a>,
-    skip_tried: bool,
+    wants: Wants,
 }
 
 impl PickCx for Choice<'_> {
     fn available(&self, endpoint: usize) -> bool {
-        self.list.get(endpoint).is_some_and(|instance| {
-            instance.has_room(self.ask.worker) && !(self.skip_tried && self.ask.tried.contains(&instance.address))
-        })
+        let Some(instance) = self.list.get(endpoint) else { return false };
+        let is_in = || !instance.stands.is_out(self.ask.now);
+        let is_fresh = || !self.ask.tried.contains(&instance.address);
+        let has_room = || instance.has_room(self.ask.worker);
+        match self.wants {
+            Wants::Fresh => is_in() && has_room() && is_fresh(),
+            Wants::In => is_in() && has_room(),
+            Wants::InAtAll => is_in(),
+            Wants::FreshOfAll => has_room() && is_fresh(),
+            Wants::OfAll => has_room(),
+        }
     }
 
     fn in_flight(&self, endpoint: usize) -> u64 {
@@ -339,7 +399,8 @@ impl PickCx for Choice<'_> {
     }
 
     fn is_retry(&self) -> bool {
-        !self.ask.tried.is_empty()
+        // Nor does merely looking take a turn.
+        !self.ask.tried.is_empty() || self.wants == Wants::InAtAll
     }
 
     fn random(&self) -> u64 {

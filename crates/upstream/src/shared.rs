@@ -13,6 +13,7 @@ use tollgate_net::tls::Client;
 use tollgate_observe::metrics::ServiceMetrics;
 
 use crate::connection::Connection;
+use crate::watch::Watch;
 
 /// What the file says of a service, ready for use.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub idle_for: Duration,
     /// TLS to the instances, if it is spoken with them.
     pub tls: Option<Arc<Client>>,
+    /// How instances are found to be well or not.
+    pub watch: Watch,
 }
 
 /// Shared by the instances and connections of one service.
@@ -44,6 +47,10 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     /// Its counters.
     pub(crate) metrics: Arc<ServiceMetrics>,
+    /// When it was made: points in time that threads share are counted from here.
+    pub(crate) began: Instant,
+    /// Held while an instance is ejected, and never while a request is served as it should be.
+    pub(crate) ejecting: Mutex<()>,
     open: AtomicU32,
     waiting: AtomicU32,
     queue: Mutex<VecDeque<Waiter>>,
@@ -139,11 +146,13 @@ impl Drop for Place {
 const PATIENCE: Duration = Duration::from_millis(20);
 
 impl Shared {
-    pub(crate) fn new(name: &str, settings: Settings, metrics: Arc<ServiceMetrics>, wake: Arc<[Notify]>) -> Self {
+    pub(crate) fn new(name: &str, settings: Settings, metrics: Arc<ServiceMetrics>, wake: Arc<[Notify]>, began: Instant) -> Self {
         Self {
             name: name.into(),
             settings,
             metrics,
+            began,
+            ejecting: Mutex::default(),
             open: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             queue: Mutex::default(),

@@ -13,7 +13,7 @@ use tollgate_net::{Socket, Stream};
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::{Endpoint, View};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Ask, Budget, Connection, Refusal, Service, Settings};
+use tollgate_upstream::{Ask, Budget, Connection, Refusal, Service, Settings, Watch};
 
 const WORKERS: usize = 2;
 
@@ -33,6 +33,7 @@ fn settings() -> Settings {
         idle_most: 8,
         idle_for: Duration::from_secs(60),
         tls: None,
+        watch: Watch::default(),
     }
 }
 

@@ -21,7 +21,7 @@ use tollgate_core::clock::Clock;
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::{Endpoint, View};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Ask, Budget, Connection, Refusal, Service, Settings};
+use tollgate_upstream::{Ask, Budget, Connection, Refusal, Service, Settings, Watch};
 
 const WORKERS: usize = 4;
 /// Nothing here takes a second; whoever is forgotten in the queue waits for ever.
@@ -172,6 +172,7 @@ impl World {
             idle_most: 8,
             idle_for: FOR_EVER,
             tls: None,
+            watch: Watch::default(),
         };
         let metrics = Metrics::new(WORKERS).service("s");
         let (budget, bell) = (Budget::new(2000, 3), Arc::clone(&bells));

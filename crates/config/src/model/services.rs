@@ -12,7 +12,9 @@ use tollgate_core::units::{Bounded, Percent, Period};
 use crate::later;
 use crate::model::address::Address;
 use crate::model::defaults::v1;
+use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
+use crate::model::health::{Health, Outlier, WhenAllFail};
 use crate::model::http::HostText;
 use crate::model::text::{FromText, decode_from_text, text_schema, unknown_word};
 use crate::model::tls::ServiceTls;
@@ -36,6 +38,16 @@ section! {
         keep_alive: KeepAlive,
         /// When a request is tried once more.
         retry: Retry,
+        /// How long each try may wait for the head of an answer; without it, for as long as the route's `timeout` allows.
+        try_timeout: Option<Period>,
+        /// How instances are asked whether they are well; without it, they are not.
+        health: Option<Health>,
+        /// When an instance is left out because requests sent to it failed; without it, never.
+        outlier: Option<Outlier>,
+        /// What becomes of requests when all instances are unhealthy or ejected.
+        when_all_fail: WhenAllFail = v1::WHEN_ALL_FAIL,
+        /// What takes the place of an answer that cannot be had; without it, the gateway's 502, 503 or 504.
+        fallback: Option<Fallback>,
         /// What is sent on as `Host`; without it, what the client sent.
         host: Option<HostText>,
         /// TLS to the instances; without it, they are spoken to in the clear.
