@@ -5,6 +5,7 @@
 
 mod deployment;
 mod drain;
+mod fallback;
 pub mod faults;
 mod finish;
 mod forward;

@@ -22,6 +22,7 @@ use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Service, Settings};
 
 use crate::tls::{Tls, Watching};
+use crate::watch;
 
 /// All policies of this build.
 pub(crate) fn policies() -> &'static [&'static PolicyKind] {
@@ -89,8 +90,8 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World) -> Result<Wire
     let (compiled, mut tls) = understand(config, revision, world).map_err(WireError::Config)?;
     let resolver = resolver(config, world).map_err(WireError::Resolver)?;
     let (mut backends, mut followed) = (Vec::new(), Vec::new());
-    for (name, service) in &compiled.services {
-        let backend = backend(name, service, tls.client(name, service), world);
+    for ((name, service), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
+        let backend = Backend { fallback, ..backend(name, service, tls.client(name, service), world) };
         followed.push(follow(&backend.service, service, &resolver, world));
         backends.push(backend);
     }
@@ -155,6 +156,7 @@ fn backend(name: &str, service: &model::Service, tls: Option<Arc<Client>>, world
         idle_most: usize::try_from(service.keep_alive.idle.get()).unwrap_or(usize::MAX),
         idle_for: service.keep_alive.rest.0,
         tls,
+        watch: watch::watch(service, &world.slow),
     };
     let (algorithm, hash) = match &service.balance {
         Balance::RoundRobin => (Algorithm::RoundRobin, None),
@@ -170,6 +172,8 @@ fn backend(name: &str, service: &model::Service, tls: Option<Arc<Client>>, world
         host: service.host.as_ref().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes())),
         hash,
         retries: u8::try_from(retry.retries.get()).unwrap_or(u8::MAX),
+        try_timeout: service.try_timeout.map(|most| most.0),
+        fallback: None,
     }
 }
 

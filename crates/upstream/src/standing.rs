@@ -98,9 +98,8 @@ impl Stands {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Never 0, which is over at any time.
     fn nanos(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX).max(1)
+        u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

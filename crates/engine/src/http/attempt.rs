@@ -36,6 +36,8 @@ pub(crate) enum Ended {
     Refused(Problem),
     /// Too late.
     Timeout,
+    /// Too late for this try; there is time for another.
+    TryTimeout,
     /// What came is no answer.
     Malformed(&'static str),
     /// The connection ended before the answer's head.
@@ -45,6 +47,17 @@ pub(crate) enum Ended {
         /// What happened.
         error: io::Error,
     },
+}
+
+impl Ended {
+    /// Whether it says something of the instance. What was wrong with the client, or with a connection that had rested,
+    /// does not.
+    pub(crate) fn tells_of_the_instance(&self) -> bool {
+        match self {
+            Self::ClientGone | Self::Refused(_) | Self::Reset { reused: true, .. } => false,
+            Self::Timeout | Self::TryTimeout | Self::Malformed(_) | Self::Reset { reused: false, .. } => true,
+        }
+    }
 }
 
 enum Event {
@@ -72,6 +85,8 @@ struct Waiting {
     /// The upstream takes no more of the body; an early answer may still come.
     upload_error: Option<io::Error>,
     deadline: Instant,
+    /// When this try is over, once the request is out.
+    try_end: Option<Instant>,
     moves: u64,
     interims: u32,
 }
@@ -94,6 +109,7 @@ pub(crate) async fn attempt<S: Downstream>(
         reader: response::Reader::default(),
         upload_error: None,
         deadline,
+        try_end: turn.try_timeout.filter(|_| turn.x.length == Length::None).map(|most| client.look() + most),
         moves: turn.upload.moves,
         interims: 0,
     };
@@ -223,13 +239,16 @@ impl Waiting {
         if turn.upload.moves != self.moves && turn.x.length != Length::None {
             self.moves = turn.upload.moves;
             let patience = if uploading { route.bounds.idle } else { route.bounds.timeout };
-            let next = client.worker.now() + patience;
-            self.deadline = route.bounds.total.map_or(next, |total| next.min(turn.x.began + total));
+            let now = client.worker.now();
+            self.deadline = route.bounds.total.map_or(now + patience, |total| (now + patience).min(turn.x.began + total));
+            self.try_end = turn.try_timeout.filter(|_| !uploading).map(|most| now + most);
         }
         let waits_for_client = uploading && !turn.upload.has_arrived();
-        client.timer.poll(cx, self.deadline).map(|()| match waits_for_client {
-            true => Err(Ended::Refused(BODY_TIMEOUT.problem())),
-            false => Err(Ended::Timeout),
+        let try_end = self.try_end.filter(|end| *end < self.deadline);
+        client.timer.poll(cx, try_end.unwrap_or(self.deadline)).map(|()| match (waits_for_client, try_end) {
+            (true, _) => Err(Ended::Refused(BODY_TIMEOUT.problem())),
+            (false, Some(_)) => Err(Ended::TryTimeout),
+            (false, None) => Err(Ended::Timeout),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tollgate_core::body::Length;
@@ -35,6 +35,8 @@ pub(crate) struct Turn {
     pub(crate) upgrade: Option<Bytes>,
     /// It is a `CONNECT` for the protocol in `Upgrade` (RFC 8441): an answer of 2xx would agree to it.
     pub(crate) connects: bool,
+    /// How long a try may wait for the head of an answer, from the end of the request on.
+    pub(crate) try_timeout: Option<Duration>,
     /// Bytes that went up a tunnel.
     pub(crate) tunnelled: u64,
     /// The request's body on its way up.
@@ -69,6 +71,7 @@ impl Turn {
                 verdict: NOTHING,
                 upgrade: None,
                 connects: false,
+                try_timeout: None,
                 tunnelled: 0,
                 upload: Pump::new(Length::None, NO_BODY, 0),
                 download: Pump::new(Length::None, NO_BODY, 0),

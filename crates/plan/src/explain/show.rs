@@ -130,7 +130,15 @@ impl Display for ServiceLine {
         if let Some(balance) = &self.balance {
             write!(f, "; {balance}")?;
         }
-        write!(f, "; Host: {}; retries: {}", self.host, self.retries)
+        write!(f, "; Host: {}; retries: {}", self.host, self.retries)?;
+        let more = [
+            ("each try", &self.try_timeout),
+            ("checked", &self.health),
+            ("ejects", &self.outlier),
+            ("fallback", &self.fallback),
+        ];
+        let mut written = more.into_iter().filter_map(|(word, said)| Some((word, said.as_ref()?)));
+        written.try_for_each(|(word, said)| write!(f, "; {word}: {said}"))
     }
 }
 
@@ -226,6 +234,10 @@ impl ServiceLine {
             "balance": self.balance,
             "host": self.host,
             "retries": self.retries,
+            "try_timeout": self.try_timeout,
+            "health": self.health,
+            "outlier": self.outlier,
+            "fallback": self.fallback,
         })
     }
 }
