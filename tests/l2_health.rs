@@ -170,7 +170,8 @@ fn what_is_asked_is_what_the_file_says() {
     let health = format!("health: {{ method: HEAD, path: \"/up?deep=1\", host: orders.internal, {FAST} }}");
     let _gateway = gateway(&[of(&backend)], &health);
     backend.wait_for("a check", |all| all.iter().any(|c| c.bytes.ends_with(b"\r\n\r\n")));
-    let (requests, rest) = strict::requests(&backend.recorded()[0].bytes).unwrap();
+    let recorded = backend.recorded();
+    let (requests, rest) = strict::requests(&recorded[0].bytes).unwrap();
     assert!(rest.is_empty());
     assert_eq!(requests[0].line(), "HEAD /up?deep=1 HTTP/1.1");
     assert_eq!(requests[0].one("host").as_deref(), Some("orders.internal"));

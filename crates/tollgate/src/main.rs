@@ -9,7 +9,7 @@ mod redirect;
 mod start;
 mod status;
 mod tls;
-mod watch;
+mod watched;
 mod wire;
 
 use std::process::ExitCode;

@@ -22,7 +22,7 @@ use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Service, Settings};
 
 use crate::tls::{Tls, Watching};
-use crate::watch;
+use crate::watched;
 
 /// All policies of this build.
 pub(crate) fn policies() -> &'static [&'static PolicyKind] {
@@ -156,7 +156,7 @@ fn backend(name: &str, service: &model::Service, tls: Option<Arc<Client>>, world
         idle_most: usize::try_from(service.keep_alive.idle.get()).unwrap_or(usize::MAX),
         idle_for: service.keep_alive.rest.0,
         tls,
-        watch: watch::watch(service, &world.slow),
+        watch: watched::watch(service, &world.slow),
     };
     let (algorithm, hash) = match &service.balance {
         Balance::RoundRobin => (Algorithm::RoundRobin, None),
