@@ -19,7 +19,8 @@ const LISTENER_TLS: &[&str] = &["acme"];
 const LISTENER_KINDS: &[&str] = &["admin"];
 /// Of a route and of `defaults`.
 const ROUTE: &[&str] = &[
-    "allow", "auth", "cache", "compose", "deny", "hedge", "limit", "mirror", "openapi", "registry", "smooth", "validate",
+    "allow", "auth", "cache", "compose", "deny", "hedge", "limit", "mirror", "openapi", "registry", "smooth",
+    "validate",
 ];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];

@@ -74,10 +74,7 @@ impl Status {
 
 fn service(service: &Service, clock: &Clock) -> Value {
     let (instances, state) = service.status();
-    let instances: Vec<Value> = instances
-        .into_iter()
-        .map(instance)
-        .collect();
+    let instances: Vec<Value> = instances.into_iter().map(instance).collect();
     let mut told = json!({
         "name": &**service.name(),
         "state": match &state { State::Pending => "pending", State::Fresh => "fresh", State::Stale { .. } => "stale" },

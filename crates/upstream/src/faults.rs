@@ -73,4 +73,5 @@ pub static LIMIT: Fault = Fault::upstream(
 );
 
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&NO_INSTANCE, &UNHEALTHY, &CONNECT_FAILED, &TLS_FAILED, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];
+pub static ALL: &[&Fault] =
+    &[&NO_INSTANCE, &UNHEALTHY, &CONNECT_FAILED, &TLS_FAILED, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];

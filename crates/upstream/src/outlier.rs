@@ -210,7 +210,8 @@ mod tests {
         let (record, outlier) = (Record::default(), Outlier { errors: None, ..outlier() });
         let mut count = |verdict| record.count(&outlier, verdict, SECOND);
         use Verdict::{Failed, Well};
-        let told: Vec<_> = [Failed, Failed, Well, Failed, Failed, Failed, Failed, Failed, Failed].map(&mut count).into();
+        let told: Vec<_> =
+            [Failed, Failed, Well, Failed, Failed, Failed, Failed, Failed, Failed].map(&mut count).into();
         let enough = Some(Enough::InARow);
         assert_eq!(told, [None, None, None, None, None, enough, None, None, enough]);
     }

@@ -352,7 +352,8 @@ impl Drop for Queued<'_> {
 impl Instances {
     /// The first that can be had of these.
     fn pick(&self, ask: &Ask<'_>, wants: &[Wants]) -> Option<&Arc<Instance>> {
-        let chosen = wants.iter().find_map(|wants| self.balance.pick(&Choice { list: &self.list, ask, wants: *wants }))?;
+        let chosen =
+            wants.iter().find_map(|wants| self.balance.pick(&Choice { list: &self.list, ask, wants: *wants }))?;
         self.list.get(chosen)
     }
 }

@@ -146,7 +146,13 @@ impl Drop for Place {
 const PATIENCE: Duration = Duration::from_millis(20);
 
 impl Shared {
-    pub(crate) fn new(name: &str, settings: Settings, metrics: Arc<ServiceMetrics>, wake: Arc<[Notify]>, began: Instant) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        settings: Settings,
+        metrics: Arc<ServiceMetrics>,
+        wake: Arc<[Notify]>,
+        began: Instant,
+    ) -> Self {
         Self {
             name: name.into(),
             settings,

@@ -41,7 +41,8 @@ impl Stands {
 
     /// Whether it is ejected now.
     pub(crate) fn is_ejected(&self, now: Instant) -> bool {
-        self.flags.load(Ordering::Relaxed) & EJECTED != 0 && self.nanos(now) < self.ejected_until.load(Ordering::Relaxed)
+        self.flags.load(Ordering::Relaxed) & EJECTED != 0
+            && self.nanos(now) < self.ejected_until.load(Ordering::Relaxed)
     }
 
     /// How it stands; `is_checked`: somebody checks.

@@ -123,7 +123,8 @@ impl FromText for CheckPath {
     const WHAT: &'static str = "a path";
 
     fn from_text(text: &str) -> Result<Self, Diagnostic> {
-        let is_path = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&b));
+        let is_path =
+            text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&b));
         match is_path {
             true => Ok(Self(text.to_owned())),
             false => Err(Diagnostic::error(format!("`{text}` is no path"))

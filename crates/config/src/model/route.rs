@@ -309,7 +309,8 @@ fn watch_fits(own: &RouteKeys, cx: &mut DecodeCx) -> bool {
     if matches!(own.to, Some(Destination::Inline(_))) {
         return true;
     }
-    let written = [("health", own.health.as_ref().map(|h| &h.span)), ("outlier", own.outlier.as_ref().map(|o| &o.span))];
+    let written =
+        [("health", own.health.as_ref().map(|h| &h.span)), ("outlier", own.outlier.as_ref().map(|o| &o.span))];
     let mut fits = true;
     for (key, span) in written {
         let Some(span) = span else { continue };

@@ -240,7 +240,8 @@ impl Waiting {
             self.moves = turn.upload.moves;
             let patience = if uploading { route.bounds.idle } else { route.bounds.timeout };
             let now = client.worker.now();
-            self.deadline = route.bounds.total.map_or(now + patience, |total| (now + patience).min(turn.x.began + total));
+            self.deadline =
+                route.bounds.total.map_or(now + patience, |total| (now + patience).min(turn.x.began + total));
             self.try_end = turn.try_timeout.filter(|_| !uploading).map(|most| now + most);
         }
         let waits_for_client = uploading && !turn.upload.has_arrived();

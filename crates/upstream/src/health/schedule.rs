@@ -165,6 +165,8 @@ mod tests {
     async fn jitter_spreads_both_ways() {
         let health = health();
         let seconds = [0.0, 0.5, 1.0].map(|random| spread(&health, random).as_secs_f64());
-        assert!((seconds[0] - 9.0).abs() < 1e-6 && (seconds[1] - 10.0).abs() < 1e-6 && (seconds[2] - 11.0).abs() < 1e-6);
+        assert!(
+            (seconds[0] - 9.0).abs() < 1e-6 && (seconds[1] - 10.0).abs() < 1e-6 && (seconds[2] - 11.0).abs() < 1e-6
+        );
     }
 }
