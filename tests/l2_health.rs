@@ -21,8 +21,8 @@ const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 /// As fast as it goes, so that no test waits long.
 const FAST: &str = "interval: 30ms, timeout: 2s, healthy: 2, unhealthy: 2";
 
-fn gateway(to: &[String], service: &str) -> Gateway {
-    let to: Vec<String> = to.iter().map(|address| format!("\"{address}\"")).collect();
+fn gateway<A: AsRef<str>>(to: &[A], service: &str) -> Gateway {
+    let to: Vec<String> = to.iter().map(|address| format!("\"{}\"", address.as_ref())).collect();
     let config = format!(
         "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nworkers: 2\n\
          services: {{ s: {{ to: [{}], {service} }} }}\nroutes: {{ /**: s }}\n",
@@ -99,7 +99,7 @@ fn of(recorder: &Recorder) -> String {
 #[test]
 fn an_instance_that_fails_its_checks_is_left_out_until_they_succeed() {
     let ((_a, folder, a), (_b, _kept, b)) = (file_server("a"), file_server("b"));
-    let gateway = gateway(&[a.clone(), b.clone()], &format!("health: {{ path: /healthz, {FAST} }}"));
+    let gateway = gateway(&[&a, &b], &format!("health: {{ path: /healthz, {FAST} }}"));
     await_standing(&gateway, &a, "healthy");
     await_standing(&gateway, &b, "healthy");
     assert_eq!(answering(&gateway, "/name"), set(&["a", "b"]));
@@ -202,7 +202,7 @@ fn a_check_without_an_answer_fails_when_its_time_is_over() {
 fn a_tcp_check_asks_for_a_connection_and_no_more() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let gateway = gateway(&[address.clone()], &format!("health: {{ check: tcp, {FAST} }}"));
+    let gateway = gateway(&[&address], &format!("health: {{ check: tcp, {FAST} }}"));
     await_standing(&gateway, &address, "healthy");
     drop(listener);
     await_standing(&gateway, &address, "unhealthy");
@@ -248,9 +248,9 @@ fn python() -> PathBuf {
 fn a_grpc_check_asks_the_health_service() {
     let mut server = GrpcHealth::start(&[]);
     let health = |service: &str| format!("health: {{ check: grpc, {service} {FAST} }}");
-    let whole = gateway(&[server.address.clone()], &health(""));
-    let orders = gateway(&[server.address.clone()], &health("service: shop.Orders,"));
-    let nobody = gateway(&[server.address.clone()], &health("service: shop.Nobody,"));
+    let whole = gateway(&[&server.address], &health(""));
+    let orders = gateway(&[&server.address], &health("service: shop.Orders,"));
+    let nobody = gateway(&[&server.address], &health("service: shop.Nobody,"));
     await_standing(&whole, &server.address, "healthy");
     await_standing(&orders, &server.address, "healthy");
     await_standing(&nobody, &server.address, "unhealthy");
@@ -274,7 +274,7 @@ fn checks_go_through_the_services_tls() {
     let server = GrpcHealth::start(&[&at("orders.pem"), &at("orders.key")]);
     for check in ["grpc", "tcp"] {
         let service = |ca: &str| format!("tls: {{ ca: {} }}, health: {{ check: {check}, {FAST} }}", at(ca));
-        let [good, bad] = ["ca.pem", "other.pem"].map(|ca| gateway(&[server.address.clone()], &service(ca)));
+        let [good, bad] = ["ca.pem", "other.pem"].map(|ca| gateway(&[&server.address], &service(ca)));
         await_standing(&good, &server.address, "healthy");
         await_standing(&bad, &server.address, "unhealthy");
         assert!(standing(&bad, &server.address).1.starts_with("no TLS: "), "{:?}", standing(&bad, &server.address));

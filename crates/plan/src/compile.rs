@@ -197,7 +197,7 @@ impl<'c> Compiler<'c> {
             Some(matcher) if self.told.iter().all(|found| found.severity == Severity::Warning) => {
                 let plan = Plan::new(revision, matcher, self.routes.into(), self.metrics);
                 let places = self.names.iter().map(|(_, span)| (*span).clone()).collect();
-                let (services, fallbacks) = self.services.into_slots();
+                let (fallbacks, services) = (self.services.take_fallbacks(), self.services.into_slots());
                 Ok(Compiled { plan, services, fallbacks, warnings: self.told, places })
             }
             _ => Err(self.told),

@@ -11,6 +11,7 @@ pub mod faults;
 pub mod health;
 mod instance;
 pub mod outlier;
+mod pick;
 mod service;
 mod shared;
 mod standing;

@@ -51,12 +51,17 @@ impl<'c> Services<'c> {
         services
     }
 
-    /// In the order of their slots, with what stands in for each.
-    pub(super) fn into_slots(self) -> (Vec<(Arc<str>, model::Service)>, Vec<Option<Fallback>>) {
-        let Self { slots, mut fallbacks, .. } = self;
+    /// In the order of their slots.
+    pub(super) fn into_slots(self) -> Vec<(Arc<str>, model::Service)> {
+        self.slots
+    }
+
+    /// What stands in for each, in the order of the slots.
+    pub(super) fn take_fallbacks(&mut self) -> Vec<Option<Fallback>> {
+        let mut fallbacks = std::mem::take(&mut self.fallbacks);
         // What is written in a route has its fallback there.
-        fallbacks.resize_with(slots.len(), || None);
-        (slots, fallbacks)
+        fallbacks.resize_with(self.slots.len(), || None);
+        fallbacks
     }
 
     /// What a route does. `None`: it cannot be done, and that is told.
