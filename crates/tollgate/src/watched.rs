@@ -14,9 +14,9 @@ pub(crate) fn watch(service: &model::Service, slow: &Handle) -> Watch {
     Watch {
         health: service.health.as_ref().map(|written| health(written, service, slow)),
         outlier: service.outlier.as_ref().map(outlier),
-        when_all_fail: match service.when_all_fail {
-            model::WhenAllFail::Serve => WhenAllFail::Serve,
-            model::WhenAllFail::Refuse => WhenAllFail::Refuse,
+        when_all_fail: match service.when_all_fail.as_ref().map(|when| when.value) {
+            None | Some(model::WhenAllFail::Serve) => WhenAllFail::Serve,
+            Some(model::WhenAllFail::Refuse) => WhenAllFail::Refuse,
         },
     }
 }
@@ -41,7 +41,7 @@ fn health(written: &model::Health, service: &model::Service, slow: &Handle) -> H
     Health {
         check,
         port: written.port.and_then(|port| u16::try_from(port.get()).ok()),
-        interval: written.interval.0,
+        interval: written.interval.value.0,
         timeout: written.timeout.0,
         healthy: number(written.healthy.get()),
         unhealthy: number(written.unhealthy.get()),
@@ -52,16 +52,16 @@ fn health(written: &model::Health, service: &model::Service, slow: &Handle) -> H
 
 fn outlier(written: &model::Outlier) -> Outlier {
     Outlier {
-        consecutive: number(written.consecutive.get()),
+        consecutive: number(written.consecutive.value.get()),
         errors: written.errors.as_ref().map(|errors| ErrorShare {
             share: errors.share.hundredths().into(),
             of: number(errors.of.get()),
             within: errors.within.0,
         }),
         statuses: ranges(&written.status),
-        eject_for: written.eject_for.0,
+        eject_for: written.eject_for.value.0,
         longest: written.longest.0,
-        ceiling: written.ceiling.hundredths().into(),
+        ceiling: written.ceiling.value.hundredths().into(),
     }
 }
 

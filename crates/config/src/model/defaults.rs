@@ -57,7 +57,6 @@ pub(crate) mod v1 {
     pub(crate) const OUTLIER_EJECT_FOR: &str = "30s";
     pub(crate) const OUTLIER_LONGEST: &str = "5m";
     pub(crate) const OUTLIER_CEILING: &str = "50%";
-    pub(crate) const WHEN_ALL_FAIL: &str = "serve";
 
     pub(crate) const TIMEOUT: &str = "30s";
     pub(crate) const IDLE: &str = "60s";

@@ -1,6 +1,8 @@
 //! `health` and `outlier` of a service: how the gateway finds out which instances are well, by asking them and by what
 //! becomes of requests.
 
+use std::time::Duration;
+
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Span, Spanned};
@@ -31,7 +33,7 @@ section! {
         /// Another port of the instance to be asked.
         port: Option<Bounded<1, 65_535>>,
         /// How long between two checks of an instance.
-        interval: Period = v1::HEALTH_INTERVAL,
+        interval: Spanned<Period> = v1::HEALTH_INTERVAL,
         /// How long a check may take, connecting included.
         timeout: Period = v1::HEALTH_TIMEOUT,
         /// Checks in a row that must succeed before an unhealthy instance is healthy again.
@@ -79,6 +81,9 @@ words! {
     }
 }
 
+/// The shortest interval between two checks.
+const MOST_OFTEN: Duration = Duration::from_millis(10);
+
 /// What keys belong to which checks, and what does not fit together.
 fn fit(health: &Health, cx: &mut DecodeCx) -> bool {
     const HTTP: &[Check] = &[Check::Http];
@@ -97,6 +102,11 @@ fn fit(health: &Health, cx: &mut DecodeCx) -> bool {
         let own: Vec<String> = checks.iter().map(|check| format!("`check: {}`", check.as_str())).collect();
         let mistake = Diagnostic::error(format!("a check by `{}` has no `{key}`", health.check.as_str())).at(span);
         cx.report(mistake.hint(format!("`{key}` belongs to {}", own.join(" and "))));
+        well = false;
+    }
+    if health.interval.value.0 < MOST_OFTEN {
+        let mistake = Diagnostic::error("so many checks would be a load of their own").at(&health.interval.span);
+        cx.report(mistake.hint(format!("{MOST_OFTEN:?} or more; a few seconds are usual")));
         well = false;
     }
     let is_head = health.method.as_ref().is_some_and(|method| method.value == CheckMethod::Head);
@@ -189,20 +199,42 @@ impl schemars::JsonSchema for StatusRange {
 
 section! {
     /// When an instance is left out for a while because requests sent to it failed.
-    pub struct Outlier {
+    pub struct Outlier: ejects {
         /// Failures in a row. 0: however many.
-        consecutive: Bounded<0, 1000> = v1::OUTLIER_CONSECUTIVE,
+        consecutive: Spanned<Bounded<0, 1000>> = v1::OUTLIER_CONSECUTIVE,
         /// A share of the requests that fails; without it, failures in a row alone count.
         errors: Option<ErrorShare>,
         /// Answers that count as failures, beside connections that fail, break or bring no answer in time. `[]`: none.
         status: Vec<StatusRange> = v1::OUTLIER_STATUS,
         /// For how long an instance is left out at first; twice as long each further time.
-        eject_for: Period = v1::OUTLIER_EJECT_FOR,
+        eject_for: Spanned<Period> = v1::OUTLIER_EJECT_FOR,
         /// For how long at most.
         longest: Period = v1::OUTLIER_LONGEST,
         /// The share of the instances that may be left out at a time, rounded down.
-        ceiling: Percent = v1::OUTLIER_CEILING,
+        ceiling: Spanned<Percent> = v1::OUTLIER_CEILING,
     }
+}
+
+/// Whether an instance is ever left out, and for as long as the file says.
+fn ejects(outlier: &Outlier, cx: &mut DecodeCx) -> bool {
+    let (first, longest) = (&outlier.eject_for, outlier.longest.0);
+    let mistake = if outlier.consecutive.value.get() == 0 && outlier.errors.is_none() {
+        Diagnostic::error("nothing would ever leave an instance out")
+            .at(&outlier.consecutive.span)
+            .hint("failures in a row (`consecutive`), or a share of them (`errors: 50% of 20 within 10s`)")
+    } else if outlier.ceiling.value.hundredths() == 0 {
+        Diagnostic::error("no instance may ever be left out")
+            .at(&outlier.ceiling.span)
+            .hint("a share of the instances, such as `50%`; or no `outlier`")
+    } else if first.value.0 > longest {
+        Diagnostic::error(format!("this is longer than `longest`, which is {longest:?}"))
+            .at(&first.span)
+            .hint("write a longer `longest`")
+    } else {
+        return true;
+    };
+    cx.report(mistake);
+    false
 }
 
 section! {

@@ -21,7 +21,7 @@ use crate::model::tls::ServiceTls;
 
 section! {
     /// A group of instances that do the same work, and how they are reached.
-    pub struct Service {
+    pub struct Service: fit {
         /// The instances: addresses. A name is looked up again and again, and all its addresses are instances.
         to: Targets,
         /// How an instance is chosen: `round_robin`, `least_requests`, or by a `hash`.
@@ -44,8 +44,9 @@ section! {
         health: Option<Health>,
         /// When an instance is left out because requests sent to it failed; without it, never.
         outlier: Option<Outlier>,
-        /// What becomes of requests when all instances are unhealthy or ejected.
-        when_all_fail: WhenAllFail = v1::WHEN_ALL_FAIL,
+        /// What becomes of requests when all instances are unhealthy or ejected: `serve` uses them all the same, `refuse`
+        /// answers 503; without it, `serve`.
+        when_all_fail: Option<Spanned<WhenAllFail>>,
         /// What takes the place of an answer that cannot be had; without it, the gateway's 502, 503 or 504.
         fallback: Option<Fallback>,
         /// What is sent on as `Host`; without it, what the client sent.
@@ -53,6 +54,15 @@ section! {
         /// TLS to the instances; without it, they are spoken to in the clear.
         tls: Option<ServiceTls>,
     }
+}
+
+/// What becomes of requests when all instances fail is a question only where somebody finds out.
+fn fit(service: &Service, cx: &mut DecodeCx) -> bool {
+    let is_watched = service.health.is_some() || service.outlier.is_some();
+    let Some(when) = service.when_all_fail.as_ref().filter(|_| !is_watched) else { return true };
+    let mistake = Diagnostic::error("nobody finds out which instances fail").at(&when.span);
+    cx.report(mistake.hint("`when_all_fail` goes with `health` or `outlier`"));
+    false
 }
 
 section! {

@@ -51,6 +51,8 @@ pub(super) struct ServiceLine {
     pub(super) health: Option<String>,
     /// When one is ejected.
     pub(super) outlier: Option<String>,
+    /// What becomes of requests when all instances fail, if anybody finds out.
+    pub(super) when_all_fail: Option<&'static str>,
     /// What takes the place of an answer that cannot be had.
     pub(super) fallback: Option<String>,
 }
@@ -112,6 +114,7 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> S
         (None, None) => x.head.host().to_owned(),
     };
     let retries = proxy.retries.map_or(service.retry.retries.get(), u64::from);
+    let is_watched = service.health.is_some() || service.outlier.is_some();
     let own_try = service.try_timeout.map(|most| most.0);
     ServiceLine {
         name: name.to_owned(),
@@ -123,6 +126,7 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> S
         try_timeout: proxy.try_timeout.or(own_try.as_ref()).copied().map(period),
         health: service.health.as_ref().map(check),
         outlier: service.outlier.as_ref().map(ejection),
+        when_all_fail: is_watched.then(|| service.when_all_fail.as_ref().map_or("serve", |when| when.value.as_str())),
         fallback: None,
     }
 }
@@ -138,12 +142,12 @@ fn check(health: &Health) -> String {
         Check::Grpc => "grpc".to_owned(),
     };
     let port = health.port.as_ref().map_or_else(String::new, |port| format!(" on port {}", port.get()));
-    format!("{what}{port} every {}", period(health.interval.0))
+    format!("{what}{port} every {}", period(health.interval.value.0))
 }
 
 /// When an instance is ejected.
 fn ejection(outlier: &Outlier) -> String {
-    let in_a_row = match outlier.consecutive.get() {
+    let in_a_row = match outlier.consecutive.value.get() {
         0 => None,
         1 => Some("one failure".to_owned()),
         many => Some(format!("{many} failures in a row")),
@@ -153,10 +157,7 @@ fn ejection(outlier: &Outlier) -> String {
         format!("{share} failures of at least {} requests within {}", errors.of.get(), period(errors.within.0))
     });
     let when: Vec<String> = in_a_row.into_iter().chain(share).collect();
-    match when.is_empty() {
-        true => "never".to_owned(),
-        false => format!("after {}, for {}", when.join(" or "), period(outlier.eject_for.0)),
-    }
+    format!("after {}, for {}", when.join(" or "), period(outlier.eject_for.value.0))
 }
 
 fn stand_in(fallback: &Fallback) -> String {

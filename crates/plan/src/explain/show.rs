@@ -132,12 +132,14 @@ impl Display for ServiceLine {
         }
         write!(f, "; Host: {}; retries: {}", self.host, self.retries)?;
         let more = [
-            ("each try", &self.try_timeout),
-            ("checked", &self.health),
-            ("ejects", &self.outlier),
-            ("fallback", &self.fallback),
+            ("each try", self.try_timeout.as_deref()),
+            ("checked", self.health.as_deref()),
+            ("ejects", self.outlier.as_deref()),
+            // What is usual goes without saying.
+            ("when all fail", self.when_all_fail.filter(|when| *when != "serve")),
+            ("fallback", self.fallback.as_deref()),
         ];
-        let mut written = more.into_iter().filter_map(|(word, said)| Some((word, said.as_ref()?)));
+        let mut written = more.into_iter().filter_map(|(word, said)| Some((word, said?)));
         written.try_for_each(|(word, said)| write!(f, "; {word}: {said}"))
     }
 }
@@ -237,6 +239,7 @@ impl ServiceLine {
             "try_timeout": self.try_timeout,
             "health": self.health,
             "outlier": self.outlier,
+            "when_all_fail": self.when_all_fail,
             "fallback": self.fallback,
         })
     }
