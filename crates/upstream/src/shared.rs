@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) began: Instant,
     /// Held while an instance is ejected, and never while a request is served as it should be.
     pub(crate) ejecting: Mutex<()>,
+    /// Held while it is counted how instances stand, so that who counts last tells last.
+    pub(crate) counting: Mutex<()>,
     open: AtomicU32,
     waiting: AtomicU32,
     queue: Mutex<VecDeque<Waiter>>,
@@ -159,6 +161,7 @@ impl Shared {
             metrics,
             began,
             ejecting: Mutex::default(),
+            counting: Mutex::default(),
             open: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             queue: Mutex::default(),

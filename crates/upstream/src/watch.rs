@@ -1,6 +1,7 @@
 //! Which of a service's instances are left out, why, and what becomes of requests when all of them are.
 
 use std::net::SocketAddr;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use tollgate_observe::metrics::Standing;
@@ -77,6 +78,7 @@ impl Service {
         if !watch.is_on() {
             return;
         }
+        let _alone = self.shared.counting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counts = [0; 4];
         for instance in &self.instances.load().list {
             if instance.stands.readmit(now) {

@@ -60,24 +60,26 @@ fn ejected(service: &Service) -> usize {
 
 #[test]
 fn all_threads_together_keep_to_the_ceiling() {
-    for _ in 0..50 {
+    const THREADS: usize = 4;
+    for _ in 0..100 {
         let clock = Clock::real();
         let service = service(None, 5000, WhenAllFail::Serve, &clock);
-        let addresses: Vec<SocketAddr> = (1..=10).map(|n| SocketAddr::from(([10, 0, 0, n], 80))).collect();
+        // Many, so that there is much to count before one more is ejected, and somebody else may come in between.
+        let addresses: Vec<SocketAddr> = (1..=200).map(|n| SocketAddr::from(([10, 0, 0, n], 80))).collect();
         service.update(&View::fresh(addresses.iter().map(|address| Endpoint::new(*address, 1))));
-        let start = Barrier::new(addresses.len());
+        let start = Barrier::new(THREADS);
         thread::scope(|scope| {
-            for address in &addresses {
+            for own in addresses.chunks(addresses.len() / THREADS) {
                 let (service, start, clock) = (&service, &start, &clock);
                 scope.spawn(move || {
                     start.wait();
-                    (0..20).for_each(|_| service.judge_refusal(&failed(*address), clock.now()));
+                    own.iter().for_each(|address| service.judge_refusal(&failed(*address), clock.now()));
                 });
             }
         });
-        assert_eq!(ejected(&service), 5);
+        assert_eq!(ejected(&service), 100);
         let totals = service.metrics().watch().totals();
-        assert_eq!((totals.ejections, totals.standing), (5, Some([5, 0, 0, 5])));
+        assert_eq!((totals.ejections, totals.standing), (100, Some([100, 0, 0, 100])));
     }
 }
 
