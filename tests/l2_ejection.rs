@@ -73,7 +73,7 @@ fn slug(response: &Response) -> String {
 #[test]
 fn an_instance_that_answers_with_errors_is_left_out_and_comes_back() {
     let ((a, status), (b, _)) = (answering_with("a", 503), answering_with("b", 200));
-    let gateway = gateway(&[of(&a), of(&b)], "outlier: { consecutive: 3, eject_for: 1s }", "");
+    let gateway = gateway(&[of(&a), of(&b)], "outlier: { consecutive: 3, eject_for: 2s }", "");
     ask_until(&gateway, &of(&a), "ejected");
     let asked = a.recorded().iter().map(|c| c.bytes.windows(4).filter(|w| w == b"GET ").count()).sum::<usize>();
     assert_eq!(asked, 3, "not before, and none more");
@@ -116,7 +116,7 @@ fn answers_of_the_application_are_no_failures_unless_the_file_says_so() {
 #[test]
 fn each_time_lasts_twice_as_long_up_to_the_longest() {
     let ((a, _), (b, _)) = (answering_with("a", 503), answering_with("b", 200));
-    let outlier = "outlier: { consecutive: 1, eject_for: 100ms, longest: 300ms }";
+    let outlier = "outlier: { consecutive: 1, eject_for: 250ms, longest: 750ms }";
     let gateway = gateway(&[of(&a), of(&b)], outlier, "");
     wait_until("four times", || {
         get(&gateway);
@@ -125,7 +125,7 @@ fn each_time_lasts_twice_as_long_up_to_the_longest() {
     let log = gateway.log();
     let lines = log.lines().filter(|line| line.contains("an instance is ejected"));
     let times: Vec<&str> = lines.filter_map(|line| line.split("seconds=").nth(1)?.split(' ').next()).take(4).collect();
-    assert_eq!(times, ["0.1", "0.2", "0.3", "0.3"], "{log}");
+    assert_eq!(times, ["0.25", "0.5", "0.75", "0.75"], "{log}");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn silent() -> Recorder {
 #[test]
 fn a_try_that_takes_too_long_goes_to_another_instance() {
     let (silent, (b, _)) = (silent(), answering_with("b", 200));
-    let gateway = gateway(&[of(&silent), of(&b)], "try_timeout: 150ms, retry: 1", "timeout: 20s");
+    let gateway = gateway(&[of(&silent), of(&b)], "try_timeout: 500ms, retry: 1", "timeout: 20s");
     let mut client = gateway.client();
     for _ in 0..4 {
         assert_eq!(client.get("/a").text(), "b");
@@ -217,7 +217,7 @@ fn tries_end_with_the_retries_or_with_the_whole_time() {
 #[test]
 fn what_may_not_be_repeated_has_one_try() {
     let (silent, (b, _)) = (silent(), answering_with("b", 200));
-    let gateway = gateway(&[of(&silent), of(&b)], "try_timeout: 150ms, retry: 3", "");
+    let gateway = gateway(&[of(&silent), of(&b)], "try_timeout: 500ms, retry: 3", "");
     let post = "POST /a HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\n\r\nhi";
     let mut answers: Vec<u16> = (0..2).map(|_| gateway.client().call(post).status).collect();
     answers.sort_unstable();
@@ -249,8 +249,8 @@ fn the_time_of_a_try_begins_when_the_request_is_out() {
     let silent = silent();
     let config = format!(
         "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\n\
-         services: {{ s: {{ to: \"{}\", try_timeout: 300ms, retry: 0 }} }}\n\
-         routes: {{ /a: s, /wait: {{ to: \"{}\", timeout: 700ms }} }}\n",
+         services: {{ s: {{ to: \"{}\", try_timeout: 700ms, retry: 0 }} }}\n\
+         routes: {{ /a: s, /wait: {{ to: \"{}\", timeout: 1s }} }}\n",
         of(&backend),
         of(&silent)
     );

@@ -99,7 +99,7 @@ fn an_answer_of_the_file_stands_in_for_whatever_the_request_was() {
 fn a_timeout_and_a_service_at_its_limit_have_their_fallback_too() {
     let silent = Recorder::answering(|_| Script(vec![Step::ReadRequest, Step::Silence]));
     let second = named("second");
-    let slow = gateway(&of(&silent), &of(&second), "fallback: second", "timeout: 200ms");
+    let slow = gateway(&of(&silent), &of(&second), "fallback: second", "timeout: 500ms");
     assert_eq!(slow.client().get("/a").text(), "second", "which has a `timeout` of its own");
     let full = gateway(&of(&silent), &of(&second), "connections: 1, queue: 0, fallback: 503 come back later", "");
     let mut first = full.client();

@@ -19,7 +19,7 @@ use tollgate_testkit::{
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 /// As fast as it goes, so that no test waits long.
-const FAST: &str = "interval: 30ms, timeout: 2s, healthy: 2, unhealthy: 2";
+const FAST: &str = "interval: 30ms, timeout: 10s, healthy: 2, unhealthy: 2";
 
 fn gateway<A: AsRef<str>>(to: &[A], service: &str) -> Gateway {
     let to: Vec<String> = to.iter().map(|address| format!("\"{}\"", address.as_ref())).collect();

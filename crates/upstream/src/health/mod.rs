@@ -81,7 +81,12 @@ impl Service {
 
     /// Asks once.
     async fn ask(&self, health: &Health, instance: &Instance) -> Result<(), String> {
-        let alpn = matches!(health.check, Check::Grpc(_)).then_some(&b"h2"[..]);
+        // Whatever requests are sent in, these are.
+        let alpn: Option<&[u8]> = match health.check {
+            Check::Tcp => None,
+            Check::Http(_) => Some(b"http/1.1"),
+            Check::Grpc(_) => Some(b"h2"),
+        };
         let stream = self.stream(instance, alpn).await.map_err(|refusal| why(&refusal))?;
         let name = instance.host.as_deref();
         match &health.check {
