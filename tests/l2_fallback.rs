@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
 
+use tollgate_testkit::http2::{Frame, FrameClient, hpack};
 use tollgate_testkit::{Cli, Gateway, ReadError, Recorder, Response, Script, Step, free_port};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
@@ -161,6 +162,19 @@ fn no_healthy_instance_is_a_reason_too() {
     let gateway = gateway(&of(&main), &of(&second), service, "");
     gateway.await_metric("tollgate_service_instances{service=\"main\",state=\"unhealthy\"}", |count| count == 1.0);
     assert_eq!(gateway.client().get("/a").text(), "second");
+}
+
+#[test]
+fn nobody_is_told_that_a_tunnel_is_open_which_leads_nowhere() {
+    let gateway = gateway(&dead(), &dead(), "fallback: 200 nothing here", "");
+    let mut client = FrameClient::open(gateway.address(), &[]);
+    // RFC 8441: a 2xx would mean that WebSocket is spoken from here on.
+    let connect = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/a")];
+    let fields = [&connect[..], &[(":authority", "gateway.test")]].concat();
+    client.send(&Frame::headers(1, false, hpack::block(&fields)));
+    assert_eq!(client.answer(1).status, 502);
+    client.get(3, "/a");
+    assert_eq!(client.answer(3).status, 200);
 }
 
 #[test]
