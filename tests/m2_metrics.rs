@@ -9,7 +9,7 @@ use tollgate_testkit::{Gate, Gateway, RawClient, Recorder, Script, Step, free_po
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const CONFIG: &str = r#"
 listen: { "{{http}}": http, "{{health}}": health }
-services: { s: "{{backend}}", dead: { to: "{{dead}}", retry: none } }
+services: { s: { to: "{{backend}}", health: tcp every 50ms, outlier: on }, dead: { to: "{{dead}}", retry: none } }
 apis:
   shop:
     hosts: [shop.test]

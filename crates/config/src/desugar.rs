@@ -131,6 +131,76 @@ fn service(node: &mut Node) {
     });
     in_key(node, "retry", retry);
     in_key(node, "tls", service_tls);
+    in_key(node, "fallback", fallback);
+    watch(node);
+}
+
+/// What finds out which instances are well.
+fn watch(node: &mut Node) {
+    in_key(node, "health", health);
+    in_key(node, "outlier", outlier);
+}
+
+/// `GET /healthz every 5s` → `{ method: GET, path: /healthz, interval: 5s }`; `/healthz` → `{ path: /healthz }`;
+/// `tcp every 5s` → `{ check: tcp, interval: 5s }`.
+fn health(node: &mut Node) {
+    if let Some(text) = node.text() {
+        let (what, interval) = match text.split_once(" every ") {
+            Some((what, interval)) => (what.trim(), Some(interval.trim())),
+            None => (text.trim(), None),
+        };
+        let mut entries = match what.split_once(' ') {
+            Some((method, path)) => {
+                vec![Entry::at("method", part(node, method)), Entry::at("path", part(node, path.trim()))]
+            }
+            None if what.starts_with('/') => vec![Entry::at("path", part(node, what))],
+            None => vec![Entry::at("check", part(node, what))],
+        };
+        entries.extend(interval.map(|interval| Entry::at("interval", part(node, interval))));
+        instead(node, entries);
+    }
+    in_key(node, "status", list);
+}
+
+/// `on` → `{}`; `errors: 50% of 20 within 10s` → `{ share: 50%, of: 20, within: 10s }`.
+fn outlier(node: &mut Node) {
+    if node.text() == Some("on") {
+        instead(node, Vec::new());
+    }
+    in_key(node, "status", list);
+    in_key(node, "errors", |errors| {
+        let parts = errors.text().and_then(|text| text.split_once(" of "));
+        let Some((share, (of, within))) = parts.and_then(|(share, rest)| Some((share, rest.split_once(" within ")?)))
+        else {
+            return;
+        };
+        let entries = vec![
+            Entry::at("share", part(errors, share.trim())),
+            Entry::at("of", number_part(errors, of.trim())),
+            Entry::at("within", part(errors, within.trim())),
+        ];
+        instead(errors, entries);
+    });
+}
+
+/// `stock` → `{ to: stock }`; `200 some text` and `{ status: 200, body: some text }` →
+/// `{ reply: { status: 200, body: some text } }`.
+fn fallback(node: &mut Node) {
+    let starts_with_status = |text: &str| {
+        let status = text.split(' ').next().unwrap_or_default();
+        status.len() == 3 && status.bytes().all(|b| b.is_ascii_digit())
+    };
+    match &node.value {
+        // `none` takes away what `defaults` set.
+        Value::String(text) if text == "none" => return,
+        Value::String(text) if !starts_with_status(text) => under(node, "to"),
+        Value::String(_) | Value::Int(_) => under(node, "reply"),
+        Value::Map(entries) if entries.iter().any(|e| matches!(e.key.as_str(), "status" | "body")) => {
+            under(node, "reply");
+        }
+        _ => {}
+    }
+    in_key(node, "reply", reply);
 }
 
 /// `on` → `{}`.
@@ -197,6 +267,7 @@ fn upgrade(node: &mut Node) {
 fn settings(node: &mut Node, policies: ShortForms<'_>) {
     in_key(node, "retry", retry);
     in_key(node, "upgrade", upgrade);
+    in_key(node, "fallback", fallback);
     let Value::Map(entries) = &mut node.value else { return };
     for entry in entries {
         // `none` takes a policy away; it is no form of the policy itself.
@@ -224,6 +295,7 @@ fn route(node: &mut Node, policies: ShortForms<'_>) {
     in_key(node, "redirect", redirect);
     in_key(node, "reply", reply);
     in_key(node, "files", files);
+    watch(node);
     settings(node, policies);
 }
 

@@ -11,7 +11,7 @@ use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Severity;
 use tollgate_core::node::{Entry, Node, Value};
 
-use crate::check::{entries, named, routes_of};
+use crate::check::{entries, fallback, named, owners_of_fallbacks, routes_of};
 use crate::later::{each_value, in_key};
 use crate::model::named::is_name;
 use crate::model::route::{RouteKeys, Routes};
@@ -169,7 +169,11 @@ fn add_missing(tree: &Node, services: &mut Node) {
     let Value::Map(written) = &mut services.value else { return };
     let mut known: HashSet<String> = written.iter().map(|service| service.key.clone()).collect();
     let apis = entries(tree, "apis").iter().map(|api| &api.value);
-    for (name, _) in std::iter::once(tree).chain(apis).flat_map(routes_of).flat_map(named) {
+    let stand_ins: Vec<String> =
+        written.iter().filter_map(|service| fallback(&service.value)).map(|(name, _)| name.to_owned()).collect();
+    let defaults = owners_of_fallbacks(tree).into_iter().filter_map(fallback);
+    let in_routes = std::iter::once(tree).chain(apis).flat_map(routes_of).flat_map(named);
+    for name in in_routes.chain(defaults).map(|(name, _)| name).chain(stand_ins.iter().map(String::as_str)) {
         if is_name(name) && known.insert(name.to_owned()) {
             let mut service = Node::synthetic(Value::Null);
             stand_in(&mut service);

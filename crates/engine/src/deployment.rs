@@ -1,13 +1,14 @@
 //! What is in force: the plan and the services it refers to, swapped as one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tollgate_config::model::{Accept, HashKey, Limits, Trust};
 use tollgate_core::body::Length;
 use tollgate_core::field::Known;
 use tollgate_http1::HeadLimits;
-use tollgate_plan::Plan;
+use tollgate_plan::{Fallback, Plan};
 use tollgate_upstream::Service;
 
 use crate::http::pump::BodyLimits;
@@ -34,6 +35,10 @@ pub struct Backend {
     pub hash: Option<HashKey>,
     /// Tries after the first, unless the route says otherwise.
     pub retries: u8,
+    /// How long each try may wait for the head of an answer, unless the route says otherwise.
+    pub try_timeout: Option<Duration>,
+    /// What takes the place of an answer that cannot be had, unless the route says otherwise.
+    pub fallback: Option<Fallback>,
 }
 
 /// What holds for all routes of a deployment.

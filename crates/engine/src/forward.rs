@@ -15,6 +15,7 @@ use tollgate_http1::faults::CONNECT;
 use tollgate_http1::list;
 use tollgate_observe::metrics::Outcome;
 use tollgate_plan::{Captures, Proxy, RoutePlan};
+use tollgate_upstream::outlier::Verdict;
 use tollgate_upstream::{Ask, Refusal, faults};
 
 use crate::deployment::{Backend, Deployment};
@@ -77,13 +78,13 @@ pub(crate) async fn forward<S: Downstream>(
     route: &RoutePlan,
     proxy: &Proxy,
     captures: &Captures,
+    backend: &Backend,
 ) -> Result<Transit, Stop> {
-    let backend = proxy.target(|| fastrand::u32(..)).and_then(|service| d.backends.get(service.slot));
-    let Some(backend) = backend else { return Err(faults::NO_INSTANCE.problem().into()) };
     let service = &backend.service;
     turn.x.trail.service = Some(service.name().clone());
     turn.upload.recode_with(std::mem::take(&mut turn.x.recoders));
     turn.upgrade = wanted_upgrade(turn, route);
+    turn.try_timeout = proxy.try_timeout.or(backend.try_timeout.as_ref()).copied();
     if turn.connects && turn.upgrade.is_none() {
         return Err(CONNECT.problem().detail("this route does not change to that protocol").into());
     }
@@ -111,17 +112,27 @@ pub(crate) async fn forward<S: Downstream>(
         let failure = match connected {
             Ok(connection) => {
                 turn.x.trail.instance = Some(connection.address().clone());
+                let judged = service.judged(&connection);
                 request_head::write(turn, d, backend, proxy, captures, connection.address(), client.now);
                 match attempt::attempt(client, turn, connection, d, route, &mut due).await {
                     Ok(upstream) => {
                         service.attempted(client.worker.index, Outcome::Ok);
                         turn.x.trail.upstream = Some(client.look().saturating_duration_since(started));
+                        service.judge_answer(judged.as_ref(), turn.x.reply.head.status, client.now);
                         return Ok(Transit::Upstream(upstream));
                     }
-                    Err(ended) => ended_badly(ended, turn, service, client.worker.index)?,
+                    Err(ended) => {
+                        if ended.tells_of_the_instance() {
+                            service.judge(judged.as_ref(), Verdict::Failed, client.look());
+                        }
+                        ended_badly(ended, turn, service, client.worker.index)?
+                    }
                 }
             }
-            Err(refusal) => refused(refusal),
+            Err(refusal) => {
+                service.judge_refusal(&refusal, client.look());
+                refused(refusal)
+            }
         };
         service.attempted(client.worker.index, failure.outcome);
         tries.another(failure, turn, backend, client)?;
@@ -192,11 +203,16 @@ impl Tries {
         }
         // Whatever else rests there may be as dead.
         self.fresh = failure.again == Again::Stale || self.fresh;
-        turn.upload.repeat(turn.x.length);
-        turn.x.reply.head.clear();
-        turn.x.reply.head.fields.buffer.truncate(0);
+        start_over(turn);
         Ok(())
     }
+}
+
+/// Back to the first byte of the request, whatever came of an answer forgotten; only what can be repeated.
+pub(crate) fn start_over(turn: &mut Turn) {
+    turn.upload.repeat(turn.x.length);
+    turn.x.reply.head.clear();
+    turn.x.reply.head.fields.buffer.truncate(0);
 }
 
 impl Failure {
@@ -211,6 +227,10 @@ fn refused(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::NoInstance => {
             failure(&faults::NO_INSTANCE, "no instance".into(), Outcome::ConnectFailed, None, Again::Never)
+        }
+        Refusal::AllOut => {
+            let cause = "all instances are unhealthy or ejected".to_owned();
+            failure(&faults::UNHEALTHY, cause, Outcome::ConnectFailed, None, Again::Never)
         }
         Refusal::Connect(address, error) => {
             let cause = format!("connect to {address}: {error}");
@@ -258,6 +278,11 @@ fn ended_badly(
         }
         Ended::Timeout => {
             failure(&faults::TIMEOUT, format!("no answer from {at} in time"), Outcome::Timeout, Again::Never)
+        }
+        Ended::TryTimeout => {
+            // RFC 9110 §9.2.2: the instance may be at work on it still.
+            let again = if turn.x.head.method.is_idempotent() { Again::Retry } else { Again::Never };
+            failure(&faults::TIMEOUT, format!("no answer from {at} within `try_timeout`"), Outcome::Timeout, again)
         }
         Ended::Malformed(what) => {
             failure(&faults::INVALID_ANSWER, format!("{at} sent {what}"), Outcome::Reset, Again::Never)

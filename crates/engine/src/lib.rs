@@ -7,6 +7,7 @@ mod bind;
 mod crowd;
 mod deployment;
 mod drain;
+mod fallback;
 pub mod faults;
 mod finish;
 mod forward;

@@ -27,17 +27,23 @@ use crate::serve::After;
 use crate::tunnel;
 
 /// The answer for a problem, in the route's dialect.
-pub(crate) fn render(turn: &mut Turn, route: &RoutePlan, mut problem: Problem) -> Transit {
+pub(crate) fn render(turn: &mut Turn, route: &RoutePlan, problem: Problem) -> Transit {
+    let problem = blame(turn, route, problem);
+    // Callers of gRPC understand no other answer, whatever the route's dialect.
+    let dialect = if turn.is_grpc { &Grpc } else { route.dialect };
+    turn.x.reply = dialect.render(&problem, turn.x.id.as_str());
+    Transit::Own
+}
+
+/// Keeps what was wrong for the log and the counters, whatever is answered.
+pub(crate) fn blame(turn: &mut Turn, route: &RoutePlan, mut problem: Problem) -> Problem {
     let fault = problem.fault;
     turn.x.trail.fault = Some(fault);
     turn.x.trail.cause = problem.cause.take();
     if let (Side::Upstream, Some(cause)) = (fault.side, &turn.x.trail.cause) {
         tracing::debug!(route = %route.meta.name, id = turn.x.id.as_str(), fault = fault.slug, %cause, "no answer from the service");
     }
-    // Callers of gRPC understand no other answer, whatever the route's dialect.
-    let dialect = if turn.is_grpc { &Grpc } else { route.dialect };
-    turn.x.reply = dialect.render(&problem, turn.x.id.as_str());
-    Transit::Own
+    problem
 }
 
 /// An answer written in the file.

@@ -15,8 +15,9 @@ use tollgate_observe::metrics::Closed;
 use tollgate_plan::{Action, Captures, Found, RoutePlan};
 
 use crate::deployment::{Deployment, Rules};
+use crate::fallback;
 use crate::faults::SLOW;
-use crate::forward::{self, Transit};
+use crate::forward::Transit;
 use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
 use crate::{identify, respond};
@@ -163,7 +164,7 @@ async fn act<S: Downstream>(
         return Err(CONNECT.problem().detail("nothing here changes to another protocol").into());
     }
     match &route.action {
-        Action::Proxy(proxy) => forward::forward(client, turn, d, route, proxy, captures).await,
+        Action::Proxy(proxy) => fallback::forward(client, turn, d, route, proxy, captures).await,
         Action::Fixed(fixed) => own(turn, respond::fixed(fixed)),
         Action::Redirect(redirect) => own(turn, respond::redirect(&turn.x, redirect, captures)),
         Action::Serve(handler) => {

@@ -23,7 +23,7 @@ use crate::conditions::Conditions;
 use crate::matcher::{Builder, Conflict, HostPattern, Pattern, RouteSpec};
 use crate::place::within;
 use crate::plan::Plan;
-use crate::table::{Bounds, RoutePlan};
+use crate::table::{Bounds, Fallback, RoutePlan};
 
 use action::Services;
 
@@ -34,6 +34,8 @@ pub struct Compiled {
     pub plan: Plan,
     /// The services, by slot: the named ones as written, then those written in routes.
     pub services: Vec<(Arc<str>, model::Service)>,
+    /// What takes the place of an answer that a service has not, by slot.
+    pub fallbacks: Vec<Option<Fallback>>,
     /// What works, but probably not as meant.
     pub warnings: Vec<Diagnostic>,
     /// Where each route of the plan is written.
@@ -76,7 +78,7 @@ impl<'c> Compiler<'c> {
     fn new(config: &'c Config, kinds: &'c [&'static PolicyKind], metrics: &'c Metrics) -> Self {
         let mut told = Vec::new();
         let chains = Chains::new(kinds, &config.policies, &mut told);
-        let services = Services::new(config);
+        let services = Services::new(config, &mut told);
         let most = config.apis.iter().map(|api| api.routes.len()).sum();
         let (routes, names, labels) =
             (Vec::with_capacity(most), Vec::with_capacity(most), HashMap::with_capacity(most));
@@ -195,7 +197,8 @@ impl<'c> Compiler<'c> {
             Some(matcher) if self.told.iter().all(|found| found.severity == Severity::Warning) => {
                 let plan = Plan::new(revision, matcher, self.routes.into(), self.metrics);
                 let places = self.names.iter().map(|(_, span)| (*span).clone()).collect();
-                Ok(Compiled { plan, services: self.services.into_slots(), warnings: self.told, places })
+                let (fallbacks, services) = (self.services.take_fallbacks(), self.services.into_slots());
+                Ok(Compiled { plan, services, fallbacks, warnings: self.told, places })
             }
             _ => Err(self.told),
         }
@@ -233,6 +236,6 @@ fn bounds(settings: &model::Settings) -> Bounds {
 }
 
 /// Points in time stay within what the clock can hold.
-fn at_most(duration: Duration) -> Duration {
+pub(crate) fn at_most(duration: Duration) -> Duration {
     duration.min(Duration::from_secs(366 * 24 * 3600))
 }

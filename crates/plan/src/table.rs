@@ -86,6 +86,41 @@ pub struct Proxy {
     pub host: Option<Bytes>,
     /// Tries after the first; `None`: as the service says.
     pub retries: Option<u8>,
+    /// How long each try may wait for the head of an answer.
+    pub try_timeout: Says<Duration>,
+    /// What takes the place of an answer that cannot be had.
+    pub fallback: Says<Fallback>,
+}
+
+/// What a route says of something that its service may say, too.
+#[derive(Debug)]
+pub enum Says<T> {
+    /// Nothing: as the service says.
+    AsService,
+    /// There is none, whatever the service says.
+    None,
+    /// This, whatever the service says.
+    Some(T),
+}
+
+impl<T> Says<T> {
+    /// What holds, with what the service says.
+    pub fn or<'a>(&'a self, service: Option<&'a T>) -> Option<&'a T> {
+        match self {
+            Self::AsService => service,
+            Self::None => None,
+            Self::Some(own) => Some(own),
+        }
+    }
+}
+
+/// What takes the place of an answer that cannot be had.
+#[derive(Debug)]
+pub enum Fallback {
+    /// Another service is asked.
+    Service(ServiceRef),
+    /// An answer written in the file.
+    Fixed(Fixed),
 }
 
 impl Proxy {

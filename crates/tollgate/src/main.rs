@@ -9,6 +9,7 @@ mod redirect;
 mod start;
 mod status;
 mod tls;
+mod watched;
 mod wire;
 
 use std::process::ExitCode;

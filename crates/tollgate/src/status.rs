@@ -8,7 +8,7 @@ use tollgate_core::clock::Clock;
 use tollgate_engine::Deployment;
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::State;
-use tollgate_upstream::Service;
+use tollgate_upstream::{InstanceStatus, Service, Standing};
 
 use crate::health::Readiness;
 
@@ -74,10 +74,7 @@ impl Status {
 
 fn service(service: &Service, clock: &Clock) -> Value {
     let (instances, state) = service.status();
-    let instances: Vec<Value> = instances
-        .into_iter()
-        .map(|(address, in_flight, open)| json!({ "address": address.to_string(), "in_flight": in_flight, "connections": open }))
-        .collect();
+    let instances: Vec<Value> = instances.into_iter().map(instance).collect();
     let mut told = json!({
         "name": &**service.name(),
         "state": match &state { State::Pending => "pending", State::Fresh => "fresh", State::Stale { .. } => "stale" },
@@ -86,6 +83,24 @@ fn service(service: &Service, clock: &Clock) -> Value {
     if let (State::Stale { since, error }, Some(object)) = (state, told.as_object_mut()) {
         object.insert("error".into(), error.into());
         object.insert("stale_seconds".into(), ago(since, clock).into());
+    }
+    told
+}
+
+fn instance(instance: InstanceStatus) -> Value {
+    let mut told = json!({
+        "address": instance.address.to_string(),
+        "in_flight": instance.in_flight,
+        "connections": instance.open,
+    });
+    if let (Some(standing), Some(object)) = (instance.standing, told.as_object_mut()) {
+        object.insert("standing".into(), standing.as_str().into());
+        if standing == Standing::Ejected {
+            object.insert("ejected_seconds".into(), instance.ejected_for.as_secs_f64().ceil().into());
+        }
+        if let Some(why) = instance.why {
+            object.insert("check_failed".into(), why.into());
+        }
     }
     told
 }
@@ -147,7 +162,22 @@ fn service_lines(service: &Value, out: &mut String) {
         let number = |key: &str| instance[key].as_u64().unwrap_or(0);
         let address = instance["address"].as_str().unwrap_or("?");
         let (in_flight, connections) = (number("in_flight"), number("connections"));
-        let _ = writeln!(out, "  {address:<24} {in_flight} in flight, {connections} connections");
+        let standing = standing_words(instance);
+        let _ = writeln!(out, "  {address:<24} {in_flight} in flight, {connections} connections{standing}");
+    }
+}
+
+/// How an instance stands, if somebody looks, and why.
+fn standing_words(instance: &Value) -> String {
+    let why = instance["check_failed"].as_str().map_or_else(String::new, |why| format!(": {why}"));
+    match instance["standing"].as_str() {
+        None => String::new(),
+        Some("unknown") => format!(" · not checked yet{why}"),
+        Some("ejected") => {
+            let left = instance["ejected_seconds"].as_f64().unwrap_or(0.0);
+            format!(" · ejected for {}{why}", span(left as u64))
+        }
+        Some(standing) => format!(" · {standing}{why}"),
     }
 }
 

@@ -26,6 +26,7 @@ use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings};
 
 use crate::tls::{Tls, Watching};
+use crate::watched;
 
 /// All policies of this build.
 pub(crate) fn policies() -> &'static [&'static PolicyKind] {
@@ -95,8 +96,9 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World) -> Result<Wire
     let resolver = resolver(config, world).map_err(WireError::Resolver)?;
     let rules = rules(config);
     let (mut backends, mut followed) = (Vec::new(), Vec::new());
-    for (name, service) in &compiled.services {
+    for ((name, service), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
         let backend = backend(name, service, tls.client(name, service), rules.heads, world);
+        let backend = Backend { fallback, ..backend };
         followed.push(follow(&backend.service, service, &resolver, world));
         backends.push(backend);
     }
@@ -193,6 +195,7 @@ fn backend(
             streams: to32(service.streams.get()),
             head: u32::try_from(heads.for_http2()).unwrap_or(u32::MAX),
         },
+        watch: watched::watch(service, &world.slow),
     };
     let (algorithm, hash) = match &service.balance {
         Balance::RoundRobin => (Algorithm::RoundRobin, None),
@@ -208,6 +211,8 @@ fn backend(
         host: service.host.as_ref().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes())),
         hash,
         retries: u8::try_from(retry.retries.get()).unwrap_or(u8::MAX),
+        try_timeout: service.try_timeout.map(|most| most.0),
+        fallback: None,
     }
 }
 

@@ -21,7 +21,8 @@ use crate::shared::Settings;
 const FULL: Duration = Duration::from_millis(5);
 
 /// Connects to an address as the service's settings say. `host`: the name by which the address was found, if it was by one.
-/// `client`: whom the instance is told that the connection is for, if it is told; without one, for the gateway itself.
+/// `client`: whom the instance is told that the connection is for, if it is told; without one, for the gateway itself. `alpn`:
+/// the protocol to be agreed upon in the TLS handshake, if not the usual ones.
 ///
 /// # Errors
 /// [`Refusal::Connect`] and [`Refusal::Tls`].
@@ -30,11 +31,12 @@ pub(crate) async fn connect(
     address: &Address,
     host: Option<&str>,
     client: Option<&Conn>,
+    alpn: Option<&[u8]>,
 ) -> Result<Stream, Refusal> {
     let socket = introduced(settings, address, client).await;
     let socket = socket.map_err(|error| Refusal::Connect(address.clone(), Arc::new(error)))?;
     let Some(tls) = &settings.tls else { return Ok(Stream::Plain(socket)) };
-    let settled = tls.connect(socket, host, address.ip()).await;
+    let settled = tls.connect_as(socket, host, address.ip(), alpn).await;
     settled.map_err(|error| Refusal::Tls(address.clone(), Arc::new(error)))
 }
 

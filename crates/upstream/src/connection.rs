@@ -107,6 +107,14 @@ impl Idle {
 }
 
 impl Connection {
+    /// Whose it is.
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
+        match self {
+            Self::Whole(whole) => &whole.busy.0,
+            Self::Shared(share) => &share.busy.0,
+        }
+    }
+
     /// Where it leads.
     #[must_use]
     pub fn address(&self) -> &Address {
@@ -156,6 +164,8 @@ impl Whole {
             false => Some(self),
             // Nobody else may have it: closed, it makes room for whoever waits.
             true if is_private => None,
+            // Whoever waits is better served elsewhere; closed, it leaves its place to the next.
+            true if self.busy.0.stands.is_out(now) => None,
             true => {
                 let (shared, worker) = (Arc::clone(self.place.shared()), self.place.worker());
                 shared.offer(self, worker)

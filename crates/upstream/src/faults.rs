@@ -10,6 +10,15 @@ pub static NO_INSTANCE: Fault = Fault::upstream(
     "The service has no instance: its name does not resolve, or its list is empty. `tollgate status` shows what is known.",
 );
 
+/// All instances are left out.
+pub static UNHEALTHY: Fault = Fault::upstream(
+    "upstream/unhealthy",
+    503,
+    "No healthy instance",
+    "All instances of the service are unhealthy by their checks or ejected because requests failed, and the service says \
+     `when_all_fail: refuse`. `tollgate status` shows why.",
+);
+
 /// No connection to any instance that was tried.
 pub static CONNECT_FAILED: Fault = Fault::upstream(
     "upstream/connect-failed",
@@ -74,4 +83,4 @@ pub static LIMIT: Fault = Fault::upstream(
 
 /// All of them, for the catalogue.
 pub static ALL: &[&Fault] =
-    &[&NO_INSTANCE, &CONNECT_FAILED, &TLS_FAILED, &PROTOCOL, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];
+    &[&NO_INSTANCE, &UNHEALTHY, &CONNECT_FAILED, &TLS_FAILED, &PROTOCOL, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];

@@ -1,6 +1,7 @@
 //! One address of a service, with the connections that rest or are shared there: one pool per worker.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -9,10 +10,13 @@ use tollgate_core::facts::Address;
 use tollgate_registry::Endpoint;
 
 use crate::connection::{Idle, Share, Whole};
+use crate::health::Checking;
 use crate::opening::{Begun, Opening};
+use crate::outlier::Record;
 use crate::service::Ask;
 use crate::session::Session;
 use crate::shared::{Place, Protocol, Shared};
+use crate::standing::Stands;
 
 /// One address of a service. Kept over changes of the list, so that what rests there is not disturbed.
 #[derive(Debug)]
@@ -21,6 +25,12 @@ pub(crate) struct Instance {
     pub(crate) address: Address,
     /// The name by which it was found.
     pub(crate) host: Option<Arc<str>>,
+    /// Whether it takes part.
+    pub(crate) stands: Stands,
+    /// What became of its requests, where that is of interest.
+    pub(crate) record: Record,
+    /// Its checks, if there are any.
+    pub(crate) checking: Checking,
     shared: Arc<Shared>,
     in_flight: AtomicU32,
     open: Arc<AtomicU32>,
@@ -52,8 +62,20 @@ impl Instance {
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
         let (in_flight, open) = (AtomicU32::new(0), Arc::default());
         let (address, host) = (endpoint.address.clone(), endpoint.host.clone());
+        let (stands, record, checking) = (Stands::new(shared.began), Record::default(), Checking::default());
         let (retired, declined) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { address, host, shared, in_flight, open, retired, declined, pools })
+        Arc::new(Self { address, host, stands, record, checking, shared, in_flight, open, retired, declined, pools })
+    }
+
+    /// The same on another port, to be asked there; never in a list. A Unix socket has no ports: it is asked itself.
+    pub(crate) fn at_port(&self, port: u16) -> Arc<Self> {
+        let address = match &self.address {
+            Address::Socket(address) => Address::Socket(SocketAddr::new(address.ip(), port)),
+            Address::Unix(path) => Address::Unix(Arc::clone(path)),
+        };
+        let mut endpoint = Endpoint::new(address, 0);
+        endpoint.host.clone_from(&self.host);
+        Self::new(&endpoint, Arc::clone(&self.shared), 1)
     }
 
     /// Requests on it now, from this node.
@@ -210,9 +232,10 @@ impl Instance {
         found
     }
 
-    /// The instance left the list: its connections are not used again.
+    /// The instance left the list: its connections are not used again, and it is not checked any more.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+        self.checking.stop();
     }
 
     /// Closes all that rests on this worker; whether nothing rests on any worker any more.

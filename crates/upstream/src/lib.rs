@@ -1,4 +1,4 @@
-//! Services: their instances, the connections to them, how one is chosen, retries within a budget.
+//! Services: their instances, which of them are well, the connections to them, how one is chosen, retries within a budget.
 //!
 //! Knows no routes and no policies; what a request says is the engine's.
 
@@ -9,15 +9,22 @@ mod budget;
 mod connect;
 mod connection;
 pub mod faults;
+pub mod health;
 mod instance;
 mod making;
 mod opening;
+pub mod outlier;
+mod pick;
 mod service;
 mod session;
 mod shared;
+mod standing;
+mod watch;
 
 pub use budget::Budget;
 pub use connection::{Connection, Share, Whole};
 pub use service::{Ask, Refusal, Service};
 pub use session::{Lease, SessionSettings};
 pub use shared::{Protocol, Settings};
+pub use standing::Standing;
+pub use watch::{InstanceStatus, Watch, WhenAllFail};

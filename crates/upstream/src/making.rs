@@ -34,28 +34,18 @@ impl Service {
         made
     }
 
-    async fn make_whole(
-        &self,
-        instance: &Arc<Instance>,
-        place: Place,
-        ask: &Ask<'_>,
-    ) -> Result<Connection, Refusal> {
+    async fn make_whole(&self, instance: &Arc<Instance>, place: Place, ask: &Ask<'_>) -> Result<Connection, Refusal> {
         let (settings, client) = (&self.shared.settings, ask.client.map(|client| &**client));
-        let stream = connect(settings, &instance.address, instance.host.as_deref(), client).await?;
+        let stream = connect(settings, &instance.address, instance.host.as_deref(), client, None).await?;
         let history = History { made: self.clock.now(), client: ask.client.map(Arc::downgrade) };
         Ok(Connection::Whole(Whole::fresh(stream, Arc::clone(instance), place, history)))
     }
 
     /// A connection that speaks HTTP/2; HTTP/1.1, if the instance was given the choice and takes that.
-    async fn make_shared(
-        &self,
-        instance: &Arc<Instance>,
-        place: Place,
-        ask: &Ask<'_>,
-    ) -> Result<Connection, Refusal> {
+    async fn make_shared(&self, instance: &Arc<Instance>, place: Place, ask: &Ask<'_>) -> Result<Connection, Refusal> {
         let settings = &self.shared.settings;
         let refused = |why: &str| Refusal::Protocol(instance.address.clone(), why.into());
-        let stream = connect(settings, &instance.address, instance.host.as_deref(), None).await?;
+        let stream = connect(settings, &instance.address, instance.host.as_deref(), None, None).await?;
         // RFC 9113 §3.2: under TLS, HTTP/2 is spoken once ALPN chose it, and never else.
         match (settings.protocol, stream.alpn()) {
             (_, Some(b"h2")) => {}

@@ -12,19 +12,21 @@ use tollgate_net::tls::NoHandshake;
 use tollgate_observe::metrics::{Outcome, ServiceMetrics, ServiceShard};
 use tollgate_registry::{Endpoint, State, View};
 
-use crate::balance::{Algorithm, Balance, PickCx};
+use crate::balance::{Algorithm, Balance};
 use crate::budget::Budget;
 use crate::connection::Connection;
 use crate::instance::Instance;
 use crate::opening::Opening;
+use crate::pick::Wants;
 use crate::shared::{Grant, Place, Settings, Shared, Ticket};
+use crate::watch::WhenAllFail;
 
 /// A service of the file, or the addresses written in a route.
 pub struct Service {
     pub(crate) shared: Arc<Shared>,
     budget: Budget,
     algorithm: Algorithm,
-    instances: ArcSwap<Instances>,
+    pub(crate) instances: ArcSwap<Instances>,
     /// Instances that left the list and may still have connections at rest.
     retired: Mutex<Vec<Arc<Instance>>>,
     workers: usize,
@@ -33,9 +35,9 @@ pub struct Service {
 
 /// The instances at one moment.
 pub(crate) struct Instances {
-    list: Vec<Arc<Instance>>,
-    balance: Arc<dyn Balance>,
-    state: State,
+    pub(crate) list: Vec<Arc<Instance>>,
+    pub(crate) balance: Arc<dyn Balance>,
+    pub(crate) state: State,
 }
 
 /// Who asks for a connection.
@@ -64,6 +66,8 @@ pub struct Ask<'a> {
 pub enum Refusal {
     /// The service has no instance.
     NoInstance,
+    /// All its instances are unhealthy or ejected.
+    AllOut,
     /// The instance cannot be reached.
     Connect(Address, Arc<std::io::Error>),
     /// It can be reached, but there is no TLS with it.
@@ -80,6 +84,19 @@ pub enum Refusal {
 
 /// How long a worker may take to close a connection that rests, when another needs its place and nobody may queue.
 const FOR_RESTING: Duration = Duration::from_millis(100);
+
+impl Refusal {
+    /// The instance that is the reason.
+    pub(crate) fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Connect(address, _)
+            | Self::Tls(address, _)
+            | Self::Protocol(address, _)
+            | Self::ConnectTimeout(address) => Some(address),
+            Self::NoInstance | Self::AllOut | Self::Limit | Self::Deadline => None,
+        }
+    }
+}
 
 pub(crate) enum Found {
     Connection(Connection),
@@ -133,15 +150,8 @@ impl Service {
         self.shared.open()
     }
 
-    /// Its instances with the requests in flight and connections open on each, and how far the list can be trusted.
-    #[must_use]
-    pub fn status(&self) -> (Vec<(Address, u32, u32)>, State) {
-        let now = self.instances.load();
-        (now.list.iter().map(|i| (i.address.clone(), i.in_flight(), i.open())).collect(), now.state.clone())
-    }
-
-    /// Takes over what a source says. Instances that stay keep their connections.
-    pub fn update(&self, view: &View) {
+    /// Takes over what a source says. Instances that stay keep their connections, and what is known of them.
+    pub fn update(self: &Arc<Self>, view: &View) {
         let before = self.instances.load_full();
         let list: Vec<Arc<Instance>> = view.endpoints.iter().map(|e| self.instance(&before, e)).collect();
         for gone in before.list.iter().filter(|old| !list.iter().any(|new| Arc::ptr_eq(old, new))) {
@@ -149,8 +159,17 @@ impl Service {
             self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(gone));
         }
         let balance = self.algorithm.build(&view.endpoints);
+        for new in list.iter().filter(|new| !before.list.iter().any(|old| Arc::ptr_eq(old, new))) {
+            self.check(new);
+        }
         self.instances.store(Arc::new(Instances { list, balance, state: view.state.clone() }));
         // New instances may have room.
+        self.standing_changed();
+    }
+
+    /// Instances joined, or are used or not used from now on: whoever waits may find room.
+    pub(crate) fn standing_changed(&self) {
+        self.count_standing(self.clock.now());
         self.nudge();
     }
 
@@ -200,25 +219,43 @@ impl Service {
         if instances.list.is_empty() {
             return Err(Refusal::NoInstance);
         }
-        let Some(instance) = instances.pick(ask, true).or_else(|| instances.pick(ask, false)) else {
-            return Ok(Found::Full);
+        let Some(instance) = instances.pick(ask, &[Wants::Fresh, Wants::In]) else {
+            // All that take part are at their limit, or there is none that does.
+            if !self.shared.settings.watch.is_on() || instances.pick(ask, &[Wants::InAtAll]).is_some() {
+                return Ok(Found::Full);
+            }
+            return self.find_among_all(&instances, ask);
         };
+        Ok(self.at(&instances, instance, ask))
+    }
+
+    /// When all instances are left out: what the file says.
+    fn find_among_all(&self, instances: &Instances, ask: &Ask<'_>) -> Result<Found, Refusal> {
+        if self.shared.settings.watch.when_all_fail == WhenAllFail::Refuse {
+            return Err(Refusal::AllOut);
+        }
+        let found = instances.pick(ask, &[Wants::FreshOfAll, Wants::OfAll]);
+        Ok(found.map_or(Found::Full, |instance| self.at(instances, instance, ask)))
+    }
+
+    /// A connection of this instance that is there, else a place for a new one.
+    fn at(&self, instances: &Instances, instance: &Arc<Instance>, ask: &Ask<'_>) -> Found {
         if instance.shares() {
-            if let Some(connection) = instance.share(ask) {
-                return Ok(Found::Connection(Connection::Shared(connection)));
+            if let Some(share) = instance.share(ask) {
+                return Found::Connection(Connection::Shared(share));
             }
             if let Some(opening) = instance.opening(ask.worker) {
-                return Ok(Found::Opening(opening));
+                return Found::Opening(opening);
             }
         }
         let rested = if ask.fresh { None } else { instance.take(ask) };
-        if let Some(connection) = rested {
-            return Ok(Found::Connection(Connection::Whole(connection)));
+        if let Some(whole) = rested {
+            return Found::Connection(Connection::Whole(whole));
         }
-        Ok(match instance.place(ask).or_else(|| instances.make_room(instance, ask)) {
+        match instance.place(ask).or_else(|| instances.make_room(instance, ask)) {
             Some(place) => Found::Place(Arc::clone(instance), place),
             None => Found::Full,
-        })
+        }
     }
 
     /// In the queue until a connection or a turn is granted, the time in it is over, or the request's.
@@ -300,6 +337,9 @@ impl Service {
         for instance in &instances.list {
             instance.sweep(worker, now);
         }
+        if worker == 0 {
+            self.count_standing(now);
+        }
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.retain(|instance| !instance.clear(worker));
     }
@@ -340,42 +380,6 @@ impl Instances {
             return None;
         }
         instance.place(ask)
-    }
-
-    fn pick(&self, ask: &Ask<'_>, skip_tried: bool) -> Option<&Arc<Instance>> {
-        let chosen = self.balance.pick(&Choice { list: &self.list, ask, skip_tried })?;
-        self.list.get(chosen)
-    }
-}
-
-/// What a balancer sees of the instances.
-struct Choice<'a> {
-    list: &'a [Arc<Instance>],
-    ask: &'a Ask<'a>,
-    skip_tried: bool,
-}
-
-impl PickCx for Choice<'_> {
-    fn available(&self, endpoint: usize) -> bool {
-        self.list.get(endpoint).is_some_and(|instance| {
-            instance.has_room(self.ask.worker) && !(self.skip_tried && self.ask.tried.contains(&instance.address))
-        })
-    }
-
-    fn in_flight(&self, endpoint: usize) -> u64 {
-        self.list.get(endpoint).map_or(0, |instance| instance.in_flight().into())
-    }
-
-    fn is_retry(&self) -> bool {
-        !self.ask.tried.is_empty()
-    }
-
-    fn random(&self) -> u64 {
-        fastrand::u64(..)
-    }
-
-    fn hash_key(&self) -> Option<&[u8]> {
-        self.ask.key
     }
 }
 

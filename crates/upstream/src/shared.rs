@@ -17,6 +17,7 @@ use tollgate_observe::metrics::ServiceMetrics;
 
 use crate::connection::Whole;
 use crate::session::SessionSettings;
+use crate::watch::Watch;
 
 /// Which version of HTTP is spoken with a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Settings {
     pub protocol: Protocol,
     /// Sizes of connections that speak HTTP/2.
     pub sessions: SessionSettings,
+    /// How instances are found to be well or not.
+    pub watch: Watch,
 }
 
 /// Shared by the instances and connections of one service.
@@ -71,6 +74,12 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<ServiceMetrics>,
     /// Time.
     pub(crate) clock: Clock,
+    /// When it was made: points in time that threads share are counted from here.
+    pub(crate) began: Instant,
+    /// Held while an instance is ejected, and never while a request is served as it should be.
+    pub(crate) ejecting: Mutex<()>,
+    /// Held while it is counted how instances stand, so that who counts last tells last.
+    pub(crate) counting: Mutex<()>,
     open: AtomicU32,
     waiting: AtomicU32,
     queue: Mutex<VecDeque<Waiter>>,
@@ -181,7 +190,10 @@ impl Shared {
             name: name.into(),
             settings,
             metrics,
+            began: clock.now(),
             clock,
+            ejecting: Mutex::default(),
+            counting: Mutex::default(),
             open: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             queue: Mutex::default(),

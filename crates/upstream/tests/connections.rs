@@ -15,7 +15,7 @@ use tollgate_net::{Socket, Stream};
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::{Endpoint, View};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Ask, Budget, Connection, Protocol, Refusal, Service, SessionSettings, Settings, Whole};
+use tollgate_upstream::{Ask, Budget, Connection, Protocol, Refusal, Service, SessionSettings, Settings, Watch, Whole};
 
 const WORKERS: usize = 2;
 
@@ -40,6 +40,7 @@ fn settings() -> Settings {
         tls: None,
         protocol: Protocol::Http1,
         sessions: SessionSettings { streams: 100, head: 65_536 },
+        watch: Watch::default(),
     }
 }
 

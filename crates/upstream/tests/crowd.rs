@@ -21,7 +21,7 @@ use tollgate_core::clock::Clock;
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::{Endpoint, View};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Ask, Budget, Connection, Protocol, Refusal, Service, SessionSettings, Settings, Whole};
+use tollgate_upstream::{Ask, Budget, Connection, Protocol, Refusal, Service, SessionSettings, Settings, Watch, Whole};
 
 const WORKERS: usize = 4;
 /// Nothing here takes a second; whoever is forgotten in the queue waits for ever.
@@ -177,6 +177,7 @@ impl World {
             tls: None,
             protocol: Protocol::Http1,
             sessions: SessionSettings { streams: 100, head: 65_536 },
+            watch: Watch::default(),
         };
         let metrics = Metrics::new(WORKERS).service("s");
         let (budget, bell) = (Budget::new(2000, 3), Arc::clone(&bells));

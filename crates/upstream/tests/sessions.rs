@@ -16,7 +16,7 @@ use tollgate_core::facts::Address;
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::{Endpoint, View};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Ask, Budget, Connection, Protocol, Refusal, Service, SessionSettings, Settings, Share};
+use tollgate_upstream::{Ask, Budget, Connection, Protocol, Refusal, Service, SessionSettings, Settings, Share, Watch};
 
 /// An instance that answers nothing, and counts its connections.
 struct Instance {
@@ -75,6 +75,7 @@ fn settings() -> Settings {
         source: None,
         proxy_protocol: None,
         tls: None,
+        watch: Watch::default(),
         protocol: Protocol::Http2,
         sessions: SessionSettings { streams: 3, head: 65_536 },
     }

@@ -51,6 +51,18 @@ pub(crate) mod v1 {
     pub(crate) const RETRY_BUDGET: &str = "20%";
     pub(crate) const RETRY_MIN: i64 = 3;
 
+    pub(crate) const HEALTH_CHECK: &str = "http";
+    pub(crate) const HEALTH_INTERVAL: &str = "5s";
+    pub(crate) const HEALTH_TIMEOUT: &str = "2s";
+    pub(crate) const HEALTH_HEALTHY: i64 = 2;
+    pub(crate) const HEALTH_UNHEALTHY: i64 = 3;
+    pub(crate) const HEALTH_JITTER: &str = "10%";
+    pub(crate) const OUTLIER_CONSECUTIVE: i64 = 5;
+    pub(crate) const OUTLIER_STATUS: &str = "502-504";
+    pub(crate) const OUTLIER_EJECT_FOR: &str = "30s";
+    pub(crate) const OUTLIER_LONGEST: &str = "5m";
+    pub(crate) const OUTLIER_CEILING: &str = "50%";
+
     pub(crate) const TIMEOUT: &str = "30s";
     pub(crate) const IDLE: &str = "60s";
     pub(crate) const UPGRADE_IDLE: &str = "5m";

@@ -8,6 +8,7 @@ use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Entry, Node, Spanned, Value};
 use tollgate_core::units::Percent;
 
+use crate::model::health::{Health, Outlier};
 use crate::model::named::is_name;
 use crate::model::services::{Service, Target};
 
@@ -32,6 +33,14 @@ impl Destination {
             Self::Inline(_) => (None, [].as_slice()),
         };
         one.into_iter().chain(several.iter().map(|(name, _)| name))
+    }
+
+    /// The same; addresses written in place are watched like this.
+    pub(crate) fn watched(self, health: Option<Health>, outlier: Option<Outlier>) -> Self {
+        match self {
+            Self::Inline(service) => Self::Inline(Box::new(Service { health, outlier, ..*service })),
+            named => named,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tollgate_core::section;
 use crate::model::defaults::v1;
 use crate::model::destination::Destination;
 use crate::model::files::Files;
+use crate::model::health::{Health, Outlier};
 use crate::model::http::{Method, USUAL_METHODS};
 use crate::model::reply::{Redirect, Reply};
 use crate::model::settings::{Settings, SettingsLayer, split_keys};
@@ -87,6 +88,10 @@ section! {
         reply: Option<Reply>,
         /// Answers with the files of a directory.
         files: Option<Files>,
+        /// How the instances written in this route are asked whether they are well.
+        health: Option<Spanned<Health>>,
+        /// When an instance written in this route is left out because requests sent to it failed.
+        outlier: Option<Spanned<Outlier>>,
         /// A prefix of the path that is dropped on the way to the service.
         strip: Option<Spanned<PathPrefix>>,
         /// What the path is replaced by on the way to the service, with `{param}` and `{**}` filled in.
@@ -279,8 +284,13 @@ fn action(entry: &Entry, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
         (None, Some(rewrite)) => Some(PathChange::Rewrite(rewrite.clone())),
         (None, None) => None,
     };
+    if !watch_fits(own, cx) {
+        return None;
+    }
     if let Some(to) = &own.to {
-        return Some(Action::Forward { to: to.clone(), path: change });
+        let (health, outlier) = (own.health.as_ref(), own.outlier.as_ref());
+        let to = to.clone().watched(health.map(|h| h.value.clone()), outlier.map(|o| o.value.clone()));
+        return Some(Action::Forward { to, path: change });
     }
     if let (Some(_), [_]) = (&change, written.as_slice()) {
         let span = own.strip.as_ref().map(|s| &s.span).or(own.rewrite.as_ref().map(|r| &r.span));
@@ -292,6 +302,23 @@ fn action(entry: &Entry, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
         return Some(Action::Files(Box::new(files.clone())));
     }
     own.redirect.clone().map(Action::Redirect).or_else(|| own.reply.clone().map(Action::Reply))
+}
+
+/// Of instances that are not written here, nothing is said here; whether that holds.
+fn watch_fits(own: &RouteKeys, cx: &mut DecodeCx) -> bool {
+    if matches!(own.to, Some(Destination::Inline(_))) {
+        return true;
+    }
+    let written =
+        [("health", own.health.as_ref().map(|h| &h.span)), ("outlier", own.outlier.as_ref().map(|o| &o.span))];
+    let mut fits = true;
+    for (key, span) in written {
+        let Some(span) = span else { continue };
+        let mistake = Diagnostic::error(format!("`{key}` belongs where the addresses stand")).at(span);
+        cx.report(mistake.hint("write it in the service, under `services`"));
+        fits = false;
+    }
+    fits
 }
 
 /// A prefix that the route's path does not have would never be dropped.

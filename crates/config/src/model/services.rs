@@ -13,7 +13,9 @@ use tollgate_core::units::{Bounded, Percent, Period};
 use crate::later;
 use crate::model::address::Address;
 use crate::model::defaults::v1;
+use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
+use crate::model::health::{Health, Outlier, WhenAllFail};
 use crate::model::http::HostText;
 use crate::model::text::{FromText, decode_from_text, text_schema, unknown_word, words};
 use crate::model::tls::ServiceTls;
@@ -37,6 +39,17 @@ section! {
         keep_alive: KeepAlive,
         /// When a request is tried once more.
         retry: Retry,
+        /// How long each try may wait for the head of an answer; without it, for as long as the route's `timeout` allows.
+        try_timeout: Option<Period>,
+        /// How instances are asked whether they are well; without it, they are not.
+        health: Option<Health>,
+        /// When an instance is left out because requests sent to it failed; without it, never.
+        outlier: Option<Outlier>,
+        /// What becomes of requests when all instances are unhealthy or ejected: `serve` uses them all the same, `refuse`
+        /// answers 503; without it, `serve`.
+        when_all_fail: Option<Spanned<WhenAllFail>>,
+        /// What takes the place of an answer that cannot be had; without it, the gateway's 502, 503 or 504.
+        fallback: Option<Fallback>,
         /// What is sent on as `Host`; without it, what the client sent.
         host: Option<HostText>,
         /// TLS to the instances; without it, they are spoken to in the clear.
@@ -97,8 +110,17 @@ text_schema!(SourceAddress, "SourceAddress", "description": "An IP address of th
 
 /// Whether a service's parts go together.
 fn fit(service: &Service, cx: &mut DecodeCx) -> bool {
-    let protocol_fits = protocol_fits(service, cx);
-    source_fits(service, cx) && protocol_fits
+    let (protocol, source) = (protocol_fits(service, cx), source_fits(service, cx));
+    is_watched_if_it_matters(service, cx) && protocol && source
+}
+
+/// What becomes of requests when all instances fail is a question only where somebody finds out.
+fn is_watched_if_it_matters(service: &Service, cx: &mut DecodeCx) -> bool {
+    let is_watched = service.health.is_some() || service.outlier.is_some();
+    let Some(when) = service.when_all_fail.as_ref().filter(|_| !is_watched) else { return true };
+    let mistake = Diagnostic::error("nobody finds out which instances fail").at(&when.span);
+    cx.report(mistake.hint("`when_all_fail` goes with `health` or `outlier`"));
+    false
 }
 
 fn protocol_fits(service: &Service, cx: &mut DecodeCx) -> bool {

@@ -12,6 +12,7 @@ use tollgate_core::section;
 use tollgate_core::units::{Bounded, ByteSize, Period};
 
 use crate::model::defaults::v1;
+use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
 use crate::model::http::HostText;
 
@@ -30,6 +31,10 @@ section! {
         host: Option<OrNone<HostText>>,
         /// How often a request is tried once more; goes before the service's own `retry`.
         retry: Option<RouteRetry>,
+        /// How long each try may wait for the head of an answer; goes before the service's own `try_timeout`.
+        try_timeout: Option<OrNone<Period>>,
+        /// What takes the place of an answer that cannot be had; goes before the service's own `fallback`.
+        fallback: Option<OrNone<Fallback>>,
         /// Other protocols that a client may change to on its connection, and for how long they may be silent.
         upgrade: Option<OrNone<Upgrade>>,
     }
@@ -75,6 +80,10 @@ pub struct Settings {
     pub host: Option<HostText>,
     /// Tries after the first, 0..=5; `None`: as the service's `retry` says.
     pub retries: Option<u8>,
+    /// How long each try may wait for the head of an answer; `None`: as the service's `try_timeout` says.
+    pub try_timeout: Option<OrNone<Period>>,
+    /// What takes the place of an answer that cannot be had; `None`: what the service's `fallback` says.
+    pub fallback: Option<OrNone<Fallback>>,
     /// Other protocols that a client may change to; `None`: none.
     pub upgrade: Option<Upgrade>,
 }
@@ -89,6 +98,8 @@ impl SettingsLayer {
             body: self.body.or(lower.body),
             host: self.host.clone().or_else(|| lower.host.clone()),
             retry: self.retry.clone().or_else(|| lower.retry.clone()),
+            try_timeout: self.try_timeout.clone().or_else(|| lower.try_timeout.clone()),
+            fallback: self.fallback.clone().or_else(|| lower.fallback.clone()),
             upgrade: self.upgrade.clone().or_else(|| lower.upgrade.clone()),
         }
     }
@@ -108,6 +119,8 @@ impl SettingsLayer {
             },
             host: self.host.and_then(OrNone::into_option),
             retries: self.retry.and_then(|r| u8::try_from(r.retries.get()).ok()),
+            try_timeout: self.try_timeout,
+            fallback: self.fallback,
             upgrade: match self.upgrade {
                 Some(written) => written.into_option(),
                 None => Upgrade::usual(),
@@ -133,7 +146,17 @@ pub(crate) struct Defaults {
 #[allow(clippy::derivable_impls)]
 impl Default for SettingsLayer {
     fn default() -> Self {
-        Self { timeout: None, idle: None, total: None, body: None, host: None, retry: None, upgrade: None }
+        Self {
+            timeout: None,
+            idle: None,
+            total: None,
+            body: None,
+            host: None,
+            retry: None,
+            try_timeout: None,
+            fallback: None,
+            upgrade: None,
+        }
     }
 }
 
@@ -171,7 +194,7 @@ pub(crate) fn split_keys(node: &Node, keys: &[&str]) -> Option<(Node, Vec<Entry>
 
 /// A value, or the word `none`, which takes away what a lower layer set.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum OrNone<T> {
+pub enum OrNone<T> {
     /// Taken away.
     None,
     /// The value.
@@ -179,7 +202,9 @@ pub(crate) enum OrNone<T> {
 }
 
 impl<T> OrNone<T> {
-    fn into_option(self) -> Option<T> {
+    /// The value, if it is one.
+    #[must_use]
+    pub fn into_option(self) -> Option<T> {
         match self {
             Self::None => None,
             Self::Some(value) => Some(value),

@@ -35,6 +35,8 @@ pub(crate) enum Ended {
     Refused(Problem),
     /// Too late.
     Timeout,
+    /// Too late for this try; there is time for another.
+    TryTimeout,
     /// What came is no answer.
     Malformed(&'static str),
     /// The instance does not do what was asked of it.
@@ -48,6 +50,20 @@ pub(crate) enum Ended {
         /// What happened.
         error: io::Error,
     },
+}
+
+impl Ended {
+    /// Whether it says something of the instance. What was wrong with the client, or with a connection that had rested,
+    /// does not.
+    pub(crate) fn tells_of_the_instance(&self) -> bool {
+        match self {
+            // An instance that takes no more streams, or leaves, says so in good order.
+            Self::ClientGone | Self::Refused(_) | Self::Unread(_) | Self::Reset { reused: true, .. } => false,
+            // What the instance does not know how to do, it may do well without.
+            Self::Unsupported(_) => false,
+            Self::Timeout | Self::TryTimeout | Self::Malformed(_) | Self::Reset { reused: false, .. } => true,
+        }
+    }
 }
 
 enum Event {
@@ -97,6 +113,8 @@ struct Waiting<'d> {
     /// The upstream takes no more of the body; an early answer may still come.
     upload_error: Option<io::Error>,
     due: &'d mut Due,
+    /// When this try is over, once the request is out.
+    try_end: Option<Instant>,
     moves: u64,
     interims: u32,
 }
@@ -120,10 +138,11 @@ pub(crate) async fn attempt<S: Downstream>(
         Length::Chunked => Outflow::Chunked,
         _ => Outflow::Plain,
     });
-    let mut waiting = Waiting { upload_error: None, due, moves: turn.upload.moves, interims: 0 };
+    let try_end = turn.try_timeout.filter(|_| turn.x.length == Length::None).map(|most| client.look() + most);
+    let mut waiting = Waiting { upload_error: None, due, try_end, moves: turn.upload.moves, interims: 0 };
     loop {
         let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut line, d, route)).await;
-        if let Err(Ended::Timeout) = event {
+        if let Err(Ended::Timeout | Ended::TryTimeout) = event {
             line.suspect();
         }
         let event = event?;
@@ -237,13 +256,18 @@ impl Waiting<'_> {
         if has_moved && !holds_back && !self.due.is_final {
             self.moves = turn.upload.moves;
             let patience = if uploading { route.bounds.idle } else { route.bounds.timeout };
-            let next = client.worker.now() + patience;
-            *self.due = Due { at: turn.x.by(next), is_final: !uploading };
+            let now = client.worker.now();
+            *self.due = Due { at: turn.x.by(now + patience), is_final: !uploading };
+        }
+        if has_moved && !uploading && self.try_end.is_none() {
+            self.try_end = turn.try_timeout.map(|most| client.worker.now() + most);
         }
         let waits_for_client = uploading && !turn.upload.has_arrived() && !holds_back;
-        client.timer.poll(cx, self.due.at).map(|()| match waits_for_client {
-            true => Err(Ended::Refused(BODY_TIMEOUT.problem())),
-            false => Err(Ended::Timeout),
+        let try_end = self.try_end.filter(|end| *end < self.due.at);
+        client.timer.poll(cx, try_end.unwrap_or(self.due.at)).map(|()| match (waits_for_client, try_end) {
+            (true, _) => Err(Ended::Refused(BODY_TIMEOUT.problem())),
+            (false, Some(_)) => Err(Ended::TryTimeout),
+            (false, None) => Err(Ended::Timeout),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tollgate_core::body::Length;
@@ -37,6 +37,8 @@ pub(crate) struct Turn {
     pub(crate) connects: bool,
     /// It is a call of gRPC.
     pub(crate) is_grpc: bool,
+    /// How long a try may wait for the head of an answer, from the end of the request on.
+    pub(crate) try_timeout: Option<Duration>,
     /// Bytes that went up a tunnel.
     pub(crate) tunnelled: u64,
     /// The request's body on its way up.
@@ -72,6 +74,7 @@ impl Turn {
                 upgrade: None,
                 connects: false,
                 is_grpc: false,
+                try_timeout: None,
                 tunnelled: 0,
                 upload: Pump::new(Length::None, NO_BODY, 0),
                 download: Pump::new(Length::None, NO_BODY, 0),

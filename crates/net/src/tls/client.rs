@@ -105,8 +105,26 @@ impl Client {
         host: Option<&str>,
         address: Option<IpAddr>,
     ) -> Result<Stream, NoHandshake> {
+        self.connect_as(socket, host, address, None).await
+    }
+
+    /// The same. `alpn`: the one protocol that is offered, if not the usual ones.
+    ///
+    /// # Errors
+    /// Like [`Client::connect`].
+    pub async fn connect_as(
+        &self,
+        socket: Socket,
+        host: Option<&str>,
+        address: Option<IpAddr>,
+        alpn: Option<&[u8]>,
+    ) -> Result<Stream, NoHandshake> {
         let name = self.name(host, address).map_err(NoHandshake)?;
-        let connector = TlsConnector::from(self.config.load_full());
+        let mut config = self.config.load_full();
+        if let Some(alpn) = alpn {
+            Arc::make_mut(&mut config).alpn_protocols = vec![alpn.to_vec()];
+        }
+        let connector = TlsConnector::from(config);
         let stream = connector.connect(name, socket).await.map_err(NoHandshake)?;
         Ok(Stream::from(TlsStream::from(stream)))
     }

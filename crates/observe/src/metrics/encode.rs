@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use super::families::{self, Family};
 use super::route::{BUCKETS, CLASSES, RouteMetrics, RouteTotals};
 use super::service::{OUTCOMES, ServiceMetrics, ServiceTotals};
+use super::watch::{CHECKED, STANDINGS, WatchTotals};
 use super::worker::REASONS;
 use super::{Format, Metrics, lock, process};
 
@@ -174,7 +175,26 @@ fn services(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     });
     gauges(to, &families::SERVICE_CONNECTIONS, states)?;
     gauges(to, &families::QUEUE_WAITING, each(|t| t.waiting))?;
-    counters(to, &families::QUEUE_REFUSED, each(|t| t.queue_refused))
+    counters(to, &families::QUEUE_REFUSED, each(|t| t.queue_refused))?;
+    watched(services.iter().map(|(service, _)| &**service), to)
+}
+
+/// What is known of services by checks and by what became of requests; only of those that are watched.
+fn watched<'a>(services: impl Iterator<Item = &'a ServiceMetrics>, to: &mut DescriptorEncoder) -> fmt::Result {
+    let services: Vec<(&str, WatchTotals)> = services.map(|s| (s.name(), s.watch().totals())).collect();
+    let of = |name| ("service", name);
+    let instances = services.iter().flat_map(|(name, totals)| {
+        let counts = totals.standing.into_iter().flatten();
+        STANDINGS.into_iter().zip(counts).map(move |(state, count)| ([of(*name), ("state", state)], count))
+    });
+    gauges(to, &families::INSTANCES, instances)?;
+    let watched = || services.iter().filter(|(_, totals)| totals.standing.is_some());
+    let checks = watched().flat_map(|(name, totals)| {
+        CHECKED.into_iter().zip(totals.checks).map(move |(result, count)| ([of(*name), ("result", result)], count))
+    });
+    counters(to, &families::CHECKS, checks)?;
+    counters(to, &families::EJECTIONS, watched().map(|(name, totals)| ([of(*name)], totals.ejections)))?;
+    counters(to, &families::FALLBACKS, services.iter().map(|(name, totals)| ([of(*name)], totals.fallbacks)))
 }
 
 fn connections(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {

@@ -69,6 +69,15 @@ families! {
     QUEUE_REFUSED: Counter "tollgate_queue_refused" ["service"]
         "Requests that found the queue full or waited in it in vain.";
 
+    INSTANCES: Gauge "tollgate_service_instances" ["service", "state"]
+        "Instances of a service that is checked or ejects: `healthy`, `unknown` (not checked yet, used like a healthy one), `unhealthy`, `ejected`.";
+    CHECKS: Counter "tollgate_health_checks" ["service", "result"]
+        "Health checks of instances: `ok`, or `failed`.";
+    EJECTIONS: Counter "tollgate_ejections" ["service"]
+        "Times that an instance was left out for a while because requests sent to it failed.";
+    FALLBACKS: Counter "tollgate_fallbacks" ["service"]
+        "Requests for which the service had no answer and whose fallback was asked or given instead.";
+
     FLOODS: Counter "tollgate_http2_floods" ["frame"]
         "HTTP/2 connections closed because frames of this kind came too often.";
     ACCEPTED: Counter "tollgate_connections_accepted" ["worker"]

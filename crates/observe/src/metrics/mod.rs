@@ -21,6 +21,7 @@ mod shards;
 mod slot;
 mod table;
 mod tls;
+mod watch;
 mod worker;
 
 pub use families::metrics_reference;
@@ -28,6 +29,7 @@ pub use format::Format;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
 pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
 pub use tls::TlsFiles;
+pub use watch::{Checked, Standing, WatchMetrics, WatchTotals};
 pub use worker::{Closed, WorkerMetrics};
 
 use table::{OTHER, Table, lock};

@@ -2,6 +2,7 @@
 
 use super::shards::Shards;
 use super::slot::{Slot, open};
+use super::watch::{WatchMetrics, WatchTotals};
 
 /// How one attempt at an instance ended: the values of the label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub(crate) const OUTCOMES: [&str; 6] = ["ok", "connect_failed", "timeout", "rese
 pub struct ServiceMetrics {
     name: Box<str>,
     shards: Shards<ServiceShard>,
+    watch: WatchMetrics,
 }
 
 /// One worker's part of a service's counters. Only that worker's thread may write to it; what begins on one worker
@@ -71,7 +73,7 @@ pub struct ServiceTotals {
 
 impl ServiceMetrics {
     pub(crate) fn new(name: &str, workers: usize) -> Self {
-        Self { name: name.into(), shards: Shards::new(workers) }
+        Self { name: name.into(), shards: Shards::new(workers), watch: WatchMetrics::default() }
     }
 
     /// The service's name, as in the label.
@@ -85,8 +87,13 @@ impl ServiceMetrics {
         self.shards.get(worker)
     }
 
+    /// What is counted of its instances being watched.
+    pub fn watch(&self) -> &WatchMetrics {
+        &self.watch
+    }
+
     pub(crate) fn is_used(&self) -> bool {
-        self.shards.used().next().is_some()
+        self.shards.used().next().is_some() || self.watch.totals() != WatchTotals::default()
     }
 
     /// The sums over all workers as they are now.

@@ -4,19 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tollgate_config::model::{self, Config, Destination};
+use tollgate_config::model::{self, Config, Destination, OrNone};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::ServiceRef;
 use tollgate_core::node::Spanned;
 use tollgate_files::Files;
 
+use crate::compile::at_most;
 use crate::matcher::Pattern;
-use crate::table::{Action, Fixed, Proxy, Redirect};
+use crate::table::{Action, Fallback, Fixed, Proxy, Redirect, Says};
 use crate::template::{PathPlan, TargetPlan};
 
 /// All services by slot, as they are found.
 pub(super) struct Services<'c> {
     slots: Vec<(Arc<str>, model::Service)>,
+    /// What stands in for them, by slot.
+    fallbacks: Vec<Option<Fallback>>,
     /// Those that are named in the file.
     named: HashMap<&'c str, Known<'c>>,
 }
@@ -33,12 +36,17 @@ type Targets = Arc<[(ServiceRef, u32)]>;
 
 impl<'c> Services<'c> {
     /// With those that are named in the file, used or not.
-    pub(super) fn new(config: &'c Config) -> Self {
-        let mut services = Self { slots: Vec::new(), named: HashMap::new() };
+    pub(super) fn new(config: &'c Config, told: &mut Vec<Diagnostic>) -> Self {
+        let mut services = Self { slots: Vec::new(), fallbacks: Vec::new(), named: HashMap::new() };
         for (slot, (name, service)) in config.services.iter().enumerate() {
             let service_ref = ServiceRef { name: name.value.as_str().into(), slot };
             services.slots.push((Arc::clone(&service_ref.name), service.clone()));
             services.named.insert(&name.value, Known { name, only: Arc::new([(service_ref, 1)]) });
+        }
+        // Once all are known by name.
+        for (_, service) in &config.services {
+            let fallback = service.fallback.as_ref().and_then(|written| services.fallback(written, told));
+            services.fallbacks.push(fallback);
         }
         services
     }
@@ -46,6 +54,14 @@ impl<'c> Services<'c> {
     /// In the order of their slots.
     pub(super) fn into_slots(self) -> Vec<(Arc<str>, model::Service)> {
         self.slots
+    }
+
+    /// What stands in for each, in the order of the slots.
+    pub(super) fn take_fallbacks(&mut self) -> Vec<Option<Fallback>> {
+        let mut fallbacks = std::mem::take(&mut self.fallbacks);
+        // What is written in a route has its fallback there.
+        fallbacks.resize_with(self.slots.len(), || None);
+        fallbacks
     }
 
     /// What a route does. `None`: it cannot be done, and that is told.
@@ -61,7 +77,18 @@ impl<'c> Services<'c> {
                 let targets = self.targets(to, route, told);
                 let path = change.transpose().map_err(|mistake| told.push(mistake)).ok()?;
                 let host = route.settings.host.as_ref().map(|host| bytes(host.as_str()));
-                Some(Action::Proxy(Proxy { targets: targets?, path, host, retries: route.settings.retries }))
+                let retries = route.settings.retries;
+                let try_timeout = match &route.settings.try_timeout {
+                    None => Says::AsService,
+                    Some(OrNone::None) => Says::None,
+                    Some(OrNone::Some(most)) => Says::Some(at_most(most.0)),
+                };
+                let fallback = match &route.settings.fallback {
+                    None => Says::AsService,
+                    Some(OrNone::None) => Says::None,
+                    Some(OrNone::Some(written)) => Says::Some(self.fallback(written, told)?),
+                };
+                Some(Action::Proxy(Proxy { targets: targets?, path, host, retries, try_timeout, fallback }))
             }
             model::Action::Redirect(redirect) => {
                 let to = TargetPlan::compile(&redirect.to, pattern).map_err(|mistake| told.push(mistake)).ok()?;
@@ -98,6 +125,15 @@ impl<'c> Services<'c> {
                 self.slots.push((Arc::clone(&name), (**service).clone()));
                 Some(Arc::new([(ServiceRef { name, slot: self.slots.len() - 1 }, 1)]))
             }
+        }
+    }
+
+    /// What takes the place of an answer. `None`: there is no such service, and that is told.
+    fn fallback(&self, written: &model::Fallback, told: &mut Vec<Diagnostic>) -> Option<Fallback> {
+        match (&written.to, &written.reply) {
+            (Some(name), _) => Some(Fallback::Service(self.named(name, told)?.first()?.0.clone())),
+            (None, Some(reply)) => Some(Fallback::Fixed(fixed(reply))),
+            (None, None) => None,
         }
     }
 

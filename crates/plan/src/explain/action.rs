@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tollgate_config::model::{Balance, Service};
+use tollgate_config::model::{Balance, Check, Health, Outlier, Service};
 use tollgate_core::exchange::Exchange;
 
 use crate::compile::Compiled;
 use crate::matcher::Captures;
-use crate::table::{Action, Bounds, Proxy, RoutePlan};
+use crate::table::{Action, Bounds, Fallback, Proxy, RoutePlan};
 
 /// What is done, in words.
 #[derive(Debug)]
@@ -45,6 +45,16 @@ pub(super) struct ServiceLine {
     pub(super) targets: Vec<String>,
     pub(super) host: String,
     pub(super) retries: u64,
+    /// How long each try may wait for the head of an answer.
+    pub(super) try_timeout: Option<String>,
+    /// How its instances are checked.
+    pub(super) health: Option<String>,
+    /// When one is ejected.
+    pub(super) outlier: Option<String>,
+    /// What becomes of requests when all instances fail, if anybody finds out.
+    pub(super) when_all_fail: Option<&'static str>,
+    /// What takes the place of an answer that cannot be had.
+    pub(super) fallback: Option<String>,
 }
 
 pub(super) fn does(compiled: &Compiled, route: &RoutePlan, captures: &Captures, x: &Exchange) -> Does {
@@ -76,7 +86,9 @@ fn forward(proxy: &Proxy, compiled: &Compiled, captures: &Captures, x: &Exchange
         let share = (proxy.targets.len() > 1).then(|| percent(sum - before, all));
         before = *sum;
         if let Some((name, service)) = compiled.services.get(target.slot) {
-            services.push(service_line(proxy, name, service, share, x));
+            let fallback = compiled.fallbacks.get(target.slot).and_then(Option::as_ref);
+            let fallback = proxy.fallback.or(fallback).map(stand_in);
+            services.push(ServiceLine { share, fallback, ..service_line(proxy, name, service, x) });
         }
     }
     let mut path = Vec::new();
@@ -87,7 +99,7 @@ fn forward(proxy: &Proxy, compiled: &Compiled, captures: &Captures, x: &Exchange
     Forward { services, path: String::from_utf8_lossy(&path).into_owned() }
 }
 
-fn service_line(proxy: &Proxy, name: &str, service: &Service, share: Option<String>, x: &Exchange) -> ServiceLine {
+fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> ServiceLine {
     let targets: Vec<String> = service.to.0.iter().map(target).collect();
     let balance = match &service.balance {
         _ if targets.len() == 1 => None,
@@ -102,7 +114,57 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, share: Option<Stri
         (None, None) => x.head.host().to_owned(),
     };
     let retries = proxy.retries.map_or(service.retry.retries.get(), u64::from);
-    ServiceLine { name: name.to_owned(), share, balance, targets, host, retries }
+    let is_watched = service.health.is_some() || service.outlier.is_some();
+    let own_try = service.try_timeout.map(|most| most.0);
+    ServiceLine {
+        name: name.to_owned(),
+        share: None,
+        balance,
+        targets,
+        host,
+        retries,
+        try_timeout: proxy.try_timeout.or(own_try.as_ref()).copied().map(period),
+        health: service.health.as_ref().map(check),
+        outlier: service.outlier.as_ref().map(ejection),
+        when_all_fail: is_watched.then(|| service.when_all_fail.as_ref().map_or("serve", |when| when.value.as_str())),
+        fallback: None,
+    }
+}
+
+/// A check, as it could be written in the file.
+fn check(health: &Health) -> String {
+    let what = match health.check {
+        Check::Http => {
+            let method = health.method.as_ref().map_or("GET", |method| method.value.as_str());
+            format!("{method} {}", health.path.as_ref().map_or("/", |path| path.value.as_str()))
+        }
+        Check::Tcp => "tcp".to_owned(),
+        Check::Grpc => "grpc".to_owned(),
+    };
+    let port = health.port.as_ref().map_or_else(String::new, |port| format!(" on port {}", port.get()));
+    format!("{what}{port} every {}", period(health.interval.value.0))
+}
+
+/// When an instance is ejected.
+fn ejection(outlier: &Outlier) -> String {
+    let in_a_row = match outlier.consecutive.value.get() {
+        0 => None,
+        1 => Some("one failure".to_owned()),
+        many => Some(format!("{many} failures in a row")),
+    };
+    let share = outlier.errors.as_ref().map(|errors| {
+        let share = percent(errors.share.hundredths().into(), 10_000);
+        format!("{share} failures of at least {} requests within {}", errors.of.get(), period(errors.within.0))
+    });
+    let when: Vec<String> = in_a_row.into_iter().chain(share).collect();
+    format!("after {}, for {}", when.join(" or "), period(outlier.eject_for.value.0))
+}
+
+fn stand_in(fallback: &Fallback) -> String {
+    match fallback {
+        Fallback::Service(service) => service.name.to_string(),
+        Fallback::Fixed(fixed) => format!("{} with a body of {} bytes", fixed.status, fixed.body.len()),
+    }
 }
 
 fn target(target: &tollgate_config::model::Target) -> String {

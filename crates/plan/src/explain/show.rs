@@ -130,7 +130,17 @@ impl Display for ServiceLine {
         if let Some(balance) = &self.balance {
             write!(f, "; {balance}")?;
         }
-        write!(f, "; Host: {}; retries: {}", self.host, self.retries)
+        write!(f, "; Host: {}; retries: {}", self.host, self.retries)?;
+        let more = [
+            ("each try", self.try_timeout.as_deref()),
+            ("checked", self.health.as_deref()),
+            ("ejects", self.outlier.as_deref()),
+            // What is usual goes without saying.
+            ("when all fail", self.when_all_fail.filter(|when| *when != "serve")),
+            ("fallback", self.fallback.as_deref()),
+        ];
+        let mut written = more.into_iter().filter_map(|(word, said)| Some((word, said?)));
+        written.try_for_each(|(word, said)| write!(f, "; {word}: {said}"))
     }
 }
 
@@ -226,6 +236,11 @@ impl ServiceLine {
             "balance": self.balance,
             "host": self.host,
             "retries": self.retries,
+            "try_timeout": self.try_timeout,
+            "health": self.health,
+            "outlier": self.outlier,
+            "when_all_fail": self.when_all_fail,
+            "fallback": self.fallback,
         })
     }
 }

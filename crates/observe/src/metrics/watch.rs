@@ -1,0 +1,118 @@
+//! What is counted of a service's instances being watched. Seldom, and by whoever notices: plain atomics will do.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// How an instance stands: the values of the label `state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Standing {
+    /// Its checks succeed, or there are none.
+    Healthy,
+    /// It is to be checked, and was not yet: it counts as healthy.
+    Unknown,
+    /// Its checks fail.
+    Unhealthy,
+    /// It is left out for a while, because requests sent to it failed.
+    Ejected,
+}
+
+/// The values of the label `state`, in the order of [`Standing`].
+pub(super) const STANDINGS: [&str; 4] = ["healthy", "unknown", "unhealthy", "ejected"];
+
+/// How a check ended: the values of the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Checked {
+    /// Well.
+    Ok,
+    /// Not as it should.
+    Failed,
+}
+
+/// The values of the label `result`, in the order of [`Checked`].
+pub(super) const CHECKED: [&str; 2] = ["ok", "failed"];
+
+/// One service's numbers.
+#[derive(Debug, Default)]
+pub struct WatchMetrics {
+    is_watched: AtomicBool,
+    standing: [AtomicU64; STANDINGS.len()],
+    checks: [AtomicU64; CHECKED.len()],
+    ejections: AtomicU64,
+    fallbacks: AtomicU64,
+}
+
+/// A service's numbers at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchTotals {
+    /// Instances by how they stand: healthy, unknown, unhealthy, ejected; `None`: nobody looks.
+    pub standing: Option<[u64; 4]>,
+    /// Checks that succeeded, and that failed.
+    pub checks: [u64; 2],
+    /// Times that an instance was ejected.
+    pub ejections: u64,
+    /// Requests answered by a fallback.
+    pub fallbacks: u64,
+}
+
+impl Standing {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        STANDINGS[self as usize]
+    }
+}
+
+impl WatchMetrics {
+    /// So many instances stand so, in the order of [`Standing`].
+    pub fn stand(&self, counts: [u64; 4]) {
+        self.is_watched.store(true, Relaxed);
+        self.standing.iter().zip(counts).for_each(|(slot, count)| slot.store(count, Relaxed));
+    }
+
+    /// A check ended.
+    pub fn checked(&self, how: Checked) {
+        self.checks[how as usize].fetch_add(1, Relaxed);
+    }
+
+    /// An instance was ejected.
+    pub fn ejected(&self) {
+        self.ejections.fetch_add(1, Relaxed);
+    }
+
+    /// A request is answered by a fallback.
+    pub fn fell_back(&self) {
+        self.fallbacks.fetch_add(1, Relaxed);
+    }
+
+    /// The numbers as they are now.
+    #[must_use]
+    pub fn totals(&self) -> WatchTotals {
+        let get = |slot: &AtomicU64| slot.load(Relaxed);
+        let standing = self.is_watched.load(Relaxed).then(|| self.standing.each_ref().map(get));
+        WatchTotals {
+            standing,
+            checks: self.checks.each_ref().map(get),
+            ejections: get(&self.ejections),
+            fallbacks: get(&self.fallbacks),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_watched_has_no_standing() {
+        let metrics = WatchMetrics::default();
+        metrics.fell_back();
+        assert_eq!(metrics.totals(), WatchTotals { fallbacks: 1, ..WatchTotals::default() });
+        metrics.stand([2, 0, 1, 0]);
+        metrics.checked(Checked::Failed);
+        metrics.ejected();
+        let totals = WatchTotals { standing: Some([2, 0, 1, 0]), checks: [0, 1], ejections: 1, fallbacks: 1 };
+        assert_eq!(metrics.totals(), totals);
+        assert_eq!((Standing::Unhealthy.as_str(), CHECKED[Checked::Failed as usize]), ("unhealthy", "failed"));
+    }
+}
