@@ -27,12 +27,12 @@ use crate::http::turn::Turn;
 use crate::serve::Stop;
 
 /// How the answer reaches the client.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transit {
     /// It is in `x.reply`, whole.
     Own,
-    /// Its head is in `x.reply`, its body still with the upstream.
-    Upstream(Upstream),
+    /// Its head is in `x.reply`, its body comes from [`Turn::upstream`].
+    Upstream,
 }
 
 /// An answer whose head has come.
@@ -119,7 +119,8 @@ pub(crate) async fn forward<S: Downstream>(
                         service.attempted(client.worker.index, Outcome::Ok);
                         turn.x.trail.upstream = Some(client.look().saturating_duration_since(started));
                         service.judge_answer(judged.as_ref(), turn.x.reply.head.status, client.now);
-                        return Ok(Transit::Upstream(upstream));
+                        turn.upstream = Some(upstream);
+                        return Ok(Transit::Upstream);
                     }
                     Err(ended) => {
                         if ended.tells_of_the_instance() {

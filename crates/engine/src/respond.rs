@@ -73,13 +73,12 @@ pub(crate) async fn send<S: Downstream>(
     is_framed: bool,
 ) -> After {
     turn.x.trail.status = turn.x.reply.head.status;
+    let changes = turn.upstream.as_ref().is_some_and(|upstream| upstream.protocol.is_some());
     match transit {
         Transit::Own => own(client, turn, d, route, is_framed).await,
-        Transit::Upstream(upstream) if upstream.protocol.is_some() => {
-            // Boxed: every idle connection would else keep room for it.
-            Box::pin(tunnel::run(client, turn, d, route, upstream)).await
-        }
-        Transit::Upstream(upstream) => relay(client, turn, d, route, upstream).await,
+        // Boxed: every idle connection would else keep room for it.
+        Transit::Upstream if changes => Box::pin(tunnel::run(client, turn, d, route)).await,
+        Transit::Upstream => relay(client, turn, d, route).await,
     }
 }
 
@@ -111,6 +110,8 @@ async fn own<S: Downstream>(
     route: &RoutePlan,
     is_framed: bool,
 ) -> After {
+    // A policy may have put this in place of a service's answer.
+    turn.upstream = None;
     // A client that was too slow for its body is not waited for once more (RFC 9110 §15.5.9), and one whose body is too
     // large is not read from (§15.5.14), however much of it has come already.
     let is_over = turn.x.trail.fault.is_some_and(|fault| matches!(fault.status, 408 | 413));
@@ -222,13 +223,8 @@ async fn discard<S: Downstream>(client: &mut Client<S>, turn: &mut Turn) -> bool
 }
 
 /// Passes a service's answer on while it comes.
-async fn relay<S: Downstream>(
-    client: &mut Client<S>,
-    turn: &mut Turn,
-    d: &Deployment,
-    route: &RoutePlan,
-    mut upstream: Upstream,
-) -> After {
+async fn relay<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, d: &Deployment, route: &RoutePlan) -> After {
+    let Some(mut upstream) = turn.upstream.take() else { return After::Close(Closed::Error) };
     let length = match turn.x.reply.body {
         Body::Wire(length) => length,
         Body::Empty | Body::Full(_) | Body::Stream(..) => Length::None,

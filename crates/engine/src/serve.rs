@@ -85,8 +85,8 @@ pub(crate) async fn serve<S: Downstream>(
         Err(Stop::ClientGone) => None,
     };
     let after = match transit {
-        Some(mut transit) => {
-            behind(client, turn, route, begun, &mut transit).await;
+        Some(transit) => {
+            let transit = behind(client, turn, route, begun, transit).await;
             respond::send(client, turn, d, route, transit, is_framed).await
         }
         None => After::Close(Closed::Client),
@@ -181,10 +181,17 @@ fn own(turn: &mut Turn, reply: Reply) -> Result<Transit, Stop> {
 }
 
 /// The policies once there is an answer, in reverse, whoever gave it.
-async fn behind<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, begun: usize, transit: &mut Transit) {
+async fn behind<S>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    route: &RoutePlan,
+    begun: usize,
+    transit: Transit,
+) -> Transit {
     if !route.hooks.response {
-        return;
+        return transit;
     }
+    let mut transit = transit;
     for link in route.chain[..begun].iter().rev().filter(|link| link.hooks.response) {
         let decided = match link.policy.on_response(&mut turn.x) {
             Step::Now(decided) => decided,
@@ -197,13 +204,11 @@ async fn behind<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, b
             Ok(Flow::Next) => {}
             Ok(Flow::Reply(reply)) => {
                 turn.x.reply = *reply;
-                *transit = Transit::Own;
+                transit = Transit::Own;
             }
-            Err(problem) => *transit = respond::render(turn, route, problem),
+            Err(problem) => transit = respond::render(turn, route, problem),
         }
     }
     // A policy may have put a body of its own in place of the upstream's.
-    if !matches!(turn.x.reply.body, Body::Wire(_)) {
-        *transit = Transit::Own;
-    }
+    if matches!(turn.x.reply.body, Body::Wire(_)) { transit } else { Transit::Own }
 }

@@ -50,8 +50,8 @@ pub(crate) async fn run<S: Downstream>(
     turn: &mut Turn,
     d: &Deployment,
     route: &RoutePlan,
-    mut upstream: Upstream,
 ) -> After {
+    let Some(mut upstream) = turn.upstream.take() else { return After::Close(Closed::Error) };
     let protocol = upstream.protocol.take().unwrap_or_default();
     if let Err(Gone) = client.side.switch(turn, d, &protocol) {
         return After::Close(Closed::Error);

@@ -11,6 +11,7 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{Conn, Route};
 use tollgate_http1::request::Verdict;
 
+use crate::forward::Upstream;
 use crate::http::pump::{BodyLimits, Prefix, Pump};
 
 /// Unused turns kept per thread.
@@ -41,6 +42,8 @@ pub(crate) struct Turn {
     pub(crate) try_timeout: Option<Duration>,
     /// Bytes that went up a tunnel.
     pub(crate) tunnelled: u64,
+    /// What the answer comes from, if a service gives it. Here and not on the way, where it would be kept many times.
+    pub(crate) upstream: Option<Upstream>,
     /// The request's body on its way up.
     pub(crate) upload: Pump,
     /// The answer's body on its way down.
@@ -76,6 +79,7 @@ impl Turn {
                 is_grpc: false,
                 try_timeout: None,
                 tunnelled: 0,
+                upstream: None,
                 upload: Pump::new(Length::None, NO_BODY, 0),
                 download: Pump::new(Length::None, NO_BODY, 0),
                 request_head: Prefix::default(),
@@ -93,6 +97,7 @@ impl Turn {
         self.connects = false;
         self.is_grpc = false;
         self.tunnelled = 0;
+        self.upstream = None;
         self.upload = Pump::new(Length::None, NO_BODY, 0);
     }
 
@@ -111,6 +116,7 @@ impl Turn {
 
     /// Gives it back to the thread's stock, and its buffers to the worker's.
     pub(crate) fn give_back(mut self: Box<Self>) {
+        self.upstream = None;
         self.x.head.fields.buffer = Buffer::none();
         self.x.reply.head.fields.buffer = Buffer::none();
         FREE.with_borrow_mut(|free| {
