@@ -10,6 +10,8 @@ use std::net::IpAddr;
 
 use tollgate_config::model::Config;
 use tollgate_core::exchange::{Exchange, Peer};
+use tollgate_core::field::Known;
+use tollgate_core::head::Field;
 use tollgate_core::node::Span;
 use tollgate_core::problem::Problem;
 
@@ -51,8 +53,19 @@ struct Client {
     believed: IpAddr,
     /// Who connects.
     peer: IpAddr,
-    /// Names of fields that say something of the client, sent by somebody who is not believed.
-    ignored: Vec<String>,
+    /// Names of fields that say something of the client and are dropped, and why.
+    ignored: Vec<(String, Ignored)>,
+}
+
+/// Why a field is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ignored {
+    /// Whoever sent it is not believed.
+    Stranger,
+    /// A trusted proxy does not write it, so it may be its client's.
+    NotTheProxys,
+    /// It passes for a field of the gateway's.
+    Disguised,
 }
 
 /// What becomes of the request.
@@ -131,12 +144,18 @@ pub fn explain(config: &Config, compiled: &Compiled, x: &Exchange) -> Explained 
 
 fn client(x: &Exchange) -> Client {
     let bytes = x.head.fields.buffer.filled();
-    let told = x.head.fields.received().iter().filter(|field| field.dropped && field.known.tells_of_client());
-    let ignored = match x.peer {
-        Peer::Client => told.map(|field| String::from_utf8_lossy(field.name.of(bytes)).into_owned()).collect(),
-        Peer::Proxy => Vec::new(),
+    let ignored = |field: &Field| {
+        let name = field.name.of(bytes);
+        let why = match (field.known, x.peer) {
+            (Known::Other, _) if name.contains(&b'_') => Ignored::Disguised,
+            (known, Peer::Client) if known.tells_of_client() => Ignored::Stranger,
+            (known, Peer::Proxy) if known.tells_of_client() => Ignored::NotTheProxys,
+            _ => return None,
+        };
+        Some((String::from_utf8_lossy(name).into_owned(), why))
     };
-    Client { believed: x.client, peer: x.conn.peer_ip(), ignored }
+    let dropped = x.head.fields.received().iter().filter(|field| field.dropped);
+    Client { believed: x.client, peer: x.conn.peer_ip(), ignored: dropped.filter_map(ignored).collect() }
 }
 
 fn refusal(problem: &Problem, route: Option<Named>) -> Refusal {

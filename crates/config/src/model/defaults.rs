@@ -22,6 +22,8 @@ pub(crate) mod v1 {
     pub(crate) const LIMIT_STREAMS: i64 = 128;
     pub(crate) const LIMIT_CONNECTIONS: i64 = 65_536;
 
+    pub(crate) const TRUST_HEADERS: &str = "x-forwarded";
+
     pub(crate) const CORRELATION_HEADER: &str = "X-Correlation-ID";
     pub(crate) const CORRELATION_ACCEPT: &str = "always";
     pub(crate) const CORRELATION_ECHO: bool = true;

@@ -49,7 +49,7 @@ pub use self::services::{Balance, HashKey, KeepAlive, Queue, Retry, Service, Tar
 pub use self::settings::Settings;
 pub use self::template::{PathTemplate, Piece, Template};
 pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};
-pub use self::trust::{Network, Trust};
+pub use self::trust::{Network, ProxyHeaders, Trust};
 
 use self::apis::{ApiSection, resolve_apis};
 use self::listen::Listen;
