@@ -416,3 +416,50 @@ fn ten_thousand_routes_load_and_all_answer() {
     }
     assert_eq!(client.get("/area1/item0/x").status, 404);
 }
+
+/// Servlet containers drop `;x`, and some servers decode `%2F`: what they then read must not be another route's.
+#[test]
+fn a_path_that_services_read_differently_is_no_way_around_a_rule() {
+    let backend = mirror();
+    let routes = r#"
+routes:
+  /**: "{{b}}"
+  /admin/**: { reply: 204 }
+  /files/{name}: "{{b}}"
+  /files/secret/**: { to: "{{b}}", when: 'header("X-Key") == "1"' }
+  POST /items/new/all: "{{b}}"
+  /items/{id}: "{{b}}"
+"#;
+    let asked = |paths: &str, requests: &[(&str, u16)]| {
+        let gateway = gateway(&format!("{paths}\n{routes}"), &[("b", &backend)]);
+        let mut client = gateway.client();
+        for (target, status) in requests {
+            let answer = ask(&mut client, "GET", target, "");
+            assert_eq!(answer.status, *status, "{paths:?} {target}");
+            match status {
+                200 => assert_eq!(answer.text(), *target),
+                400 => assert_eq!(answer.json()["type"], "urn:tollgate:problem:route/path-readings", "{target}"),
+                _ => {}
+            }
+        }
+    };
+    asked(
+        "",
+        &[
+            ("/admin/x", 204),
+            ("/admin;x/secret", 400),
+            ("/admin%2Fsecret", 400),
+            ("/shop;v=1/a%2Fb?x=;%2F", 200),
+            // Of the same route, and of none: nobody is walked around.
+            ("/files/a;v=1", 200),
+            ("/admin/x;y%2Fz", 204),
+            // A route whose condition does not hold is a rule all the same, and so is one for another method.
+            ("/files/secret%2Fkey", 400),
+            ("/items/new%2Fall", 400),
+        ],
+    );
+    asked("paths: { parameters: keep }", &[("/admin;x/secret", 200), ("/admin%2Fsecret", 400)]);
+    asked("paths: { encoded_slashes: keep }", &[("/admin;x/secret", 400), ("/admin%2Fsecret", 200)]);
+    let refuse = "paths: { parameters: refuse, encoded_slashes: refuse }";
+    asked(refuse, &[("/shop;v=1/a", 400), ("/shop/a%2Fb", 400), ("/shop/a%20b", 200), ("/shop?a=;%2F", 200)]);
+}

@@ -152,7 +152,10 @@ fn whom_the_gateway_believes_explain_believes_too() {
 #[test]
 fn explain_tells_whom_it_believes_and_what_it_ignores() {
     let config = WHO.replace("\"{{http}}\": http, \"{{health}}\": health", "18080: http");
-    let cli = Cli::with(TOLLGATE, &config.replace("{{trusted}}", "10.0.0.0/8, \"fd00::/8\"").replace("{{headers}}", "x-forwarded"));
+    let cli = Cli::with(
+        TOLLGATE,
+        &config.replace("{{trusted}}", "10.0.0.0/8, \"fd00::/8\"").replace("{{headers}}", "x-forwarded"),
+    );
     let ask = |from: &str| {
         let header = "X-Forwarded-For: 192.0.2.7";
         fine(cli.run(&["explain", "GET", "/who", "-H", header, "--from", from]))
@@ -167,4 +170,21 @@ fn explain_tells_whom_it_believes_and_what_it_ignores() {
     assert!(!told.contains("client "), "{told}");
     has_in_order(&ask("192.0.2.200"), &["ignored", "route      /who ("]);
     assert_eq!(cli.run(&["explain", "GET", "/who", "--from", "nobody"]).code, 2);
+}
+
+#[test]
+fn the_scheme_of_the_url_is_that_of_the_request() {
+    let routes = r#"
+listen: 18080
+routes:
+  /**:
+    - { when: 'request.scheme == "https"', to: "shop.internal:8080" }
+    - { redirect: "https://{host}/{**}" }
+"#;
+    let cli = Cli::with(TOLLGATE, routes);
+    let told = fine(cli.run(&["explain", "GET", "https://shop.example/a"]));
+    has_in_order(&told, &["scheme     https", "route      /** (", "sends to   /**: shop.internal:8080; in turn; Host"]);
+    let told = fine(cli.run(&["explain", "GET", "http://shop.example/a"]));
+    has_in_order(&told, &["route      /** #2 (", "redirects  308 to https://shop.example/a"]);
+    assert!(!told.contains("\nscheme "), "{told}");
 }

@@ -3,7 +3,7 @@
 /// A field name the gateway handles itself; everything else is [`Known::Other`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(missing_docs)] // the names are the documentation
+#[expect(missing_docs, reason = "the names are the documentation")]
 pub enum Known {
     Other,
     Accept,
@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn the_whole_family_of_x_forwarded_is_known() {
-        for name in [&b"X-Forwarded-Prefix"[..], b"x-forwarded-ssl", b"X-Forwarded-", b"X-Forwarded-For-Long-After-All"] {
+        for name in [&b"X-Forwarded-Prefix"[..], b"x-forwarded-ssl", b"X-Forwarded-", b"X-Forwarded-For-Long-After-All"]
+        {
             assert_eq!(Known::of(name), Known::XForwardedOther);
         }
         assert_eq!(Known::of(b"X-Forwarded"), Known::Other);

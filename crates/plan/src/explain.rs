@@ -12,6 +12,7 @@ use tollgate_config::model::Config;
 use tollgate_core::exchange::{Exchange, Peer};
 use tollgate_core::field::Known;
 use tollgate_core::head::Field;
+use tollgate_core::host;
 use tollgate_core::node::Span;
 use tollgate_core::problem::Problem;
 
@@ -19,7 +20,6 @@ use crate::compile::Compiled;
 use crate::matcher::{Captures, Explanation};
 use crate::plan::{Seen, lookup};
 use crate::table::RoutePlan;
-use crate::template::host_name;
 
 use action::Does;
 use near::Near;
@@ -33,6 +33,8 @@ pub struct Explained {
     /// The one path that is matched, shown to policies and sent on.
     path: String,
     host: Host,
+    /// `https` or `http`, as the client sees it.
+    scheme: &'static str,
     client: Client,
     /// The method that a CORS preflight asks for, by which it is matched.
     preflight_for: Option<String>,
@@ -117,7 +119,7 @@ struct PolicyLine {
 /// Explains what `compiled`, which comes from `config`, does with a request of which is settled who asks.
 #[must_use]
 pub fn explain(config: &Config, compiled: &Compiled, x: &Exchange) -> Explained {
-    let (found, seen, lookup) = (compiled.plan.find(x), Seen(x), lookup(x));
+    let (found, seen, lookup) = (compiled.plan.find(x), Seen::of(x), lookup(x));
     let told = match x.head.is_asterisk {
         true => Explanation::default(),
         false => compiled.plan.matcher.explain(&lookup, |conditions| conditions.hold(&seen)),
@@ -134,7 +136,8 @@ pub fn explain(config: &Config, compiled: &Compiled, x: &Exchange) -> Explained 
         method: x.head.method_text().to_owned(),
         target: if x.head.is_asterisk { "*".into() } else { format!("{}{query}", String::from_utf8_lossy(raw)) },
         path: x.head.path().to_owned(),
-        host: Host { matched: host_name(came).to_ascii_lowercase(), came: came.to_owned() },
+        host: Host { matched: host::name(came).to_ascii_lowercase(), came: came.to_owned() },
+        scheme: x.scheme,
         client: client(x),
         preflight_for: lookup.preflight_for.map(|method| String::from_utf8_lossy(method).into_owned()),
         outcome,
@@ -202,7 +205,7 @@ fn place(span: &Span) -> String {
 
 /// The conditions of a route, and what they come to.
 fn conditions(compiled: &Compiled, number: usize, x: &Exchange) -> Vec<(String, bool)> {
-    let seen = Seen(x);
+    let seen = Seen::of(x);
     let all = compiled.plan.matcher.condition(number);
     let each = all.into_iter().flat_map(|all| all.iter());
     each.map(|condition| (condition.text().to_owned(), condition.matches(&seen))).collect()

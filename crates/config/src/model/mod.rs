@@ -16,6 +16,7 @@ pub mod limits;
 pub mod listen;
 pub mod log;
 pub(crate) mod named;
+pub mod paths;
 pub mod reply;
 pub mod route;
 pub mod services;
@@ -42,7 +43,8 @@ pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::limits::Limits;
 pub use self::listen::{Listener, ListenerKind, Switch};
-pub use self::log::{Access, AccessFormat, Level, Log, LogTarget};
+pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
+pub use self::paths::{Paths, Unusual};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::route::{Action, PathChange, Route};
 pub use self::services::{Balance, HashKey, KeepAlive, Queue, Retry, Service, Target, Targets};
@@ -70,6 +72,8 @@ section! {
         trust: Trust,
         /// What a client may send.
         limits: Limits,
+        /// Paths that services may read in more than one way.
+        paths: Paths,
         /// The id that follows a request through all services.
         correlation: Correlation,
         /// What is written about what happens.
@@ -134,6 +138,8 @@ pub struct Config {
     pub trust: Trust,
     /// What a client may send.
     pub limits: Limits,
+    /// Paths that services may read in more than one way.
+    pub paths: Paths,
     /// The correlation id.
     pub correlation: Correlation,
     /// Log and access log.
@@ -174,6 +180,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         workers: file.workers.and_then(|n| usize::try_from(n.get()).ok()),
         trust: file.trust,
         limits: file.limits,
+        paths: file.paths,
         correlation: file.correlation,
         log: file.log,
         drain: file.drain.0,

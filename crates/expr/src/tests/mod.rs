@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use tollgate_core::head::{cookie_value, query_value};
+
 use super::*;
 
 /// A request made up for tests.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate_config::model::{Balance, Service};
+use tollgate_config::model::{Address, Balance, Service, Target};
 use tollgate_core::exchange::Exchange;
 
 use crate::compile::Compiled;
@@ -90,7 +90,10 @@ fn forward(proxy: &Proxy, compiled: &Compiled, captures: &Captures, x: &Exchange
 fn service_line(proxy: &Proxy, name: &str, service: &Service, share: Option<String>, x: &Exchange) -> ServiceLine {
     let targets: Vec<String> = service.to.0.iter().map(target).collect();
     let balance = match &service.balance {
-        _ if targets.len() == 1 => None,
+        // A name may stand for many instances.
+        _ if matches!(service.to.0.as_slice(), [Target { address, .. }] if matches!(address.value, Address::Socket(_))) => {
+            None
+        }
         Balance::RoundRobin => Some("in turn".to_owned()),
         Balance::LeastRequests => Some("the one with fewer requests of two picked at random".to_owned()),
         Balance::Hash(key) => Some(format!("by a hash of {key}")),
@@ -105,7 +108,7 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, share: Option<Stri
     ServiceLine { name: name.to_owned(), share, balance, targets, host, retries }
 }
 
-fn target(target: &tollgate_config::model::Target) -> String {
+fn target(target: &Target) -> String {
     match target.weight.get() {
         1 => target.address.value.to_string(),
         weight => format!("{} weight {weight}", target.address.value),

@@ -23,6 +23,9 @@ impl Display for Explained {
             (matched, came) if matched == came => line(f, "host", matched)?,
             (matched, came) => line(f, "host", format_args!("{matched} (from {came})"))?,
         }
+        if self.scheme != "http" {
+            line(f, "scheme", self.scheme)?;
+        }
         self.client.fmt(f)?;
         if let Some(method) = &self.preflight_for {
             line(f, "preflight", format_args!("matched by the method it asks for: {method}"))?;
@@ -159,6 +162,7 @@ impl Explained {
         put("path", self.path.as_str().into());
         put("normalised", self.is_normalised().into());
         put("host", self.host.matched.as_str().into());
+        put("scheme", self.scheme.into());
         put("client", self.client.believed.to_string().into());
         put("peer", self.client.peer.to_string().into());
         put("ignored", self.client.ignored.iter().map(|(name, _)| name.as_str()).collect());
