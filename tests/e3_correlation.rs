@@ -311,8 +311,18 @@ fn one(proto: &str, host: &str) -> (Vec<String>, Vec<String>) {
 #[test]
 fn an_underscore_makes_no_field_of_the_gateways_own() {
     let bench = Bench::new("correlation: { header: X-Request-ID }");
-    let disguised = ["X_Forwarded_For", "X-Forwarded_Proto", "x_real_ip", "Content_Length", "TRANSFER_ENCODING", "Host_",
-                     "X_Request_Id", "x-request_id", "User_Agent", "X_Forwarded_Prefix"];
+    let disguised = [
+        "X_Forwarded_For",
+        "X-Forwarded_Proto",
+        "x_real_ip",
+        "Content_Length",
+        "TRANSFER_ENCODING",
+        "Host_",
+        "X_Request_Id",
+        "x-request_id",
+        "User_Agent",
+        "X_Forwarded_Prefix",
+    ];
     let sent: String = disguised.iter().map(|name| format!("{name}: 1\r\n")).collect();
     let (_, request) = bench.seen(&format!("{sent}My_Own: kept\r\n"));
     let kept = ["Host_"];

@@ -189,6 +189,22 @@ fn what_hangs_is_cut_when_the_time_is_over() {
     assert!(bench.gateway.log().contains("drain time is over"), "{}", bench.gateway.log());
 }
 
+/// What was begun is told, also if it had no end.
+#[test]
+fn what_is_cut_has_its_line_in_the_access_log() {
+    let mut bench = Bench::new("drain: 200ms");
+    let (_hanging, mut streaming) = (bench.sent("/hang"), bench.sent("/stream"));
+    streaming.wait_for_bytes(|bytes| bytes.ends_with(b"first")).unwrap();
+    bench.gateway.signal(Signal::TERM);
+    assert_eq!(bench.gateway.ended().code(), Some(0));
+    let line = bench.gateway.access_line("of what hung", |line| line["path"] == "/hang");
+    assert_eq!((line["status"].as_u64(), line["attempts"].as_u64()), (None, Some(1)));
+    assert!(line["cause"].as_str().is_some_and(|cause| cause.contains("drain")), "{line}");
+    let line = bench.gateway.access_line("of what streamed", |line| line["path"] == "/stream");
+    assert_eq!(line["status"], 200);
+    assert!(line["bytes_out"].as_u64().is_some_and(|bytes| bytes > 5), "{line}");
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     for second in [Signal::TERM, Signal::INT] {

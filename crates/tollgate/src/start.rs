@@ -10,15 +10,16 @@ use std::time::Duration;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tollgate_config::model::{Bind, Config, Listener, ListenerKind, LogTarget, Switch};
+use tollgate_config::model::{Bind, Config, Listener, ListenerKind, LogTarget, LoggedQueries, Switch};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_engine::{BindError, Deployment, Drain, Gateway, Greeting, Opened, Parts, Serves, bind};
-use tollgate_observe::access_log::{self, AccessLog};
+use tollgate_observe::access_log::{self, AccessLog, Queries};
 use tollgate_observe::metrics::Metrics;
 
 use crate::health::{self, Readiness};
 use crate::redirect;
+use crate::scrape::Scrape;
 use crate::status::{self, Status};
 use crate::tls::Tls;
 use crate::wire::{self, WireError, World};
@@ -72,7 +73,9 @@ pub(crate) fn start(name: &str, config: &Config, extra: Vec<Opened>) -> Result<R
     let fixed = status::Fixed { config: name.to_owned(), listeners, workers };
     let deployment = wired.deployment.clone();
     let status = Status::new(fixed, clock.clone(), Arc::clone(&readiness), Arc::clone(&metrics), deployment.clone());
-    let health = health::deployment(&readiness, &metrics, &status, &deployment.rules).map_err(StartError::Config)?;
+    let scrape = Scrape::new(&metrics, runtime.handle(), &clock);
+    let health = health::deployment(&readiness, scrape, &metrics, &status, &deployment.rules);
+    let health = health.map_err(StartError::Config)?;
     let redirect = redirect::deployment(config, &wired.tls, &metrics, &deployment.rules).map_err(StartError::Config)?;
     let mut opened = open(config, workers, &Arc::new(health), &Arc::new(redirect), &wired.tls)?;
     opened.extend(extra);
@@ -231,7 +234,13 @@ fn start_access_log(config: &Config, metrics: &Metrics, clock: &Clock) -> Result
         LogTarget::File(path) => access_log::Target::File(PathBuf::from(path)),
     };
     let queue = usize::try_from(access.queue.get()).unwrap_or(usize::MAX);
-    let settings = access_log::Settings { target, queue };
+    let queries = match access.query {
+        LoggedQueries::Redacted => Queries::Redacted,
+        LoggedQueries::Full => Queries::Full,
+        LoggedQueries::Names => Queries::Names,
+        LoggedQueries::Off => Queries::Off,
+    };
+    let settings = access_log::Settings { target, queue, queries };
     let log = AccessLog::start(&settings, Arc::clone(metrics.log_lines()), clock.clone());
     log.map(Some).map_err(|e| other("cannot open the access log", &e))
 }

@@ -16,7 +16,7 @@ use crate::worker::Worker;
 
 /// Carries a connection to its end.
 pub(crate) async fn run(socket: Socket, conn: Conn, greeting: Greeting, worker: Arc<Worker>, source: Deployed) {
-    let mut counted = Counted::begin(&worker, !source.serves_on());
+    let mut counted = Counted::begin(&worker, !source.serves_on() || worker.ending.is_begun());
     let (mut stream, conn) = match greeting {
         Greeting { is_proxied: false, tls: None } => (Stream::Plain(socket), conn),
         greeting => {

@@ -27,7 +27,10 @@ pub(crate) async fn greet(
             Ok(Ok(None)) => {}
             Ok(Ok(Some(client))) => conn = conn.on_behalf_of(client),
             Ok(Err(error)) => {
-                tracing::info!(proxy = %conn.peer_ip(), %error, "no PROXY header from a proxy: connection closed");
+                worker.headerless.tell(worker.now(), |kept_back| {
+                    let proxy = conn.peer_ip();
+                    tracing::info!(%proxy, %error, kept_back, "no PROXY header from a proxy: connection closed");
+                });
                 return Err(Closed::Error);
             }
             Err(_) => return Err(Closed::Timeout),

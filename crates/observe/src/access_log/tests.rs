@@ -43,7 +43,7 @@ fn entry() -> Entry<'static> {
 
 fn line(entry: &Entry) -> Value {
     let mut bytes = Vec::new();
-    entry.write(&mut bytes, b"2023-11-14T22:13:20.123Z");
+    entry.write(&mut bytes, b"2023-11-14T22:13:20.123Z", Queries::Redacted);
     assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
     assert_eq!(bytes.last(), Some(&b'\n'));
     serde_json::from_slice(&bytes).unwrap()

@@ -42,7 +42,7 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     if args.attempt {
         config.log.access.to = tollgate_config::model::LogTarget::Off;
     }
-    log_to_stderr(config.log.level);
+    let _log = log_to_stderr(config.log.level);
     let workers = start::workers(&config);
     let rules = Arc::new(wire::rules(&config));
     let metrics = Metrics::new(workers);
