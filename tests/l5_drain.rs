@@ -156,6 +156,25 @@ fn connections_that_wait_to_be_accepted_are_served() {
     assert_eq!(bench.gateway.ended().code(), Some(0));
 }
 
+/// Balancers ask until the end.
+#[test]
+fn questions_about_health_that_wait_to_be_accepted_are_answered() {
+    let mut bench = Bench::new("");
+    bench.gateway.freeze();
+    let mut asking: Vec<RawClient> = (0..20).map(|_| RawClient::connect(bench.gateway.health_address())).collect();
+    for client in &mut asking {
+        client.send("GET /health/ready HTTP/1.1\r\nHost: g\r\n\r\n");
+    }
+    bench.gateway.terminate();
+    bench.gateway.thaw();
+    for mut client in asking {
+        // Whether it still was ready depends on whether the signal or the question was seen first.
+        let status = client.response("GET").expect("it was queued before the end").status;
+        assert!(matches!(status, 200 | 503), "{status}");
+    }
+    assert_eq!(bench.gateway.ended().code(), Some(0));
+}
+
 #[test]
 fn requests_that_came_together_are_all_answered() {
     let mut bench = Bench::new("");

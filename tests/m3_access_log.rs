@@ -321,3 +321,24 @@ fn a_stuck_reader_costs_lines_and_no_request() {
     assert!(whole >= 5 && whole as f64 + lost >= 400.0, "{whole} written, {lost} lost");
     assert_eq!(gateway.stop().code(), Some(0));
 }
+
+/// Logs are read by more people than may sign in as somebody else.
+#[test]
+fn secrets_in_queries_are_not_written_unless_the_file_says_so() {
+    let ask = |access: &str| {
+        let (gateway, _backend) = gateway(access);
+        let request = "GET /own?a=1&Access-Token=hush&%63ode=hush HTTP/1.1\r\nHost: g\r\n\
+                       Referer: https://x.test/b?api_key=hush&page=2\r\nX-Correlation-ID: mine\r\n\r\n";
+        assert_eq!(gateway.client().call(request).status, 200);
+        let line = gateway.access_line("of the request", |line| line["id"] == "mine");
+        (line["query"].clone(), line["referer"].clone())
+    };
+    let told = |query: &str, referer: &str| (Value::from(query), Value::from(referer));
+    let redacted = told("a=1&Access-Token=***&%63ode=***", "https://x.test/b?api_key=***&page=2");
+    assert_eq!(ask("{}"), redacted);
+    assert_eq!(ask("{ query: redacted }"), redacted);
+    let full = told("a=1&Access-Token=hush&%63ode=hush", "https://x.test/b?api_key=hush&page=2");
+    assert_eq!(ask("{ query: full }"), full);
+    assert_eq!(ask("{ query: names }"), told("a&Access-Token&%63ode", "https://x.test/b?api_key&page"));
+    assert_eq!(ask("{ query: off }"), (Value::Null, Value::from("https://x.test/b")));
+}

@@ -127,15 +127,10 @@ impl Gateway {
         self.threads.into_iter().map(JoinHandle::join).all(|ended| ended.is_ok())
     }
 
-    /// Whether it was stopped already.
+    /// Stops it, and tells when it was stopped.
     #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.drain.is_begun()
-    }
-
-    /// Stops: see [`Drain::begin`].
-    pub fn stop(&self) {
-        self.drain.begin();
+    pub fn drain(&self) -> &Arc<Drain> {
+        &self.drain
     }
 }
 

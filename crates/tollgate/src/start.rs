@@ -92,12 +92,12 @@ pub(crate) fn start(name: &str, config: &Config, extra: Vec<Opened>) -> Result<R
 }
 
 impl Running {
-    /// Begins to stop, as a signal would.
-    pub(crate) fn stop(&self) {
-        self.gateway.stop();
+    /// Stops it as a signal would, from another thread.
+    pub(crate) fn drain(&self) -> Arc<Drain> {
+        Arc::clone(self.gateway.drain())
     }
 
-    /// Runs until SIGTERM or SIGINT, then drains; a second signal ends it at once. Whether it ended in good order.
+    /// Runs until SIGTERM or SIGINT, or until it is stopped otherwise, then drains; a second signal ends it at once. Whether it ended in good order.
     pub(crate) fn until_stopped(self) -> bool {
         let Self { runtime, signals, gateway, access_log, _wired, .. } = self;
         let Signals { mut stop, mut reopen } = signals;
@@ -119,11 +119,12 @@ impl Running {
 
 /// Waits until the gateway is asked to stop, then until it has. Whether it ended in good order.
 async fn stopped(gateway: Gateway, stop: &mut Stop) -> bool {
-    if !gateway.is_stopping() {
-        stop.asked().await;
+    tokio::select! {
+        () = stop.asked() => {}
+        () = gateway.drain().begun() => {}
     }
     tracing::info!("stopping: no new connections, requests in flight finish");
-    gateway.stop();
+    gateway.drain().begin();
     let joined = tokio::task::spawn_blocking(|| gateway.join());
     tokio::select! {
         joined = joined => joined.unwrap_or(false),

@@ -16,7 +16,7 @@ use crate::http::pump::{BodyLimits, Prefix, Pump};
 /// Unused turns kept per thread.
 const STOCK: usize = 64;
 
-#[expect(clippy::vec_box, reason = "a connection keeps its turn while it waits: moving the box is moving a pointer")]
+// Boxed, because a connection keeps its turn while it waits and must itself stay small: moving the box is moving a pointer.
 type Stock = RefCell<Vec<Box<Turn>>>;
 
 thread_local! {

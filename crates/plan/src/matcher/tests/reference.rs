@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use proptest::prelude::*;
 
-use super::{Bits, lookup, told};
+use super::{Bits, host, lookup, told};
 use crate::matcher::{Conflict, Lookup, Matcher, Pattern, RouteSpec};
 
 /// A route in words; nothing of the real matcher is used to judge it.
