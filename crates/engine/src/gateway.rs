@@ -151,13 +151,17 @@ const SMALL_CROWD: usize = 256;
 /// Log lines and pools: what has to be done now and then, and when a service rings.
 async fn housekeeping(worker: Arc<Worker>, bells: Arc<[Notify]>) {
     let Some(bell) = bells.get(worker.index) else { return };
-    let mut sweep_at = worker.now() + SWEEP;
+    let (mut flush_at, mut sweep_at) = (worker.now() + TICK, worker.now() + SWEEP);
     loop {
-        let rung = tokio::time::timeout(TICK, bell.notified()).await.is_ok();
-        worker.with_log(|log| {
-            log.flush();
-        });
+        let left = flush_at.saturating_duration_since(worker.now());
+        let rung = tokio::time::timeout(left, bell.notified()).await.is_ok();
         let (now, deployment) = (worker.now(), worker.deployment());
+        if now >= flush_at {
+            flush_at = now + TICK;
+            worker.with_log(|log| {
+                log.flush();
+            });
+        }
         if now >= sweep_at {
             sweep_at = now + SWEEP;
             for Backend { service, .. } in deployment.backends.iter() {
