@@ -1,6 +1,7 @@
 //! `/metrics`: encoded off the workers, one page at a time, and shared by all who asked before it was begun.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,7 +34,10 @@ impl Scrape {
     /// `slow`: where pages are made.
     pub(crate) fn new(metrics: &Arc<Metrics>, slow: &Handle, clock: &Clock) -> Self {
         let (metrics, clock) = (Arc::clone(metrics), clock.clone());
-        Self { pages: Arc::new(Pages { metrics, clock, last: Mutex::default() }), slow: slow.clone() }
+        Self {
+            pages: Arc::new(Pages { metrics, clock, waiting: AtomicUsize::new(0), last: Mutex::default() }),
+            slow: slow.clone(),
+        }
     }
 }
 
@@ -53,6 +57,8 @@ impl Handler for Scrape {
 struct Pages {
     metrics: Arc<Metrics>,
     clock: Clock,
+    /// How many wait for a page: without them it is not kept.
+    waiting: AtomicUsize,
     /// Held while a page is made.
     last: Mutex<Last>,
 }
@@ -66,9 +72,12 @@ struct Last {
 impl Pages {
     /// A page that says nothing older than `asked`; `None` if none can be made any more.
     async fn page(self: Arc<Self>, format: Format, asked: Instant) -> Option<Bytes> {
+        self.waiting.fetch_add(1, Relaxed);
         let mut last = self.last.lock().await;
-        if let Some((_, _, page)) = last.page.as_ref().filter(|(of, begun, _)| *of == format && *begun >= asked) {
-            return Some(page.clone());
+        let others_wait = self.waiting.fetch_sub(1, Relaxed) > 1;
+        let made = last.page.take_if(|_| !others_wait).or_else(|| last.page.clone());
+        if let Some((_, _, page)) = made.filter(|(of, begun, _)| *of == format && *begun >= asked) {
+            return Some(page);
         }
         if let Some(until) = last.rest_until {
             tokio::time::sleep_until(until.into()).await;
@@ -78,7 +87,8 @@ impl Pages {
         let ended = self.clock.now();
         let rest = (ended.saturating_duration_since(begun) * REST).min(LONGEST_REST);
         let page = Bytes::from(text);
-        *last = Last { page: Some((format, begun, page.clone())), rest_until: Some(ended + rest) };
+        let kept = (self.waiting.load(Relaxed) > 0).then(|| (format, begun, page.clone()));
+        *last = Last { page: kept, rest_until: Some(ended + rest) };
         Some(page)
     }
 }
@@ -92,11 +102,17 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let clock = Clock::real();
         let pages = Scrape::new(&Metrics::new(1), runtime.handle(), &clock).pages;
-        let asked = clock.now();
-        let page = |format, asked| runtime.block_on(Arc::clone(&pages).page(format, asked)).unwrap();
-        let first = page(Format::Text, asked);
-        assert_eq!(page(Format::Text, asked).as_ptr(), first.as_ptr());
-        assert_ne!(page(Format::Text, clock.now()).as_ptr(), first.as_ptr());
-        assert!(page(Format::OpenMetrics, asked).ends_with(b"# EOF\n"));
+        let page = |format, asked| Arc::clone(&pages).page(format, asked);
+        let late = clock.now() + Duration::from_secs(60);
+        let (first, second, third, other) = runtime.block_on(async {
+            let asked = clock.now();
+            let text = |asked| page(Format::Text, asked);
+            tokio::join!(text(asked), text(asked), text(late), page(Format::OpenMetrics, asked))
+        });
+        let (first, second, third) = (first.unwrap(), second.unwrap(), third.unwrap());
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_ne!(first.as_ptr(), third.as_ptr());
+        assert!(other.unwrap().ends_with(b"# EOF\n"));
+        assert!(runtime.block_on(pages.last.lock()).page.is_none(), "nobody waits for it any more");
     }
 }

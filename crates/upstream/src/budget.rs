@@ -18,11 +18,18 @@ pub struct Budget {
     share: u32,
     /// Retries a second that are always allowed, for services with little traffic.
     floor: u32,
-    /// The seconds of the window, the oldest first: at most one more than fit into it.
-    steps: Mutex<VecDeque<Step>>,
+    steps: Mutex<Steps>,
 }
 
-/// About a second.
+/// The seconds of the window. Of a service that is not used there is only one: there may be ten thousands of them.
+#[derive(Debug, Default)]
+struct Steps {
+    /// The oldest first: at most one more than fit into the window.
+    past: VecDeque<Step>,
+    now: Option<Step>,
+}
+
+/// About a second; longer while nothing is asked for.
 #[derive(Debug)]
 struct Step {
     began: Instant,
@@ -42,32 +49,44 @@ impl Budget {
     /// last ten seconds.
     pub fn observe(&self, now: Instant, requests: u64) {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        slide(&mut steps, now, requests);
+        steps.slide(now, requests);
     }
 
     /// Takes one retry out of the budget, if it has one. `requests` is the number of attempts made so far.
     pub fn take(&self, now: Instant, requests: u64) -> bool {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        slide(&mut steps, now, requests);
-        let before = steps.front().map_or(requests, |step| step.requests);
+        steps.slide(now, requests);
+        let before = steps.all().next().map_or(requests, |step| step.requests);
         let share = requests.saturating_sub(before) * u64::from(self.share) / 10_000;
         let allowed = share + u64::from(self.floor) * WINDOW.as_secs();
-        let within = steps.iter().map(|step| step.retries).sum::<u64>() < allowed;
-        if let Some(step) = steps.back_mut() {
+        let within = steps.all().map(|step| step.retries).sum::<u64>() < allowed;
+        if let Some(step) = &mut steps.now {
             step.retries += u64::from(within);
         }
         within
     }
 }
 
-/// Begins a new step if it is time, and forgets those that ended before the window.
-fn slide(steps: &mut VecDeque<Step>, now: Instant, requests: u64) {
-    if steps.back().is_none_or(|step| now.saturating_duration_since(step.began) >= STEP) {
-        steps.push_back(Step { began: now, requests, retries: 0 });
+impl Steps {
+    fn all(&self) -> impl Iterator<Item = &Step> {
+        self.past.iter().chain(&self.now)
     }
-    let is_past = |step: &Step| now.saturating_duration_since(step.began) >= WINDOW + STEP;
-    while steps.len() > 1 && steps.front().is_some_and(is_past) {
-        steps.pop_front();
+
+    /// Begins a new step if it is time, and forgets those that ended before the window.
+    fn slide(&mut self, now: Instant, requests: u64) {
+        let age = |step: &Step| now.saturating_duration_since(step.began);
+        match &mut self.now {
+            Some(step) if age(step) < STEP => {}
+            // Nothing was asked for: it may as well begin now.
+            Some(step) if step.requests == requests && step.retries == 0 => step.began = now,
+            step => self.past.extend(step.replace(Step { began: now, requests, retries: 0 })),
+        }
+        while self.past.front().is_some_and(|step| age(step) >= WINDOW + STEP) {
+            self.past.pop_front();
+        }
+        if self.past.is_empty() {
+            self.past.shrink_to_fit();
+        }
     }
 }
 
@@ -103,6 +122,14 @@ mod tests {
         let start = Clock::real().now();
         (0..60).for_each(|second| budget.observe(start + STEP * second, u64::from(second) * 100));
         assert_eq!(granted(&budget, start + STEP * 59, 5900), 200, "a fifth of the thousand of ten seconds");
+    }
+
+    #[test]
+    fn a_service_that_is_not_used_keeps_nothing() {
+        let (budget, start) = (Budget::new(2000, 0), Clock::real().now());
+        (0..30).for_each(|second| budget.observe(start + STEP * second, u64::from(second.min(15)) * 100));
+        assert_eq!(budget.steps.lock().unwrap().past.capacity(), 0);
+        assert_eq!(granted(&budget, start + STEP * 30, 1600), 20, "what is asked from now on counts");
     }
 
     #[test]
