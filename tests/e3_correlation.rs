@@ -211,11 +211,14 @@ fn what_a_client_says_of_itself_is_dropped() {
     let bench = Bench::new("");
     let (_, request) = bench.seen(
         "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.test\r\n\
-         X-Forwarded-Port: 1\r\nX-Real-IP: 203.0.113.7\r\nForwarded: for=203.0.113.7;proto=https\r\nVia: 1.1 evil\r\n",
+         X-Forwarded-Port: 1\r\nX-Real-IP: 203.0.113.7\r\nForwarded: for=203.0.113.7;proto=https\r\nVia: 1.1 evil\r\n\
+         X-Forwarded-Prefix: /admin\r\nX-Forwarded-Ssl: on\r\n",
     );
     assert_eq!(request.all("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(request.all("x-forwarded-proto"), ["http"]);
     assert_eq!(request.all("x-forwarded-host"), ["shop.test"]);
+    assert_eq!(request.all("x-forwarded-prefix"), [""; 0]);
+    assert_eq!(request.all("x-forwarded-ssl"), [""; 0]);
     assert_eq!(request.all("forwarded"), ["for=127.0.0.1;host=shop.test;proto=http"]);
     assert!(request.all("x-real-ip").is_empty() && request.all("x-forwarded-port").is_empty());
     assert_eq!(request.one("host").as_deref(), Some("shop.test"));
@@ -235,18 +238,99 @@ fn what_a_trusted_proxy_says_is_believed_and_added_to() {
     assert_eq!(request.all("via"), ["1.1 front, 1.1 tollgate"]);
     // From the right, the first that is no proxy of ours; what stands left of it may be made up.
     let _ = bench.gateway.access_line("of the client", |line| line["client"] == "203.0.113.7");
+    // The other field says the same.
+    let own = "for=127.0.0.1;host=shop.test;proto=https";
+    assert_eq!(request.all("forwarded"), [format!("for=203.0.113.7;host=public.test;proto=https, {own}")]);
 }
 
 #[test]
-fn forwarded_goes_before_the_older_fields() {
-    let bench = Bench::new("trust: { proxies: 127.0.0.1 }");
-    let sent = "Forwarded: for=192.0.2.60;proto=https;by=203.0.113.43\r\nForwarded: for=\"[2001:db8::17]:4711\"\r\n\
-                X-Forwarded-For: 203.0.113.7\r\n";
+fn forwarded_is_believed_where_the_proxies_write_it() {
+    let bench = Bench::new("trust: { proxies: 127.0.0.1, headers: forwarded }");
+    let sent = "Forwarded: for=192.0.2.60;proto=https;by=203.0.113.43\r\n\
+                Forwarded: for=\"[2001:db8::17]:4711\";host=public.test;proto=https\r\n";
     let (_, request) = bench.seen(sent);
-    let own = "for=127.0.0.1;host=shop.test;proto=http";
-    let expected = format!("for=192.0.2.60;proto=https;by=203.0.113.43, for=\"[2001:db8::17]:4711\", {own}");
-    assert_eq!(request.all("forwarded"), [expected]);
+    let own = "for=127.0.0.1;host=shop.test;proto=https";
+    let said = "for=192.0.2.60;proto=https;by=203.0.113.43, for=\"[2001:db8::17]:4711\";host=public.test;proto=https";
+    assert_eq!(request.all("forwarded"), [format!("{said}, {own}")]);
     let _ = bench.gateway.access_line("of the client", |line| line["client"] == "2001:db8::17");
+    assert_eq!(request.all("x-forwarded-for"), ["2001:db8::17, 127.0.0.1"]);
+    assert_eq!(request.all("x-forwarded-proto"), ["https"]);
+    assert_eq!(request.all("x-forwarded-host"), ["public.test"]);
+}
+
+#[test]
+fn the_scheme_is_that_of_the_element_that_names_the_client() {
+    let bench = Bench::new("trust: { proxies: [127.0.0.1, 10.0.0.0/8], headers: forwarded }");
+    for (sent, scheme) in [
+        ("for=203.0.113.7;proto=https, for=10.0.0.9;proto=http", "https"),
+        ("for=203.0.113.7, for=10.0.0.9;proto=https", "https"),
+        ("for=unknown;proto=https, for=10.0.0.9;proto=http", "https"),
+        // What stands left of the client may be the client's.
+        ("for=10.0.0.1;proto=https, for=203.0.113.7;proto=http", "http"),
+        ("for=203.0.113.7;proto=gopher", "http"),
+    ] {
+        let (_, request) = bench.seen(&format!("Forwarded: {sent}\r\n"));
+        assert_eq!(request.all("x-forwarded-proto"), [scheme], "{sent}");
+    }
+}
+
+/// nginx, HAProxy's `option forwardfor` and the balancers of clouds write one family of fields and pass the other as their
+/// client sent it.
+#[test]
+fn what_a_trusted_proxy_does_not_write_is_its_clients_and_dropped() {
+    let x_forwarded = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: public.test\r\n";
+    let spoofed = "Forwarded: for=10.9.9.9;host=admin.test;proto=https\r\nX-Real-IP: 10.9.9.9\r\nX-Forwarded-Port: 443\r\n\
+                   X-Forwarded-Prefix: /admin\r\nX_Forwarded_For: 10.9.9.9\r\n";
+    let (front, others) = ("for=203.0.113.7;host=public.test;proto=http", ["x-real-ip", "x-forwarded-port"]);
+    let own = "for=127.0.0.1;host=shop.test;proto=http";
+    let bench = Bench::new("trust: { proxies: 127.0.0.1 }");
+    let (_, request) = bench.seen(&format!("{x_forwarded}{spoofed}"));
+    assert_eq!(request.all("forwarded"), [format!("{front}, {own}")]);
+    assert_eq!(request.all("x-forwarded-for"), ["203.0.113.7, 127.0.0.1"]);
+    assert_eq!((request.all("x-forwarded-proto"), request.all("x-forwarded-host")), one("http", "public.test"));
+    let _ = bench.gateway.access_line("of the client", |line| line["client"] == "203.0.113.7");
+    let gone = others.into_iter().chain(["x-forwarded-prefix", "x_forwarded_for"]);
+    assert!(gone.clone().all(|name| request.all(name).is_empty()));
+
+    let bench = Bench::new("trust: { proxies: 127.0.0.1, headers: forwarded }");
+    let spoofed = "X-Forwarded-For: 10.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: admin.test\r\n\
+                   X-Real-IP: 10.9.9.9\r\nX-Forwarded-Prefix: /admin\r\nX_Forwarded_For: 10.9.9.9\r\n";
+    let (_, request) = bench.seen(&format!("Forwarded: {front}\r\n{spoofed}"));
+    assert_eq!(request.all("forwarded"), [format!("{front}, {own}")]);
+    assert_eq!(request.all("x-forwarded-for"), ["203.0.113.7, 127.0.0.1"]);
+    assert_eq!((request.all("x-forwarded-proto"), request.all("x-forwarded-host")), one("http", "public.test"));
+    let _ = bench.gateway.access_line("of the client", |line| line["client"] == "203.0.113.7");
+    assert!(gone.clone().all(|name| request.all(name).is_empty()));
+}
+
+fn one(proto: &str, host: &str) -> (Vec<String>, Vec<String>) {
+    (vec![proto.to_owned()], vec![host.to_owned()])
+}
+
+/// Programs that know fields as variables (CGI, WSGI, Rack, PHP) read `X_Forwarded_For` as `X-Forwarded-For`.
+#[test]
+fn an_underscore_makes_no_field_of_the_gateways_own() {
+    let bench = Bench::new("correlation: { header: X-Request-ID }");
+    let disguised = [
+        "X_Forwarded_For",
+        "X-Forwarded_Proto",
+        "x_real_ip",
+        "Content_Length",
+        "TRANSFER_ENCODING",
+        "Host_",
+        "X_Request_Id",
+        "x-request_id",
+        "User_Agent",
+        "X_Forwarded_Prefix",
+    ];
+    let sent: String = disguised.iter().map(|name| format!("{name}: 1\r\n")).collect();
+    let (_, request) = bench.seen(&format!("{sent}My_Own: kept\r\n"));
+    let kept = ["Host_"];
+    for name in disguised {
+        assert_eq!(request.all(name).is_empty(), !kept.contains(&name), "{name}");
+    }
+    assert_eq!(request.one("my_own").as_deref(), Some("kept"));
+    assert_eq!(request.all("x-request-id").len(), 1);
 }
 
 #[test]

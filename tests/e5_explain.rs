@@ -97,7 +97,7 @@ fn what_explain_says_is_what_the_gateway_does() {
 /// Who is who by its own account: each reply tells which condition held.
 const WHO: &str = r#"
 listen: { "{{http}}": http, "{{health}}": health }
-trust: { proxies: [{{trusted}}] }
+trust: { proxies: [{{trusted}}], headers: {{headers}} }
 routes:
   /who:
     - { when: 'ip_in("192.0.2.0/24")', reply: { body: inside }, priority: 4 }
@@ -121,8 +121,10 @@ fn whom_the_gateway_believes_explain_believes_too() {
         &["X-Forwarded-Host: a"],
     ];
     let mut answers = Vec::new();
-    for trusted in ["\"127.0.0.0/8\", 10.0.0.0/8", "10.0.0.0/8"] {
-        let gateway = Gateway::start(TOLLGATE, WHO, &[("trusted", trusted.to_owned())]);
+    let near = "\"127.0.0.0/8\", 10.0.0.0/8";
+    for (trusted, written) in [(near, "x-forwarded"), (near, "forwarded"), ("10.0.0.0/8", "x-forwarded")] {
+        let values = [("trusted", trusted.to_owned()), ("headers", written.to_owned())];
+        let gateway = Gateway::start(TOLLGATE, WHO, &values);
         let file = gateway.folder().join("tollgate.yaml");
         let (cli, mut client) = (Cli::new(TOLLGATE), gateway.client());
         for headers in requests {
@@ -139,7 +141,10 @@ fn whom_the_gateway_believes_explain_believes_too() {
         }
     }
     let (believed, others) = answers.split_at(requests.len());
-    let expected = ["here", "inside", "inside", "elsewhere", "here", "inside", "here", "real", "host"];
+    let expected = ["here", "inside", "inside", "elsewhere", "here", "elsewhere", "inside", "here", "host"];
+    assert_eq!(believed, expected);
+    let (believed, others) = others.split_at(requests.len());
+    let expected = ["here", "here", "here", "here", "here", "inside", "here", "here", "here"];
     assert_eq!(believed, expected);
     assert!(others.iter().all(|answer| answer == "here"), "{others:?}");
 }
@@ -147,7 +152,10 @@ fn whom_the_gateway_believes_explain_believes_too() {
 #[test]
 fn explain_tells_whom_it_believes_and_what_it_ignores() {
     let config = WHO.replace("\"{{http}}\": http, \"{{health}}\": health", "18080: http");
-    let cli = Cli::with(TOLLGATE, &config.replace("{{trusted}}", "10.0.0.0/8, \"fd00::/8\""));
+    let cli = Cli::with(
+        TOLLGATE,
+        &config.replace("{{trusted}}", "10.0.0.0/8, \"fd00::/8\"").replace("{{headers}}", "x-forwarded"),
+    );
     let ask = |from: &str| {
         let header = "X-Forwarded-For: 192.0.2.7";
         fine(cli.run(&["explain", "GET", "/who", "-H", header, "--from", from]))
@@ -162,4 +170,21 @@ fn explain_tells_whom_it_believes_and_what_it_ignores() {
     assert!(!told.contains("client "), "{told}");
     has_in_order(&ask("192.0.2.200"), &["ignored", "route      /who ("]);
     assert_eq!(cli.run(&["explain", "GET", "/who", "--from", "nobody"]).code, 2);
+}
+
+#[test]
+fn the_scheme_of_the_url_is_that_of_the_request() {
+    let routes = r#"
+listen: 18080
+routes:
+  /**:
+    - { when: 'request.scheme == "https"', to: "shop.internal:8080" }
+    - { redirect: "https://{host}/{**}" }
+"#;
+    let cli = Cli::with(TOLLGATE, routes);
+    let told = fine(cli.run(&["explain", "GET", "https://shop.example/a"]));
+    has_in_order(&told, &["scheme     https", "route      /** (", "sends to   /**: shop.internal:8080; in turn; Host"]);
+    let told = fine(cli.run(&["explain", "GET", "http://shop.example/a"]));
+    has_in_order(&told, &["route      /** #2 (", "redirects  308 to https://shop.example/a"]);
+    assert!(!told.contains("\nscheme "), "{told}");
 }

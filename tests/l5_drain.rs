@@ -156,6 +156,25 @@ fn connections_that_wait_to_be_accepted_are_served() {
     assert_eq!(bench.gateway.ended().code(), Some(0));
 }
 
+/// Balancers ask until the end.
+#[test]
+fn questions_about_health_that_wait_to_be_accepted_are_answered() {
+    let mut bench = Bench::new("");
+    bench.gateway.freeze();
+    let mut asking: Vec<RawClient> = (0..20).map(|_| RawClient::connect(bench.gateway.health_address())).collect();
+    for client in &mut asking {
+        client.send("GET /health/ready HTTP/1.1\r\nHost: g\r\n\r\n");
+    }
+    bench.gateway.terminate();
+    bench.gateway.thaw();
+    for mut client in asking {
+        // Whether it still was ready depends on whether the signal or the question was seen first.
+        let status = client.response("GET").expect("it was queued before the end").status;
+        assert!(matches!(status, 200 | 503), "{status}");
+    }
+    assert_eq!(bench.gateway.ended().code(), Some(0));
+}
+
 #[test]
 fn requests_that_came_together_are_all_answered() {
     let mut bench = Bench::new("");
@@ -187,6 +206,22 @@ fn what_hangs_is_cut_when_the_time_is_over() {
     assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
     assert!(is_cut(&hanging.response("GET")));
     assert!(bench.gateway.log().contains("drain time is over"), "{}", bench.gateway.log());
+}
+
+/// What was begun is told, also if it had no end.
+#[test]
+fn what_is_cut_has_its_line_in_the_access_log() {
+    let mut bench = Bench::new("drain: 200ms");
+    let (_hanging, mut streaming) = (bench.sent("/hang"), bench.sent("/stream"));
+    streaming.wait_for_bytes(|bytes| bytes.ends_with(b"first")).unwrap();
+    bench.gateway.signal(Signal::TERM);
+    assert_eq!(bench.gateway.ended().code(), Some(0));
+    let line = bench.gateway.access_line("of what hung", |line| line["path"] == "/hang");
+    assert_eq!((line["status"].as_u64(), line["attempts"].as_u64()), (None, Some(1)));
+    assert!(line["cause"].as_str().is_some_and(|cause| cause.contains("drain")), "{line}");
+    let line = bench.gateway.access_line("of what streamed", |line| line["path"] == "/stream");
+    assert_eq!(line["status"], 200);
+    assert!(line["bytes_out"].as_u64().is_some_and(|bytes| bytes > 5), "{line}");
 }
 
 #[test]

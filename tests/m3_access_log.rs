@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tollgate_testkit::deadline::timed;
 use tollgate_testkit::gateway::json_lines;
-use tollgate_testkit::{Cli, Gateway, Recorder, Script, Signal, Step, free_port, wait_until};
+use tollgate_testkit::{Cli, Gateway, RawClient, Recorder, Script, Signal, Step, free_port, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 
@@ -320,4 +321,57 @@ fn a_stuck_reader_costs_lines_and_no_request() {
     let whole = lines.iter().filter(|line| line["user_agent"] == *agent).count();
     assert!(whole >= 5 && whole as f64 + lost >= 400.0, "{whole} written, {lost} lost");
     assert_eq!(gateway.stop().code(), Some(0));
+}
+
+/// Logs are read by more people than may sign in as somebody else.
+#[test]
+fn secrets_in_queries_are_not_written_unless_the_file_says_so() {
+    let ask = |access: &str| {
+        let (gateway, _backend) = gateway(access);
+        let request = "GET /own?a=1&Access-Token=hush&%63ode=hush HTTP/1.1\r\nHost: g\r\n\
+                       Referer: https://x.test/b?api_key=hush&page=2\r\nX-Correlation-ID: mine\r\n\r\n";
+        assert_eq!(gateway.client().call(request).status, 200);
+        let line = gateway.access_line("of the request", |line| line["id"] == "mine");
+        (line["query"].clone(), line["referer"].clone())
+    };
+    let told = |query: &str, referer: &str| (Value::from(query), Value::from(referer));
+    let redacted = told("a=1&Access-Token=***&%63ode=***", "https://x.test/b?api_key=***&page=2");
+    assert_eq!(ask("{}"), redacted);
+    assert_eq!(ask("{ query: redacted }"), redacted);
+    let full = told("a=1&Access-Token=hush&%63ode=hush", "https://x.test/b?api_key=hush&page=2");
+    assert_eq!(ask("{ query: full }"), full);
+    assert_eq!(ask("{ query: names }"), told("a&Access-Token&%63ode", "https://x.test/b?api_key&page"));
+    assert_eq!(ask("{ query: off }"), (Value::Null, Value::from("https://x.test/b")));
+}
+
+/// A terminal that was stopped, a pipe that nobody empties: the gateway's own log is written beside the workers too.
+#[test]
+fn a_standard_error_that_nobody_reads_holds_up_no_request() {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let config = format!(
+        "listen: {{ \"{address}\": http }}\nworkers: 1\nlog: {{ level: debug, access: off }}\n\
+         services: {{ dead: {{ to: \"127.0.0.1:{}\", retry: none }} }}\nroutes: {{ /**: dead }}\n",
+        free_port()
+    );
+    let cli = Cli::with(TOLLGATE, &config);
+    let mut gateway = Command::new(TOLLGATE)
+        .arg("run")
+        .current_dir(cli.folder())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("it listens", || RawClient::is_accepted(address));
+    let mut client = RawClient::connect(address);
+    // Each brings a line of some two hundred bytes; a pipe takes 64 KiB.
+    for _ in 0..2000 {
+        assert_eq!(client.get("/a").status, 502);
+    }
+    assert!(Command::new("kill").arg(gateway.id().to_string()).status().unwrap().success());
+    wait_until("it ends", || gateway.try_wait().unwrap().is_some());
+    assert_eq!(gateway.wait().unwrap().code(), Some(0));
+    let mut told = String::new();
+    gateway.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.len() >= 60_000, "the pipe was full: {} bytes", told.len());
 }

@@ -115,6 +115,21 @@ fn a_name_that_is_not_there_yet_is_a_503_until_it_is() {
     assert_eq!(answering(&gateway), set(&["127.0.0.2"]));
 }
 
+/// Not even if it is all there is.
+#[test]
+fn an_instance_without_weight_gets_nothing_while_the_others_are_not_found() {
+    let (backend, port) = everywhere();
+    let server = NameServer::start("");
+    let gateway =
+        gateway(&server, &format!("\"orders.internal:{port}\", {{ address: \"127.0.0.3:{port}\", weight: 0 }}"));
+    let answer = gateway.client().get("/a");
+    assert_eq!(answer.json()["type"], "urn:tollgate:problem:upstream/no-instance");
+    assert!(backend.recorded().is_empty());
+    server.change("127.0.0.2 orders.internal\n");
+    wait_until("it is found", || gateway.client().get("/a").status == 200);
+    assert_eq!(answering(&gateway), set(&["127.0.0.2"]));
+}
+
 #[test]
 fn what_leaves_the_list_finishes_what_it_has_begun() {
     let gate = tollgate_testkit::Gate::new();

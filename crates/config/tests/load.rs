@@ -1,6 +1,6 @@
 //! What a file means: defaults, layers, short forms, directories, references.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // in the helpers of the tests, too
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail like tests")]
 
 use std::fs;
 use std::time::Duration;

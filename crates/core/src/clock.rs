@@ -24,7 +24,7 @@ impl Clock {
 
     /// A clock that stands at `unix` until [`Clock::advance`] moves it.
     #[must_use]
-    #[allow(clippy::disallowed_methods)]
+    #[expect(clippy::disallowed_methods, reason = "the clock is where time comes from")]
     pub fn fake(unix: SystemTime) -> Self {
         Self(Some(Arc::new(Fake { start: Instant::now(), unix, passed_nanos: AtomicU64::new(0) })))
     }
@@ -39,7 +39,7 @@ impl Clock {
 
     /// Now, for measuring how long something takes.
     #[must_use]
-    #[allow(clippy::disallowed_methods)]
+    #[expect(clippy::disallowed_methods, reason = "the clock is where time comes from")]
     pub fn now(&self) -> Instant {
         match &self.0 {
             None => Instant::now(),
@@ -49,7 +49,7 @@ impl Clock {
 
     /// Now, for telling people when something was.
     #[must_use]
-    #[allow(clippy::disallowed_methods)]
+    #[expect(clippy::disallowed_methods, reason = "the clock is where time comes from")]
     pub fn unix(&self) -> SystemTime {
         match &self.0 {
             None => SystemTime::now(),

@@ -264,7 +264,7 @@ macro_rules! section {
 
         impl $name {
             /// The keys that may be written, in the order of the fields.
-            #[allow(dead_code)]
+            #[allow(dead_code, reason = "not every section's keys are asked for")]
             $vis const KEYS: &'static [&'static str] = &[$( $crate::section!(@key $field [$($key)?]) ),*];
         }
 
@@ -294,11 +294,11 @@ macro_rules! section {
 
             fn json_schema(generator: &mut $crate::schemars::SchemaGenerator) -> $crate::schemars::Schema {
                 let mut properties = $crate::serde_json::Map::new();
-                #[allow(unused_mut)]
+                #[allow(unused_mut, reason = "some sections have no fields that must be there")]
                 let mut required: Vec<&str> = Vec::new();
                 $(
                     let key = $crate::section!(@key $field [$($key)?]);
-                    #[allow(unused_mut, unused_assignments)]
+                    #[allow(unused_mut, unused_assignments, reason = "some fields have no default")]
                     let mut default: Option<$crate::serde_json::Value> = None;
                     $( default = Some($default.into()); )?
                     if default.is_none() && <$kind as $crate::decode::Decode>::absent().is_none() {

@@ -229,15 +229,6 @@ impl fmt::Display for Address {
     }
 }
 
-/// One place where a service can be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstanceName {
-    /// The service.
-    pub service: Arc<str>,
-    /// The address in use.
-    pub address: Address,
-}
-
 /// A service by name and by its place in the deployment's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceRef {

@@ -3,7 +3,7 @@
 /// A field name the gateway handles itself; everything else is [`Known::Other`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(missing_docs)] // the names are the documentation
+#[expect(missing_docs, reason = "the names are the documentation")]
 pub enum Known {
     Other,
     Accept,
@@ -37,6 +37,8 @@ pub enum Known {
     XForwardedHost,
     XForwardedProto,
     XForwardedPort,
+    /// Any other that begins with `X-Forwarded-`.
+    XForwardedOther,
     XRealIp,
 }
 
@@ -82,7 +84,27 @@ impl Known {
         // Most names end at their first letter; only what is likely is compared whole.
         let first = name.first().map_or(0, u8::to_ascii_lowercase);
         let is_it = |text: &str| text.as_bytes().first() == Some(&first) && name.eq_ignore_ascii_case(text.as_bytes());
-        candidates.iter().find(|(text, _)| is_it(text)).map_or(Self::Other, |(_, known)| *known)
+        let known = candidates.iter().find(|(text, _)| is_it(text)).map(|(_, known)| *known);
+        known.unwrap_or_else(|| {
+            let family = name.get(..X_FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(X_FORWARDED));
+            if first == b'x' && family { Self::XForwardedOther } else { Self::Other }
+        })
+    }
+
+    /// Which name this is for programs that take `_` for `-`, as the variables of CGI do (RFC 3875 §4.1.18) and with them
+    /// WSGI, Rack and PHP; [`Known::Other`] for names without `_`.
+    #[must_use]
+    pub fn disguised(name: &[u8]) -> Self {
+        if !name.contains(&b'_') {
+            return Self::Other;
+        }
+        // Longer than any name that is known: what is cut off makes no difference.
+        let mut dashed = [0; 32];
+        let len = name.len().min(dashed.len());
+        for (to, from) in dashed.iter_mut().zip(name) {
+            *to = if *from == b'_' { b'-' } else { *from };
+        }
+        Self::of(&dashed[..len])
     }
 
     /// Fields that concern one connection only and are never sent on (RFC 9110 §7.6.1, with `Keep-Alive` and
@@ -130,6 +152,7 @@ impl Known {
             Known::XCorrelationId,
             Known::XForwardedFor,
             Known::XForwardedHost,
+            Known::XForwardedOther,
             Known::XForwardedPort,
             Known::XForwardedProto,
             Known::XRealIp,
@@ -144,6 +167,7 @@ impl Known {
             Known::Forwarded,
             Known::XForwardedFor,
             Known::XForwardedHost,
+            Known::XForwardedOther,
             Known::XForwardedPort,
             Known::XForwardedProto,
             Known::XRealIp,
@@ -151,6 +175,9 @@ impl Known {
         TELLING & (1 << self as u8) != 0
     }
 }
+
+/// How the names of a whole family begin.
+const X_FORWARDED: &[u8] = b"x-forwarded-";
 
 const fn bits(names: &[Known]) -> u64 {
     let mut mask = 0;
@@ -205,6 +232,26 @@ mod tests {
         assert_eq!(Known::of(b"x-forwarded-for"), Known::XForwardedFor);
         assert_eq!(Known::of(b"content-lengt\xe8"), Known::Other);
         assert_eq!(Known::of(b""), Known::Other);
+    }
+
+    #[test]
+    fn the_whole_family_of_x_forwarded_is_known() {
+        for name in [&b"X-Forwarded-Prefix"[..], b"x-forwarded-ssl", b"X-Forwarded-", b"X-Forwarded-For-Long-After-All"]
+        {
+            assert_eq!(Known::of(name), Known::XForwardedOther);
+        }
+        assert_eq!(Known::of(b"X-Forwarded"), Known::Other);
+        assert_eq!(Known::of(b"y-forwarded-ssl"), Known::Other);
+    }
+
+    #[test]
+    fn an_underscore_hides_no_known_name() {
+        assert_eq!(Known::disguised(b"X_Forwarded-for"), Known::XForwardedFor);
+        assert_eq!(Known::disguised(b"transfer_encoding"), Known::TransferEncoding);
+        assert_eq!(Known::disguised(b"X_FORWARDED_SOMETHING_THAT_IS_LONGER_THAN_ALL"), Known::XForwardedOther);
+        assert_eq!(Known::disguised(b"X-Forwarded-For"), Known::Other);
+        assert_eq!(Known::disguised(b"my_own_field_that_is_longer_than_all"), Known::Other);
+        assert_eq!(Known::disguised(b"_"), Known::Other);
     }
 
     #[test]

@@ -78,6 +78,15 @@ impl Fields {
         }
     }
 
+    /// Drops every received field whose name one of these parts of the head spells.
+    pub fn drop_named(&mut self, names: &[Part]) {
+        let bytes = self.buffer.filled();
+        for field in &mut self.index {
+            let name = field.name.of(bytes);
+            field.dropped |= names.iter().any(|named| named.of(bytes).eq_ignore_ascii_case(name));
+        }
+    }
+
     /// The fields added by policies, in order.
     #[must_use]
     pub fn added(&self) -> &[(Bytes, Bytes)] {
@@ -151,7 +160,7 @@ impl Fields {
 
 /// A request method (RFC 9110 §9); names are case-sensitive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // the names are the documentation
+#[expect(missing_docs, reason = "the names are the documentation")]
 pub enum Method {
     #[default]
     Get,
@@ -194,7 +203,7 @@ impl Method {
 
 /// The version of HTTP that the other side speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)] // the names are the documentation
+#[expect(missing_docs, reason = "the names are the documentation")]
 pub enum Version {
     Http10,
     #[default]
@@ -262,16 +271,14 @@ impl RequestHead {
     /// The first value of a query parameter, decoded as forms are (`+` is a blank).
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
-        let pairs = form_urlencoded::parse(self.query()?.as_bytes());
-        pairs.into_iter().find(|(have, _)| have == name).map(|(_, value)| value)
+        query_value(self.query()?, name)
     }
 
     /// The value of a cookie (RFC 6265 §4.2.1).
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let lines = self.fields.all("cookie").filter_map(|line| str::from_utf8(line).ok());
-        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(have, _)| *have == name).map(|(_, value)| value)
+        lines.into_iter().find_map(|line| cookie_value(line, name))
     }
 
     /// The host asked for, as it came.
@@ -297,6 +304,21 @@ impl RequestHead {
     fn ascii(&self, part: Part) -> &str {
         str::from_utf8(part.of(self.fields.buffer.filled())).unwrap_or_default()
     }
+}
+
+/// The first value of a parameter of a query (without its `?`), decoded as forms are: `+` is a blank, what is no UTF-8
+/// becomes U+FFFD.
+#[must_use]
+pub fn query_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(have, _)| have == name).map(|(_, value)| value)
+}
+
+/// The value of the first cookie with this name in a `Cookie` field (RFC 6265 §4.2.1), as it was sent.
+#[must_use]
+pub fn cookie_value<'c>(field: &'c str, name: &str) -> Option<&'c str> {
+    let mut pairs = field.split(';').filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
+    pairs.find(|(have, _)| *have == name).map(|(_, value)| value)
 }
 
 /// An answer's head.
@@ -339,6 +361,27 @@ mod tests {
             fields.push(Field { name: part(name), value: part(value), known: Known::Other, dropped: false });
         }
         fields
+    }
+
+    #[test]
+    fn the_first_query_value_counts_decoded() {
+        let value = |name| query_value("a=1&b=x+y%21&a=2&&flag&%63=%zz&e=", name);
+        assert!(matches!(value("a"), Some(Cow::Borrowed("1"))));
+        assert_eq!(value("b").as_deref(), Some("x y!"));
+        assert_eq!(value("flag").as_deref(), Some(""));
+        assert_eq!(value("c").as_deref(), Some("%zz"));
+        assert_eq!(value("e").as_deref(), Some(""));
+        assert_eq!(value("d"), None);
+        assert_eq!(query_value("", ""), None);
+    }
+
+    #[test]
+    fn cookies_are_found_by_their_whole_name() {
+        let field = "session=abc; theme=dark;x=\"1=2\"";
+        assert_eq!(cookie_value(field, "session"), Some("abc"));
+        assert_eq!(cookie_value(field, "theme"), Some("dark"));
+        assert_eq!(cookie_value(field, "x"), Some("\"1=2\""));
+        assert_eq!(cookie_value(field, "sess"), None);
     }
 
     #[test]

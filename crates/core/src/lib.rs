@@ -13,6 +13,7 @@ pub mod facts;
 pub mod field;
 pub mod handler;
 pub mod head;
+pub mod host;
 pub mod ids;
 pub mod node;
 pub mod path;

@@ -16,8 +16,12 @@
 //!
 //! The result is ASCII, starts with `/`, and however often a backend decodes it, no dot segment appears.
 
+mod readings;
+
 use std::borrow::Cow;
 use std::fmt;
+
+pub use readings::{Reading, readings};
 
 /// Why a path has no normal form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,15 +125,6 @@ pub fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(decoded)
 }
 
-/// A captured segment as text: decoded once, `None` if that is not UTF-8.
-#[must_use]
-pub fn decoded_text(segment: &[u8]) -> Option<Cow<'_, str>> {
-    match percent_decode(segment) {
-        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
-        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
-    }
-}
-
 /// Whether a byte may stand by itself in a segment: `pchar` of RFC 3986 §3.3 without the encodings.
 #[must_use]
 pub const fn is_pchar(byte: u8) -> bool {
@@ -145,8 +140,7 @@ static PLAIN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        // The loop stays below 256, and there is no checked conversion in const code.
-        #[allow(clippy::cast_possible_truncation)]
+        #[expect(clippy::cast_possible_truncation, reason = "stays below 256; const code has no checked conversion")]
         let b = byte as u8;
         table[byte] = is_pchar(b) || b == b'/';
         byte += 1;

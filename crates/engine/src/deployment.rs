@@ -72,6 +72,12 @@ impl Correlation {
     pub(crate) fn is_header(&self, known: Known, name: &[u8]) -> bool {
         known == self.known && (known != Known::Other || name.eq_ignore_ascii_case(&self.header))
     }
+
+    /// Whether this is that field for programs that take `_` for `-` ([`Known::disguised`]).
+    pub(crate) fn is_disguised(&self, name: &[u8]) -> bool {
+        let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+        name.len() == self.header.len() && name.iter().map(dashed).eq(self.header.iter().map(dashed))
+    }
 }
 
 impl Rules {

@@ -13,7 +13,7 @@ use tollgate_observe::access_log::AccessLog;
 use tollgate_observe::metrics::Metrics;
 
 use crate::crowd::Crowd;
-use crate::deployment::Deployment;
+use crate::deployment::{Backend, Deployment};
 use crate::drain::Drain;
 use crate::http::connection::{Deployed, Greeting};
 use crate::listener::accept;
@@ -21,8 +21,8 @@ use crate::worker::Worker;
 
 /// How often log lines are handed over.
 const TICK: Duration = Duration::from_millis(100);
-/// Every how many ticks the pools are swept.
-const SWEEP: u32 = 10;
+/// How often the pools of all services are swept.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the gateway is made of.
 #[derive(Debug)]
@@ -111,6 +111,8 @@ impl Gateway {
                     tokio::spawn(housekeeping(Arc::clone(&worker), bells));
                     until_drained(&worker, drain_time).await;
                 });
+                // What was cut brings lines yet.
+                drop(runtime);
                 worker.with_log(|log| {
                     log.flush();
                 });
@@ -126,15 +128,10 @@ impl Gateway {
         self.threads.into_iter().map(JoinHandle::join).all(|ended| ended.is_ok())
     }
 
-    /// Whether it was stopped already.
+    /// Stops it, and tells when it was stopped.
     #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.drain.is_begun()
-    }
-
-    /// Stops: see [`Drain::begin`].
-    pub fn stop(&self) {
-        self.drain.begin();
+    pub fn drain(&self) -> &Arc<Drain> {
+        &self.drain
     }
 }
 
@@ -146,29 +143,39 @@ struct Socket {
     crowd: Arc<Crowd>,
 }
 
+/// How long the last questions about health may take.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
 /// Most connections to listeners that do not serve the routes.
 const SMALL_CROWD: usize = 256;
 
 /// Log lines and pools: what has to be done now and then, and when a service rings.
 async fn housekeeping(worker: Arc<Worker>, bells: Arc<[Notify]>) {
     let Some(bell) = bells.get(worker.index) else { return };
-    let mut ticks = 0;
+    let (mut flush_at, mut sweep_at) = (worker.now() + TICK, worker.now() + SWEEP);
     loop {
-        let rung = tokio::time::timeout(TICK, bell.notified()).await.is_ok();
-        worker.with_log(|log| {
-            log.flush();
-        });
-        ticks += 1;
-        let swept = ticks >= SWEEP;
-        if rung || swept {
-            ticks = if swept { 0 } else { ticks };
-            let now = worker.now();
-            for backend in worker.deployment().backends.iter() {
-                backend.service.sweep(worker.index, now);
-                if swept {
-                    backend.service.nudge();
+        let left = flush_at.saturating_duration_since(worker.now());
+        let rung = tokio::time::timeout(left, bell.notified()).await.is_ok();
+        let (now, deployment) = (worker.now(), worker.deployment());
+        if now >= flush_at {
+            flush_at = now + TICK;
+            worker.with_log(|log| {
+                log.flush();
+            });
+        }
+        if now >= sweep_at {
+            sweep_at = now + SWEEP;
+            for Backend { service, .. } in deployment.backends.iter() {
+                service.sweep(worker.index, now);
+                service.nudge();
+                // One of the workers for all of them.
+                if worker.index == 0 {
+                    service.observe(now);
                 }
             }
+        } else if rung {
+            // A bell does not say which service rang; those that did not are passed by at the price of a look.
+            deployment.backends.iter().for_each(|backend| backend.service.relieve(worker.index));
         }
     }
 }
@@ -176,19 +183,25 @@ async fn housekeeping(worker: Arc<Worker>, bells: Arc<[Notify]>) {
 /// Returns when the gateway stops and the worker's last connection ended, or `most` after it began to stop.
 async fn until_drained(worker: &Worker, most: Duration) {
     worker.drain.begun().await;
-    let empty = async {
-        // The acceptors run first, so that what was queued is counted.
-        tokio::task::yield_now().await;
-        loop {
-            let mut bell = std::pin::pin!(worker.empty.notified());
-            bell.as_mut().enable();
-            if worker.connections() == 0 {
-                return;
-            }
-            bell.await;
-        }
-    };
-    if tokio::time::timeout(most, empty).await.is_err() {
+    if tokio::time::timeout(most, empty(worker)).await.is_err() {
         tracing::warn!(connections = worker.connections(), "drain time is over: connections are cut");
+        return;
+    }
+    // Who asks for health or metrics now is answered yet, but not waited for as clients are.
+    worker.ending.begin();
+    let _ = tokio::time::timeout(LAST_CALL, empty(worker)).await;
+}
+
+/// Returns when no connection is left.
+async fn empty(worker: &Worker) {
+    // The acceptors run first, so that what was queued is counted.
+    tokio::task::yield_now().await;
+    loop {
+        let mut bell = std::pin::pin!(worker.empty.notified());
+        bell.as_mut().enable();
+        if worker.connections() == 0 {
+            return;
+        }
+        bell.await;
     }
 }

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use tollgate_config::model::Accept;
+use tollgate_config::model::{Accept, ProxyHeaders};
 use tollgate_core::exchange::{Exchange, Peer};
 use tollgate_core::field::Known;
 use tollgate_core::ids::{CorrelationId, Trace};
 use tollgate_http1::list;
+use tollgate_http1::target::check_host;
 
 use crate::deployment::Rules;
 
@@ -28,12 +29,33 @@ pub fn identify(x: &mut Exchange, rules: &Rules) {
     if trusted {
         believe(x, rules);
     }
-    // Whoever is not believed may not be quoted either: not to policies, not to conditions, not to services. And the state
-    // of a trace that was not taken over belongs to no other (W3C Trace Context §4.3).
-    x.head.fields.drop_received(|field, _| match field.known {
-        Known::Tracestate => continued.is_none(),
-        known => known.tells_of_client() && !trusted,
+    drop_what_is_not_believed(x, rules, continued.is_some());
+}
+
+/// Whoever is not believed may not be quoted either: not to policies, not to conditions, not to services.
+fn drop_what_is_not_believed(x: &mut Exchange, rules: &Rules, trace_continued: bool) {
+    let trusted = x.peer == Peer::Proxy;
+    let correlation = &rules.correlation;
+    x.head.fields.drop_received(|field, name| match field.known {
+        // A field of the gateway's own in disguise: services might see it in place of the real one.
+        Known::Other if name.contains(&b'_') => {
+            (Known::disguised(name) != Known::Other || correlation.is_disguised(name))
+                && !correlation.is_header(Known::Other, name)
+        }
+        // The state of a trace that was not taken over belongs to no other (W3C Trace Context §4.3).
+        Known::Tracestate => !trace_continued,
+        known => known.tells_of_client() && !(trusted && writes(rules.trust.headers, known)),
     });
+}
+
+/// Whether a trusted proxy writes this field. What it does not write it passes on as its client sent it.
+fn writes(headers: ProxyHeaders, field: Known) -> bool {
+    match headers {
+        ProxyHeaders::XForwarded => {
+            matches!(field, Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost)
+        }
+        ProxyHeaders::Forwarded => field == Known::Forwarded,
+    }
 }
 
 fn correlation(x: &Exchange, rules: &Rules) -> Option<CorrelationId> {
@@ -45,47 +67,65 @@ fn correlation(x: &Exchange, rules: &Rules) -> Option<CorrelationId> {
     value.and_then(CorrelationId::accept)
 }
 
-/// Takes over what a trusted proxy says of its client: from the right, the first address that is no trusted proxy.
-/// `Forwarded` (RFC 7239) goes before `X-Forwarded-For`.
+/// Takes over what a trusted proxy says of its client, in the fields that it is known to write: from the right, the first
+/// address that is no trusted proxy.
 fn believe(x: &mut Exchange, rules: &Rules) {
-    let mut nearest_first = forwarded_for(x);
-    if nearest_first.is_empty() {
-        nearest_first = x_forwarded_for(x);
-    }
-    for hop in nearest_first {
+    let (client, scheme) = match rules.trust.headers {
+        ProxyHeaders::XForwarded => {
+            let hops = last_first(x, "x-forwarded-for").map(|hop| (address(hop), None));
+            let (client, _) = search(hops, rules);
+            (client, last_first(x, "x-forwarded-proto").next().and_then(scheme))
+        }
+        ProxyHeaders::Forwarded => {
+            let hop = |element| (parameter(element, b"for").and_then(address), parameter(element, b"proto"));
+            let (client, told) = search(last_first(x, "forwarded").map(hop), rules);
+            (client, told.and_then(scheme))
+        }
+    };
+    x.client = client.map_or(x.client, Into::into);
+    // The proxy may speak TLS with us and none with its client, or the other way round.
+    x.scheme = scheme.unwrap_or(x.scheme);
+}
+
+/// The client, and what is told by the element that names it. An element holds as long as trusted proxies wrote it.
+fn search<'x>(
+    hops: impl Iterator<Item = (Option<IpAddr>, Option<&'x [u8]>)>,
+    rules: &Rules,
+) -> (Option<IpAddr>, Option<&'x [u8]>) {
+    let (mut client, mut told) = (None, None);
+    for (address, says) in hops {
+        told = says.or(told);
         // What cannot be read cannot be trusted to be one of ours: the chain ends there.
-        let Some(address) = hop else { break };
-        x.client = address.into();
-        if !rules.trust.is_proxy(x.client) {
+        let Some(address) = address else { break };
+        client = Some(address);
+        if !rules.trust.is_proxy(address.into()) {
             break;
         }
     }
-    let told = [x.head.fields.known(Known::XForwardedProto), forwarded_proto(x)];
-    let says = |scheme: &str| told.iter().flatten().any(|proto| proto.eq_ignore_ascii_case(scheme.as_bytes()));
-    // The proxy may speak TLS with us and none with its client, or the other way round.
-    if says("https") {
-        x.scheme = "https";
-    } else if says("http") {
-        x.scheme = "http";
-    }
+    (client, told)
 }
 
-fn x_forwarded_for(x: &Exchange) -> Vec<Option<IpAddr>> {
-    let mut hops: Vec<Option<IpAddr>> = x.head.fields.all("x-forwarded-for").flat_map(list).map(address).collect();
-    hops.reverse();
-    hops
+fn scheme(told: &[u8]) -> Option<&'static str> {
+    ["https", "http"].into_iter().find(|scheme| told.eq_ignore_ascii_case(scheme.as_bytes()))
 }
 
-fn forwarded_for(x: &Exchange) -> Vec<Option<IpAddr>> {
-    let elements = x.head.fields.all("forwarded").flat_map(list);
-    let mut hops: Vec<Option<IpAddr>> = elements.map(|element| parameter(element, b"for").and_then(address)).collect();
-    hops.reverse();
-    hops
+/// The host that the client asked a trusted proxy for, if that says so and it is one.
+pub(crate) fn told_host(x: &Exchange) -> Option<&[u8]> {
+    let fields = &x.head.fields;
+    let told = match fields.known(Known::XForwardedHost) {
+        Some(_) => last_first(x, "x-forwarded-host").next(),
+        None if fields.known(Known::Forwarded).is_some() => {
+            last_first(x, "forwarded").next().and_then(|element| parameter(element, b"host"))
+        }
+        None => None,
+    };
+    told.filter(|host| check_host(host).is_ok())
 }
 
-fn forwarded_proto(x: &Exchange) -> Option<&[u8]> {
-    let last = x.head.fields.all("forwarded").flat_map(list).last();
-    last.and_then(|element| parameter(element, b"proto"))
+/// The elements of a list, the nearest proxy's first.
+fn last_first<'x>(x: &'x Exchange, name: &str) -> impl Iterator<Item = &'x [u8]> {
+    let elements: Vec<&[u8]> = x.head.fields.all(name).flat_map(list).collect();
+    elements.into_iter().rev()
 }
 
 /// A parameter of a `Forwarded` element (RFC 7239 §4), without its quotes.

@@ -31,7 +31,7 @@ pub(crate) async fn accept(
         }
     };
     if source.serves_on() {
-        return accept_to_the_end(&listener, &greeting, &worker, &crowd, &source).await;
+        return accept_to_the_end(listener, &greeting, &worker, &crowd, &source).await;
     }
     let _accepting = Accepting::begin(&worker);
     loop {
@@ -54,33 +54,52 @@ pub(crate) async fn accept(
             },
         }
     }
-    // Closing a socket resets what is queued on it: take that first. The event loop may not know of it yet, so the system
-    // is asked.
-    let Ok(listener) = listener.into_listener() else { return };
-    loop {
-        match listener.accept() {
-            Ok((socket, ends)) => start(socket, ends, &greeting, &worker, crowd.join(), &source),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(_) => return,
-        }
-    }
+    take_queue(listener, &greeting, &worker, &crowd, &source);
 }
 
-/// Accepts until the worker ends.
+/// Accepts until the worker ends; then takes what is queued already and closes.
 async fn accept_to_the_end(
-    listener: &Acceptor,
+    listener: Acceptor,
     greeting: &Greeting,
     worker: &Arc<Worker>,
     crowd: &Arc<Crowd>,
     source: &Deployed,
 ) {
     loop {
-        crowd.room().await;
-        match listener.accept().await {
-            Ok((socket, ends)) => start(socket, ends, greeting, worker, crowd.join(), source),
-            Err(error) => failed(error).await,
+        tokio::select! {
+            () = worker.ending.begun() => break,
+            () = crowd.room() => {}
+        }
+        tokio::select! {
+            () = worker.ending.begun() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((socket, ends)) => start(socket, ends, greeting, worker, crowd.join(), source),
+                Err(error) => failed(error).await,
+            },
         }
     }
+    let _accepting = Accepting::begin(worker);
+    take_queue(listener, greeting, worker, crowd, source);
+}
+
+/// Closing a socket resets what is queued on it: takes that first. The event loop may not know of it yet, so the system is
+/// asked.
+fn take_queue(listener: Acceptor, greeting: &Greeting, worker: &Arc<Worker>, crowd: &Arc<Crowd>, source: &Deployed) {
+    let Ok(listener) = listener.into_listener() else { return };
+    loop {
+        match listener.accept() {
+            Ok((socket, ends)) => start(socket, ends, greeting, worker, crowd.join(), source),
+            // One that was reset while it waited; others wait behind it.
+            Err(error) if concerns_one(&error) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Whether an error of accepting is about one connection (it was reset in the queue), not about the process or the socket.
+fn concerns_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// Keeps the worker from ending while it may still have connections to take.
@@ -99,10 +118,9 @@ impl Drop for Accepting {
     }
 }
 
-/// An error of one connection (it was reset in the queue) is nothing; one of the process is told, and not spun on.
+/// An error of one connection is nothing; one of the process is told, and not spun on.
 async fn failed(error: io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock) {
+    if !concerns_one(&error) && error.kind() != io::ErrorKind::WouldBlock {
         tracing::warn!(%error, "cannot accept a connection");
         tokio::time::sleep(PAUSE).await;
     }

@@ -20,7 +20,7 @@ use crate::faults::SLOW;
 use crate::forward::Transit;
 use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
-use crate::{identify, respond};
+use crate::{hops, identify, respond};
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +64,18 @@ pub(crate) async fn serve<S: Downstream>(
         refused => d.plan.unrouted(refused),
     };
     turn.x.route = Arc::clone(&route.meta);
-    let counters = route.metrics.shard(client.worker.index);
-    counters.begin();
+    route.metrics.shard(client.worker.index).begin();
     if is_framed {
         turn.expect_body(d.rules.body(route.bounds.body));
     }
     set_deadline(turn, route);
+    let mut account = Account { client, turn, route, begun: 0, end: End::Cut };
     let (begun, decided) = match refused {
-        None => before(client, turn, route).await,
+        None => before(account.client, account.turn, route).await,
         Some(problem) => (0, Err(problem)),
     };
+    account.begun = begun;
+    let Account { client, turn, .. } = &mut account;
     let answer = match decided {
         Ok(Flow::Next) => act(client, turn, d, route, &captures).await,
         Ok(Flow::Reply(reply)) => own(turn, *reply),
@@ -91,7 +93,7 @@ pub(crate) async fn serve<S: Downstream>(
         }
         None => After::Close(Closed::Client),
     };
-    crate::finish::finish(client, turn, route, begun);
+    account.end = End::Own;
     after
 }
 
@@ -119,6 +121,35 @@ async fn decided<S, T>(
     // Boxed: few wait, and every idle connection would else keep room for it.
     let bounded = Box::pin(tokio::time::timeout_at(at.into(), deciding));
     bounded.await.unwrap_or_else(|_| Err(SLOW.problem().cause(who())))
+}
+
+/// The account of a request, which is closed when this is dropped: also if that is before its end, because the gateway
+/// stops and the time to drain is over.
+struct Account<'s, S> {
+    client: &'s mut Client<S>,
+    turn: &'s mut Turn,
+    route: &'s RoutePlan,
+    /// Policies that were begun.
+    begun: usize,
+    end: End,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By itself.
+    Own,
+    /// It was cut.
+    Cut,
+}
+
+impl<S> Drop for Account<'_, S> {
+    fn drop(&mut self) {
+        if self.end == End::Cut {
+            self.turn.cut();
+        }
+        crate::finish::finish(self.client, self.turn, self.route, self.begun);
+    }
 }
 
 /// A body whose length is known to be too large is not even begun.
@@ -164,7 +195,10 @@ async fn act<S: Downstream>(
         return Err(CONNECT.problem().detail("nothing here changes to another protocol").into());
     }
     match &route.action {
-        Action::Proxy(proxy) => fallback::forward(client, turn, d, route, proxy, captures).await,
+        Action::Proxy(proxy) => match hops::last_hop(&mut turn.x, &d.plan) {
+            Some(reply) => own(turn, reply),
+            None => fallback::forward(client, turn, d, route, proxy, captures).await,
+        },
         Action::Fixed(fixed) => own(turn, respond::fixed(fixed)),
         Action::Redirect(redirect) => own(turn, respond::redirect(&turn.x, redirect, captures)),
         Action::Serve(handler) => {

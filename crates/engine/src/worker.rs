@@ -13,6 +13,7 @@ use tollgate_observe::metrics::{Metrics, WorkerMetrics};
 
 use crate::deployment::Deployment;
 use crate::drain::Drain;
+use crate::rarely::Rarely;
 
 thread_local! {
     static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
@@ -29,6 +30,10 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<Metrics>,
     /// Whether the gateway is stopping.
     pub(crate) drain: Arc<Drain>,
+    /// Whether this worker ends: even what is served while the gateway stops takes its last connections.
+    pub(crate) ending: Drain,
+    /// Connections from proxies without a PROXY header that are told of.
+    pub(crate) headerless: Rarely,
     /// Lines of the access log that were not handed over yet.
     pub(crate) log: Option<Mutex<LogBuffer>>,
     /// An own reference to what is in force: its count is this worker's alone.
@@ -52,6 +57,8 @@ impl Worker {
             clock,
             metrics,
             drain,
+            ending: Drain::default(),
+            headerless: Rarely::default(),
             log: log.map(Mutex::new),
             deployment: ArcSwap::from_pointee(deployment),
             connections: AtomicUsize::new(0),

@@ -28,7 +28,7 @@ use cel::IdedExpr;
 use cel::common::ast::{Expr, SourceInfo, operators};
 use cel::parser::Parser;
 
-pub use facts::{Facts, cookie_value, query_value};
+pub use facts::Facts;
 
 use check::{Checker, Type};
 use general::General;

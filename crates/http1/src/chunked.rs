@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     /// Content, bytes used up and trailers of `text`; `None`: there should be more.
-    #[allow(clippy::type_complexity)]
+    #[expect(clippy::type_complexity, reason = "named nowhere else")]
     fn decoded(text: &str) -> Result<Option<(String, usize, Vec<String>)>, &'static str> {
         let (mut decoder, mut content, mut at) = (Decoder::default(), Vec::new(), 0);
         loop {

@@ -109,6 +109,34 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
+/// Most fields that `Connection` may name: each costs a look at every field, and nobody needs as many.
+const MOST_NAMED: usize = 100;
+
+/// The fields that `Connection` names (RFC 9110 §7.6.1).
+#[derive(Default)]
+pub(crate) struct Named(Vec<Part>);
+
+impl Named {
+    /// Notes `option`, which stands in `bytes`.
+    ///
+    /// # Errors
+    /// When there are more than anybody needs.
+    pub(crate) fn push(&mut self, bytes: &[u8], option: &[u8]) -> Result<(), &'static str> {
+        let start = option.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+        let part = (u16::try_from(start), u16::try_from(start.wrapping_add(option.len())));
+        let (Ok(start), Ok(end)) = part else { return Err("a head that is too large") };
+        if self.0.len() == MOST_NAMED {
+            return Err("more than 100 fields named in `Connection`");
+        }
+        self.0.push(Part { start, end });
+        Ok(())
+    }
+
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

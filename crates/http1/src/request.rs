@@ -9,7 +9,7 @@ use tollgate_core::head::{Method, Part, RequestHead, Version};
 use tollgate_core::problem::Problem;
 
 use crate::faults::{CODING, CONNECT, EXPECTATION, HEAD_TOO_LARGE, MALFORMED, TARGET_TOO_LONG, VERSION};
-use crate::fields::{self, Progress, Refused};
+use crate::fields::{self, Named, Progress, Refused};
 use crate::{HeadLimits, Parsed, list, target};
 
 /// Longest method name in bytes; the longest registered one has 17.
@@ -283,12 +283,10 @@ fn connection(head: &mut RequestHead, seen: &Seen) -> Result<(bool, bool), Probl
         return Ok((by_default, false));
     }
     let (mut close, mut keep, mut upgrade) = (false, false, false);
-    let mut named = Vec::new();
-    for (name, value) in head.fields.iter() {
-        if Known::of(name) != Known::Connection {
-            continue;
-        }
-        for option in list(value) {
+    let mut named = Named::default();
+    let bytes = head.fields.buffer.filled();
+    for field in head.fields.received().iter().filter(|field| field.known == Known::Connection) {
+        for option in list(field.value.of(bytes)) {
             match Known::of(option) {
                 _ if option.eq_ignore_ascii_case(b"close") => close = true,
                 Known::KeepAlive => keep = true,
@@ -298,13 +296,11 @@ fn connection(head: &mut RequestHead, seen: &Seen) -> Result<(bool, bool), Probl
                 }
                 Known::Upgrade => upgrade = true,
                 Known::Te => {}
-                _ => named.push(option.to_vec()),
+                _ => named.push(bytes, option).map_err(malformed)?,
             }
         }
     }
-    if !named.is_empty() {
-        head.fields.drop_received(|_, name| named.iter().any(|n| n.eq_ignore_ascii_case(name)));
-    }
+    head.fields.drop_named(named.parts());
     Ok((!close && (by_default || keep), upgrade))
 }
 

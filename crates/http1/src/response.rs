@@ -5,7 +5,7 @@ use tollgate_core::body::Length;
 use tollgate_core::field::Known;
 use tollgate_core::head::{Method, Part, ReplyHead, Version};
 
-use crate::fields::{self, Progress, Refused};
+use crate::fields::{self, Named, Progress, Refused};
 use crate::request::content_length;
 use crate::{HeadLimits, Parsed, list};
 
@@ -103,7 +103,7 @@ pub struct Verdict {
 /// # Errors
 /// Says what is doubtful.
 pub fn judge(head: &mut ReplyHead, request: Method) -> Result<Verdict, &'static str> {
-    let keep_alive = connection(head);
+    let keep_alive = connection(head)?;
     let has_none = request == Method::Head || head.status < 200 || matches!(head.status, 204 | 304);
     let count = |known: Known| head.fields.received().iter().filter(|f| f.known == known).count();
     let length = match (count(Known::TransferEncoding), count(Known::ContentLength)) {
@@ -130,27 +130,26 @@ pub fn judge(head: &mut ReplyHead, request: Method) -> Result<Verdict, &'static 
     Ok(Verdict { length, told: length, keep_alive: keep_alive && length != Length::UntilClose })
 }
 
-fn connection(head: &mut ReplyHead) -> bool {
+fn connection(head: &mut ReplyHead) -> Result<bool, &'static str> {
     let by_default = head.version == Version::Http11;
     if !head.fields.received().iter().any(|f| f.known == Known::Connection) {
-        return by_default;
+        return Ok(by_default);
     }
     let (mut close, mut keep) = (false, false);
-    let mut named: Vec<Vec<u8>> = Vec::new();
-    for (_, value) in head.fields.iter().filter(|(name, _)| Known::of(name) == Known::Connection) {
-        for option in list(value) {
+    let mut named = Named::default();
+    let bytes = head.fields.buffer.filled();
+    for field in head.fields.received().iter().filter(|field| field.known == Known::Connection) {
+        for option in list(field.value.of(bytes)) {
             match Known::of(option) {
                 _ if option.eq_ignore_ascii_case(b"close") => close = true,
                 Known::KeepAlive => keep = true,
                 known if known.is_hop_by_hop() => {}
-                _ => named.push(option.to_vec()),
+                _ => named.push(bytes, option)?,
             }
         }
     }
-    if !named.is_empty() {
-        head.fields.drop_received(|_, name| named.iter().any(|n| n.eq_ignore_ascii_case(name)));
-    }
-    !close && (by_default || keep)
+    head.fields.drop_named(named.parts());
+    Ok(!close && (by_default || keep))
 }
 
 #[cfg(test)]

@@ -5,5 +5,6 @@
 
 pub mod access_log;
 pub mod metrics;
+pub mod own_log;
 
 pub use metrics::{Format, Metrics};

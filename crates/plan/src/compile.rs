@@ -23,6 +23,7 @@ use crate::conditions::Conditions;
 use crate::matcher::{Builder, Conflict, HostPattern, Pattern, RouteSpec};
 use crate::place::within;
 use crate::plan::Plan;
+use crate::readings::Readings;
 use crate::table::{Bounds, Fallback, RoutePlan};
 
 use action::Services;
@@ -71,6 +72,7 @@ struct Compiler<'c> {
     labels: HashMap<&'c str, &'c Span>,
     /// Those of the route before.
     upgrades: Arc<[Bytes]>,
+    readings: Readings,
     told: Vec<Diagnostic>,
 }
 
@@ -83,15 +85,12 @@ impl<'c> Compiler<'c> {
         let (routes, names, labels) =
             (Vec::with_capacity(most), Vec::with_capacity(most), HashMap::with_capacity(most));
         let (matcher, upgrades) = (Builder::with_room_for(most), Arc::default());
-        Self { metrics, chains, services, routes, matcher, names, labels, upgrades, told }
+        let readings = Readings::new(&config.paths);
+        Self { metrics, chains, services, routes, matcher, names, labels, upgrades, readings, told }
     }
 
     fn api(&mut self, api: &'c Api) {
-        let host = |host: &model::HostPattern| match host {
-            model::HostPattern::Exact(name) => HostPattern::Exact(name.clone()),
-            model::HostPattern::Wildcard(suffix) => HostPattern::Below(suffix.clone()),
-        };
-        let hosts: Vec<HostPattern> = api.hosts.iter().map(|spanned| host(&spanned.value)).collect();
+        let hosts: Vec<HostPattern> = api.hosts.iter().map(|spanned| spanned.value.clone()).collect();
         self.chains.enter(&api.policies, &mut self.told);
         let name: Arc<str> = api.name.as_ref().map_or("", |name| name.value.as_str()).into();
         for route in &api.routes {
@@ -195,7 +194,7 @@ impl<'c> Compiler<'c> {
         self.told.sort_by_cached_key(|found| found.span.as_ref().map(|s| (s.source.name.clone(), s.start)));
         match matcher {
             Some(matcher) if self.told.iter().all(|found| found.severity == Severity::Warning) => {
-                let plan = Plan::new(revision, matcher, self.routes.into(), self.metrics);
+                let plan = Plan::new(revision, matcher, self.routes.into(), self.readings, self.metrics);
                 let places = self.names.iter().map(|(_, span)| (*span).clone()).collect();
                 let (fallbacks, services) = (self.services.take_fallbacks(), self.services.into_slots());
                 Ok(Compiled { plan, services, fallbacks, warnings: self.told, places })

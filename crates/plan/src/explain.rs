@@ -9,6 +9,9 @@ mod tests;
 use tollgate_config::model::Config;
 use tollgate_core::exchange::{Exchange, Peer};
 use tollgate_core::facts::ClientAddress;
+use tollgate_core::field::Known;
+use tollgate_core::head::Field;
+use tollgate_core::host;
 use tollgate_core::node::Span;
 use tollgate_core::problem::Problem;
 
@@ -16,7 +19,6 @@ use crate::compile::Compiled;
 use crate::matcher::{Captures, Explanation};
 use crate::plan::{Seen, lookup};
 use crate::table::RoutePlan;
-use crate::template::host_name;
 
 use action::Does;
 use near::Near;
@@ -30,6 +32,8 @@ pub struct Explained {
     /// The one path that is matched, shown to policies and sent on.
     path: String,
     host: Host,
+    /// `https` or `http`, as the client sees it.
+    scheme: &'static str,
     client: Client,
     /// The method that a CORS preflight asks for, by which it is matched.
     preflight_for: Option<String>,
@@ -50,8 +54,19 @@ struct Client {
     believed: ClientAddress,
     /// Who connects.
     peer: ClientAddress,
-    /// Names of fields that say something of the client, sent by somebody who is not believed.
-    ignored: Vec<String>,
+    /// Names of fields that say something of the client and are dropped, and why.
+    ignored: Vec<(String, Ignored)>,
+}
+
+/// Why a field is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ignored {
+    /// Whoever sent it is not believed.
+    Stranger,
+    /// A trusted proxy does not write it, so it may be its client's.
+    NotTheProxys,
+    /// It passes for a field of the gateway's.
+    Disguised,
 }
 
 /// What becomes of the request.
@@ -103,7 +118,7 @@ struct PolicyLine {
 /// Explains what `compiled`, which comes from `config`, does with a request of which is settled who asks.
 #[must_use]
 pub fn explain(config: &Config, compiled: &Compiled, x: &Exchange) -> Explained {
-    let (found, seen, lookup) = (compiled.plan.find(x), Seen(x), lookup(x));
+    let (found, seen, lookup) = (compiled.plan.find(x), Seen::of(x), lookup(x));
     let told = match x.head.is_asterisk {
         true => Explanation::default(),
         false => compiled.plan.matcher.explain(&lookup, |conditions| conditions.hold(&seen)),
@@ -120,7 +135,8 @@ pub fn explain(config: &Config, compiled: &Compiled, x: &Exchange) -> Explained 
         method: x.head.method_text().to_owned(),
         target: if x.head.is_asterisk { "*".into() } else { format!("{}{query}", String::from_utf8_lossy(raw)) },
         path: x.head.path().to_owned(),
-        host: Host { matched: host_name(came).to_ascii_lowercase(), came: came.to_owned() },
+        host: Host { matched: host::name(came).to_ascii_lowercase(), came: came.to_owned() },
+        scheme: x.scheme,
         client: client(x),
         preflight_for: lookup.preflight_for.map(|method| String::from_utf8_lossy(method).into_owned()),
         outcome,
@@ -130,12 +146,18 @@ pub fn explain(config: &Config, compiled: &Compiled, x: &Exchange) -> Explained 
 
 fn client(x: &Exchange) -> Client {
     let bytes = x.head.fields.buffer.filled();
-    let told = x.head.fields.received().iter().filter(|field| field.dropped && field.known.tells_of_client());
-    let ignored = match x.peer {
-        Peer::Client => told.map(|field| String::from_utf8_lossy(field.name.of(bytes)).into_owned()).collect(),
-        Peer::Proxy => Vec::new(),
+    let ignored = |field: &Field| {
+        let name = field.name.of(bytes);
+        let why = match (field.known, x.peer) {
+            (Known::Other, _) if name.contains(&b'_') => Ignored::Disguised,
+            (known, Peer::Client) if known.tells_of_client() => Ignored::Stranger,
+            (known, Peer::Proxy) if known.tells_of_client() => Ignored::NotTheProxys,
+            _ => return None,
+        };
+        Some((String::from_utf8_lossy(name).into_owned(), why))
     };
-    Client { believed: x.client, peer: x.conn.peer(), ignored }
+    let dropped = x.head.fields.received().iter().filter(|field| field.dropped);
+    Client { believed: x.client, peer: x.conn.peer(), ignored: dropped.filter_map(ignored).collect() }
 }
 
 fn refusal(problem: &Problem, route: Option<Named>) -> Refusal {
@@ -182,7 +204,7 @@ fn place(span: &Span) -> String {
 
 /// The conditions of a route, and what they come to.
 fn conditions(compiled: &Compiled, number: usize, x: &Exchange) -> Vec<(String, bool)> {
-    let seen = Seen(x);
+    let seen = Seen::of(x);
     let all = compiled.plan.matcher.condition(number);
     let each = all.into_iter().flat_map(|all| all.iter());
     each.map(|condition| (condition.text().to_owned(), condition.matches(&seen))).collect()

@@ -29,5 +29,15 @@ pub static REWRITE: Fault = Fault::client(
      only happen where a placeholder shares a segment with something else, or comes from a regular expression.",
 );
 
+/// A service may read the path otherwise than the gateway did.
+pub static PATH_READINGS: Fault = Fault::client(
+    "route/path-readings",
+    400,
+    "Path can be read in two ways",
+    "The path has a parameter (`;`) or an encoded slash (`%2F`), and `paths` refuses that, or what a service that drops or \
+     decodes it would read belongs to another route. Write the path without, or see “Paths that services read differently” \
+     in the routing guide.",
+);
+
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&NOT_FOUND, &METHOD_NOT_ALLOWED, &REWRITE];
+pub static ALL: &[&Fault] = &[&NOT_FOUND, &METHOD_NOT_ALLOWED, &REWRITE, &PATH_READINGS];

@@ -10,6 +10,7 @@ pub mod faults;
 pub mod matcher;
 mod place;
 mod plan;
+mod readings;
 mod table;
 mod template;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tollgate_core::facts::{ClientAddress, Route};
 use tollgate_core::field::Known;
 use tollgate_core::handler::Handler;
 use tollgate_core::head::Method;
+use tollgate_core::host;
 use tollgate_core::policy::Hooks;
 use tollgate_core::problem::Problem;
 use tollgate_expr::Facts;
@@ -19,8 +20,8 @@ use tollgate_observe::metrics::Metrics;
 use crate::conditions::Conditions;
 use crate::faults::{METHOD_NOT_ALLOWED, NOT_FOUND, REWRITE};
 use crate::matcher::{Captures, Lookup, Matcher, Outcome, Pattern, RouteSpec};
+use crate::readings::Readings;
 use crate::table::{Action, Bounds, Fixed, Proxy, RoutePlan};
-use crate::template::host_name;
 
 /// Times and sizes of what the gateway answers itself.
 const OWN: Bounds = Bounds {
@@ -41,6 +42,7 @@ pub struct Plan {
     asterisk: RoutePlan,
     pub(crate) matcher: Matcher<Conditions>,
     pub(crate) routes: Box<[RoutePlan]>,
+    readings: Readings,
 }
 
 /// The route of a request.
@@ -59,12 +61,13 @@ impl Plan {
         revision: u64,
         matcher: Matcher<Conditions>,
         routes: Box<[RoutePlan]>,
+        readings: Readings,
         metrics: &Metrics,
     ) -> Self {
         // RFC 9110 §9.3.7: `OPTIONS *` asks about the server as a whole.
         let nothing = || Action::Fixed(Fixed { status: 204, fields: Box::new([]), body: bytes::Bytes::new() });
         let (unrouted, asterisk) = (own("(none)", "", nothing(), metrics), own("OPTIONS *", "", nothing(), metrics));
-        Self { revision, unrouted, asterisk, matcher, routes }
+        Self { revision, unrouted, asterisk, matcher, routes, readings }
     }
 
     /// A plan whose routes are answered by parts of the gateway. An empty method takes all.
@@ -85,7 +88,7 @@ impl Plan {
         let mistakes = |conflicts: Vec<crate::matcher::Conflict>| {
             conflicts.iter().map(|conflict| Diagnostic::error(conflict.to_string())).collect::<Vec<_>>()
         };
-        Ok(Self::new(0, Matcher::build(specs).map_err(mistakes)?, plans.into(), metrics))
+        Ok(Self::new(0, Matcher::build(specs).map_err(mistakes)?, plans.into(), Readings::default(), metrics))
     }
 
     /// The route that serves a request.
@@ -94,11 +97,12 @@ impl Plan {
         if x.head.is_asterisk {
             return Found { route: &self.asterisk, captures: Captures::default(), refused: None };
         }
-        let seen = Seen(x);
+        let seen = Seen::of(x);
         match self.matcher.find(&lookup(x), |conditions| conditions.hold(&seen)) {
             Outcome::Found(found) => match self.routes.get(found.route) {
                 Some(route) => {
-                    let refused = unwritable(route, x.head.path(), &found.captures);
+                    let refused = self.readings.refusal(x, found.route, &self.matcher);
+                    let refused = refused.or_else(|| unwritable(route, x.head.path(), &found.captures));
                     Found { route, captures: found.captures, refused }
                 }
                 None => self.unrouted(Some(NOT_FOUND.problem())),
@@ -112,6 +116,22 @@ impl Plan {
                 self.unrouted(Some(METHOD_NOT_ALLOWED.problem().detail(detail).header("Allow", allow.to_string())))
             }
         }
+    }
+
+    /// The methods that routes take for the request's host and path, as the value of `Allow`; `OPTIONS`, which is being
+    /// answered, among them.
+    #[must_use]
+    pub fn allow(&self, x: &Exchange) -> String {
+        let seen = Seen::of(x);
+        let mut methods = match self.matcher.methods_for(&lookup(x), |conditions| conditions.hold(&seen)) {
+            Some(allow) => allow.methods(),
+            None => vec!["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT", "TRACE"],
+        };
+        if !methods.contains(&"OPTIONS") {
+            methods.push("OPTIONS");
+            methods.sort_unstable();
+        }
+        methods.join(", ")
     }
 
     /// No route, for this reason.
@@ -157,43 +177,53 @@ pub(crate) fn lookup(x: &Exchange) -> Lookup<'_> {
 }
 
 /// An exchange as conditions see it.
-pub(crate) struct Seen<'x>(pub(crate) &'x Exchange);
+pub(crate) struct Seen<'x> {
+    pub(crate) x: &'x Exchange,
+    /// Its path, or another one that is tried in its place.
+    pub(crate) path: &'x str,
+}
+
+impl<'x> Seen<'x> {
+    pub(crate) fn of(x: &'x Exchange) -> Self {
+        Self { x, path: x.head.path() }
+    }
+}
 
 impl Facts for Seen<'_> {
     fn method(&self) -> &str {
-        self.0.head.method_text()
+        self.x.head.method_text()
     }
 
     fn path(&self) -> &str {
-        self.0.head.path()
+        self.path
     }
 
     fn host(&self) -> &str {
-        host_name(self.0.head.host())
+        host::name(self.x.head.host())
     }
 
     fn scheme(&self) -> &str {
-        self.0.scheme
+        self.x.scheme
     }
 
     fn ip(&self) -> ClientAddress {
-        self.0.client
+        self.x.client
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.0.head.fields.text(name)
+        self.x.head.fields.text(name)
     }
 
     fn has_header(&self, name: &str) -> bool {
-        self.0.head.fields.has(name)
+        self.x.head.fields.has(name)
     }
 
     fn query(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.0.head.query_value(name)
+        self.x.head.query_value(name)
     }
 
     fn cookie(&self, name: &str) -> Option<&str> {
-        self.0.head.cookie(name)
+        self.x.head.cookie(name)
     }
 }
 

@@ -7,6 +7,7 @@ mod tests;
 use tollgate_config::model::{PathChange, Template};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::head::RequestHead;
+use tollgate_core::host;
 use tollgate_core::node::{Span, Spanned};
 use tollgate_core::path::{self, Normal, PathError};
 
@@ -148,7 +149,7 @@ fn write_parts(parts: &[Part], path: &str, head: Option<&RequestHead>, captures:
             }
             Part::Rest => out.extend_from_slice(tail().trim_start_matches('/').as_bytes()),
             Part::Tail => out.extend_from_slice(tail().as_bytes()),
-            Part::Host => out.extend_from_slice(head.map_or("", |head| host_name(head.host())).as_bytes()),
+            Part::Host => out.extend_from_slice(head.map_or("", |head| host::name(head.host())).as_bytes()),
             Part::Query => {
                 if let Some(query) = head.and_then(RequestHead::query) {
                     out.push(b'?');
@@ -157,13 +158,4 @@ fn write_parts(parts: &[Part], path: &str, head: Option<&RequestHead>, captures:
             }
         }
     }
-}
-
-/// A host without its port and the final dot, as the matcher takes it but for the case; IPv6 keeps its brackets.
-pub(crate) fn host_name(host: &str) -> &str {
-    let name = match host.rfind(':') {
-        Some(colon) if !host.ends_with(']') => &host[..colon],
-        _ => host,
-    };
-    name.strip_suffix('.').unwrap_or(name)
 }

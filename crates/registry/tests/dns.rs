@@ -1,7 +1,7 @@
 //! `registry::dns` against a real name server: dnsmasq on a loopback port.
 
 // Helpers of tests may fail like tests; clippy knows only the functions marked as such.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail like tests")]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;

@@ -28,6 +28,9 @@ fn what_is_refused_as_ambiguous_is_understood_in_two_ways_and_its_twin_in_one() 
         if case.ambiguous && loose == literal {
             wrong.push(format!("{:?} is not ambiguous: both understand {loose:?}", case.name));
         }
+        if case.alike.is_some() && loose != literal {
+            wrong.push(format!("{:?} is ambiguous: {loose:?} / {literal:?}", case.name));
+        }
         if let Some(twin) = &case.twin {
             let [loose, literal] = readings(twin);
             if loose != literal {

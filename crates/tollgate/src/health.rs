@@ -9,9 +9,10 @@ use tollgate_core::policy::BoxFuture;
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_core::reply::Reply;
 use tollgate_engine::{Deployment, Drain, Rules};
-use tollgate_observe::metrics::{Format, Metrics};
+use tollgate_observe::metrics::Metrics;
 use tollgate_plan::Plan;
 
+use crate::scrape::Scrape;
 use crate::status::Status;
 
 /// Not all sockets are bound yet, or the gateway is stopping.
@@ -72,17 +73,6 @@ impl Handler for Ready {
 }
 
 #[derive(Debug)]
-struct Scrape(Arc<Metrics>);
-
-impl Handler for Scrape {
-    fn call<'a>(&'a self, x: &'a mut Exchange) -> BoxFuture<'a, Result<Reply, Problem>> {
-        let format = Format::from_accept(x.head.fields.text("accept"));
-        let reply = Reply::full(200, format.content_type(), Metrics::encode(&self.0, format)).header("Vary", "Accept");
-        Box::pin(std::future::ready(Ok(reply)))
-    }
-}
-
-#[derive(Debug)]
 struct ShowStatus(Arc<Status>);
 
 impl Handler for ShowStatus {
@@ -100,6 +90,7 @@ fn json(status: u16, text: String) -> Reply {
 /// What a health listener serves.
 pub(crate) fn deployment(
     readiness: &Arc<Readiness>,
+    scrape: Scrape,
     metrics: &Arc<Metrics>,
     status: &Arc<Status>,
     rules: &Arc<Rules>,
@@ -107,7 +98,7 @@ pub(crate) fn deployment(
     let routes: Vec<(&str, &str, Arc<dyn Handler>)> = vec![
         ("GET", "/health/live", Arc::new(Live)),
         ("GET", "/health/ready", Arc::new(Ready(Arc::clone(readiness)))),
-        ("GET", "/metrics", Arc::new(Scrape(Arc::clone(metrics)))),
+        ("GET", "/metrics", Arc::new(scrape)),
         ("GET", "/status", Arc::new(ShowStatus(Arc::clone(status)))),
     ];
     let plan = Arc::new(Plan::of_handlers(routes, metrics)?);

@@ -6,6 +6,7 @@ mod health;
 mod http;
 mod memory;
 mod redirect;
+mod scrape;
 mod start;
 mod status;
 mod tls;

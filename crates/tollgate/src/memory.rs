@@ -9,7 +9,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Gives free memory back to the system. Slow (milliseconds): for after a config was compiled, never on a worker.
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "the allocator's interface is C")]
 pub(crate) fn give_back() {
     // SAFETY: takes no pointer and may be called on any thread at any time, says the allocator's documentation.
     unsafe { libmimalloc_sys::mi_collect(true) };

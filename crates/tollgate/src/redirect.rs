@@ -7,6 +7,7 @@ use tollgate_config::model::{Config, HostPattern};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::handler::Handler;
+use tollgate_core::host;
 use tollgate_core::policy::BoxFuture;
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_core::reply::Reply;
@@ -44,7 +45,7 @@ impl Handler for ToHttps {
 
 impl ToHttps {
     fn answer(&self, x: &Exchange) -> Result<Reply, Problem> {
-        let host = name(x.head.host());
+        let host = host::name(x.head.host()).to_ascii_lowercase();
         if !self.knows(&host) {
             return Err(UNKNOWN_HOST.problem());
         }
@@ -63,15 +64,6 @@ impl ToHttps {
         };
         self.hosts.iter().any(is_for) || self.tls.knows(host)
     }
-}
-
-/// A host in lower case, without port and final dot.
-fn name(host: &str) -> String {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 /// What a listener that redirects serves.
@@ -97,7 +89,7 @@ mod tests {
 
     fn known(host: &str) -> bool {
         let hosts = vec![HostPattern::Exact("shop.example".into()), HostPattern::Wildcard("wild.example".into())];
-        ToHttps { hosts, tls: Tls::default(), port: 443 }.knows(&name(host))
+        ToHttps { hosts, tls: Tls::default(), port: 443 }.knows(&host::name(host).to_ascii_lowercase())
     }
 
     #[test]

@@ -10,18 +10,19 @@ use std::time::Duration;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tollgate_config::model::{Bind, Config, Listener, ListenerKind, LogTarget, Switch};
+use tollgate_config::model::{Bind, Config, Listener, ListenerKind, LogTarget, LoggedQueries, Switch};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::Address;
 use tollgate_engine::{
     BindError, Bound, Deployment, Drain, Gateway, Greeting, Opened, Parts, Serves, SocketFile, bind,
 };
-use tollgate_observe::access_log::{self, AccessLog};
+use tollgate_observe::access_log::{self, AccessLog, Queries};
 use tollgate_observe::metrics::Metrics;
 
 use crate::health::{self, Readiness};
 use crate::redirect;
+use crate::scrape::Scrape;
 use crate::status::{self, Status};
 use crate::tls::Tls;
 use crate::wire::{self, WireError, World};
@@ -77,7 +78,9 @@ pub(crate) fn start(name: &str, config: &Config, extra: Vec<Opened>) -> Result<R
     let fixed = status::Fixed { config: name.to_owned(), listeners, workers };
     let deployment = wired.deployment.clone();
     let status = Status::new(fixed, clock.clone(), Arc::clone(&readiness), Arc::clone(&metrics), deployment.clone());
-    let health = health::deployment(&readiness, &metrics, &status, &deployment.rules).map_err(StartError::Config)?;
+    let scrape = Scrape::new(&metrics, runtime.handle(), &clock);
+    let health = health::deployment(&readiness, scrape, &metrics, &status, &deployment.rules);
+    let health = health.map_err(StartError::Config)?;
     let redirect = redirect::deployment(config, &wired.tls, &metrics, &deployment.rules).map_err(StartError::Config)?;
     let (mut opened, files) = open(config, workers, &Arc::new(health), &Arc::new(redirect), &wired.tls)?;
     opened.extend(extra);
@@ -94,12 +97,12 @@ pub(crate) fn start(name: &str, config: &Config, extra: Vec<Opened>) -> Result<R
 }
 
 impl Running {
-    /// Begins to stop, as a signal would.
-    pub(crate) fn stop(&self) {
-        self.gateway.stop();
+    /// Stops it as a signal would, from another thread.
+    pub(crate) fn drain(&self) -> Arc<Drain> {
+        Arc::clone(self.gateway.drain())
     }
 
-    /// Runs until SIGTERM or SIGINT, then drains; a second signal ends it at once. Whether it ended in good order.
+    /// Runs until SIGTERM or SIGINT, or until it is stopped otherwise, then drains; a second signal ends it at once. Whether it ended in good order.
     pub(crate) fn until_stopped(self) -> bool {
         let Self { runtime, signals, gateway, access_log, _wired, _files, .. } = self;
         let Signals { mut stop, mut reopen } = signals;
@@ -121,11 +124,12 @@ impl Running {
 
 /// Waits until the gateway is asked to stop, then until it has. Whether it ended in good order.
 async fn stopped(gateway: Gateway, stop: &mut Stop) -> bool {
-    if !gateway.is_stopping() {
-        stop.asked().await;
+    tokio::select! {
+        () = stop.asked() => {}
+        () = gateway.drain().begun() => {}
     }
     tracing::info!("stopping: no new connections, requests in flight finish");
-    gateway.stop();
+    gateway.drain().begin();
     let joined = tokio::task::spawn_blocking(|| gateway.join());
     tokio::select! {
         joined = joined => joined.unwrap_or(false),
@@ -246,7 +250,13 @@ fn start_access_log(config: &Config, metrics: &Metrics, clock: &Clock) -> Result
         LogTarget::File(path) => access_log::Target::File(PathBuf::from(path)),
     };
     let queue = usize::try_from(access.queue.get()).unwrap_or(usize::MAX);
-    let settings = access_log::Settings { target, queue };
+    let queries = match access.query {
+        LoggedQueries::Redacted => Queries::Redacted,
+        LoggedQueries::Full => Queries::Full,
+        LoggedQueries::Names => Queries::Names,
+        LoggedQueries::Off => Queries::Off,
+    };
+    let settings = access_log::Settings { target, queue, queries };
     let log = AccessLog::start(&settings, Arc::clone(metrics.log_lines()), clock.clone());
     log.map(Some).map_err(|e| other("cannot open the access log", &e))
 }

@@ -220,7 +220,8 @@ fn backend(
 fn follow(service: &Arc<Service>, written: &model::Service, resolver: &Arc<Dns>, world: &World) -> Followed {
     let mut fixed = Vec::new();
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
-    for target in &written.to.0 {
+    // A target without a weight is nobody's instance, not even if it is the only one whose name is found.
+    for target in written.to.0.iter().filter(|target| target.weight.get() > 0) {
         let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
         match &target.address.value {
             Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),

@@ -351,6 +351,20 @@ impl Service {
         }
     }
 
+    /// What a worker does when its bell rings: closes idle connections for requests that wait for their places.
+    pub fn relieve(&self, worker: usize) {
+        let asked = self.shared.take_starving(worker);
+        if asked > 0 {
+            let instances = self.instances.load();
+            let _ = (0..asked).all(|_| instances.list.iter().any(|instance| instance.close_oldest(worker)));
+        }
+    }
+
+    /// What one of the workers does every second: lets the retry budget know how busy the service is.
+    pub fn observe(&self, now: Instant) {
+        self.budget.observe(now, self.shared.metrics.totals().attempts.iter().sum());
+    }
+
     /// Counts how an attempt ended.
     pub fn attempted(&self, worker: usize, outcome: Outcome) {
         self.shared.metrics.shard(worker).attempt(outcome);

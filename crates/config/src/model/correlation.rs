@@ -81,6 +81,7 @@ impl FromText for IdHeader {
         let name = FieldName::from_text(text)?;
         let lower = text.to_ascii_lowercase();
         let is_free = matches!(Known::of(text.as_bytes()), Known::Other | Known::XCorrelationId)
+            && Known::disguised(text.as_bytes()) == Known::Other
             && !TAKEN.contains(&lower.as_str())
             && !FAMILIES.iter().any(|start| lower.starts_with(start));
         if is_free {
@@ -113,7 +114,17 @@ mod tests {
 
     #[test]
     fn a_header_with_a_meaning_of_its_own_cannot_carry_the_id() {
-        for taken in ["host", "TE", "Trailer", "Date", "X-Forwarded-Prefix", "Content-Encoding", "Set-Cookie", "Via"] {
+        for taken in [
+            "host",
+            "TE",
+            "Trailer",
+            "Date",
+            "X-Forwarded-Prefix",
+            "Content-Encoding",
+            "Set-Cookie",
+            "Via",
+            "X_Real_Ip",
+        ] {
             assert!(IdHeader::from_text(taken).is_err_and(|d| d.hint.is_some()), "{taken}");
         }
         for free in ["X-Correlation-ID", "x-request-id", "Request-Id", "X-Amzn-Trace-Id"] {

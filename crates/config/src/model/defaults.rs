@@ -25,6 +25,10 @@ pub(crate) mod v1 {
     pub(crate) const LIMIT_STREAMS: i64 = 128;
     pub(crate) const LIMIT_CONNECTIONS: i64 = 65_536;
 
+    pub(crate) const PATH_UNUSUAL: &str = "check";
+
+    pub(crate) const TRUST_HEADERS: &str = "x-forwarded";
+
     pub(crate) const CORRELATION_HEADER: &str = "X-Correlation-ID";
     pub(crate) const CORRELATION_ACCEPT: &str = "always";
     pub(crate) const CORRELATION_ECHO: bool = true;
@@ -32,6 +36,7 @@ pub(crate) mod v1 {
     pub(crate) const LOG_LEVEL: &str = "info";
     pub(crate) const ACCESS_TO: &str = "stdout";
     pub(crate) const ACCESS_FORMAT: &str = "json";
+    pub(crate) const ACCESS_QUERY: &str = "redacted";
     pub(crate) const ACCESS_QUEUE: &str = "8MiB";
 
     pub(crate) const DNS_TIMEOUT: &str = "2s";

@@ -33,6 +33,20 @@ words! {
     }
 }
 
+words! {
+    /// How much of queries the access log shows.
+    pub enum LoggedQueries {
+        /// All, but for the values of parameters that are known to be secrets.
+        Redacted = "redacted",
+        /// All.
+        Full = "full",
+        /// The names of the parameters.
+        Names = "names",
+        /// Nothing.
+        Off = "off",
+    }
+}
+
 section! {
     /// What is written about what happens.
     pub struct Log {
@@ -50,6 +64,9 @@ section! {
         to: LogTarget = v1::ACCESS_TO,
         /// What a line looks like.
         format: AccessFormat = v1::ACCESS_FORMAT,
+        /// What is shown of queries, that of `Referer` too: `redacted` (not the values of `token`, `code`, `key` and other known
+        /// secrets), `full`, only the `names` of the parameters, or `off`.
+        query: LoggedQueries = v1::ACCESS_QUERY,
         /// How much may wait to be written; lines beyond it are dropped and counted.
         queue: BoundedSize<65_536, 1_073_741_824> = v1::ACCESS_QUEUE,
     }

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod listen;
 pub mod log;
 pub(crate) mod named;
+pub mod paths;
 pub mod reply;
 pub mod route;
 pub mod services;
@@ -46,7 +47,8 @@ pub use self::health::{Check, CheckMethod, CheckPath, ErrorShare, Health, Outlie
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::limits::Limits;
 pub use self::listen::{FileMode, Listener, ListenerKind, Switch};
-pub use self::log::{Access, AccessFormat, Level, Log, LogTarget};
+pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
+pub use self::paths::{Paths, Unusual};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::route::{Action, PathChange, Route};
 pub use self::services::{
@@ -55,7 +57,7 @@ pub use self::services::{
 pub use self::settings::{OrNone, Settings};
 pub use self::template::{PathTemplate, Piece, Template};
 pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};
-pub use self::trust::{Network, Proxies, Trust};
+pub use self::trust::{Network, Proxies, ProxyHeaders, Trust};
 
 use self::apis::{ApiSection, resolve_apis};
 use self::listen::Listen;
@@ -76,6 +78,8 @@ section! {
         trust: Trust,
         /// What a client may send.
         limits: Limits,
+        /// Paths that services may read in more than one way.
+        paths: Paths,
         /// The id that follows a request through all services.
         correlation: Correlation,
         /// What is written about what happens.
@@ -140,6 +144,8 @@ pub struct Config {
     pub trust: Trust,
     /// What a client may send.
     pub limits: Limits,
+    /// Paths that services may read in more than one way.
+    pub paths: Paths,
     /// The correlation id.
     pub correlation: Correlation,
     /// Log and access log.
@@ -180,6 +186,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         workers: file.workers.and_then(|n| usize::try_from(n.get()).ok()),
         trust: file.trust,
         limits: file.limits,
+        paths: file.paths,
         correlation: file.correlation,
         log: file.log,
         drain: file.drain.0,

@@ -142,8 +142,7 @@ pub(crate) struct Defaults {
     pub(crate) policies: Vec<Entry>,
 }
 
-// `section!` writes the struct, so nothing can be derived for it.
-#[allow(clippy::derivable_impls)]
+#[expect(clippy::derivable_impls, reason = "`section!` writes the struct, so nothing can be derived for it")]
 impl Default for SettingsLayer {
     fn default() -> Self {
         Self {

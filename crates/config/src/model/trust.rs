@@ -7,14 +7,27 @@ use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::ClientAddress;
 use tollgate_core::section;
 
-use crate::model::text::{FromText, decode_from_text, text_schema};
+use crate::model::defaults::v1;
+use crate::model::text::{FromText, decode_from_text, text_schema, words};
+
+words! {
+    /// The fields in which proxies tell of their client.
+    pub enum ProxyHeaders {
+        /// `X-Forwarded-For`, `-Proto` and `-Host`.
+        XForwarded = "x-forwarded",
+        /// `Forwarded` (RFC 7239).
+        Forwarded = "forwarded",
+    }
+}
 
 section! {
     /// Who is believed. By default nobody: `Forwarded` and `X-Forwarded-*` that a client sends are dropped.
     pub struct Trust {
-        /// Networks of the proxies in front, whose `Forwarded` and `X-Forwarded-*` are believed. `unix`: whoever connects to a
-        /// Unix socket.
+        /// Networks of the proxies in front, which are believed about their clients. `unix`: whoever connects to a Unix socket.
         proxies: Option<Vec<Proxies>>,
+        /// The fields that these proxies write, all the others being their clients' own and dropped: `x-forwarded`
+        /// (`X-Forwarded-For`, `-Proto` and `-Host`) or `forwarded` (RFC 7239).
+        headers: ProxyHeaders = v1::TRUST_HEADERS,
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct ShortForm {
     /// The same, in full.
     pub(crate) long: &'static str,
     /// A file to put it into, at `@`; for the test.
-    #[cfg_attr(not(test), allow(dead_code))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the tests"))]
     pub(crate) place: &'static str,
     schema: fn() -> Value,
 }

@@ -26,7 +26,7 @@ pub(crate) fn start(
     member: Member,
     source: Deployed,
 ) {
-    let counted = Counted::begin(worker, !source.serves_on(), member);
+    let counted = Counted::begin(worker, !source.serves_on() || worker.ending.is_begun(), member);
     match greeting {
         Greeting { is_proxied: false, tls: None } => {
             tokio::spawn(http(Stream::Plain(socket), Arc::new(conn), counted, source));

@@ -35,7 +35,10 @@ pub(crate) async fn greet(
                 }
             }
             Ok(Err(error)) => {
-                tracing::info!(proxy = %conn.peer(), %error, "no PROXY header from a proxy: connection closed");
+                worker.headerless.tell(worker.now(), |kept_back| {
+                    let proxy = conn.peer();
+                    tracing::info!(%proxy, %error, kept_back, "no PROXY header from a proxy: connection closed");
+                });
                 return Err(Closed::Error);
             }
             Err(_) => return Err(Closed::Timeout),

@@ -4,10 +4,14 @@
 //! body passes through the one buffer in which it arrives, and head and first content leave in one write. All other ways
 //! are in [`pieces`].
 
+mod limits;
 mod pieces;
+mod prefix;
 mod recode;
 
+pub(crate) use limits::BodyLimits;
 pub(crate) use pieces::{add_field, header_map};
+pub(crate) use prefix::Prefix;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -55,17 +59,6 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Limits of a body.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BodyLimits {
-    /// Content bytes.
-    pub(crate) content: u64,
-    /// Bytes of the trailer section.
-    pub(crate) trailer: usize,
-    /// Trailer fields.
-    pub(crate) trailer_fields: usize,
-}
-
 /// One body on its way.
 #[derive(Debug)]
 pub(crate) struct Pump {
@@ -107,46 +100,6 @@ pub(crate) struct Pump {
     pub(crate) moves: u64,
     /// Content bytes written.
     pub(crate) sent: u64,
-}
-
-/// Bytes to write before the content: a head, or nothing once it is out.
-#[derive(Debug, Default)]
-pub(crate) struct Prefix {
-    pub(crate) bytes: Vec<u8>,
-    written: usize,
-}
-
-impl Prefix {
-    /// Starts afresh; the memory stays.
-    pub(crate) fn clear(&mut self) -> &mut Vec<u8> {
-        self.written = 0;
-        self.bytes.clear();
-        &mut self.bytes
-    }
-
-    fn left(&self) -> &[u8] {
-        self.bytes.get(self.written..).unwrap_or_default()
-    }
-
-    /// It went out some other way.
-    pub(crate) fn set_out(&mut self) {
-        self.written = self.bytes.len();
-    }
-
-    /// Whether all of it went out.
-    pub(crate) fn is_out(&self) -> bool {
-        self.left().is_empty()
-    }
-
-    /// How many bytes of it went out.
-    pub(crate) fn written(&self) -> u64 {
-        self.written as u64
-    }
-
-    /// Whether any of it went out.
-    pub(crate) fn is_begun(&self) -> bool {
-        self.written > 0
-    }
 }
 
 /// Recoders at work.
@@ -376,7 +329,7 @@ impl Pump {
         let written = written.and_then(|n| if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(n) });
         let written = written.map_err(Broken::Sink)?;
         let of_prefix = written.min(prefix.left().len());
-        prefix.written += of_prefix;
+        prefix.advance(of_prefix);
         self.batch.advance(written - of_prefix);
         self.moves += 1;
         Poll::Ready(Ok(()))

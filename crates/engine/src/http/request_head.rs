@@ -15,6 +15,7 @@ use tollgate_plan::{Captures, Proxy};
 
 use crate::deployment::{Backend, Deployment};
 use crate::http::turn::Turn;
+use crate::identify;
 
 /// Writes the head for this try.
 pub(crate) fn write(
@@ -111,63 +112,72 @@ fn host(out: &mut Vec<u8>, x: &Exchange, backend: &Backend, proxy: &Proxy, addre
 }
 
 /// `Via` (RFC 9110 §7.6.3), `Forwarded` (RFC 7239) and the older `X-Forwarded-*`. What a trusted proxy said before is
-/// kept and added to; everybody else's is replaced.
+/// kept and added to; everybody else's was dropped, and so was what that proxy does not write itself: that is made anew
+/// from what is believed.
 fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
-    let trusted = x.peer == Peer::Proxy;
     out.extend_from_slice(b"Via: ");
-    earlier(out, x, "via");
+    if x.peer == Peer::Proxy {
+        earlier(out, x, "via");
+    }
     out.extend_from_slice(match x.head.version {
         Version::Http10 => b"1.0 tollgate\r\nX-Forwarded-For: ",
         Version::Http11 => b"1.1 tollgate\r\nX-Forwarded-For: ",
         Version::Http2 => b"2.0 tollgate\r\nX-Forwarded-For: ",
     });
-    if trusted {
-        earlier(out, x, "x-forwarded-for");
+    let peer = x.conn.peer();
+    let told_host = if x.peer == Peer::Proxy { identify::told_host(x) } else { None };
+    if !earlier(out, x, "x-forwarded-for") && x.client != peer {
+        display(out, x.client);
+        out.extend_from_slice(b", ");
     }
     out.extend_from_slice(x.conn.peer_text.as_bytes());
     out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
     out.extend_from_slice(x.scheme.as_bytes());
     out.extend_from_slice(b"\r\n");
-    let host = x.head.host();
-    if !host.is_empty() {
-        let told = if trusted { x.head.fields.known(Known::XForwardedHost) } else { None };
-        write::field(out, b"X-Forwarded-Host", told.unwrap_or(host.as_bytes()));
+    let host = x.head.host().as_bytes();
+    let asked = told_host.unwrap_or(host);
+    if !asked.is_empty() {
+        write::field(out, b"X-Forwarded-Host", asked);
     }
     out.extend_from_slice(b"Forwarded: ");
-    if trusted {
-        earlier(out, x, "forwarded");
+    if !earlier(out, x, "forwarded") && x.client != peer {
+        element(out, &x.client.to_string(), asked, x.scheme);
+        out.extend_from_slice(b", ");
     }
-    element(out, x, host);
+    element(out, &x.conn.peer_text, host, x.scheme);
     out.extend_from_slice(b"\r\n");
 }
 
 /// One element of `Forwarded` (RFC 7239 §4): IPv6 in brackets and quotes (§6).
-fn element(out: &mut Vec<u8>, x: &Exchange, host: &str) {
-    let peer = x.conn.peer_text.as_bytes();
-    let (before, behind): (&[u8], &[u8]) = if peer.contains(&b':') { (b"for=\"[", b"]\"") } else { (b"for=", b"") };
+fn element(out: &mut Vec<u8>, from: &str, host: &[u8], scheme: &str) {
+    let (before, behind): (&[u8], &[u8]) = if from.contains(':') { (b"for=\"[", b"]\"") } else { (b"for=", b"") };
     out.extend_from_slice(before);
-    out.extend_from_slice(peer);
+    out.extend_from_slice(from.as_bytes());
     out.extend_from_slice(behind);
     if !host.is_empty() {
         // A port or brackets need quotes.
-        let quote = if host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) { "" } else { "\"" };
-        for piece in [";host=", quote, host, quote] {
-            out.extend_from_slice(piece.as_bytes());
+        let is_token = host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(b));
+        let quote: &[u8] = if is_token { b"" } else { b"\"" };
+        for piece in [b";host=", quote, host, quote] {
+            out.extend_from_slice(piece);
         }
     }
     out.extend_from_slice(b";proto=");
-    out.extend_from_slice(x.scheme.as_bytes());
+    out.extend_from_slice(scheme.as_bytes());
 }
 
-/// What was said before, as a list to go on with.
-fn earlier(out: &mut Vec<u8>, x: &Exchange, name: &str) {
-    if !x.head.fields.received().iter().any(|f| f.known == Known::of(name.as_bytes())) {
-        return;
+/// What was said before, as a list to go on with; whether there was anything.
+fn earlier(out: &mut Vec<u8>, x: &Exchange, name: &str) -> bool {
+    let known = Known::of(name.as_bytes());
+    if !x.head.fields.received().iter().any(|f| f.known == known && !f.dropped) {
+        return false;
     }
+    let before = out.len();
     for value in x.head.fields.all(name).filter(|value| !value.is_empty()) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
+    out.len() > before
 }
 
 fn display(out: &mut Vec<u8>, value: impl std::fmt::Display) {

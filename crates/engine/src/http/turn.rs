@@ -18,7 +18,6 @@ use crate::http::pump::{BodyLimits, Prefix, Pump};
 const STOCK: usize = 64;
 
 // Boxed, because a connection keeps its turn while it waits and must itself stay small: moving the box is moving a pointer.
-#[allow(clippy::vec_box)]
 type Stock = RefCell<Vec<Box<Turn>>>;
 
 thread_local! {
@@ -112,6 +111,17 @@ impl Turn {
         let end = buffer.len();
         buffer.keep(self.upload.from..end);
         !buffer.is_empty()
+    }
+
+    /// It ends here and now: what was sent of an answer is all there will be.
+    pub(crate) fn cut(&mut self) {
+        let trail = &mut self.x.trail;
+        if trail.status > 0 && trail.bytes_out == 0 {
+            trail.bytes_out = self.reply_head.written() + self.download.sent;
+        }
+        trail.cause.get_or_insert_with(|| {
+            "cut before its end: its connection is gone, or the time to drain is over".to_owned()
+        });
     }
 
     /// Gives it back to the thread's stock, and its buffers to the worker's.

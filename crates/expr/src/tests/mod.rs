@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use tollgate_core::facts::ClientAddress;
 
+use tollgate_core::head::{cookie_value, query_value};
+
 use super::*;
 
 /// A request made up for tests.

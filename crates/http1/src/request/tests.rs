@@ -297,6 +297,9 @@ fn what_connection_names_is_dropped_unless_it_frames_or_routes() {
             "`Connection` names a field that frames or routes the request",
         );
     }
+    let named = |many: usize| format!("X-A: 1\r\nConnection: close,{}keep-alive\r\n", "x-a,".repeat(many));
+    assert!(with(&named(100)).is_ok_and(|(head, _)| !head.fields.has("x-a")));
+    refused(with(&named(101)), "http/malformed", "more than 100 fields named in `Connection`");
 }
 
 /// RFC 9110 §10.1.1.

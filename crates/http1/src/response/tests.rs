@@ -143,6 +143,8 @@ fn the_connection_stays_as_the_upstream_says() {
     assert_eq!(stays("1.1", "Connection: x, Close\r\n"), Ok(false));
     assert_eq!(stays("1.0", ""), Ok(false));
     assert_eq!(stays("1.0", "Connection: Keep-Alive\r\n"), Ok(true));
+    let many = format!("Connection: {}\r\n", "x,".repeat(101));
+    assert_eq!(stays("1.1", &many), Err("more than 100 fields named in `Connection`"));
     let text = "HTTP/1.1 200 OK\r\nConnection: x-a, content-length\r\nX-A: 1\r\nContent-Length: 3\r\n\r\n";
     let (head, verdict) = understood(text, Method::Get).unwrap();
     assert!(!head.fields.has("x-a"));

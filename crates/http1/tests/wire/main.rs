@@ -1,7 +1,7 @@
 //! The grammar as a whole: whatever is accepted has one meaning, for us, for those behind us, and for two other readers.
 
 // Helpers of tests may fail like tests; clippy knows only the functions marked as such.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail like tests")]
 
 mod any_cut;
 mod arbitrary;

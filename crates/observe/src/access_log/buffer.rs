@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use jiff::Timestamp;
 
-use super::Entry;
 use super::queue::{Batch, Queue};
+use super::{Entry, Queries};
 use crate::metrics::LogLines;
 
 /// A batch is handed over once it is this long.
@@ -19,11 +19,12 @@ pub struct LogBuffer {
     moment: Moment,
     queue: Arc<Queue>,
     lines: Arc<LogLines>,
+    queries: Queries,
 }
 
 impl LogBuffer {
-    pub(super) fn new(queue: Arc<Queue>, lines: Arc<LogLines>) -> Self {
-        Self { batch: Batch::default(), moment: Moment::default(), queue, lines }
+    pub(super) fn new(queue: Arc<Queue>, lines: Arc<LogLines>, queries: Queries) -> Self {
+        Self { batch: Batch::default(), moment: Moment::default(), queue, lines, queries }
     }
 
     /// Adds a line. It is lost if a full batch waits here already and the queue does not take it.
@@ -35,7 +36,7 @@ impl LogBuffer {
         if self.batch.bytes.capacity() == 0 {
             self.batch.bytes.reserve(BATCH + BATCH / 4);
         }
-        entry.write(&mut self.batch.bytes, self.moment.text(entry.time));
+        entry.write(&mut self.batch.bytes, self.moment.text(entry.time), self.queries);
         self.batch.lines += 1;
         if self.batch.bytes.len() >= BATCH {
             self.flush();

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use tollgate_core::facts::{Address, ClientAddress};
 
-use super::json;
+use super::{Queries, json};
 
 /// One request as the log tells it. What is `None`, and a status or a number of attempts that is 0, is left out.
 #[derive(Clone, Debug)]
@@ -63,8 +63,8 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Appends the line with its line feed; `moment` is [`Entry::time`] in RFC 3339.
-    pub(super) fn write(&self, to: &mut Vec<u8>, moment: &[u8]) {
+    /// Appends the line with its line feed, of queries as much as is to be shown; `moment` is [`Entry::time`] in RFC 3339.
+    pub(super) fn write(&self, to: &mut Vec<u8>, moment: &[u8], queries: Queries) {
         to.extend_from_slice(b"{\"time\":\"");
         to.extend_from_slice(moment);
         to.push(b'"');
@@ -80,7 +80,7 @@ impl Entry<'_> {
         text(to, "method", self.method);
         text(to, "host", self.host);
         text(to, "path", self.path);
-        text(to, "query", self.query);
+        text(to, "query", self.query.and_then(|query| queries.query(query)).as_deref());
         number(to, "status", Some(self.status.into()).filter(|status| *status > 0));
         number(to, "bytes_in", Some(self.bytes_in));
         number(to, "bytes_out", Some(self.bytes_out));
@@ -99,7 +99,7 @@ impl Entry<'_> {
         text(to, "problem", self.problem.map(str::as_bytes));
         text(to, "cause", self.cause.map(str::as_bytes));
         text(to, "user_agent", self.user_agent);
-        text(to, "referer", self.referer);
+        text(to, "referer", self.referer.map(|url| queries.url(url)).as_deref());
         to.extend_from_slice(b"}\n");
     }
 }

@@ -18,11 +18,13 @@ use crate::metrics::LogLines;
 mod buffer;
 mod entry;
 mod json;
-mod queue;
-mod writer;
+mod query;
+pub(crate) mod queue;
+pub(crate) mod writer;
 
 pub use buffer::LogBuffer;
 pub use entry::Entry;
+pub use query::Queries;
 
 use queue::Queue;
 use writer::{Sink, Writer};
@@ -34,6 +36,8 @@ pub struct Settings {
     pub target: Target,
     /// How many bytes may wait to be written. Each worker holds up to 16 KiB more in its buffer.
     pub queue: usize,
+    /// How much of queries is shown.
+    pub queries: Queries,
 }
 
 /// Where lines go.
@@ -52,6 +56,7 @@ pub enum Target {
 pub struct AccessLog {
     queue: Arc<Queue>,
     lines: Arc<LogLines>,
+    queries: Queries,
 }
 
 impl AccessLog {
@@ -60,19 +65,21 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened, or there is no thread to be had.
     pub fn start(settings: &Settings, lines: Arc<LogLines>, clock: Clock) -> io::Result<Self> {
-        Self::start_with(Sink::open(settings.target.clone())?, settings.queue, lines, clock)
+        let mut log = Self::start_with(Sink::open(settings.target.clone())?, settings.queue, lines, clock)?;
+        log.queries = settings.queries;
+        Ok(log)
     }
 
     fn start_with(sink: Sink, most: usize, lines: Arc<LogLines>, clock: Clock) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(most));
         let writer = Writer::new(queue.clone(), sink, lines.clone(), clock);
         thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
-        Ok(Self { queue, lines })
+        Ok(Self { queue, lines, queries: Queries::default() })
     }
 
     /// A buffer for one worker.
     pub fn buffer(&self) -> LogBuffer {
-        LogBuffer::new(self.queue.clone(), self.lines.clone())
+        LogBuffer::new(self.queue.clone(), self.lines.clone(), self.queries)
     }
 
     /// Closes a file and opens it anew under its name, before the next line: for whoever has moved it away.

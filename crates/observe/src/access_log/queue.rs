@@ -7,14 +7,14 @@ use std::time::Duration;
 
 /// Some whole lines.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    pub(super) lines: u64,
+pub(crate) struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) lines: u64,
 }
 
 /// Batches in the order they came. The lock is held for a few instructions once per batch, never while writing.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     most: usize,
     state: Mutex<State>,
     work: Condvar,
@@ -35,7 +35,7 @@ struct State {
 
 /// What the writer is to do next.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// Open the target anew.
     Reopen,
     /// Write these lines, then call [`Queue::done`].
@@ -45,7 +45,7 @@ pub(super) enum Work {
 }
 
 impl Queue {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { most, state: Mutex::default(), work: Condvar::new(), idle: Condvar::new() }
     }
 
@@ -54,7 +54,7 @@ impl Queue {
     }
 
     /// Takes the batch and leaves an empty one; `false` if there is no room for it or the log is closed.
-    pub(super) fn push(&self, batch: &mut Batch) -> bool {
+    pub(crate) fn push(&self, batch: &mut Batch) -> bool {
         let mut state = self.state();
         // A batch that is longer than the whole queue passes where nothing else waits.
         let fits = state.bytes == 0 || state.bytes + batch.bytes.len() <= self.most;
@@ -70,7 +70,7 @@ impl Queue {
     }
 
     /// Waits for something to do.
-    pub(super) fn next(&self) -> Work {
+    pub(crate) fn next(&self) -> Work {
         let idle = |state: &mut State| state.batches.is_empty() && !state.reopen && !state.closed;
         let mut state = self.work.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut state.reopen) {
@@ -83,7 +83,7 @@ impl Queue {
     }
 
     /// The batch left the writer's hands: its lines go into `count`, unless they were given up and counted as lost.
-    pub(super) fn done(&self, batch: &Batch, count: &AtomicU64) {
+    pub(crate) fn done(&self, batch: &Batch, count: &AtomicU64) {
         let mut state = self.state();
         if state.abandoned {
             return;
@@ -97,14 +97,14 @@ impl Queue {
         }
     }
 
-    pub(super) fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         self.state().reopen = true;
         self.work.notify_one();
     }
 
     /// Takes nothing more and waits until all is written. With patience at its end, what is left is abandoned, unless
     /// there was no patience at all: then the writer ends in its own time. Returns the lines abandoned.
-    pub(super) fn close(&self, patience: Duration) -> u64 {
+    pub(crate) fn close(&self, patience: Duration) -> u64 {
         let mut state = self.state();
         state.closed = true;
         self.work.notify_one();

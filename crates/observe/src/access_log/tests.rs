@@ -47,7 +47,7 @@ fn entry() -> Entry<'static> {
 
 fn line(entry: &Entry) -> Value {
     let mut bytes = Vec::new();
-    entry.write(&mut bytes, b"2023-11-14T22:13:20.123Z");
+    entry.write(&mut bytes, b"2023-11-14T22:13:20.123Z", Queries::Redacted);
     assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
     assert_eq!(bytes.last(), Some(&b'\n'));
     serde_json::from_slice(&bytes).unwrap()
@@ -228,7 +228,7 @@ fn a_file_is_appended_to_and_opened_anew_when_asked() {
     let folder = tempfile::tempdir().unwrap();
     let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
     std::fs::write(&path, "{\"before\":true}\n").unwrap();
-    let settings = Settings { target: Target::File(path.clone()), queue: 1 << 20 };
+    let settings = Settings { target: Target::File(path.clone()), queue: 1 << 20, queries: Queries::default() };
     let log = AccessLog::start(&settings, Arc::default(), Clock::real()).unwrap();
     let mut buffer = log.buffer();
     buffer.push(&entry());
@@ -247,6 +247,10 @@ fn a_file_is_appended_to_and_opened_anew_when_asked() {
 
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error_at_the_start() {
-    let settings = Settings { target: Target::File("/no/such/folder/access.log".into()), queue: 1 << 20 };
+    let settings = Settings {
+        target: Target::File("/no/such/folder/access.log".into()),
+        queue: 1 << 20,
+        queries: Queries::default(),
+    };
     assert!(AccessLog::start(&settings, Arc::default(), Clock::real()).is_err());
 }

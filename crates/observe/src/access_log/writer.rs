@@ -15,16 +15,16 @@ use crate::metrics::LogLines;
 /// Losses are mentioned at most this often.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
-type Open = Box<dyn FnMut() -> io::Result<Box<dyn Write + Send>> + Send>;
+pub(crate) type Open = Box<dyn FnMut() -> io::Result<Box<dyn Write + Send>> + Send>;
 
 /// Something to write to that can be opened anew.
-pub(super) struct Sink {
+pub(crate) struct Sink {
     open: Open,
     current: Box<dyn Write + Send>,
 }
 
 impl Sink {
-    pub(super) fn open(target: Target) -> io::Result<Self> {
+    pub(crate) fn open(target: Target) -> io::Result<Self> {
         Self::new(Box::new(move || {
             Ok(match &target {
                 Target::Stdout => Box::new(io::stdout()),
@@ -34,7 +34,7 @@ impl Sink {
         }))
     }
 
-    pub(super) fn new(mut open: Open) -> io::Result<Self> {
+    pub(crate) fn new(mut open: Open) -> io::Result<Self> {
         Ok(Self { current: open()?, open })
     }
 
@@ -43,7 +43,7 @@ impl Sink {
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.current.write_all(bytes)?;
         self.current.flush()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate_config::model::{Balance, Check, Health, Outlier, Service};
+use tollgate_config::model::{Address, Balance, Check, Health, Outlier, Service, Target};
 use tollgate_core::exchange::Exchange;
 
 use crate::compile::Compiled;
@@ -102,7 +102,10 @@ fn forward(proxy: &Proxy, compiled: &Compiled, captures: &Captures, x: &Exchange
 fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> ServiceLine {
     let targets: Vec<String> = service.to.0.iter().map(target).collect();
     let balance = match &service.balance {
-        _ if targets.len() == 1 => None,
+        // A name may stand for many instances.
+        _ if matches!(service.to.0.as_slice(), [Target { address, .. }] if !matches!(address.value, Address::Name { .. })) => {
+            None
+        }
         Balance::RoundRobin => Some("in turn".to_owned()),
         Balance::LeastRequests => Some("the one with fewer requests of two picked at random".to_owned()),
         Balance::Hash(key) => Some(format!("by a hash of {key}")),
@@ -167,7 +170,7 @@ fn stand_in(fallback: &Fallback) -> String {
     }
 }
 
-fn target(target: &tollgate_config::model::Target) -> String {
+fn target(target: &Target) -> String {
     match target.weight.get() {
         1 => target.address.value.to_string(),
         weight => format!("{} weight {weight}", target.address.value),

@@ -66,7 +66,7 @@ fn missing(compiled: &Compiled, route: usize, miss: Miss, x: &Exchange) -> Optio
 
 /// The route that would serve a request like this one.
 fn best(compiled: &Compiled, request: &Lookup<'_>, x: &Exchange) -> Option<usize> {
-    let seen = Seen(x);
+    let seen = Seen::of(x);
     let told = compiled.plan.matcher.explain(request, |conditions| conditions.hold(&seen));
     told.matching.first().copied()
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde_json::{Map, Value, json};
 
 use super::action::{Act, Does, ServiceLine};
-use super::{Chosen, Client, Explained, Named, Outcome, Refusal};
+use super::{Chosen, Client, Explained, Ignored, Named, Outcome, Refusal};
 
 /// One line: what it is about, and what is said. An empty word goes on with the line before.
 fn line(f: &mut Formatter<'_>, word: &str, said: impl Display) -> fmt::Result {
@@ -22,6 +22,9 @@ impl Display for Explained {
             ("", _) => line(f, "host", "none was sent")?,
             (matched, came) if matched == came => line(f, "host", matched)?,
             (matched, came) => line(f, "host", format_args!("{matched} (from {came})"))?,
+        }
+        if self.scheme != "http" {
+            line(f, "scheme", self.scheme)?;
         }
         self.client.fmt(f)?;
         if let Some(method) = &self.preflight_for {
@@ -44,9 +47,19 @@ impl Display for Client {
         if believed != peer {
             line(f, "client", format_args!("{believed} (so says {peer}, a proxy of `trust`)"))?;
         }
-        if !ignored.is_empty() {
-            let names = ignored.join(", ");
-            line(f, "ignored", format_args!("{names}: {peer} is no proxy of `trust`"))?;
+        let mut word = "ignored";
+        for why in [Ignored::Stranger, Ignored::NotTheProxys, Ignored::Disguised] {
+            let names = ignored.iter().filter(|(_, because)| *because == why).map(|(name, _)| name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            match why {
+                _ if names.is_empty() => continue,
+                Ignored::Stranger => line(f, word, format_args!("{names}: {peer} is no proxy of `trust`"))?,
+                Ignored::NotTheProxys => {
+                    line(f, word, format_args!("{names}: not what `trust.headers` says that {peer} writes"))?;
+                }
+                Ignored::Disguised => line(f, word, format_args!("{names}: some services read `_` as `-`"))?,
+            }
+            word = "";
         }
         Ok(())
     }
@@ -159,9 +172,10 @@ impl Explained {
         put("path", self.path.as_str().into());
         put("normalised", self.is_normalised().into());
         put("host", self.host.matched.as_str().into());
+        put("scheme", self.scheme.into());
         put("client", self.client.believed.to_string().into());
         put("peer", self.client.peer.to_string().into());
-        put("ignored", self.client.ignored.iter().map(String::as_str).collect());
+        put("ignored", self.client.ignored.iter().map(|(name, _)| name.as_str()).collect());
         put("preflight_for", self.preflight_for.as_deref().into());
         match &self.outcome {
             Outcome::Refused(refusal) => {

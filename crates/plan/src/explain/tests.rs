@@ -170,6 +170,14 @@ fn who_asks_is_told_where_it_is_not_who_connects() {
     );
     let json = told.to_json();
     assert_eq!((&json["client"], &json["ignored"][1]), (&"127.0.0.1".into(), &"X-Real-IP".into()));
+    let mut x = exchange(&["GET /own", "Host: h", "Forwarded: for=192.0.2.9", "X_Real_IP: 192.0.2.9"]);
+    (x.peer, x.client) = (Peer::Proxy, "192.0.2.7".parse().unwrap());
+    x.head.fields.drop_received(|_, name| name != b"Host");
+    let text = explain(&loaded.config, &compiled, &x).to_string();
+    let expected = "(so says 127.0.0.1, a proxy of `trust`)\n\
+                    ignored    Forwarded: not what `trust.headers` says that 127.0.0.1 writes\n\
+                    \u{20}          X_Real_IP: some services read `_` as `-`\nroute";
+    assert!(text.contains(expected), "{text}");
     let mut x = exchange(&["GET /own", "Host: h", "X-Forwarded-For: 192.0.2.7"]);
     (x.peer, x.client) = (Peer::Proxy, "192.0.2.7".parse().unwrap());
     let told = explain(&loaded.config, &compiled, &x);

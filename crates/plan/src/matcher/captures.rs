@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::pattern::MAX_CAPTURES;
 
 /// Byte ranges into the normalised path, in the order of [`super::Pattern::names`]. What lies there is in the
-/// encoded form; [`tollgate_core::path::decoded_text`] makes text of it.
+/// encoded form; [`tollgate_core::path::percent_decode`] makes text of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captures {
     ranges: [(u32, u32); MAX_CAPTURES],

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use super::pattern::{HostPattern, Pattern, Segment, Shape, Tail};
-use super::{Asked, Compiled, HEAD, Lookup, Matcher};
+use super::pattern::{Pattern, Segment, Shape, Tail};
+use super::{Asked, Compiled, HEAD, HostPattern, Lookup, Matcher};
 
 /// What `tollgate explain` tells about matching.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use foldhash::fast::FixedState;
+use tollgate_core::host;
 
-use super::MAX_HOST;
-use super::pattern::HostPattern;
 use super::regexes::RegexTable;
 use super::trie::Trie;
+use super::{HostPattern, MAX_HOST};
 
 /// The routes that share a host pattern.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl HostIndex {
         let at = match host {
             None => *self.any.get_or_insert(fresh),
             Some(HostPattern::Exact(name)) => *self.exact.entry(name.as_bytes().into()).or_insert(fresh),
-            Some(HostPattern::Below(suffix)) => *self.below.entry(suffix.as_bytes().into()).or_insert(fresh),
+            Some(HostPattern::Wildcard(suffix)) => *self.below.entry(suffix.as_bytes().into()).or_insert(fresh),
         };
         if at == fresh {
             let class = HostClass { host: host.cloned(), trie: Trie::new(), regexes: RegexTable::default() };
@@ -79,12 +79,7 @@ impl HostIndex {
 
 /// The host in lower case without port and final dot; `None` if it is too long to match anything.
 fn canonical<'b>(host: &[u8], buffer: &'b mut [u8; MAX_HOST]) -> Option<&'b [u8]> {
-    let name = match host.iter().rposition(|b| *b == b':') {
-        // The last colon of a bare `[::1]` is no port's.
-        Some(colon) if !host.ends_with(b"]") => &host[..colon],
-        _ => host,
-    };
-    let name = name.strip_suffix(b".").unwrap_or(name);
+    let name = host::name_bytes(host);
     let lower = buffer.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();

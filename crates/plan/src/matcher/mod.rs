@@ -30,7 +30,8 @@ use std::sync::Arc;
 pub use build::{Builder, Conflict};
 pub use captures::Captures;
 pub use explain::{Explanation, Miss, Reason};
-pub use pattern::{HostPattern, MAX_CAPTURES, Pattern, PatternError};
+pub use pattern::{MAX_CAPTURES, Pattern, PatternError};
+pub use tollgate_config::model::HostPattern;
 
 use tollgate_expr::Condition;
 
@@ -115,10 +116,10 @@ pub struct Allow<'m> {
     set: MethodSet,
 }
 
-impl Allow<'_> {
+impl<'m> Allow<'m> {
     /// The methods, sorted.
     #[must_use]
-    pub fn methods(&self) -> Vec<&str> {
+    pub fn methods(&self) -> Vec<&'m str> {
         self.methods.sorted(self.set)
     }
 }
@@ -239,6 +240,24 @@ impl<C> Matcher<C> {
             return Outcome::NotFound;
         }
         Outcome::MethodNotAllowed(Allow { methods: &self.methods, set })
+    }
+
+    /// Whether any route is for this host and path, whatever it asks of method and conditions.
+    pub fn has_rule_for(&self, request: &Lookup<'_>) -> bool {
+        self.each_match(request, &mut |_, _, _| ControlFlow::Break(())).is_break()
+    }
+
+    /// The methods of all routes that match but for the method; `None`: one of them takes any.
+    pub fn methods_for(&self, request: &Lookup<'_>, mut holds: impl FnMut(&C) -> bool) -> Option<Allow<'_>> {
+        let any = self.each_match(request, &mut |_, routes, _| {
+            let mut compiled = routes.iter().map(|route| &self.routes[*route as usize]);
+            match compiled.any(|route| route.methods == RouteMethods::All && route.holds(&mut holds)) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        let set = self.allowed(request, &mut holds);
+        any.is_continue().then_some(Allow { methods: &self.methods, set })
     }
 
     /// The pattern of a route, for the names of its captures. Not for the hot path.

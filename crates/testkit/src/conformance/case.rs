@@ -17,6 +17,8 @@ pub struct Case {
     pub clause: String,
     /// Whether two readers of good faith understand the bytes differently; the control proves it.
     pub ambiguous: bool,
+    /// Why a refusal is none of those: what the readers of the control make of it, or why it is refused all the same.
+    pub alike: Option<String>,
     /// What is sent and what must come of it.
     pub exchange: Exchange,
     /// Almost the same, and accepted.
@@ -174,7 +176,8 @@ pub fn latin1(text: &str) -> Vec<u8> {
 /// All cases of the `.yaml` files in `folder`, by file name.
 ///
 /// # Panics
-/// When a file cannot be read, or its cases break the rules: unique names, a clause for each, a twin for each refusal.
+/// When a file cannot be read, or its cases break the rules: unique names, a clause for each, a twin for each refusal,
+/// which is ambiguous or says why not.
 #[must_use]
 pub fn load(folder: &Path) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
@@ -183,6 +186,8 @@ pub fn load(folder: &Path) -> Vec<Case> {
         assert!(cases.iter().all(|c| c.name != case.name), "two cases are named {:?}", case.name);
         assert!(case.exchange.is_refusal() == case.twin.is_some(), "{:?}: a twin is for refusals", case.name);
         assert!(case.twin.as_ref().is_none_or(|t| !t.is_refusal()), "{:?}: its twin is refused", case.name);
+        let says_why = case.ambiguous != case.alike.is_some();
+        assert!(says_why || !case.exchange.is_refusal(), "{:?}: `ambiguous`, or why it is `alike`", case.name);
         cases.push(case);
     }
     cases
@@ -212,8 +217,9 @@ fn case(value: Value) -> Result<Case, String> {
     };
     let (name, clause) = (text("name")?, text("clause")?);
     let ambiguous = map.remove("ambiguous") == Some(Value::Bool(true));
+    let alike = map.remove("alike").and_then(|why| why.as_str().map(str::to_owned));
     let twin = map.remove("twin").map(exchange).transpose()?;
-    Ok(Case { name, clause, ambiguous, twin, exchange: exchange(Value::Object(map))? })
+    Ok(Case { name, clause, ambiguous, alike, twin, exchange: exchange(Value::Object(map))? })
 }
 
 fn exchange(value: Value) -> Result<Exchange, String> {

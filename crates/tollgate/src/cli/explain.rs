@@ -86,6 +86,9 @@ fn exchange(args: &ExplainArgs, compiled: &tollgate_plan::Compiled, rules: &Rule
         _ => return Err(failure("a header may not contain a line break")),
     }
     x.length = request::judge(&mut x.head).map_err(refused)?.length;
+    if args.url.starts_with("https://") {
+        x.scheme = "https";
+    }
     identify(&mut x, rules);
     Ok(x)
 }

@@ -2,16 +2,22 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::time::Duration;
 
 use tollgate_config::model::Level;
 use tollgate_config::{Loaded, Report, redact};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_observe::metrics::Metrics;
+use tollgate_observe::own_log::OwnLog;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::cli::output::{Failure, Output};
 use crate::start::{self, Running, StartError};
 use crate::wire::policies;
+
+/// How long the last lines of the gateway's own log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Loads the config at `path`; tells everything that is wrong with it, also what only the compiler finds.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
@@ -38,15 +44,15 @@ pub(crate) fn all(name: &str, loaded: &Loaded, mut found: Vec<Diagnostic>) -> Re
 
 /// Runs the gateway until it is stopped.
 pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
-    let running = prepare(path, output)?;
+    let loaded = load(path)?;
+    let _log = log_to_stderr(loaded.config.log.level);
+    let running = prepare(path, loaded, output)?;
     crate::memory::give_back();
     if running.until_stopped() { Ok(()) } else { Err(Failure::Silent) }
 }
 
 /// Everything up to the first request.
-fn prepare(path: &Path, output: &Output) -> Result<Running, Failure> {
-    let loaded = load(path)?;
-    log_to_stderr(loaded.config.log.level);
+fn prepare(path: &Path, loaded: Loaded, output: &Output) -> Result<Running, Failure> {
     let name = path.display().to_string();
     let mut running = start::start(&name, &loaded.config, Vec::new()).map_err(|error| match error {
         StartError::Config(found) => Failure::Config(all(&name, &loaded, found)),
@@ -63,8 +69,20 @@ fn prepare(path: &Path, output: &Output) -> Result<Running, Failure> {
     Ok(running)
 }
 
+/// The gateway's own log for as long as it lives; what was said is written before it ends.
+pub(crate) struct Logging(Option<OwnLog>);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        if let Some(log) = &self.0 {
+            log.close(LAST_LINES);
+        }
+    }
+}
+
 /// The gateway's own log, on standard error.
-pub(crate) fn log_to_stderr(level: Level) {
+#[must_use = "what was said is written before this is dropped"]
+pub(crate) fn log_to_stderr(level: Level) -> Logging {
     let level = match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -72,8 +90,15 @@ pub(crate) fn log_to_stderr(level: Level) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    let log = OwnLog::start().ok();
+    let writer = match log.as_ref().map(OwnLog::lines) {
+        Some(lines) => BoxMakeWriter::new(move || lines.clone()),
+        // Without a thread of its own it is written where it is said.
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(writer).with_target(false);
     let subscriber = subscriber.with_ansi(std::io::stderr().is_terminal());
     // Tests in one process may have set one already.
     let _ = subscriber.try_init();
+    Logging(log)
 }

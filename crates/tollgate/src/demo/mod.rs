@@ -4,6 +4,7 @@ mod samples;
 mod tries;
 
 use std::sync::Arc;
+use std::thread;
 
 use clap::Args;
 use tollgate_config::load_text;
@@ -12,7 +13,7 @@ use tollgate_engine::{Greeting, Opened, Serves, bind};
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::{Failure, Output, log_to_stderr};
-use crate::start::{self, StartError, cannot_listen};
+use crate::start::{self, Running, StartError, cannot_listen};
 use crate::wire::{self, policies};
 
 /// The config that the demo runs, as it stands in the repository.
@@ -42,7 +43,7 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     if args.attempt {
         config.log.access.to = tollgate_config::model::LogTarget::Off;
     }
-    log_to_stderr(config.log.level);
+    let _log = log_to_stderr(config.log.level);
     let workers = start::workers(&config);
     let rules = Arc::new(wire::rules(&config));
     let metrics = Metrics::new(workers);
@@ -65,13 +66,24 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     }
     let running = start::start(NAME, &config, opened).map_err(|e| Failure::to_start(NAME, taken(e)))?;
     if args.attempt {
-        let shown = tries::run(output);
-        running.stop();
-        running.until_stopped();
-        return shown;
+        return try_all(running, output);
     }
     output.print(&introduction())?;
     if running.until_stopped() { output.print("\nstopped\n") } else { Err(Failure::Silent) }
+}
+
+/// Sends the six requests from beside the gateway, which runs meanwhile, and then stops it.
+fn try_all(running: Running, output: &Output) -> Result<(), Failure> {
+    let drain = running.drain();
+    thread::scope(|threads| {
+        let tries = threads.spawn(|| {
+            let shown = tries::run(output);
+            drain.begin();
+            shown
+        });
+        running.until_stopped();
+        tries.join().unwrap_or(Err(Failure::Silent))
+    })
 }
 
 /// Ports that are taken, told in terms of the demo.

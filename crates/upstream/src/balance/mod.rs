@@ -61,10 +61,9 @@ impl Algorithm {
     }
 }
 
-/// The weights that count: if all are 0, all count alike.
+/// The weights, in which 0 means never: a service whose other instances are gone has none.
 fn weights(endpoints: &[Endpoint]) -> Vec<u64> {
-    let none = endpoints.iter().all(|e| e.weight == 0);
-    endpoints.iter().map(|e| if none { 1 } else { u64::from(e.weight) }).collect()
+    endpoints.iter().map(|e| u64::from(e.weight)).collect()
 }
 
 #[cfg(test)]

@@ -23,6 +23,14 @@ impl Guard for Bits {
     }
 }
 
+/// `*.example.com`, or one host.
+pub(super) fn host(text: &str) -> HostPattern {
+    match text.strip_prefix("*.") {
+        Some(below) => HostPattern::Wildcard(below.to_ascii_lowercase()),
+        None => HostPattern::Exact(text.to_ascii_lowercase()),
+    }
+}
+
 /// Reads `GET|POST host,host /path when BITS priority N`; host `-` means none, method `-` all.
 pub(super) fn route(line: &str) -> RouteSpec<Bits> {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -30,7 +38,7 @@ pub(super) fn route(line: &str) -> RouteSpec<Bits> {
     let after = |key: &str| words.iter().position(|w| *w == key).map(|at| words[at + 1]);
     RouteSpec {
         methods: list(words[0], '|'),
-        hosts: list(words[1], ',').iter().map(|h| HostPattern::parse(h).unwrap()).collect(),
+        hosts: list(words[1], ',').iter().map(|h| host(h)).collect(),
         pattern: Pattern::parse(words[2]).unwrap(),
         condition: after("when").map(|bits| Bits { needs: bits.parse().unwrap(), excludes: 0 }),
         priority: after("priority").map_or(0, |n| n.parse().unwrap()),

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use proptest::prelude::*;
 
-use super::{Bits, lookup, told};
-use crate::matcher::{Conflict, HostPattern, Lookup, Matcher, Pattern, RouteSpec};
+use super::{Bits, host, lookup, told};
+use crate::matcher::{Conflict, Lookup, Matcher, Pattern, RouteSpec};
 
 /// A route in words; nothing of the real matcher is used to judge it.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl Plain {
 
     fn spec(&self) -> RouteSpec<Bits> {
         RouteSpec {
-            hosts: self.hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
+            hosts: self.hosts.iter().map(|name| host(name)).collect(),
             methods: self.methods.iter().map(ToString::to_string).collect(),
             pattern: Pattern::parse(self.pattern.as_str()).unwrap(),
             condition: self.bits.map(|needs| Bits { needs, excludes: 0 }),
