@@ -207,6 +207,24 @@ fn a_service_that_does_not_know_rfc_8441_is_told_apart_from_a_broken_one() {
 }
 
 #[test]
+fn streams_that_are_reset_or_too_slow_count_against_the_instance() {
+    let service = Service::start("http2_service.py", &[]);
+    let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nworkers: 1\n\
+        services: { s: { to: \"{{s}}\", protocol: http2, retry: 0, try_timeout: 500ms, when_all_fail: refuse, \
+        outlier: { consecutive: 3, ceiling: 100%, eject_for: 10m, longest: 10m } } }\nroutes: { /**: s }\n";
+    let gateway = Gateway::start(TOLLGATE, config, &[("s", service.address.clone())]);
+    let bench = Bench { gateway, _service: service };
+    assert_eq!(bench.curl("/x", &[], b""), "connection 1");
+    for (path, problem) in [("/reset", "reset"), ("/hang", "timeout")] {
+        assert!(bench.curl(path, &[], b"").contains(&format!("urn:tollgate:problem:upstream/{problem}")));
+    }
+    assert_eq!(bench.gateway.metric("tollgate_ejections_total{service=\"s\"}"), 0.0);
+    assert!(bench.curl("/reset?again", &[], b"").contains("urn:tollgate:problem:upstream/reset"));
+    assert!(bench.curl("/x", &[], b"").contains("urn:tollgate:problem:upstream/unhealthy"));
+    assert_eq!(bench.gateway.metric("tollgate_ejections_total{service=\"s\"}"), 1.0);
+}
+
+#[test]
 fn under_tls_alpn_decides() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("test"));
     let (cert, key) = authority.server(&["s.test"]).write(folder.path(), "s");

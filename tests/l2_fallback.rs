@@ -178,6 +178,20 @@ fn nobody_is_told_that_a_tunnel_is_open_which_leads_nowhere() {
 }
 
 #[test]
+fn a_caller_of_grpc_is_told_in_its_own_words_and_no_others() {
+    let gateway = gateway(&dead(), &dead(), "fallback: 200 nothing here", "");
+    let mut client = FrameClient::open(gateway.address(), &[]);
+    let call =
+        [(":method", "POST"), (":scheme", "http"), (":path", "/shop.Orders/Get"), (":authority", "gateway.test")];
+    let fields = [&call[..], &[("content-type", "application/grpc"), ("te", "trailers")]].concat();
+    client.send(&Frame::headers(1, true, hpack::block(&fields)));
+    let answer = client.answer(1);
+    // 14: UNAVAILABLE.
+    assert_eq!((answer.status, answer.one("grpc-status").as_deref()), (200, Some("14")), "{answer:?}");
+    assert_eq!(answer.text(), "");
+}
+
+#[test]
 fn explain_tells_of_fallbacks_and_check_of_those_that_are_not_there() {
     let good = "listen: 8080\nservices: { a: { to: 10.0.0.1:80, fallback: b, try_timeout: 500ms }, b: 10.0.0.2:80 }\n\
                 routes: { /a: a, /b: { to: b, fallback: 200 nothing } }\n";

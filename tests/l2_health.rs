@@ -4,12 +4,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -211,16 +214,16 @@ fn a_tcp_check_asks_for_a_connection_and_no_more() {
     await_standing(&gateway, &address, "healthy");
 }
 
-/// The gRPC health service of the package `grpcio-health-checking`, told what to answer line by line.
-struct GrpcHealth {
+/// A program of tests/clients that prints its port, and may be told things line by line.
+struct Program {
     _process: Process,
     stdin: ChildStdin,
     address: String,
 }
 
-impl GrpcHealth {
-    fn start(arguments: &[&str]) -> Self {
-        let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/health_service.py"));
+impl Program {
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients")).join(name);
         let mut command = Command::new(python());
         command.arg(file).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("python3 runs; `./test` installs it");
@@ -228,7 +231,7 @@ impl GrpcHealth {
         let process = Process(child);
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "the server ended; `./test` installs grpcio and grpcio-health-checking");
+        assert!(!line.is_empty(), "the program ended; `./test` installs the packages that it needs");
         Self { _process: process, stdin, address: format!("127.0.0.1:{}", line.trim()) }
     }
 
@@ -246,7 +249,7 @@ fn python() -> PathBuf {
 
 #[test]
 fn a_grpc_check_asks_the_health_service() {
-    let mut server = GrpcHealth::start(&[]);
+    let mut server = Program::start("health_service.py", &[]);
     let health = |service: &str| format!("health: {{ check: grpc, {service} {FAST} }}");
     let whole = gateway(&[&server.address], &health(""));
     let orders = gateway(&[&server.address], &health("service: shop.Orders,"));
@@ -271,7 +274,7 @@ fn checks_go_through_the_services_tls() {
     Authority::new("Another CA").write(folder.path(), "other.pem");
     authority.server(&["127.0.0.1"]).write(folder.path(), "orders");
     let at = |file: &str| folder.path().join(file).display().to_string();
-    let server = GrpcHealth::start(&[&at("orders.pem"), &at("orders.key")]);
+    let server = Program::start("health_service.py", &[&at("orders.pem"), &at("orders.key")]);
     for check in ["grpc", "tcp"] {
         let service = |ca: &str| format!("tls: {{ ca: {} }}, health: {{ check: {check}, {FAST} }}", at(ca));
         let [good, bad] = ["ca.pem", "other.pem"].map(|ca| gateway(&[&server.address], &service(ca)));
@@ -279,6 +282,66 @@ fn checks_go_through_the_services_tls() {
         await_standing(&bad, &server.address, "unhealthy");
         assert!(standing(&bad, &server.address).1.starts_with("no TLS: "), "{:?}", standing(&bad, &server.address));
     }
+}
+
+#[test]
+fn a_service_that_speaks_http2_is_checked_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test CA");
+    authority.write(folder.path(), "ca.pem");
+    authority.server(&["127.0.0.1"]).write(folder.path(), "orders");
+    let at = |file: &str| folder.path().join(file).display().to_string();
+    let plain = Program::start("http2_service.py", &["plain"]);
+    let tls = Program::start("http2_service.py", &["tls", &at("orders.pem"), &at("orders.key")]);
+    let health =
+        format!("health: {{ path: /head, body: ':authority\", \"orders.internal', host: orders.internal, {FAST} }}");
+    let ca = format!("tls: {{ ca: {} }}", at("ca.pem"));
+    for (program, service, standing) in [
+        (&plain, "protocol: http2".to_owned(), "healthy"),
+        (&plain, "protocol: http1".to_owned(), "unhealthy"),
+        (&tls, format!("protocol: http2, {ca}"), "healthy"),
+        (&tls, format!("protocol: alpn, {ca}"), "healthy"),
+    ] {
+        let gateway = gateway(&[&program.address], &format!("{service}, {health}"));
+        await_standing(&gateway, &program.address, standing);
+    }
+}
+
+/// Answers 204 to whoever comes over a Unix socket, and keeps what the first one said.
+fn behind_a_socket(listener: UnixListener) -> Receiver<String> {
+    let (sender, said) = sync_channel(1);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut came = Vec::new();
+            let mut part = [0; 1024];
+            while !came.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut part) {
+                    Ok(count @ 1..) => came.extend_from_slice(&part[..count]),
+                    _ => break,
+                }
+            }
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+            let _ = sender.try_send(String::from_utf8_lossy(&came).into_owned());
+        }
+    });
+    said
+}
+
+#[test]
+fn checks_go_the_way_of_requests_over_unix_sockets_and_behind_a_proxy_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.sock");
+    let said = behind_a_socket(UnixListener::bind(&path).unwrap());
+    let address = format!("unix:{}", path.display());
+    let gateway = gateway(&[&address], &format!("proxy_protocol: v1, health: {{ path: /up, {FAST} }}"));
+    await_standing(&gateway, &address, "healthy");
+    let first = said.recv().unwrap();
+    // Nobody's connection but the gateway's own.
+    assert!(first.starts_with("PROXY UNKNOWN\r\nGET /up HTTP/1.1\r\n"), "{first}");
+    assert!(first.to_lowercase().contains("\r\nhost: localhost\r\n"), "{first}");
+    fs::remove_file(&path).unwrap();
+    await_standing(&gateway, &address, "unhealthy");
 }
 
 #[test]

@@ -33,8 +33,8 @@ pub(crate) async fn forward<S: Downstream>(
     };
     match proxy.fallback.or(backend.fallback.as_ref()) {
         None => Err(problem.into()),
-        // RFC 8441 §5: a 2xx to such a request would open a tunnel to nowhere.
-        Some(Fallback::Fixed(_)) if turn.connects => Err(problem.into()),
+        // RFC 8441 §5: a 2xx to such a request would open a tunnel to nowhere. And callers of gRPC want its status.
+        Some(Fallback::Fixed(_)) if turn.connects || turn.is_grpc => Err(problem.into()),
         Some(Fallback::Fixed(fixed)) => {
             backend.service.metrics().watch().fell_back();
             respond::blame(turn, route, problem);

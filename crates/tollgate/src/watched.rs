@@ -40,7 +40,7 @@ fn health(written: &model::Health, service: &model::Service, slow: &Handle) -> H
     };
     Health {
         check,
-        port: written.port.and_then(|port| u16::try_from(port.get()).ok()),
+        port: written.port.as_ref().and_then(|port| u16::try_from(port.value.get()).ok()),
         interval: written.interval.value.0,
         timeout: written.timeout.0,
         healthy: number(written.healthy.get()),

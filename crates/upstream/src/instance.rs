@@ -1,7 +1,6 @@
 //! One address of a service, with the connections that rest or are shared there: one pool per worker.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -65,17 +64,6 @@ impl Instance {
         let (stands, record, checking) = (Stands::new(shared.began), Record::default(), Checking::default());
         let (retired, declined) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(Self { address, host, stands, record, checking, shared, in_flight, open, retired, declined, pools })
-    }
-
-    /// The same on another port, to be asked there; never in a list. A Unix socket has no ports: it is asked itself.
-    pub(crate) fn at_port(&self, port: u16) -> Arc<Self> {
-        let address = match &self.address {
-            Address::Socket(address) => Address::Socket(SocketAddr::new(address.ip(), port)),
-            Address::Unix(path) => Address::Unix(Arc::clone(path)),
-        };
-        let mut endpoint = Endpoint::new(address, 0);
-        endpoint.host.clone_from(&self.host);
-        Self::new(&endpoint, Arc::clone(&self.shared), 1)
     }
 
     /// Requests on it now, from this node.

@@ -262,9 +262,7 @@ impl Service {
     async fn wait(&self, ask: &Ask<'_>) -> Result<Connection, Refusal> {
         let metrics = self.shared.metrics.shard(ask.worker);
         let settings = &self.shared.settings;
-        let most = if settings.queue_size == 0 { FOR_RESTING } else { settings.queue_timeout };
-        let queue_end = ask.now + most;
-        let end = queue_end.min(ask.deadline);
+        let queue_end = ask.now + if settings.queue_size == 0 { FOR_RESTING } else { settings.queue_timeout };
         loop {
             // Who waits for a connection that only rests elsewhere takes up no room in the queue.
             let resting = u32::try_from(self.shared.metrics.totals().idle).unwrap_or(u32::MAX);
@@ -287,7 +285,7 @@ impl Service {
                 }
             }
             let queued = Queued::new(metrics);
-            let left: Duration = end.saturating_duration_since(self.clock.now());
+            let left = queue_end.min(ask.deadline).saturating_duration_since(self.clock.now());
             let grant = timeout(left, granted).await;
             drop(queued);
             match grant {

@@ -1,6 +1,6 @@
 //! L1: many requests of several workers want few connections. Nobody is forgotten, and the limit holds.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpStream as Peeked};

@@ -31,7 +31,7 @@ section! {
         /// The service that a gRPC check asks for; without it, the whole server.
         service: Option<Spanned<String>>,
         /// Another port of the instance to be asked.
-        port: Option<Bounded<1, 65_535>>,
+        port: Option<Spanned<Bounded<1, 65_535>>>,
         /// How long between two checks of an instance.
         interval: Spanned<Period> = v1::HEALTH_INTERVAL,
         /// How long a check may take, connecting included.

@@ -14,6 +14,7 @@ use crate::model::files::Files;
 use crate::model::health::{Health, Outlier};
 use crate::model::http::{Method, USUAL_METHODS};
 use crate::model::reply::{Redirect, Reply};
+use crate::model::services;
 use crate::model::settings::{Settings, SettingsLayer, split_keys};
 use crate::model::template::{PathTemplate, check_characters};
 use crate::model::text::{FromText, decode_from_text, text_schema};
@@ -290,6 +291,11 @@ fn action(entry: &Entry, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
     if let Some(to) = &own.to {
         let (health, outlier) = (own.health.as_ref(), own.outlier.as_ref());
         let to = to.clone().watched(health.map(|h| h.value.clone()), outlier.map(|o| o.value.clone()));
+        if let Destination::Inline(service) = &to
+            && !services::watch_fits(service, cx)
+        {
+            return None;
+        }
         return Some(Action::Forward { to, path: change });
     }
     if let (Some(_), [_]) = (&change, written.as_slice()) {

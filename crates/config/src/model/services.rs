@@ -110,17 +110,27 @@ text_schema!(SourceAddress, "SourceAddress", "description": "An IP address of th
 
 /// Whether a service's parts go together.
 fn fit(service: &Service, cx: &mut DecodeCx) -> bool {
-    let (protocol, source) = (protocol_fits(service, cx), source_fits(service, cx));
-    is_watched_if_it_matters(service, cx) && protocol && source
+    let fits = [protocol_fits(service, cx), source_fits(service, cx), watch_fits(service, cx)];
+    fits.iter().all(|fits| *fits)
 }
 
-/// What becomes of requests when all instances fail is a question only where somebody finds out.
-fn is_watched_if_it_matters(service: &Service, cx: &mut DecodeCx) -> bool {
+/// What becomes of requests when all instances fail is a question only where somebody finds out; and a Unix socket has no
+/// other port to be asked.
+pub(crate) fn watch_fits(service: &Service, cx: &mut DecodeCx) -> bool {
     let is_watched = service.health.is_some() || service.outlier.is_some();
-    let Some(when) = service.when_all_fail.as_ref().filter(|_| !is_watched) else { return true };
-    let mistake = Diagnostic::error("nobody finds out which instances fail").at(&when.span);
-    cx.report(mistake.hint("`when_all_fail` goes with `health` or `outlier`"));
-    false
+    if let Some(when) = service.when_all_fail.as_ref().filter(|_| !is_watched) {
+        let mistake = Diagnostic::error("nobody finds out which instances fail").at(&when.span);
+        cx.report(mistake.hint("`when_all_fail` goes with `health` or `outlier`"));
+        return false;
+    }
+    let unix = service.to.0.iter().find(|target| matches!(target.address.value, Address::Unix(_)));
+    let port = service.health.as_ref().and_then(|health| health.port.as_ref());
+    if let (Some(unix), Some(port)) = (unix, port) {
+        let mistake = Diagnostic::error("a Unix socket has no port to be asked").at(&port.span);
+        cx.report(mistake.related(&unix.address.span, "the Unix socket"));
+        return false;
+    }
+    true
 }
 
 fn protocol_fits(service: &Service, cx: &mut DecodeCx) -> bool {

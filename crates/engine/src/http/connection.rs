@@ -50,7 +50,8 @@ async fn greeted(socket: Socket, conn: Conn, greeting: Greeting, mut counted: Co
     }
 }
 
-/// Carries what follows its greeting. Not an `async fn`, which would keep its arguments twice.
+/// Carries what follows its greeting.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
 fn http(mut stream: Stream, conn: Arc<Conn>, counted: Counted, source: Deployed) -> impl Future<Output = ()> + Send {
     async move {
         let is_http2 = conn.tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some(b"h2"));

@@ -57,7 +57,7 @@ pub(crate) struct Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { slug: problem.fault.slug, detail: problem.detail.into_owned() }
+        Self { slug: problem.fault.slug, detail: problem.detail.to_string() }
     }
 }
 

@@ -144,7 +144,7 @@ fn check(health: &Health) -> String {
         Check::Tcp => "tcp".to_owned(),
         Check::Grpc => "grpc".to_owned(),
     };
-    let port = health.port.as_ref().map_or_else(String::new, |port| format!(" on port {}", port.get()));
+    let port = health.port.as_ref().map_or_else(String::new, |port| format!(" on port {}", port.value.get()));
     format!("{what}{port} every {}", period(health.interval.value.0))
 }
 

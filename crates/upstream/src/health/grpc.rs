@@ -3,20 +3,14 @@
 //!
 //! Its two messages have one field each, so they are written and read by hand.
 
-use std::future::pending;
-
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tollgate_core::facts::Address;
 use tollgate_net::Stream;
 
-use super::authority;
-use super::http::broken;
+use super::exchange::{Speaks, broken, exchange};
 
 /// Most bytes of an answer: a healthy one has seven.
 const MOST: usize = 4096;
@@ -33,30 +27,17 @@ pub struct GrpcCheck {
 }
 
 impl GrpcCheck {
-    /// Asks over this connection. `name`: that by which the instance was found.
+    /// Asks over this connection. `authority`: what the instance is called if the file says nothing.
     ///
     /// # Errors
     /// Why the instance is not well.
-    pub(super) async fn ask(&self, stream: Stream, name: Option<&str>, at: &Address) -> Result<(), String> {
-        let request = self.request(name, at).map_err(|error| error.to_string())?;
-        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|e| broken(&e))?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
-            judge(response).await
-        };
-        let driven = async {
-            let _ = connection.await;
-            pending::<()>().await;
-        };
-        tokio::select! {
-            result = exchange => result,
-            () = driven => Err("the connection ended".to_owned()),
-        }
+    pub(super) async fn ask(&self, stream: Stream, authority: String) -> Result<(), String> {
+        let request = self.request(authority).map_err(|error| error.to_string())?;
+        exchange(stream, Speaks::Http2, request, judge).await
     }
 
-    fn request(&self, name: Option<&str>, at: &Address) -> http::Result<Request<Full<Bytes>>> {
-        let authority = authority(self.host.as_deref(), name, at);
+    fn request(&self, authority: String) -> http::Result<Request<Full<Bytes>>> {
+        let authority = self.host.clone().unwrap_or(authority);
         Request::builder()
             .method("POST")
             .uri(format!("http://{authority}/grpc.health.v1.Health/Check"))

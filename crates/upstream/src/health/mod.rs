@@ -1,8 +1,10 @@
 //! Active checks: every instance is asked now and then whether it is well, on the slow runtime, over a connection of its
 //! own that is opened like those of requests. Workers only read what became of it.
 //!
-//! `schedule` decides when and what follows; `http` and `grpc` ask. A check that fails says why, for people.
+//! `schedule` decides when and what follows; `http` and `grpc` ask, `exchange` carries it. A check that fails says why, for
+//! people.
 
+mod exchange;
 mod grpc;
 mod http;
 mod schedule;
@@ -13,11 +15,14 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tollgate_core::facts::Address;
+use tollgate_net::Stream;
 
 use crate::connect::connect;
 use crate::instance::Instance;
 use crate::service::{Refusal, Service};
-use crate::shared::Protocol;
+use crate::shared::{Protocol, Settings};
+
+use self::exchange::Speaks;
 
 pub use self::grpc::GrpcCheck;
 pub use self::http::HttpCheck;
@@ -82,35 +87,41 @@ impl Service {
         *instance.checking.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
     }
 
-    /// Asks once.
-    async fn ask(&self, health: &Health, instance: &Instance) -> Result<(), String> {
-        // Whatever requests are sent in, these are.
+    /// Asks at this address. `name`: that by which the instance was found.
+    async fn ask(&self, health: &Health, address: &Address, name: Option<&str>) -> Result<(), String> {
         let settings = &self.shared.settings;
-        let speaks_http2 = settings.protocol == Protocol::Http2;
-        let alpn: Option<&[u8]> = match health.check {
-            Check::Tcp => None,
-            Check::Http(_) if !speaks_http2 => Some(b"http/1.1"),
-            Check::Http(_) | Check::Grpc(_) => Some(b"h2"),
-        };
-        let connecting = connect(settings, &instance.address, instance.host.as_deref(), None, alpn);
-        let stream = connecting.await.map_err(|refusal| why(&refusal))?;
-        let name = instance.host.as_deref();
+        // gRPC is HTTP/2, whatever else requests are sent in.
+        let alpn = matches!(health.check, Check::Grpc(_)).then_some(&b"h2"[..]);
+        let stream = connect(settings, address, name, None, alpn).await.map_err(|refusal| why(&refusal))?;
+        let authority = authority(address, name);
         match &health.check {
             Check::Tcp => Ok(()),
-            Check::Http(check) if speaks_http2 => check.ask_http2(stream, name, &instance.address).await,
-            Check::Http(check) => check.ask(stream, name, &instance.address).await,
-            Check::Grpc(check) => check.ask(stream, name, &instance.address).await,
+            Check::Http(check) => {
+                let scheme = if settings.tls.is_some() { "https" } else { "http" };
+                let speaks = speaks(settings, &stream)?;
+                check.ask(stream, speaks, scheme, authority).await
+            }
+            Check::Grpc(check) => check.ask(stream, authority).await,
         }
     }
 }
 
-/// What is sent as the host: what the file says, else the name by which the instance was found, else its address.
-fn authority(host: Option<&str>, name: Option<&str>, at: &Address) -> String {
-    match (host, name, at) {
-        (Some(host), _, _) => host.to_owned(),
-        (None, Some(name), Address::Socket(at)) => format!("{name}:{}", at.port()),
-        (None, None, Address::Socket(at)) => at.to_string(),
-        (None, _, Address::Unix(_)) => "localhost".to_owned(),
+/// What requests would be sent in over this connection.
+fn speaks(settings: &Settings, stream: &Stream) -> Result<Speaks, String> {
+    match (settings.protocol, stream.alpn()) {
+        (_, Some(b"h2")) => Ok(Speaks::Http2),
+        (Protocol::Http2, _) if settings.tls.is_none() => Ok(Speaks::Http2),
+        (Protocol::Http2, _) => Err("it does not agree to HTTP/2 (ALPN `h2`)".to_owned()),
+        (Protocol::Http1 | Protocol::Alpn, _) => Ok(Speaks::Http1),
+    }
+}
+
+/// What an instance is called if the file says nothing: as in requests.
+fn authority(address: &Address, name: Option<&str>) -> String {
+    match (address, name) {
+        (Address::Socket(address), Some(name)) => format!("{name}:{}", address.port()),
+        (Address::Socket(address), None) => address.to_string(),
+        (Address::Unix(_), name) => name.unwrap_or("localhost").to_owned(),
     }
 }
 

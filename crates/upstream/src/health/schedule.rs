@@ -1,9 +1,11 @@
 //! When an instance is checked, and what follows of how its checks end.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
+use tollgate_core::facts::Address;
 use tollgate_observe::metrics::Checked;
 
 use super::Health;
@@ -14,21 +16,25 @@ use crate::service::Service;
 pub(super) async fn run(service: Weak<Service>, instance: Weak<Instance>) {
     let mut score = Score::default();
     let mut pause = first_pause(&service);
-    let mut elsewhere = None;
     loop {
         sleep(pause).await;
         let (Some(service), Some(instance)) = (service.upgrade(), instance.upgrade()) else { return };
         let Some(health) = &service.shared.settings.watch.health else { return };
-        let asked = match health.port {
-            None => &instance,
-            Some(port) => elsewhere.get_or_insert_with(|| instance.at_port(port)),
-        };
-        let result = match timeout(health.timeout, service.ask(health, asked)).await {
+        let asked = at_port(&instance.address, health.port);
+        let result = match timeout(health.timeout, service.ask(health, &asked, instance.host.as_deref())).await {
             Ok(result) => result,
             Err(_) => Err(format!("no answer within {:?}", health.timeout)),
         };
         note(&service, &instance, score.count(health, result.is_ok()), result);
         pause = spread(health, fastrand::f64());
+    }
+}
+
+/// Where an instance is asked.
+fn at_port(address: &Address, port: Option<u16>) -> Address {
+    match (address, port) {
+        (Address::Socket(address), Some(port)) => Address::Socket(SocketAddr::new(address.ip(), port)),
+        _ => address.clone(),
     }
 }
 
