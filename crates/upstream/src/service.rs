@@ -353,6 +353,10 @@ impl Service {
     pub fn relieve(&self, worker: usize) {
         let asked = self.shared.take_starving(worker);
         if asked > 0 {
+            // Those of instances that left the list are of no more use, and hold places too.
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            retired.retain(|instance| !instance.clear(worker));
+            drop(retired);
             let instances = self.instances.load();
             let _ = (0..asked).all(|_| instances.list.iter().any(|instance| instance.close_oldest(worker)));
         }
