@@ -32,6 +32,8 @@ pub(crate) struct Worker {
     pub(crate) drain: Arc<Drain>,
     /// Whether this worker ends: even what is served while the gateway stops takes its last connections.
     pub(crate) ending: Drain,
+    /// Floods that are told of.
+    pub(crate) floods: Rarely,
     /// Connections from proxies without a PROXY header that are told of.
     pub(crate) headerless: Rarely,
     /// Lines of the access log that were not handed over yet.
@@ -58,6 +60,7 @@ impl Worker {
             metrics,
             drain,
             ending: Drain::default(),
+            floods: Rarely::default(),
             headerless: Rarely::default(),
             log: log.map(Mutex::new),
             deployment: ArcSwap::from_pointee(deployment),

@@ -195,7 +195,9 @@ impl Served {
     }
 
     fn flooded(&self, kind: &'static str) {
-        tracing::info!(client = %self.conn.peer_text, frames = kind, "HTTP/2 flood: connection closed");
+        self.worker.floods.tell(self.worker.now(), |kept_back| {
+            tracing::info!(client = %self.conn.peer_text, frames = kind, kept_back, "HTTP/2 flood: connection closed");
+        });
         self.worker.counters().flooded(kind);
     }
 
