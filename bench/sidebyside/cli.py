@@ -15,7 +15,7 @@ from .load import BadRun
 
 JUDGING = 15  # rounds from which on a bound may be judged
 LOOKING = 5
-USUAL = ("small", "large", "post", "log", "routes", "idle")
+USUAL = ("small", "large", "post", "h2-small", "tls-large", "handshake", "log", "routes", "idle", "idle-tls", "sockets")
 ON_DEMAND = ("latency", "instructions", "big")
 OURS = "tollgate"
 
@@ -43,6 +43,11 @@ class Bench:
         requests = int(self.requests * share)
         return rounds.measure(running, target, requests, self.options.rounds, self.backend, self.progress)
 
+    def measure_exactly(self, running, target, requests, clients):
+        """Rounds with so many requests over so many connections."""
+        backend, progress = self.backend, self.progress
+        return rounds.measure(running, target, requests, self.options.rounds, backend, progress, clients)
+
     def require_alike(self, running):
         """Stops unless every proxy does the work that all have to do."""
         for proxy in running:
@@ -65,6 +70,9 @@ def parts(bench, wanted):
     keys = [key for key in scenarios.REQUESTS if key in wanted]
     if keys:
         yield report.request_part(list(scenarios.request_scenarios(bench, keys)))
+    keys = [key for key in (*scenarios.SECURE, "handshake") if key in wanted]
+    if keys:
+        yield report.secure_part(list(scenarios.secure_scenarios(bench, keys)))
     ours = OURS in bench.kinds
     if "log" in wanted and ours:
         yield report.pair_part("log", "JSON access log", [scenarios.log_scenario(bench)])
@@ -74,6 +82,10 @@ def parts(bench, wanted):
         yield report.pair_part("routes", "10,000 routes", outcomes)
     if "idle" in wanted:
         yield report.idle_part(idle.measure(bench))
+    if "idle-tls" in wanted:
+        yield report.idle_tls_part(idle.measure(bench, tls=True))
+    if "sockets" in wanted:
+        yield report.sockets_part(idle.measure_sockets(bench))
     if "latency" in wanted:
         yield report.latency_part(*latency.measure(bench, bench.options.rate))
     if "instructions" in wanted:
@@ -154,7 +166,7 @@ def shown_command(argv):
 
 def prepare(options):
     """Programs and binary."""
-    needed = ["nginx", "h2load"]  # nginx is also the backend
+    needed = ["nginx", "h2load", "openssl"]  # nginx is also the backend
     needed += ["haproxy"] if "haproxy" in options.kinds else []
     needed += ["valgrind"] if "instructions" in options.wanted else []
     tools.ensure(needed)

@@ -1,11 +1,13 @@
 """The client: h2load for load, single requests for looking closely. Decides what a good run is."""
 
+import functools
 import os
 import pathlib
 import re
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 
 from . import BenchError, tools
@@ -30,24 +32,27 @@ class Run:
 class Target:
     """What is asked for: a path (or a file of URIs), perhaps with a body, and the size of the right answer."""
 
-    def __init__(self, path, size, body=None, uris=None):
+    def __init__(self, path, size, body=None, uris=None, version="--h1"):
         self.path = path
         self.size = size
         self.body = body
         self.uris = uris
+        self.version = version  # what h2load is told to speak; "": HTTP/2, by ALPN
 
-    def arguments(self, port):
+    def arguments(self, port, tls=False):
         """The end of h2load's command line."""
-        base = f"http://127.0.0.1:{port}"
+        base = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         post = ["-d", str(self.body)] if self.body else []
         if self.uris:
             return [*post, f"--base-uri={base}", f"--input-file={self.uris}"]
         return [*post, base + self.path]
 
 
-def drive(port, target, requests, clients=64, extra=()):
+def drive(port, target, requests, clients=64, extra=(), tls=False):
     """Sends `requests` over `clients` kept-alive connections; raises BadRun unless all answers are right."""
-    command = [tools.find("h2load"), "--h1", "-t1", f"-c{clients}", f"-n{requests}", *extra, *target.arguments(port)]
+    version = [target.version] if target.version else []
+    command = [tools.find("h2load"), *version, "-t1", f"-c{clients}", f"-n{requests}", *extra]
+    command += target.arguments(port, tls)
     before = children_cpu()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=as_session_leader
@@ -91,9 +96,31 @@ def children_cpu():
     return usage.ru_utime + usage.ru_stime
 
 
-def connect(port, seconds=30.0):
-    """A TCP connection over which requests are written by hand."""
-    return socket.create_connection(("127.0.0.1", port), timeout=seconds)
+def connect(port, seconds=30.0, tls=False):
+    """A connection over which requests are written by hand."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+    return client_context().wrap_socket(connection) if tls else connection
+
+
+@functools.cache
+def client_context():
+    """Believes everybody: who the proxy is was never in question."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def certificate(place):
+    """A certificate on P-256 that all proxies of a run show, and its key."""
+    cert, key = place.path / "bench.pem", place.path / "bench.key"
+    if not cert.exists():
+        command = [tools.find("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        command += ["-nodes", "-days", "2", "-subj", "/CN=bench.test", "-keyout", key, "-out", cert]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise BenchError(f"openssl makes no certificate: {done.stderr.strip()}")
+    return cert, key
 
 
 def exchange(connection, request):
@@ -119,11 +146,11 @@ def more(connection):
     return data
 
 
-def get(port, path, fields=(), seconds=5.0):
+def get(port, path, fields=(), seconds=5.0, tls=False):
     """One GET on a connection of its own; None when nobody answers."""
     lines = [f"GET {path} HTTP/1.1", "Host: bench.test", *fields, "", ""]
     try:
-        with connect(port, seconds) as connection:
+        with connect(port, seconds, tls) as connection:
             return exchange(connection, "\r\n".join(lines).encode())
     except (OSError, BadRun, ValueError, IndexError):
         return None
@@ -136,10 +163,10 @@ def write_body(path: pathlib.Path, size):
     return path
 
 
-def require_good(port, target):
+def require_good(port, target, tls=False):
     """One look before the load: is the answer right at all?"""
     if target.body is None and not target.uris:
-        answer = get(port, target.path)
+        answer = get(port, target.path, tls=tls)
         if answer is None or answer[0] != 200 or len(answer[2]) != target.size:
             seen = "no answer" if answer is None else f"{answer[0]} with {len(answer[2])} bytes"
             raise BenchError(f"GET {target.path} gives {seen}, 200 with {target.size} bytes is right")

@@ -24,6 +24,8 @@ class Setup:
     log: bool = False
     routes: int = 0  # 0: one route for everything; 1: one route for all of /api; else as many routes under /api
     big: bool = False  # bodies without a limit, passed on as they come
+    tls: bool = False  # TLS with clients, HTTP/2 if they choose it
+    sockets: int = 1  # where WebSockets go; 1: nobody listens
     wrap: tuple = ()  # what runs the proxy, such as valgrind
 
 
@@ -72,7 +74,8 @@ class Proxy:
         self.child = self.place.start(f"{label}-{self.port}", command)
         path = route_path(0) + "1" if self.setup.routes else IDLE_PATH
         patience = 120.0 if self.setup.wrap else 30.0
-        wait_until(f"{self.name} answers", lambda: answers(self.port, path), self.child, patience)
+        tls = self.setup.tls
+        wait_until(f"{self.name} answers", lambda: answers(self.port, path, tls), self.child, patience)
         return self
 
     def stop(self):
@@ -90,7 +93,7 @@ class Proxy:
     def drive(self, target, requests, clients=64, extra=()):
         """Load on it; a bad run says whose it was."""
         try:
-            return load.drive(self.port, target, requests, clients, extra)
+            return load.drive(self.port, target, requests, clients, extra, self.setup.tls)
         except load.BadRun as error:
             raise load.BadRun(f"{self.name}: {error}") from error
 
@@ -116,9 +119,9 @@ class Proxy:
         return min(16_384, self.setup.file_limit - 200)
 
 
-def answers(port, path):
+def answers(port, path, tls=False):
     """Whether a GET gives the small answer."""
-    answer = load.get(port, path, seconds=2.0)
+    answer = load.get(port, path, seconds=2.0, tls=tls)
     return answer is not None and answer[0] == 200 and answer[2] == SMALL.encode()
 
 
@@ -137,9 +140,17 @@ class Nginx(Proxy):
             "DIR": directory, "PORT": self.port, "BACKEND": setup.backend, "WORKERS": setup.workers,
             "CONNECTIONS": self.connections, "USER": nginx_user(), "ACCESS_LOG": log,
             "BODY_LIMIT": "0" if setup.big else "100m", "EXTRA": f"    {big}{self.extra}",
-            "LISTEN": "reuseport" if setup.workers > 1 else "", "ROUTES": self.routes(),
+            "LISTEN": "reuseport" if setup.workers > 1 else "", "ROUTES": self.routes(), "SOCKETS": setup.sockets,
+            "TLS": self.tls(),
         })
         return [tools.find("nginx"), "-e", directory / "nginx.error.log", "-c", config, "-p", directory]
+
+    def tls(self):
+        """The rest of the `listen` line. A shared cache of sessions is left out: no client here takes one up again."""
+        if not self.setup.tls:
+            return ""
+        cert, key = load.certificate(self.place)
+        return f"ssl http2; ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3"
 
     def routes(self):
         """Prefix locations: nginx keeps them in a tree."""
@@ -168,8 +179,17 @@ class Haproxy(Proxy):
             "CONNECTIONS": self.connections // 2 - 50, "LOG": "log global" if setup.log else "no log",
             "BODY_LIMIT": 1 << 40 if setup.big else 100_000_000,
             "LISTEN": "shards by-thread" if setup.workers > 1 else "", "ROUTES": self.routes(directory),
+            "SOCKETS": setup.sockets, "TLS": self.tls(directory), "SCHEME": "https" if setup.tls else "http",
         })
         return [tools.find("haproxy"), "-db", "-f", config]
+
+    def tls(self, directory):
+        """The rest of the `bind` line; HAProxy wants certificate and key in one file."""
+        if not self.setup.tls:
+            return ""
+        both = directory / "both.pem"
+        both.write_text("".join(path.read_text() for path in load.certificate(self.place)))
+        return f"ssl crt {both} alpn h2,http/1.1"
 
     def routes(self, directory):
         """A map: what HAProxy's manual advises for many routes."""
@@ -191,8 +211,16 @@ class Tollgate(Proxy):
         config = render("tollgate.yaml.in", directory / "tollgate.yaml", {
             "PORT": self.port, "HEALTH": self.place.port(), "BACKEND": setup.backend, "WORKERS": setup.workers,
             "LOG": "{ to: stdout, format: json }" if setup.log else "off", "ROUTES": self.routes(),
+            "SOCKETS": setup.sockets, "LISTENER": self.listener(),
         })
         return [self.binary, "run", "-c", config]
+
+    def listener(self):
+        """What is spoken with clients."""
+        if not self.setup.tls:
+            return "http"
+        cert, key = load.certificate(self.place)
+        return f"{{ tls: {{ certificates: {{ cert: {cert}, key: {key} }} }} }}"
 
     def routes(self):
         """One route for everything, or routes with a parameter at the end."""
@@ -239,12 +267,14 @@ SPOOF = (
 
 def unlike(proxy):
     """What a proxy does not do of the work that all must do, as a list of complaints."""
-    answer = load.get(proxy.port, "/echo", SPOOF)
+    tls = proxy.setup.tls
+    answer = load.get(proxy.port, "/echo", SPOOF, tls=tls)
     if answer is None or answer[0] != 200:
         return ["does not forward a plain GET"]
     seen = dict(line.partition(": ")[::2] for line in answer[2].decode().splitlines())
     wrong = []
-    expected = {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http", "x-forwarded-host": "bench.test"}
+    expected = {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "https" if tls else "http"}
+    expected["x-forwarded-host"] = "bench.test"
     for name, value in {**expected, "host": "bench.test"}.items():
         if seen.get(name) != value:
             wrong.append(f"sends {name}: {seen.get(name)!r} where {value!r} is right")

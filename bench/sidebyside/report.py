@@ -111,6 +111,19 @@ def request_part(outcomes):
     return Part("requests", "Cost of a request", header, rows, verdicts, noise(outcomes), data)
 
 
+def secure_part(outcomes):
+    """Under TLS: one column each, ratios below."""
+    names = list(outcomes[0].series.readings)
+    header = ["CPU µs per request [user part]", *(outcome.title for outcome in outcomes)]
+    rows = [
+        [name, *(f"{outcome.series.median(name):.1f} [{outcome.series.user(name):.1f}]" for outcome in outcomes)]
+        for name in names
+    ]
+    verdicts = [verdict for outcome in outcomes for verdict in verdicts_of(outcome)]
+    data = {outcome.key: data_of(outcome) for outcome in outcomes}
+    return Part("secure", "TLS and HTTP/2", header, rows, verdicts, noise(outcomes), data)
+
+
 def pair_part(key, title, outcomes):
     """Scenarios that compare a proxy with itself."""
     rows, verdicts, remarks = [], [], noise(outcomes)
@@ -143,6 +156,24 @@ def idle_part(found):
     ]
     header = ["", f"per idle connection, {idle.CONNECTIONS:,} of them", "all processes before"]
     return Part("idle", "Memory of idle connections", header, rows, goals, data=[vars(one) for one in found])
+
+
+def idle_tls_part(found):
+    """Memory per idle connection under TLS."""
+    rows = [[one.name, f"{one.median():.2f} KiB", f"{max(one.base) / 1024:.1f} MiB"] for one in found]
+    limits = (idle.TLS_LIMIT_KIB, idle.TLS_AIM_KIB)
+    goals = [
+        Verdict("idle TLS connection", one.median(), *limits, " KiB", True) for one in found if one.name == "tollgate"
+    ]
+    header = ["", f"per idle TLS connection, {idle.CONNECTIONS:,} of them", "all processes before"]
+    return Part("idle-tls", "Memory of idle TLS connections", header, rows, goals, data=[vars(one) for one in found])
+
+
+def sockets_part(found):
+    """Memory per idle WebSocket."""
+    rows = [[one.name, f"{one.median():.2f} KiB", f"{max(one.base) / 1024:.1f} MiB"] for one in found]
+    header = ["", f"per idle WebSocket, {idle.SOCKETS:,} of them", "all processes before"]
+    return Part("sockets", "Memory of idle WebSockets", header, rows, data=[vars(one) for one in found])
 
 
 def latency_part(found, rate):

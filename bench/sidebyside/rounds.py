@@ -53,7 +53,7 @@ class Series:
         return quartiles[0], quartiles[2]
 
 
-def measure(proxies, target, requests, rounds, backend, progress):
+def measure(proxies, target, requests, rounds, backend, progress, clients=64):
     """Runs `rounds` rounds that count over all proxies.
 
     A round in which any answer of any proxy was not as it must be is dropped as a whole; too many of those are an
@@ -62,11 +62,11 @@ def measure(proxies, target, requests, rounds, backend, progress):
     readings = {proxy.name: [] for proxy in proxies}
     dropped = []
     for proxy in proxies:
-        proxy.drive(target, max(200, requests // 5))
+        proxy.drive(target, max(200, requests // 5), min(clients, max(200, requests // 5)))
     busy, ours = accounting.machine_busy(), 0.0
     while len(readings[proxies[0].name]) < rounds:
         try:
-            this_round, used = one_round(proxies, target, requests, backend)
+            this_round, used = one_round(proxies, target, requests, backend, clients)
         except BadRun as error:
             dropped.append(str(error))
             progress(f"  round dropped: {error}")
@@ -82,22 +82,22 @@ def measure(proxies, target, requests, rounds, backend, progress):
     return Series(readings, requests, dropped, others)
 
 
-def one_round(proxies, target, requests, backend):
+def one_round(proxies, target, requests, backend, clients):
     """One reading of each proxy, and the CPU seconds that this took of all of ours."""
     taken, used = {}, 0.0
     start = backend.cpu()
     for proxy in proxies:
-        taken[proxy.name], seconds = one_reading(proxy, target, requests)
+        taken[proxy.name], seconds = one_reading(proxy, target, requests, clients)
         used += seconds
     return taken, used + backend.cpu().since(start).total
 
 
-def one_reading(proxy, target, requests):
+def one_reading(proxy, target, requests, clients):
     """CPU time of one proxy for a fixed number of requests; and of proxy and client with the warm-up."""
     first = proxy.cpu()
     warm = proxy.drive(target, max(64, int(requests * WARM_UP)))
     before = proxy.cpu()
-    run = proxy.drive(target, requests)
+    run = proxy.drive(target, requests, clients)
     after = proxy.cpu()
     if before.members != after.members:
         raise BadRun(f"{proxy.name}: a process died or was started during the reading")

@@ -56,6 +56,43 @@ def request_scenarios(bench, keys):
             proxy.stop()
 
 
+# key: title, path, how it is asked, share of the requests, goals
+SECURE = {
+    "h2-small": ("HTTP/2 over TLS, small", "/small", "", 1.0, (("nginx", 0.95, 0.95), ("haproxy", 0.95, 0.95, False))),
+    "tls-large": ("HTTP/1.1 over TLS, 64 KiB", "/large", "--h1", 0.5, (("nginx", 0.80, 0.70),)),
+}
+HANDSHAKES = 2_000
+
+
+def secure_scenarios(bench, keys):
+    """The same under TLS: small answers over HTTP/2, 64 KiB over HTTP/1.1, and full handshakes."""
+    running = [bench.proxy(kind, tls=True).start() for kind in bench.kinds]
+    try:
+        bench.require_alike(running)
+        for key in keys:
+            bench.say(f"{secure_title(key)}: {', '.join(proxy.name for proxy in running)}; µs of CPU per request")
+            if key == "handshake":
+                goals = (("nginx", 0.75, 0.60),)
+                # Each connection is new and does one request: h2load takes no session up again.
+                target = load.Target("/small", len(proxies.SMALL))
+                series = bench.measure_exactly(running, target, HANDSHAKES, clients=HANDSHAKES)
+            else:
+                _, path, version, share, goals = SECURE[key]
+                size = proxies.LARGE_SIZE if path == "/large" else len(proxies.SMALL)
+                series = bench.measure(running, load.Target(path, size, version=version), share)
+            names = series.readings
+            kept = [Goal("tollgate", peer, *limits) for peer, *limits in goals if {"tollgate", peer} <= names.keys()]
+            yield Outcome(key, secure_title(key), series, kept)
+    finally:
+        for proxy in running:
+            proxy.stop()
+
+
+def secure_title(key):
+    """What a scenario under TLS is called."""
+    return "full TLS 1.3 handshake, P-256, and one request" if key == "handshake" else SECURE[key][0]
+
+
 def log_scenario(bench):
     """JSON access log of the gateway against its own plain route. The lines go to a file in memory."""
     plain = bench.proxy("tollgate", "tollgate plain", log=False)

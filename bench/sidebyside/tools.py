@@ -10,7 +10,13 @@ import subprocess
 from . import BenchError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "h2load": "nghttp2-client", "valgrind": "valgrind"}
+PACKAGES = {
+    "nginx": "nginx",
+    "haproxy": "haproxy",
+    "h2load": "nghttp2-client",
+    "openssl": "openssl",
+    "valgrind": "valgrind",
+}
 POLICY = pathlib.Path("/usr/sbin/policy-rc.d")  # Debian asks it whether a package may start its service
 
 

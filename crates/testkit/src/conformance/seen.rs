@@ -9,6 +9,10 @@ use crate::strict::{self, Field, Framing, Parsed, Request};
 /// Where requests go that are to be given up half-way. What arrives of them arrives when it likes, so it is set apart.
 const CUT: &[u8] = b"POST /cut ";
 
+/// Requests that wait for the only connection of their service, and arrive when they like: perhaps after their case is over.
+/// That service has its connections to itself, so those are not looked at.
+const LATE: &[u8] = b"POST /one ";
+
 /// The backend, looked at after each case.
 #[derive(Debug)]
 pub struct Seen<'b> {
@@ -70,6 +74,11 @@ impl<'b> Seen<'b> {
         for connection in recorded.iter().filter(|connection| !self.passed_over.contains(&connection.number)) {
             if let Some(begun) = self.given_up.get_mut(&connection.number) {
                 begun.extend_from_slice(&connection.bytes);
+                continue;
+            }
+            let begins = connection.bytes.get(..LATE.len()).unwrap_or(&connection.bytes);
+            if !begins.is_empty() && LATE.starts_with(begins) {
+                self.passed_over.insert(connection.number);
                 continue;
             }
             let (requests, rest) = strict::requests(&connection.bytes)
