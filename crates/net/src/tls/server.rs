@@ -236,6 +236,8 @@ fn config(
     let verifier = verifier(&settings.clients, store).map_err(|error| wrong(&error))?;
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
     config.alpn_protocols.clone_from(&settings.alpn);
+    // All that are offered are sound; which of them is taken is not left to whoever connects.
+    config.ignore_client_order = true;
     config.ticketer = Ticketer::new().map_err(|error| wrong(&error))?;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     Ok(Arc::new(config))

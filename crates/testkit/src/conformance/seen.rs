@@ -71,7 +71,10 @@ impl<'b> Seen<'b> {
     /// Whole requests, and the connections with a part of one behind them that was not to be given up.
     fn requests(&mut self, recorded: &[Recorded]) -> Result<(Vec<Request>, Vec<usize>), String> {
         let (mut seen, mut parts) = (Vec::new(), Vec::new());
-        for connection in recorded.iter().filter(|connection| !self.passed_over.contains(&connection.number)) {
+        for connection in recorded {
+            if self.passed_over.contains(&connection.number) {
+                continue;
+            }
             if let Some(begun) = self.given_up.get_mut(&connection.number) {
                 begun.extend_from_slice(&connection.bytes);
                 continue;
