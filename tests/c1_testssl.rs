@@ -7,8 +7,8 @@ use std::process::Command;
 use serde_json::Value;
 use tollgate_testkit::{Authority, Gateway};
 
-/// Findings about who vouches for the certificate: nobody that testssl.sh knows, in a test.
-const OF_THE_TEST: [&str; 2] = ["cert_chain_of_trust", "cert_revocation"];
+/// Findings about the certificate: nobody that testssl.sh knows vouches for it in a test, and it holds for long.
+const OF_THE_TEST: [&str; 3] = ["cert_chain_of_trust", "cert_revocation", "cert_validityPeriod"];
 
 #[test]
 fn testssl_finds_nothing_grave() {

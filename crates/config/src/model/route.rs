@@ -237,13 +237,15 @@ fn decode_variant(entry: &Entry, key: Option<&Key>, node: &Node, cx: &mut Decode
     let own = RouteKeys::decode(&own, cx);
     let settings = SettingsLayer::decode(&settings, cx);
     let own = own?;
-    let action = action(entry, &own, cx);
+    // Of several variants under one key, each is told by its own place.
+    let place = if matches!(entry.value.value, Value::List(_)) { &node.span } else { &entry.key_span };
+    let action = action(place, &own, cx);
     let (methods, path) = key?.clone();
     if let (Some(strip), Some(action)) = (&own.strip, &action) {
         check_strip(strip, &path, action, cx);
     }
     Some(RawRoute {
-        key: Spanned::new(entry.key.clone(), &entry.key_span),
+        key: Spanned::new(entry.key.clone(), place),
         methods,
         path,
         action: action?,
@@ -254,7 +256,7 @@ fn decode_variant(entry: &Entry, key: Option<&Key>, node: &Node, cx: &mut Decode
 }
 
 /// The one action of a route; `None`: reported.
-fn action(entry: &Entry, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
+fn action(place: &Span, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
     let actions = [
         ("to", own.to.is_some()),
         ("redirect", own.redirect.is_some()),
@@ -265,13 +267,13 @@ fn action(entry: &Entry, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
     match written.as_slice() {
         [_] => {}
         [] => {
-            let mistake = Diagnostic::error("this route does nothing").at(&entry.key_span);
+            let mistake = Diagnostic::error("this route does nothing").at(place);
             cx.report(mistake.hint("say where requests go: `to: SERVICE`, or `redirect`, `reply` or `files`"));
         }
         several => {
             let mistake =
                 Diagnostic::error(format!("a route does one thing, this one has `{}`", several.join("` and `")));
-            cx.report(mistake.at(&entry.key_span));
+            cx.report(mistake.at(place));
             return None;
         }
     }
@@ -301,7 +303,7 @@ fn action(entry: &Entry, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
     if let (Some(_), [_]) = (&change, written.as_slice()) {
         let span = own.strip.as_ref().map(|s| &s.span).or(own.rewrite.as_ref().map(|r| &r.span));
         let mistake = Diagnostic::error("a path is changed only on the way to a service");
-        cx.report(mistake.at(span.unwrap_or(&entry.key_span)).hint("use it with `to`"));
+        cx.report(mistake.at(span.unwrap_or(place)).hint("use it with `to`"));
         return None;
     }
     if let Some(files) = &own.files {

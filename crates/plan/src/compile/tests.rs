@@ -148,7 +148,7 @@ routes:
     );
     assert_eq!(
         told,
-        ["3:3 `/a #2` can never match: `/a` takes all its requests [3: the other route] \
+        ["5:7 `/a #2` can never match: `/a` takes all its requests [4: the other route] \
           (remove it, or give it a condition or a higher `priority`)"]
     );
 }

@@ -53,8 +53,8 @@ fn a_request_that_is_sent_on() {
         request    GET //orders/%37?page=2
         path       /orders/7 (normalised)
         host       shop.example.com (from Shop.Example.com:8080)
-        route      shop: GET /orders/{id} (t.yaml:11:7)
-                   wins over shop: GET /orders/{id} #2 (t.yaml:11:7): more conditions: 2 beat 0
+        route      shop: GET /orders/{id} (t.yaml:12:11)
+                   wins over shop: GET /orders/{id} #2 (t.yaml:18:11): more conditions: 2 beat 0
         when       header(\"X-Beta\") == \"1\": holds
                    query(\"page\") != \"\": holds
         policies   1. guard (edge): addresses of the house
@@ -77,7 +77,7 @@ fn a_condition_that_does_not_hold() {
         "
         request    GET /orders/7
         host       a.shop.example.com
-        route      shop: GET /orders/{id} #2 (t.yaml:11:7)
+        route      shop: GET /orders/{id} #2 (t.yaml:18:11)
                    wins over shop: /orders/** (t.yaml:20:7): parameter `{id}` beats `**`
         policies   1. guard (edge): addresses of the house
                    2. tag (transform): marks shop: GET /orders/{id} #2
@@ -85,7 +85,7 @@ fn a_condition_that_does_not_hold() {
         as path    /orders/7
         timeout    5s to the head of the answer, 60s between bytes
         body       at most 10MB
-        not        shop: GET /orders/{id} (t.yaml:11:7): this does not hold: query(\"page\") != \"\"
+        not        shop: GET /orders/{id} (t.yaml:12:11): this does not hold: query(\"page\") != \"\"
                    shop: POST /orders/{id} (t.yaml:19:7): it takes POST
     "
     );
@@ -192,7 +192,7 @@ fn who_asks_is_told_where_it_is_not_who_connects() {
 fn json_says_the_same() {
     let told = explained(&["GET //orders/%37?page=2", "Host: shop.example.com", "X-Beta: 1"]).to_json();
     assert_eq!((&told["path"], &told["normalised"]), (&"/orders/7".into(), &true.into()));
-    assert_eq!(told["route"]["place"], "t.yaml:11:7");
+    assert_eq!(told["route"]["place"], "t.yaml:12:11");
     assert_eq!(told["wins_over"]["because"], "more conditions: 2 beat 0");
     assert_eq!(told["conditions"][1]["holds"], true);
     assert_eq!(told["policies"][1]["stage"], "authenticate");
