@@ -64,6 +64,7 @@ fn service(taken: &Taken, gate: &Gate) -> Script {
             "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: a\r\nKeep-Alive: 3\r\nUpgrade: h2c\r\nX-Upper: b\r\n\
              Content-Length: 2\r\n\r\nok",
         ),
+        "/flaky" => Script(vec![Step::ReadRequest, Step::Reset]),
         _ => Script::ok(taken, "ok"),
     }
 }
@@ -438,4 +439,17 @@ fn a_problem_is_told_like_over_http_1() {
     client.send(&Frame::headers(3, true, hpack::request("HEAD", "/b")));
     let answer = client.answer(3);
     assert!(answer.status == 404 && answer.body.is_empty() && answer.ended, "{answer:?}");
+}
+
+#[test]
+fn a_body_that_was_passed_on_is_not_sent_once_more_without_it() {
+    let bench = Bench::new();
+    assert_eq!(bench.text("/", &[]), "ok", "now a connection rests");
+    let told = bench.text("/flaky", &["-X", "PUT", "-d", "hello"]);
+    assert!(told.contains("urn:tollgate:problem:upstream/reset"), "{told}");
+    let recorded = bench.backend.take();
+    let all: Vec<u8> = recorded.into_iter().flat_map(|connection| connection.bytes).collect();
+    let tries = all.windows(11).filter(|bytes| bytes == b"PUT /flaky ").count();
+    assert_eq!(tries, 1, "it could not be repeated whole");
+    assert_eq!(bench.text("/", &[]), "ok");
 }

@@ -33,6 +33,8 @@ pub(crate) async fn forward<S: Downstream>(
     };
     match proxy.fallback.or(backend.fallback.as_ref()) {
         None => Err(problem.into()),
+        // Nobody waits any more for what a stand-in would answer.
+        Some(_) if turn.x.deadline.is_some_and(|deadline| deadline <= client.look()) => Err(problem.into()),
         // RFC 8441 §5: a 2xx to such a request would open a tunnel to nowhere. And callers of gRPC want its status.
         Some(Fallback::Fixed(_)) if turn.connects || turn.is_grpc => Err(problem.into()),
         Some(Fallback::Fixed(fixed)) => {

@@ -226,6 +226,7 @@ impl Failure {
 fn refused(refusal: Refusal) -> Failure {
     let failure = |fault, cause: String, outcome, address, again| Failure { fault, cause, outcome, address, again };
     match refusal {
+        Refusal::Joined(refusal) => refused(*refusal),
         Refusal::NoInstance => {
             failure(&faults::NO_INSTANCE, "no instance".into(), Outcome::ConnectFailed, None, Again::Never)
         }
@@ -291,6 +292,11 @@ fn ended_badly(
         Ended::Unsupported(why) => failure(&faults::PROTOCOL, format!("{at}: {why}"), Outcome::Reset, Again::Never),
         // RFC 9113 §8.7: whatever the request is, repeating it does no harm.
         Ended::Unread(error) => failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, Again::Retry),
+        Ended::Left(error) => failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, Again::Stale),
+        Ended::Late => {
+            let cause = format!("the time for all of it was over before {at} answered");
+            failure(&faults::TIMEOUT, cause, Outcome::Timeout, Again::Never)
+        }
         Ended::Reset { reused, error } => {
             // RFC 9110 §9.2.2: repeated only if that does no harm, or if nothing of it was sent.
             let safe = turn.x.head.method.is_idempotent() || !turn.request_head.is_begun();

@@ -7,7 +7,7 @@ use tollgate_core::facts::{Address, Conn};
 use tollgate_net::Stream;
 
 use crate::instance::Instance;
-use crate::session::Lease;
+use crate::session::{Before, Lease};
 use crate::shared::{Place, Settings};
 
 /// What carries a request to an instance.
@@ -45,7 +45,7 @@ pub(crate) struct History {
 pub struct Share {
     /// The connection.
     pub lease: Lease,
-    /// Whether it carried a request before.
+    /// Whether it had rested, and may have died meanwhile.
     pub reused: bool,
     busy: Busy,
 }
@@ -126,8 +126,15 @@ impl Connection {
 }
 
 impl Share {
-    pub(crate) fn new(lease: Lease, instance: Arc<Instance>, reused: bool) -> Self {
-        Self { lease, reused, busy: Busy::new(instance) }
+    /// Of a connection that was there.
+    pub(crate) fn new(lease: Lease, instance: Arc<Instance>, before: Before) -> Self {
+        // One that carried something just now is not stale: should it break, that is the instance's doing.
+        Self { lease, reused: before == Before::Rested, busy: Busy::new(instance) }
+    }
+
+    /// Of a connection just made.
+    pub(crate) fn first(lease: Lease, instance: Arc<Instance>) -> Self {
+        Self { lease, reused: false, busy: Busy::new(instance) }
     }
 }
 

@@ -61,7 +61,7 @@ pub static INVALID_ANSWER: Fault = Fault::upstream(
     "upstream/invalid-answer",
     502,
     "The service answered with nonsense",
-    "The instance's answer breaks RFC 9112 or could be read in two ways. The access log says what was found.",
+    "The instance's answer breaks RFC 9112 (or RFC 9113, over HTTP/2) or could be read in two ways. The access log says what was found.",
 );
 
 /// The route's `timeout` or `total` ran out.

@@ -79,7 +79,9 @@ impl Instance {
     /// Whether one more request would find or get a connection on this worker.
     pub(crate) fn has_room(&self, worker: usize) -> bool {
         match self.shared.settings.each {
-            None => true,
+            // What rests elsewhere can make way for a connection of one's own, at once.
+            None if !self.shares() => true,
+            None => self.shared.has_place() || self.pool(worker).has_room(),
             Some(each) => self.open() < each || self.pool(worker).has_room(),
         }
     }
@@ -147,20 +149,20 @@ impl Instance {
         }
     }
 
-    /// It was given the choice and took HTTP/1.1.
-    pub(crate) fn decline(&self) {
-        self.declined.store(true, Ordering::Relaxed);
+    /// It was given the choice, and took HTTP/1.1 or HTTP/2.
+    pub(crate) fn chose(&self, protocol: Protocol) {
+        self.declined.store(protocol == Protocol::Http1, Ordering::Relaxed);
     }
 
     /// A share of a connection that is there.
     pub(crate) fn share(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Share> {
-        let lease = {
+        let (lease, before) = {
             let mut pool = self.pool(ask.worker);
             pool.sessions.retain(|session| session.is_alive());
             pool.sessions.iter().find_map(Session::lease)?
         };
         self.shared.metrics.shard(ask.worker).reused();
-        Some(Share::new(lease, Arc::clone(self), true))
+        Some(Share::new(lease, Arc::clone(self), before))
     }
 
     /// The connection that somebody is making already, to be shared.
@@ -238,8 +240,10 @@ impl Instance {
             self.shared.metrics.shard(worker).woke();
             drop(connection);
         }
-        // They end with their last request.
-        held.sessions.iter().for_each(|session| session.retire());
+        // Those that carry something end with their last request.
+        for session in held.sessions.iter().filter(|session| !session.close_idle()) {
+            session.retire();
+        }
     }
 
     fn pool(&self, worker: usize) -> MutexGuard<'_, Held> {

@@ -19,6 +19,7 @@ mod service;
 mod session;
 mod shared;
 mod standing;
+mod waiting;
 mod watch;
 
 pub use budget::Budget;

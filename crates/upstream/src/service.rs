@@ -1,24 +1,23 @@
 //! A service: its instances, how one is chosen, and how a connection to it is had.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 use tollgate_core::clock::Clock;
 use tollgate_core::facts::{Address, Conn};
 use tollgate_net::tls::NoHandshake;
-use tollgate_observe::metrics::{Outcome, ServiceMetrics, ServiceShard};
+use tollgate_observe::metrics::{Outcome, ServiceMetrics};
 use tollgate_registry::{Endpoint, State, View};
 
 use crate::balance::{Algorithm, Balance};
 use crate::budget::Budget;
-use crate::connection::Connection;
+use crate::connection::{Connection, Share};
 use crate::instance::Instance;
 use crate::opening::Opening;
 use crate::pick::Wants;
-use crate::shared::{Grant, Place, Settings, Shared, Ticket};
+use crate::shared::{Place, Protocol, Settings, Shared};
 use crate::watch::WhenAllFail;
 
 /// A service of the file, or the addresses written in a route.
@@ -80,10 +79,9 @@ pub enum Refusal {
     Limit,
     /// The request's time is over.
     Deadline,
+    /// Somebody else's connection, which this request waited for, came to nothing.
+    Joined(Box<Refusal>),
 }
-
-/// How long a worker may take to close a connection that rests, when another needs its place and nobody may queue.
-const FOR_RESTING: Duration = Duration::from_millis(100);
 
 impl Refusal {
     /// The instance that is the reason.
@@ -93,7 +91,7 @@ impl Refusal {
             | Self::Tls(address, _)
             | Self::Protocol(address, _)
             | Self::ConnectTimeout(address) => Some(address),
-            Self::NoInstance | Self::AllOut | Self::Limit | Self::Deadline => None,
+            Self::NoInstance | Self::AllOut | Self::Limit | Self::Deadline | Self::Joined(_) => None,
         }
     }
 }
@@ -197,20 +195,34 @@ impl Service {
     /// # Errors
     /// See [`Refusal`]. The caller decides whether to ask again.
     pub async fn connection(&self, ask: &Ask<'_>) -> Result<Connection, Refusal> {
-        if !self.shared.has_queue() {
+        if self.shared.has_queue() {
+            // A stream of a connection of one's own takes nothing from those who wait.
+            if let Some(share) = self.share(ask) {
+                return Ok(Connection::Shared(share));
+            }
+        } else {
             match self.find(ask)? {
                 Found::Connection(connection) => return Ok(connection),
+                Found::Full => {}
                 // What waits is boxed: it is rare, and every idle client connection would else keep room for it.
-                Found::Place(instance, place) => return Box::pin(self.make(instance, place, ask)).await,
-                Found::Opening(opening) => {
-                    if let Some(connection) = Box::pin(self.join(opening, ask)).await? {
+                found => {
+                    if let Some(connection) = Box::pin(self.take(found, ask)).await? {
                         return Ok(connection);
                     }
                 }
-                Found::Full => {}
             }
         }
         Box::pin(self.wait(ask)).await
+    }
+
+    /// Room on a connection that is there and carries requests of this worker already.
+    fn share(&self, ask: &Ask<'_>) -> Option<Share> {
+        if self.shared.settings.protocol == Protocol::Http1 {
+            return None;
+        }
+        let instances = self.instances.load();
+        let instance = instances.pick(ask, &[Wants::Fresh, Wants::In])?;
+        instance.shares().then(|| instance.share(ask)).flatten()
     }
 
     /// A resting connection of an instance that balancing chooses, else a place for a new one there.
@@ -255,72 +267,6 @@ impl Service {
         match instance.place(ask).or_else(|| instances.make_room(instance, ask)) {
             Some(place) => Found::Place(Arc::clone(instance), place),
             None => Found::Full,
-        }
-    }
-
-    /// In the queue until a connection or a turn is granted, the time in it is over, or the request's.
-    async fn wait(&self, ask: &Ask<'_>) -> Result<Connection, Refusal> {
-        let metrics = self.shared.metrics.shard(ask.worker);
-        let settings = &self.shared.settings;
-        let queue_end = ask.now + if settings.queue_size == 0 { FOR_RESTING } else { settings.queue_timeout };
-        loop {
-            // Who waits for a connection that only rests elsewhere takes up no room in the queue.
-            let resting = u32::try_from(self.shared.metrics.totals().idle).unwrap_or(u32::MAX);
-            let Some(Ticket { granted, is_first }) = self.shared.enqueue(ask.worker, ask.now, resting) else {
-                metrics.queue_refused();
-                return Err(Refusal::Limit);
-            };
-            // After joining, not before: what others close for us from now on comes back as a grant.
-            self.shared.starve();
-            if is_first {
-                match self.find(ask)? {
-                    Found::Connection(connection) => return Ok(connection),
-                    Found::Place(instance, place) => return self.make(instance, place, ask).await,
-                    Found::Opening(opening) => {
-                        if let Some(connection) = self.join(opening, ask).await? {
-                            return Ok(connection);
-                        }
-                    }
-                    Found::Full => {}
-                }
-            }
-            let queued = Queued::new(metrics);
-            let left = queue_end.min(ask.deadline).saturating_duration_since(self.clock.now());
-            let grant = timeout(left, granted).await;
-            drop(queued);
-            match grant {
-                Ok(Ok(Grant::Connection(connection))) => {
-                    let mut connection = *connection;
-                    if ask.fresh || !connection.is_quiet(ask.only_once) {
-                        // Its place goes to whoever comes first in the queue: this request, most likely.
-                        continue;
-                    }
-                    connection.reused = true;
-                    metrics.reused();
-                    return Ok(Connection::Whole(connection));
-                }
-                Ok(Ok(Grant::Turn(turn))) => match self.find(ask)? {
-                    // The place that the turn was about is still free: dropped unused, the turn goes to the next.
-                    Found::Connection(connection) => return Ok(connection),
-                    Found::Place(instance, place) => {
-                        turn.take();
-                        return self.make(instance, place, ask).await;
-                    }
-                    Found::Opening(opening) => {
-                        turn.take();
-                        if let Some(connection) = self.join(opening, ask).await? {
-                            return Ok(connection);
-                        }
-                    }
-                    Found::Full => turn.take(),
-                },
-                Ok(Err(_)) => {}
-                Err(_) if ask.deadline <= queue_end => return Err(Refusal::Deadline),
-                Err(_) => {
-                    metrics.queue_refused();
-                    return Err(Refusal::Limit);
-                }
-            }
         }
     }
 
@@ -370,22 +316,6 @@ impl Service {
     /// Counts how an attempt ended.
     pub fn attempted(&self, worker: usize, outcome: Outcome) {
         self.shared.metrics.shard(worker).attempt(outcome);
-    }
-}
-
-/// Counts a request in the queue, also if its client leaves and it is dropped there.
-struct Queued<'m>(&'m ServiceShard);
-
-impl<'m> Queued<'m> {
-    fn new(metrics: &'m ServiceShard) -> Self {
-        metrics.queued();
-        Self(metrics)
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.left_queue();
     }
 }
 

@@ -26,6 +26,9 @@ const MOST_WINDOW: u32 = (1 << 31) - 1;
 /// What may wait to be sent on one stream.
 const SEND_BUFFER: usize = 256 * 1024;
 
+/// For how long an instance that was heard is believed to be there.
+const TRUST: Duration = Duration::from_secs(20);
+
 /// Sizes of connections to a service.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionSettings {
@@ -45,6 +48,17 @@ pub(crate) struct Session {
     state: Arc<State>,
     made: Instant,
     rested: Mutex<Instant>,
+    /// When the instance was last heard, or asked whether it is there.
+    heard: Mutex<Instant>,
+}
+
+/// What a connection carried before a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// Nothing: it may have died while it rested.
+    Rested,
+    /// Other requests.
+    Busy,
 }
 
 /// What a connection's task and its requests tell each other.
@@ -56,6 +70,8 @@ struct State {
     phase: watch::Sender<Phase>,
     /// Somebody waited in vain: is anybody there?
     suspected: Notify,
+    /// It carries nothing, and its place is needed.
+    unwanted: Notify,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,24 +98,29 @@ impl Session {
         let (send, connection) = builder(settings).handshake::<_, Bytes>(stream).await?;
         place.connected();
         let (worker, shared) = (place.worker(), Arc::clone(shared));
-        let state =
-            State { retired: AtomicBool::new(false), phase: watch::Sender::new(Phase::New), suspected: Notify::new() };
-        let state = Arc::new(state);
+        let (phase, retired) = (watch::Sender::new(Phase::New), AtomicBool::new(false));
+        let state = Arc::new(State { retired, phase, suspected: Notify::new(), unwanted: Notify::new() });
         tokio::spawn(drive(connection, Arc::clone(&state), patience, place));
-        let (streams, rested) = (AtomicU32::new(0), Mutex::new(now));
-        Ok(Arc::new(Self { send, shared, worker, streams, most: settings.streams, state, made: now, rested }))
+        let (streams, rested, long_ago) = (AtomicU32::new(0), Mutex::new(now), now.checked_sub(TRUST).unwrap_or(now));
+        let heard = Mutex::new(long_ago);
+        Ok(Arc::new(Self { send, shared, worker, streams, most: settings.streams, state, made: now, rested, heard }))
     }
 
-    /// The right to begin one more request, if the connection is fit for it and has room.
-    pub(crate) fn lease(self: &Arc<Self>) -> Option<Lease> {
+    /// The right to begin one more request, if the connection is fit for it and has room; and whether it carried nothing
+    /// before.
+    pub(crate) fn lease(self: &Arc<Self>) -> Option<(Lease, Before)> {
         if !self.is_alive() {
             return None;
         }
-        // The instance's limit may be lower than ours, and may change (RFC 9113 §5.1.2).
-        let most = usize::try_from(self.most).map_or(usize::MAX, |most| most.min(self.send.current_max_send_streams()));
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let most = self.most();
         let begun = self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < most).then_some(n + 1));
-        begun.is_ok().then(|| Lease(Arc::clone(self)))
+        let before = if begun.ok()? == 0 { Before::Rested } else { Before::Busy };
+        Some((Lease(Arc::clone(self)), before))
+    }
+
+    /// Most requests at once. The instance's limit may be lower than ours, and may change (RFC 9113 §5.1.2).
+    fn most(&self) -> u32 {
+        u32::try_from(self.send.current_max_send_streams()).map_or(self.most, |theirs| theirs.min(self.most))
     }
 
     /// Whether a request may be begun: neither side said that it goes, and the connection is not broken.
@@ -111,7 +132,7 @@ impl Session {
 
     /// Whether a request would find room.
     pub(crate) fn has_room(&self) -> bool {
-        self.streams.load(Ordering::Acquire) < self.most && self.is_alive()
+        self.streams.load(Ordering::Acquire) < self.most() && self.is_alive()
     }
 
     /// Whether it carries nothing.
@@ -130,6 +151,16 @@ impl Session {
         self.state.retired.store(true, Ordering::Release);
     }
 
+    /// Ends it at once, if it carries nothing; whether it does.
+    pub(crate) fn close_idle(&self) -> bool {
+        let is_idle = self.is_idle();
+        if is_idle {
+            self.retire();
+            self.state.unwanted.notify_one();
+        }
+        is_idle
+    }
+
     fn rested(&self) -> Instant {
         *self.rested.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,7 +176,10 @@ fn builder(settings: SessionSettings) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(connection_window)
         .max_header_list_size(settings.head)
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(SEND_BUFFER)
+        // Clients that leave are no fault of the service, however many: frames may still come for each of their streams.
+        .max_concurrent_reset_streams(usize::try_from(settings.streams).unwrap_or(usize::MAX))
+        .max_local_error_reset_streams(None);
     builder
 }
 
@@ -166,6 +200,7 @@ async fn drive(mut connection: Connection<Stream, Bytes>, state: Arc<State>, pat
                     Ok(Err(_)) | Err(_) => break,
                 },
                 () = state.suspected.notified(), if !asked => asked = ping.send_ping(Ping::opaque()).is_ok(),
+                () = state.unwanted.notified() => break,
             }
         }
     }
@@ -192,15 +227,27 @@ impl Lease {
     }
 
     /// Waits until the instance's settings are known; whether it agrees to other protocols on a stream (RFC 8441 §3).
-    pub async fn allows_connect(&self) -> bool {
+    /// `None`: the connection ended before.
+    pub async fn allows_connect(&self) -> Option<bool> {
         let mut phase = self.0.state.phase.subscribe();
         let settled = phase.wait_for(|phase| *phase != Phase::New).await.is_ok_and(|phase| *phase == Phase::Settled);
-        settled && self.0.send.is_extended_connect_protocol_enabled()
+        settled.then(|| self.0.send.is_extended_connect_protocol_enabled())
     }
 
-    /// Has the instance asked whether it is still there; if it does not say so, the connection ends for all.
+    /// An answer came: somebody is there.
+    pub fn heard(&self) {
+        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = self.0.shared.clock.now();
+    }
+
+    /// Has the instance asked whether it is still there; if it does not say so, the connection ends for all. Not asked if
+    /// it was heard, or asked, a short while ago: servers take many questions for an attack.
     pub fn suspect(&self) {
-        self.0.state.suspected.notify_one();
+        let now = self.0.shared.clock.now();
+        let mut heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(*heard) >= TRUST {
+            *heard = now;
+            self.0.state.suspected.notify_one();
+        }
     }
 }
 
@@ -210,8 +257,9 @@ impl Drop for Lease {
         *session.rested.lock().unwrap_or_else(PoisonError::into_inner) = session.shared.clock.now();
         session.streams.fetch_sub(1, Ordering::AcqRel);
         if session.shared.has_queue() && session.shared.wake_own(session.worker).is_err() {
-            // Others wait for much longer, on workers that have no connection: this one's place goes to them.
-            session.retire();
+            // Others wait for much longer, on workers that have no connection: this one's place goes to them. One that still
+            // carries something would keep its place, and nobody had anything of it.
+            session.close_idle();
         }
     }
 }

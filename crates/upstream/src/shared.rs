@@ -212,6 +212,17 @@ impl Shared {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Whether the service's limit has a place for one more connection.
+    pub(crate) fn has_place(&self) -> bool {
+        self.settings.connections.is_none_or(|most| self.open() < most)
+    }
+
+    /// Connections that carry nothing, or may carry more: who waits for one of them takes up no room in the queue.
+    pub(crate) fn spare(&self) -> u32 {
+        let resting = u32::try_from(self.metrics.totals().idle).unwrap_or(u32::MAX);
+        if self.settings.protocol == Protocol::Http1 { resting } else { resting.saturating_add(self.open()) }
+    }
+
     /// A place for one more connection, if the limits have one.
     pub(crate) fn place(self: &Arc<Self>, instance_open: &Arc<AtomicU32>, worker: usize) -> Option<Place> {
         if !below(instance_open, self.settings.each) {

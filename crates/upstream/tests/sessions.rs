@@ -60,6 +60,7 @@ async fn serve(stream: TcpStream, streams: u32, leave: Arc<Notify>) {
 struct World {
     service: Arc<Service>,
     clock: Clock,
+    bells: Arc<[Notify]>,
 }
 
 fn settings() -> Settings {
@@ -82,19 +83,24 @@ fn settings() -> Settings {
 }
 
 fn world(settings: Settings, address: SocketAddr) -> World {
-    let (clock, bells) = (Clock::real(), Arc::<[Notify]>::from([Notify::new()]));
-    let metrics = Metrics::new(1).service("s");
+    let (clock, bells) = (Clock::real(), Arc::<[Notify]>::from([Notify::new(), Notify::new()]));
+    let metrics = Metrics::new(2).service("s");
     let budget = Budget::new(2000, 3);
-    let service = Service::new("s", settings, budget, Algorithm::RoundRobin, metrics, bells, clock.clone());
+    let service =
+        Service::new("s", settings, budget, Algorithm::RoundRobin, metrics, Arc::clone(&bells), clock.clone());
     service.update(&View::fresh([Endpoint::new(address, 1)]));
-    World { service, clock }
+    World { service, clock, bells }
 }
 
 impl World {
     async fn ask(&self) -> Result<Share, Refusal> {
+        self.ask_on(0).await
+    }
+
+    async fn ask_on(&self, worker: usize) -> Result<Share, Refusal> {
         let (now, key) = (self.clock.now(), None);
         let deadline = now + Duration::from_secs(10);
-        let ask = Ask { worker: 0, key, client: None, tried: &[], fresh: false, only_once: true, now, deadline };
+        let ask = Ask { worker, key, client: None, tried: &[], fresh: false, only_once: true, now, deadline };
         match self.service.connection(&ask).await? {
             Connection::Shared(share) => Ok(share),
             Connection::Whole(whole) => panic!("{whole:?}"),
@@ -118,7 +124,7 @@ async fn requests_that_come_together_wait_for_one_connection_and_share_it() {
     let world = world(settings(), instance.address);
     let (a, b, c) = tokio::join!(world.ask(), world.ask(), world.ask());
     let shares = [a.unwrap(), b.unwrap(), c.unwrap()];
-    assert_eq!(shares.iter().filter(|share| share.reused).count(), 2, "one of them made it");
+    assert!(shares.iter().all(|share| !share.reused), "none of them may be taken for stale");
     assert_eq!((world.service.open(), instance.connections.load(Ordering::SeqCst)), (1, 1));
 }
 
@@ -141,7 +147,7 @@ async fn what_an_instance_allows_goes_before_what_is_set() {
     let instance = Instance::start(1).await;
     let world = world(settings(), instance.address);
     let first = world.ask().await.unwrap();
-    assert!(!first.lease.allows_connect().await, "by now its settings are known");
+    assert_eq!(first.lease.allows_connect().await, Some(false), "by now its settings are known");
     let _second = world.ask().await.unwrap();
     assert_eq!(world.service.open(), 2);
 }
@@ -156,7 +162,7 @@ async fn at_the_connection_limit_a_request_waits_for_a_stream() {
         tokio::task::yield_now().await;
         drop(busy);
     });
-    assert!(got.unwrap().reused);
+    assert!(got.is_ok());
     assert_eq!(instance.connections.load(Ordering::SeqCst), 1);
 }
 
@@ -191,7 +197,8 @@ async fn all_who_wait_for_a_connection_hear_that_there_is_none() {
     let world = world(settings(), address);
     let (a, b) = tokio::join!(world.ask(), world.ask());
     assert!(matches!(a, Err(Refusal::Connect(at, _)) if at == Address::Socket(address)));
-    assert!(matches!(b, Err(Refusal::Connect(at, _)) if at == Address::Socket(address)));
+    let is_connect = |refusal: &Refusal| matches!(refusal, Refusal::Connect(at, _) if *at == Address::Socket(address));
+    assert!(matches!(b, Err(Refusal::Joined(refusal)) if is_connect(&refusal)), "it did not try itself");
 }
 
 #[tokio::test]
@@ -215,6 +222,31 @@ async fn a_peer_that_does_not_answer_when_asked_is_given_up() {
     let world = world(Settings { connect_timeout: Duration::from_millis(200), ..settings() }, address);
     let (share, silent) = tokio::join!(world.ask(), listener.accept());
     let (share, _silent) = (share.unwrap(), silent.unwrap());
-    assert!(!share.lease.allows_connect().await, "it ends without having said anything");
+    assert_eq!(share.lease.allows_connect().await, None, "it ends without having said anything");
     assert_eq!(world.service.open(), 0);
+}
+
+#[tokio::test]
+async fn room_on_a_connection_is_used_while_others_wait_for_another() {
+    let instance = Instance::start(100).await;
+    let world = world(Settings { connections: Some(1), ..settings() }, instance.address);
+    let _busy = world.ask().await.unwrap();
+    let mut elsewhere = Box::pin(world.ask_on(1));
+    let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(elsewhere.as_mut().poll(cx).is_pending())).await;
+    assert!(waits, "another worker has no connection, and there may be no second one");
+    assert!(world.ask().await.is_ok(), "a stream takes nothing from it");
+    assert_eq!(world.service.open(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_carries_nothing_makes_way_for_another_worker_at_once() {
+    let instance = Instance::start(100).await;
+    let world = world(Settings { connections: Some(1), queue_size: 0, ..settings() }, instance.address);
+    drop(world.ask().await.unwrap());
+    let (got, ()) = tokio::join!(world.ask_on(1), async {
+        world.bells[0].notified().await;
+        world.service.sweep(0, world.clock.now());
+    });
+    assert!(got.is_ok());
+    until(|| instance.connections.load(Ordering::SeqCst) == 2).await;
 }

@@ -41,8 +41,12 @@ pub(crate) enum Ended {
     Malformed(&'static str),
     /// The instance does not do what was asked of it.
     Unsupported(&'static str),
-    /// The instance did not look at the request (RFC 9113 §8.7).
+    /// The instance did not look at the request: it takes no more at a time (RFC 9113 §8.7).
     Unread(io::Error),
+    /// The instance did not look at the request: it leaves the connection.
+    Left(io::Error),
+    /// What the client, or the route's `total`, allowed for all of the exchange is over. That says nothing of the instance.
+    Late,
     /// The connection ended before the answer's head.
     Reset {
         /// Whether it had carried requests before.
@@ -58,7 +62,8 @@ impl Ended {
     pub(crate) fn tells_of_the_instance(&self) -> bool {
         match self {
             // An instance that takes no more streams, or leaves, says so in good order.
-            Self::ClientGone | Self::Refused(_) | Self::Unread(_) | Self::Reset { reused: true, .. } => false,
+            Self::ClientGone | Self::Refused(_) | Self::Late => false,
+            Self::Unread(_) | Self::Left(_) | Self::Reset { reused: true, .. } => false,
             // What the instance does not know how to do, it may do well without.
             Self::Unsupported(_) => false,
             Self::Timeout | Self::TryTimeout | Self::Malformed(_) | Self::Reset { reused: false, .. } => true,
@@ -116,7 +121,16 @@ struct Waiting<'d> {
     /// When this try is over, once the request is out.
     try_end: Option<Instant>,
     moves: u64,
+    /// All of the request is out.
+    upload: Upload,
     interims: u32,
+}
+
+/// Whether the request is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    Running,
+    Over,
 }
 
 /// Sends the request whose head was written and waits for the head of the answer.
@@ -139,7 +153,12 @@ pub(crate) async fn attempt<S: Downstream>(
         _ => Outflow::Plain,
     });
     let try_end = turn.try_timeout.filter(|_| turn.x.length == Length::None).map(|most| client.look() + most);
-    let mut waiting = Waiting { upload_error: None, due, try_end, moves: turn.upload.moves, interims: 0 };
+    if turn.x.length != Length::None && !turn.verdict.expects_continue && !due.is_final {
+        // A body takes its own time, from the first moment on.
+        due.at = due.at.max(turn.x.by(client.look() + route.bounds.idle));
+    }
+    let (moves, upload) = (turn.upload.moves, Upload::Running);
+    let mut waiting = Waiting { upload_error: None, due, try_end, moves, upload, interims: 0 };
     loop {
         let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut line, d, route)).await;
         if let Err(Ended::Timeout | Ended::TryTimeout) = event {
@@ -252,7 +271,10 @@ impl Waiting<'_> {
     ) -> Poll<Result<Event, Ended>> {
         let uploading = !turn.upload.is_done() && self.upload_error.is_none();
         let holds_back = turn.verdict.expects_continue && self.interims == 0 && turn.upload.taken() == 0;
-        let has_moved = turn.upload.moves != self.moves && turn.x.length != Length::None;
+        // The end of a body may come alone, without a byte of it.
+        let is_over_now = !uploading && self.upload == Upload::Running;
+        let has_moved = (turn.upload.moves != self.moves || is_over_now) && turn.x.length != Length::None;
+        self.upload = if uploading { Upload::Running } else { Upload::Over };
         if has_moved && !holds_back && !self.due.is_final {
             self.moves = turn.upload.moves;
             let patience = if uploading { route.bounds.idle } else { route.bounds.timeout };
@@ -262,11 +284,14 @@ impl Waiting<'_> {
         if has_moved && !uploading && self.try_end.is_none() {
             self.try_end = turn.try_timeout.map(|most| client.worker.now() + most);
         }
-        let waits_for_client = uploading && !turn.upload.has_arrived() && !holds_back;
+        let blocked = turn.upload.is_blocked_on_sink(&turn.request_head);
+        let waits_for_client = uploading && !turn.upload.has_arrived() && !holds_back && !blocked;
         let try_end = self.try_end.filter(|end| *end < self.due.at);
+        let is_late = turn.x.deadline.is_some_and(|deadline| deadline <= self.due.at);
         client.timer.poll(cx, try_end.unwrap_or(self.due.at)).map(|()| match (waits_for_client, try_end) {
             (true, _) => Err(Ended::Refused(BODY_TIMEOUT.problem())),
             (false, Some(_)) => Err(Ended::TryTimeout),
+            (false, None) if is_late => Err(Ended::Late),
             (false, None) => Err(Ended::Timeout),
         })
     }

@@ -23,10 +23,10 @@ pub enum Queries {
 const HIDDEN: &[u8] = b"***";
 /// Names of parameters that are secrets, compared without case, `-`, `_` and `.`.
 const SECRETS: &[&[u8]] = &[
-    b"assertion",
     b"auth",
     b"authorization",
     b"code",
+    b"codeverifier",
     b"credential",
     b"credentials",
     b"jwt",
@@ -36,6 +36,7 @@ const SECRETS: &[&[u8]] = &[
     b"passwd",
     b"pin",
     b"pwd",
+    b"samlrequest",
     b"samlresponse",
     b"session",
     b"sessionid",
@@ -44,7 +45,17 @@ const SECRETS: &[&[u8]] = &[
     b"ticket",
 ];
 /// The same, for what a name ends in: `access_token`, `X-Amz-Signature`.
-const ENDINGS: &[&[u8]] = &[b"apikey", b"password", b"secret", b"signature", b"token"];
+const ENDINGS: &[&[u8]] = &[
+    b"accesskey",
+    b"apikey",
+    b"assertion",
+    b"passphrase",
+    b"password",
+    b"secret",
+    b"signature",
+    b"subscriptionkey",
+    b"token",
+];
 
 impl Queries {
     /// A query, without its `?`.
@@ -105,9 +116,15 @@ fn hidden(pair: &[u8]) -> Option<&[u8]> {
         return None;
     }
     let plain = percent_decode(written);
-    let bare = |name: &[u8]| name.iter().rev().filter(|b| !matches!(b, b'-' | b'_' | b'.')).count();
-    let same = |known: &&[u8]| ends_in(&plain, known) && bare(&plain) == known.len();
-    (SECRETS.iter().any(same) || ENDINGS.iter().any(|known| ends_in(&plain, known))).then_some(written)
+    // `user[password]` is two names.
+    let mut parts = plain.split(|b| matches!(b, b'[' | b']')).filter(|part| !part.is_empty());
+    parts.any(is_secret).then_some(written)
+}
+
+fn is_secret(name: &[u8]) -> bool {
+    let bare = name.iter().filter(|b| !matches!(b, b'-' | b'_' | b'.')).count();
+    let same = |known: &&[u8]| ends_in(name, known) && bare == known.len();
+    SECRETS.iter().any(same) || ENDINGS.iter().any(|known| ends_in(name, known))
 }
 
 /// Whether the name ends in `known`, without case, `-`, `_` and `.`.
@@ -134,6 +151,8 @@ mod tests {
             ("X-Amz-Signature=x&X-Amz-Security-Token=y", "X-Amz-Signature=***&X-Amz-Security-Token=***"),
             ("code=x=y=z&state=s", "code=***&state=s"),
             ("sig=&key=", "sig=***&key=***"),
+            ("user[password]=x&auth%5Btoken%5D=y&a[b]=1", "user[password]=***&auth%5Btoken%5D=***&a[b]=1"),
+            ("Subscription-Key=x&code_verifier=y", "Subscription-Key=***&code_verifier=***"),
             ("client_secret=x&refresh_token=y&csrfToken=z", "client_secret=***&refresh_token=***&csrfToken=***"),
         ] {
             assert_eq!(shown(Queries::Redacted, query).as_deref(), Some(expected));

@@ -31,16 +31,16 @@ impl GrpcCheck {
     ///
     /// # Errors
     /// Why the instance is not well.
-    pub(super) async fn ask(&self, stream: Stream, authority: String) -> Result<(), String> {
-        let request = self.request(authority).map_err(|error| error.to_string())?;
+    pub(super) async fn ask(&self, stream: Stream, scheme: &str, authority: String) -> Result<(), String> {
+        let request = self.request(scheme, authority).map_err(|error| error.to_string())?;
         exchange(stream, Speaks::Http2, request, judge).await
     }
 
-    fn request(&self, authority: String) -> http::Result<Request<Full<Bytes>>> {
+    fn request(&self, scheme: &str, authority: String) -> http::Result<Request<Full<Bytes>>> {
         let authority = self.host.clone().unwrap_or(authority);
         Request::builder()
             .method("POST")
-            .uri(format!("http://{authority}/grpc.health.v1.Health/Check"))
+            .uri(format!("{scheme}://{authority}/grpc.health.v1.Health/Check"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("user-agent", concat!("tollgate/", env!("CARGO_PKG_VERSION"), " (health check)"))

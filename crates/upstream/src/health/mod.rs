@@ -94,14 +94,14 @@ impl Service {
         let alpn = matches!(health.check, Check::Grpc(_)).then_some(&b"h2"[..]);
         let stream = connect(settings, address, name, None, alpn).await.map_err(|refusal| why(&refusal))?;
         let authority = authority(address, name);
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
         match &health.check {
             Check::Tcp => Ok(()),
             Check::Http(check) => {
-                let scheme = if settings.tls.is_some() { "https" } else { "http" };
                 let speaks = speaks(settings, &stream)?;
                 check.ask(stream, speaks, scheme, authority).await
             }
-            Check::Grpc(check) => check.ask(stream, authority).await,
+            Check::Grpc(check) => check.ask(stream, scheme, authority).await,
         }
     }
 }

@@ -56,8 +56,13 @@ impl Frames {
         turn.upgrade.take_if(|_| turn.x.length != Length::None);
         if turn.upgrade.is_some() {
             let allowed = tokio::time::timeout_at(deadline.into(), share.lease.allows_connect()).await;
-            if !allowed.map_err(|_| Ended::Timeout)? {
-                return Err(Ended::Unsupported("it takes no other protocol over HTTP/2 (RFC 8441)"));
+            match allowed.map_err(|_| Ended::Timeout)? {
+                Some(true) => {}
+                Some(false) => return Err(Ended::Unsupported("it takes no other protocol over HTTP/2 (RFC 8441)")),
+                None => {
+                    let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "closed before its settings");
+                    return Err(Ended::Reset { reused: false, error });
+                }
             }
         }
         let request = request(turn, share.lease.scheme())?;
@@ -115,6 +120,7 @@ impl Frames {
                 parts
             }
         };
+        self.share.lease.heard();
         head.status = parts.status.as_u16();
         head.version = Version::Http2;
         Poll::Ready(copy(head, &parts.headers, limits).map_err(Ended::Malformed))
@@ -125,11 +131,18 @@ impl Frames {
         if head.status == 101 {
             return Err("a 101 over HTTP/2");
         }
+        // RFC 9110 §15: everything else is invalid.
+        if !(100..600).contains(&head.status) {
+            return Err("a status code outside 100 to 599");
+        }
         let ended = match &self.answer {
             Answer::Body(body) => body.is_end_stream(),
             Answer::Awaited(_) => false,
         };
         let told = told(head)?;
+        if head.status < 200 && !matches!(told, None | Some(Length::Known(0))) {
+            return Err("an interim answer that announces a body");
+        }
         let length = match (ended, told) {
             _ if has_no_content(request, head.status) => Length::None,
             (true, _) => Length::None,
@@ -148,8 +161,10 @@ impl Frames {
 /// How an attempt ended that h2 tells of.
 fn ended(error: h2::Error, reused: bool) -> Ended {
     // RFC 9113 §8.7: neither was looked at. A stream below the one that `GOAWAY` names goes on.
-    let is_unread = error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
-    if is_unread {
+    if error.is_remote() && error.is_go_away() {
+        return Ended::Left(broken_stream(error));
+    }
+    if error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM) {
         return Ended::Unread(broken_stream(error));
     }
     // A stream that was reset says nothing about how long its connection had rested.

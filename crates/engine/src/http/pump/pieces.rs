@@ -217,6 +217,8 @@ impl Pump {
     /// Counts a piece of an HTTP/2 stream.
     fn took(&mut self, piece: Bytes) -> Result<(), Broken> {
         self.begun = true;
+        // What was taken is passed on, not kept: this body cannot be sent once more.
+        self.recycled = true;
         self.moves += 1;
         self.unreleased = piece.len();
         self.inflow.taken += piece.len() as u64;
