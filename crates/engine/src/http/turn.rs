@@ -22,6 +22,8 @@ type Stock = RefCell<Vec<Box<Turn>>>;
 
 thread_local! {
     static FREE: Stock = const { RefCell::new(Vec::new()) };
+    /// Whose turn it is while it is nobody's: what is known of a connection goes with it.
+    static NOBODY: Arc<Conn> = Arc::new(Conn::by_unix_socket(0));
 }
 
 /// One request and its answer, with what moves them.
@@ -127,6 +129,7 @@ impl Turn {
     /// Gives it back to the thread's stock, and its buffers to the worker's.
     pub(crate) fn give_back(mut self: Box<Self>) {
         self.upstream = None;
+        self.x.conn = NOBODY.with(Arc::clone);
         self.x.head.fields.buffer = Buffer::none();
         self.x.reply.head.fields.buffer = Buffer::none();
         FREE.with_borrow_mut(|free| {
