@@ -78,3 +78,17 @@ fn a_hundred_calls_share_a_connection() {
 fn the_gateways_own_answers_have_a_status_of_grpc() {
     calls(&["gateway"]);
 }
+
+#[test]
+fn a_callers_own_deadline_says_nothing_of_the_instance() {
+    let echo = Service::start("grpc_service.py", &[]);
+    let strict = CONFIG.replace(
+        "protocol: http2 }\n  down",
+        "protocol: http2, outlier: { consecutive: 2, ceiling: 100% }, when_all_fail: refuse }\n  down",
+    );
+    assert_ne!(strict, CONFIG);
+    let gateway = Gateway::start(TOLLGATE, &strict, &[("echo", echo.address.clone())]);
+    let address = gateway.address().to_string();
+    run("grpc_client.py", &[&address, "deadline", "deadline", "deadline", "unary"], &gateway);
+    assert_eq!(gateway.metric("tollgate_ejections_total{service=\"echo\"}"), 0.0);
+}
