@@ -110,6 +110,6 @@ fn introduction() -> String {
     for attempt in &tries::ALL {
         text.push_str(&format!("  # {}\n  {}\n", attempt.about, attempt.command));
     }
-    text.push_str("\nOne line of access log per request follows. Ctrl-C ends the demo.\n\n");
+    text.push_str("\nThe access log follows: a line per request, and one more from the sample that answers. Ctrl-C ends the demo.\n\n");
     text
 }
