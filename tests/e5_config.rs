@@ -133,8 +133,22 @@ fn a_header_that_frames_messages_cannot_carry_the_id() {
 fn what_is_no_yaml_is_told_with_its_place() {
     let cli = Cli::with(TOLLGATE, "listen: 8080\nroutes: { /a: [\n");
     has_in_order(&failed(cli.run(&["check"]), 2), &["error", "./tollgate.yaml:"]);
-    cli.write("tollgate.yaml", "listen: 8080\nlisten: 8081\n");
-    has_in_order(&failed(cli.run(&["check"]), 2), &["`listen` stands here twice", "./tollgate.yaml:2:1"]);
+    // What leaves sense in the rest hides nothing of it: of what stands twice the first holds.
+    let several = "listen: 8080\nlisten: 0\nroutes:\n  /a: { too: b, tiemout: 3s }\n  /b: &x { reply: 700, reply: 204 }\n  /c: { to: d }\n";
+    cli.write("tollgate.yaml", several);
+    let told = failed(cli.run(&["check"]), 2);
+    let lines = [
+        ("`listen` stands here twice", "./tollgate.yaml:2:1"),
+        ("this route does nothing", "./tollgate.yaml:4:3"),
+        ("unknown key `too`", "./tollgate.yaml:4:9"),
+        ("unknown key `tiemout`", "./tollgate.yaml:4:17"),
+        ("anchors cannot be used", "./tollgate.yaml:5:7"),
+        ("700", "./tollgate.yaml:5:19"),
+        ("`reply` stands here twice", "./tollgate.yaml:5:24"),
+        ("there is no service `d`", "./tollgate.yaml:6:13"),
+    ];
+    lines.iter().for_each(|(message, place)| has_in_order(&told, &[message, place]));
+    has_in_order(&told, &["./tollgate.yaml: 8 errors"]);
     fs::write(cli.folder().join("tollgate.yaml"), b"listen: 8080\n\xff\n").unwrap();
     has_in_order(&failed(cli.run(&["check"]), 2), &["not UTF-8", "./tollgate.yaml:2:1"]);
 }

@@ -15,7 +15,7 @@ pub(crate) fn check(tree: &Node) -> Vec<Diagnostic> {
         std::iter::once(tree).chain(apis.iter().map(|api| &api.value)).map(routes_of).collect();
     let routes: Vec<&Node> = groups.iter().flatten().copied().collect();
     services(tree, &routes, &mut mistakes);
-    stands_in_for_itself(tree, &routes, &mut mistakes);
+    beside_itself(tree, &routes, &mut mistakes);
     groups.iter().for_each(|group| names(group, &mut mistakes));
     apis.iter().for_each(|api| hosts(&api.value, &mut mistakes));
     if routes.is_empty() && matches!(tree.value, Value::Map(_)) {
@@ -55,8 +55,8 @@ fn services(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
         return;
     }
     let before = mistakes.len();
-    let stand_ins = owners_of_fallbacks(tree).into_iter().filter_map(fallback);
-    for (name, span) in routes.iter().flat_map(|route| named(route)).chain(stand_ins) {
+    let others = owners_of_settings(tree).into_iter().flat_map(named_beside);
+    for (name, span) in routes.iter().flat_map(|route| named(route)).chain(others) {
         used.insert(name);
         if known.contains(name) || !is_name(name) {
             continue;
@@ -82,39 +82,48 @@ fn services(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The services that a route names, what stands in for them included.
+/// The services that a route names, those beside its own included.
 pub(crate) fn named(route: &Node) -> Vec<(&str, &Span)> {
     let mut named = match route.get("to").map(|to| &to.value) {
         Some(Node { value: Value::String(name), span, .. }) => vec![(name.as_str(), span)],
         Some(Node { value: Value::Map(parts), .. }) => parts.iter().map(|p| (p.key.as_str(), &p.key_span)).collect(),
         _ => Vec::new(),
     };
-    named.extend(fallback(route));
+    named.extend(named_beside(route));
     named
 }
 
-/// Everything but routes that may name a service to stand in: services, and all `defaults`.
-pub(crate) fn owners_of_fallbacks(tree: &Node) -> Vec<&Node> {
+/// Everything but routes that may name services beside: services, and all `defaults`.
+pub(crate) fn owners_of_settings(tree: &Node) -> Vec<&Node> {
     let services = entries(tree, "services").iter().map(|service| &service.value);
     let apis = entries(tree, "apis").iter().map(|api| &api.value);
     let defaults = std::iter::once(tree).chain(apis).filter_map(|owner| Some(&owner.get("defaults")?.value));
     services.chain(defaults).collect()
 }
 
-/// The service that stands in, by a service's, a route's or the defaults' own words.
-pub(crate) fn fallback(owner: &Node) -> Option<(&str, &Span)> {
-    let to = &owner.get("fallback")?.value.get("to")?.value;
+/// The services that a service, a route or `defaults` name beside the one that is asked: the one that stands in, and the one
+/// that gets copies.
+pub(crate) fn named_beside(owner: &Node) -> impl Iterator<Item = (&str, &Span)> {
+    ["fallback", "mirror"].into_iter().filter_map(|key| beside(owner, key))
+}
+
+fn beside<'n>(owner: &'n Node, key: &str) -> Option<(&'n str, &'n Span)> {
+    let to = &owner.get(key)?.value.get("to")?.value;
     Some((to.text()?, &to.span))
 }
 
-/// Who stands in for itself does not help.
-fn stands_in_for_itself(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
+/// Who stands in for itself does not help, and a copy for whom the request is for would be a second request.
+fn beside_itself(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
     let services = entries(tree, "services").iter().map(|service| (service.key.as_str(), &service.value));
     let routes = routes.iter().filter_map(|route| Some((route.get("to")?.value.text()?, *route)));
     for (name, owner) in services.chain(routes) {
-        if let Some((_, span)) = fallback(owner).filter(|(stand_in, _)| *stand_in == name) {
-            mistakes.push(Diagnostic::error(format!("`{name}` cannot stand in for itself")).at(span));
-        }
+        let mut tell = |key, why: &str| {
+            if let Some((_, span)) = beside(owner, key).filter(|(other, _)| *other == name) {
+                mistakes.push(Diagnostic::error(format!("`{name}` cannot {why}")).at(span));
+            }
+        };
+        tell("fallback", "stand in for itself");
+        tell("mirror", "mirror itself");
     }
 }
 

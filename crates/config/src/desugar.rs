@@ -203,6 +203,15 @@ fn fallback(node: &mut Node) {
     in_key(node, "reply", reply);
 }
 
+/// `shadow` → `{ to: shadow }`; `without: X-Own` → `[X-Own]`.
+fn mirror(node: &mut Node) {
+    // `none` takes away what `defaults` set.
+    if is_scalar(node) && node.text() != Some("none") {
+        under(node, "to");
+    }
+    in_key(node, "without", list);
+}
+
 /// `on` → `{}`.
 fn service_tls(node: &mut Node) {
     if node.text() == Some("on") {
@@ -268,6 +277,7 @@ fn settings(node: &mut Node, policies: ShortForms<'_>) {
     in_key(node, "retry", retry);
     in_key(node, "upgrade", upgrade);
     in_key(node, "fallback", fallback);
+    in_key(node, "mirror", mirror);
     let Value::Map(entries) = &mut node.value else { return };
     for entry in entries {
         // `none` takes a policy away; it is no form of the policy itself.

@@ -12,16 +12,14 @@ const FILE: &[&str] = &["admin", "auth", "cluster", "data", "policies", "state",
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one service.
-const SERVICE: &[&str] = &["breaker", "mirror", "registry", "smooth"];
+const SERVICE: &[&str] = &["breaker", "registry", "smooth"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Kinds of listeners.
 const LISTENER_KINDS: &[&str] = &["admin"];
 /// Of a route and of `defaults`.
-const ROUTE: &[&str] = &[
-    "allow", "auth", "cache", "compose", "deny", "hedge", "limit", "mirror", "openapi", "registry", "smooth",
-    "validate",
-];
+const ROUTE: &[&str] =
+    &["allow", "auth", "cache", "compose", "deny", "hedge", "limit", "openapi", "registry", "smooth", "validate"];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];
 

@@ -14,7 +14,7 @@ use crate::diagnose::{Report, place};
 use crate::merge::merge;
 use crate::model::{self, Config};
 use crate::partial::partial;
-use crate::read::{LARGEST, read, start_of};
+use crate::read::{LARGEST, Readable, read_on, start_of};
 use crate::references::{Environment, redact, resolve};
 use crate::{check, later};
 
@@ -68,20 +68,26 @@ fn load_texts(
     mut mistakes: Vec<Diagnostic>,
 ) -> Result<Loaded, Report> {
     let mut tree = Node::synthetic(Value::Null);
-    let mut clashes = Vec::new();
+    let (mut clashes, mut unread) = (Vec::new(), Vec::new());
     for (name, text) in texts {
-        match read(name, text) {
-            Ok(node) if tree.value == Value::Null => tree = node,
-            Ok(node) => mistakes.extend(merge(&mut tree, node, &mut clashes).err()),
+        match read_on(name, text) {
+            Ok(Readable { node, mistakes: found }) => {
+                unread.extend(found);
+                match tree.value {
+                    Value::Null => tree = node,
+                    _ => mistakes.extend(merge(&mut tree, node, &mut clashes).err()),
+                }
+            }
             Err(found) => mistakes.extend(found),
         }
     }
-    // A file that cannot be read as YAML leaves holes in the tree, about which nothing true could be said.
+    // A file that cannot be read to its end leaves holes in the tree, about which nothing true could be said.
     if !mistakes.is_empty() {
+        mistakes.append(&mut unread);
         mistakes.append(&mut clashes);
         return Err(Report::new(name, mistakes));
     }
-    let mut unresolved = Vec::new();
+    let mut unresolved = unread;
     resolve(&mut tree, env, &mut unresolved);
     desugar(&mut tree, policies);
     let mut cx = DecodeCx { diagnostics: Vec::new() };
@@ -89,7 +95,7 @@ fn load_texts(
     let config = model::decode(&tree, &mut cx);
     let mut diagnostics = cx.diagnostics;
     diagnostics.extend(check::check(&tree));
-    // That a reference which leads nowhere is no duration either goes without saying.
+    // That a reference which leads nowhere, or a text with a tag, is no duration either goes without saying.
     diagnostics.retain(|found| unresolved.iter().all(|mistake| place(mistake) != place(found)));
     let lost = unresolved.iter().filter_map(place).collect();
     diagnostics.extend(unresolved);

@@ -11,7 +11,7 @@ use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Severity;
 use tollgate_core::node::{Entry, Node, Value};
 
-use crate::check::{entries, fallback, named, owners_of_fallbacks, routes_of};
+use crate::check::{entries, named, named_beside, owners_of_settings, routes_of};
 use crate::later::{each_value, in_key};
 use crate::model::named::is_name;
 use crate::model::route::{RouteKeys, Routes};
@@ -153,7 +153,19 @@ fn prune_route(route: &mut Entry, lost: &Lost) -> bool {
         return true;
     }
     keep_entries(&mut route.value, |entry| !matches!(entry.key.as_str(), "strip" | "rewrite"));
-    reads_now(route)
+    reads_now(route) || {
+        do_nothing(&mut route.value);
+        reads_now(route)
+    }
+}
+
+/// Puts an answer in the place of what a route does: what that should be is told already, or cannot be known.
+fn do_nothing(route: &mut Node) {
+    let of_the_action = |key: &str| matches!(key, "to" | "redirect" | "reply" | "files" | "health" | "outlier");
+    keep_entries(route, |entry| !of_the_action(&entry.key));
+    if let Value::Map(entries) = &mut route.value {
+        entries.push(Entry::at("reply", map(vec![Entry::at("status", Node::synthetic(Value::Int(204)))])));
+    }
 }
 
 /// A service that does not read is still there: routes may name it.
@@ -170,8 +182,8 @@ fn add_missing(tree: &Node, services: &mut Node) {
     let mut known: HashSet<String> = written.iter().map(|service| service.key.clone()).collect();
     let apis = entries(tree, "apis").iter().map(|api| &api.value);
     let stand_ins: Vec<String> =
-        written.iter().filter_map(|service| fallback(&service.value)).map(|(name, _)| name.to_owned()).collect();
-    let defaults = owners_of_fallbacks(tree).into_iter().filter_map(fallback);
+        written.iter().flat_map(|service| named_beside(&service.value)).map(|(name, _)| name.to_owned()).collect();
+    let defaults = owners_of_settings(tree).into_iter().flat_map(named_beside);
     let in_routes = std::iter::once(tree).chain(apis).flat_map(routes_of).flat_map(named);
     for name in in_routes.chain(defaults).map(|(name, _)| name).chain(stand_ins.iter().map(String::as_str)) {
         if is_name(name) && known.insert(name.to_owned()) {
@@ -198,6 +210,14 @@ mod tests {
         let text = "routes:\n  /a: { reply: 204, timeout: 5 }\n  /b/{x}: { to: s, strip: /c, name: [] }\n  \
                     /c: [{ reply: 204, when: {} }, { reply: 205, host: a b }]\n  /d: { reply: \"${env:X}\" }\n  /e: 5\n";
         assert_eq!(left(text).0, ["/a", "/b/{x}", "/c"]);
+    }
+
+    #[test]
+    fn whatever_a_route_does_its_policies_are_looked_at() {
+        assert_eq!(
+            left("routes: { /a: { too: b, timeout: 3s }, /b: { to: c, reply: 5 }, /c: { name: x } }").0,
+            ["/a", "/b", "x"]
+        );
     }
 
     #[test]

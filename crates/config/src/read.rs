@@ -1,11 +1,12 @@
 //! From text to the tree of nodes that everything else reads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Entry, Node, Source, Span, Value};
 
-use crate::syntax::{self, Kind, Style, Syntax};
+use crate::syntax::{self, Kind, Parsed, Style, Syntax};
 
 /// The largest file that is read.
 pub const LARGEST: usize = 16 * 1024 * 1024;
@@ -16,17 +17,35 @@ pub const LARGEST: usize = 16 * 1024 * 1024;
 /// Everything that is wrong with the text as such: syntax, duplicate keys, and what a config file may not use
 /// (anchors, aliases, tags, several documents …).
 pub fn read(name: &str, text: &str) -> Result<Node, Vec<Diagnostic>> {
+    let Readable { node, mistakes } = read_on(name, text)?;
+    if mistakes.is_empty() { Ok(node) } else { Err(mistakes) }
+}
+
+/// A text that could be read to its end.
+#[derive(Debug)]
+pub(crate) struct Readable {
+    /// What it says; of two entries with the same key the first.
+    pub(crate) node: Node,
+    /// What is wrong with it as such, but leaves sense in the rest.
+    pub(crate) mistakes: Vec<Diagnostic>,
+}
+
+/// Like [`read`], but goes on as far as sense can be made of the text, so that what else is wrong with it can be told too.
+///
+/// # Errors
+/// No sense can be made of it.
+pub(crate) fn read_on(name: &str, text: &str) -> Result<Readable, Vec<Diagnostic>> {
     let source = Arc::new(Source { name: name.to_owned(), text: text.to_owned() });
     if text.len() > LARGEST {
         let mistake = Diagnostic::error(format!("the file is larger than {} MiB", LARGEST >> 20));
         return Err(vec![mistake.at(&start_of(&source))]);
     }
-    let Some(root) = syntax::parse(&source)? else {
-        return Ok(Node::new(Value::Null, start_of(&source)));
+    let Parsed { root, mut mistakes } = syntax::parse(&source)?;
+    let node = match root {
+        Some(root) => to_node(root, &mut mistakes),
+        None => Node::new(Value::Null, start_of(&source)),
     };
-    let mut mistakes = Vec::new();
-    let node = to_node(root, &mut mistakes);
-    if mistakes.is_empty() { Ok(node) } else { Err(mistakes) }
+    Ok(Readable { node, mistakes })
 }
 
 /// The first place of a file.
@@ -44,18 +63,33 @@ fn to_node(syntax: Syntax, mistakes: &mut Vec<Diagnostic>) -> Node {
         }),
         Kind::Scalar(text, Style::Quoted | Style::Literal | Style::Folded) => Value::String(text),
         Kind::List(items, _) => Value::List(items.into_iter().map(|item| to_node(item, mistakes)).collect()),
-        Kind::Map(entries, _) => {
-            let entry = |(key, value): (Syntax, Syntax)| {
-                let text = match key.kind {
-                    Kind::Scalar(text, _) => text,
-                    Kind::List(..) | Kind::Map(..) => String::new(),
-                };
-                Entry { key: text, key_span: key.span, value: to_node(value, mistakes) }
-            };
-            Value::Map(entries.into_iter().map(entry).collect())
-        }
+        Kind::Map(entries, _) => Value::Map(to_entries(entries, mistakes)),
     };
     Node::new(value, span)
+}
+
+/// The entries of a mapping, of two with the same key the first.
+fn to_entries(written: Vec<(Syntax, Syntax)>, mistakes: &mut Vec<Diagnostic>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::with_capacity(written.len());
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(written.len());
+    for (key, value) in written {
+        let text = match key.kind {
+            Kind::Scalar(text, _) => text,
+            Kind::List(..) | Kind::Map(..) => String::new(),
+        };
+        let entry = Entry { key: text, key_span: key.span, value: to_node(value, mistakes) };
+        match places.get(&entry.key).and_then(|first| entries.get(*first)) {
+            Some(first) => {
+                let mistake = Diagnostic::error(format!("`{}` stands here twice", entry.key)).at(&entry.key_span);
+                mistakes.push(mistake.related(&first.key_span, "the first one"));
+            }
+            None => {
+                places.insert(entry.key.clone(), entries.len());
+                entries.push(entry);
+            }
+        }
+    }
+    entries
 }
 
 /// What a plain scalar means (YAML 1.2.2 §10.3.2); an error for a number that is too large.

@@ -7,7 +7,6 @@
 
 mod places;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
@@ -35,7 +34,7 @@ pub(crate) enum Kind {
     Scalar(String, Style),
     /// A sequence.
     List(Vec<Syntax>, Flow),
-    /// A mapping; keys are scalars, none twice.
+    /// A mapping; keys are scalars.
     Map(Vec<(Syntax, Syntax)>, Flow),
 }
 
@@ -61,8 +60,17 @@ pub(crate) enum Flow {
     Flow,
 }
 
-/// Parses a whole file; all mistakes up to the first that leaves no sense in the rest.
-pub(crate) fn parse(source: &Arc<Source>) -> Result<Option<Syntax>, Vec<Diagnostic>> {
+/// A file that could be read to its end.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// What stands in it; `None`: nothing.
+    pub(crate) root: Option<Syntax>,
+    /// What may not stand in it, but leaves sense in the rest.
+    pub(crate) mistakes: Vec<Diagnostic>,
+}
+
+/// Parses a whole file; an error is all mistakes up to the first that leaves no sense in the rest.
+pub(crate) fn parse(source: &Arc<Source>) -> Result<Parsed, Vec<Diagnostic>> {
     let mut builder =
         Builder { places: Places::new(source), open: Vec::new(), root: None, mistakes: Vec::new(), documents: 0 };
     if let Some(at) = lone_return(&source.text) {
@@ -83,11 +91,11 @@ pub(crate) fn parse(source: &Arc<Source>) -> Result<Option<Syntax>, Vec<Diagnost
             return Err(builder.mistakes);
         }
     }
-    let mut mistakes = builder.mistakes;
-    if let Some(root) = &builder.root {
+    let Builder { root, mut mistakes, .. } = builder;
+    if let Some(root) = &root {
         mistakes.extend(tabs(root, source));
     }
-    if mistakes.is_empty() { Ok(builder.root) } else { Err(mistakes) }
+    Ok(Parsed { root, mistakes })
 }
 
 /// A list or mapping that is being read.
@@ -198,10 +206,7 @@ impl Builder<'_> {
         let Some(Open { mut span, flow, content }) = self.open.pop() else { return false };
         let kind = match content {
             Content::List(items) => Kind::List(items, flow),
-            Content::Map(entries, _) => {
-                self.duplicates(&entries);
-                Kind::Map(entries, flow)
-            }
+            Content::Map(entries, _) => Kind::Map(entries, flow),
         };
         let last = match &kind {
             Kind::List(items, _) => items.last().map(|item| item.span.end),
@@ -231,17 +236,6 @@ impl Builder<'_> {
             },
         }
         true
-    }
-
-    fn duplicates(&mut self, entries: &[(Syntax, Syntax)]) {
-        let mut seen: HashMap<&str, &Span> = HashMap::with_capacity(entries.len());
-        for (key, _) in entries {
-            let Kind::Scalar(text, _) = &key.kind else { continue };
-            if let Some(first) = seen.insert(text, &key.span) {
-                let mistake = Diagnostic::error(format!("`{text}` stands here twice")).at(&key.span);
-                self.mistakes.push(mistake.related(first, "the first one"));
-            }
-        }
     }
 }
 

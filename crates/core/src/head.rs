@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::buffer::Buffer;
 use crate::field::Known;
+use crate::secrets::without_secrets;
 
 /// A range of bytes in a head. Heads are shorter than 64 KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,8 +133,7 @@ impl Fields {
 
     /// Takes the field away.
     pub fn remove(&mut self, name: &str) {
-        self.drop_received(|_, have| have.eq_ignore_ascii_case(name.as_bytes()));
-        self.added.retain(|(have, _)| !have.eq_ignore_ascii_case(name.as_bytes()));
+        self.remove_all(|have| have.eq_ignore_ascii_case(name.as_bytes()));
     }
 
     /// Adds a line. `name` and `value` must be well formed ([`crate::field`]): policies check theirs when built.
@@ -148,6 +148,20 @@ impl Fields {
             self.remove(text);
         }
         self.add(name, value);
+    }
+
+    /// Takes over what another head says: its bytes, without what was read behind them, and all changes.
+    pub fn copy(&mut self, other: &Self) {
+        self.buffer = Buffer::holding(&other.buffer.filled()[..other.head_len.min(other.buffer.len())]);
+        self.head_len = other.head_len;
+        self.index.clone_from(&other.index);
+        self.added.clone_from(&other.added);
+    }
+
+    /// Takes every field away for which `which` says so.
+    pub fn remove_all(&mut self, which: impl Fn(&[u8]) -> bool) {
+        self.drop_received(|_, name| which(name));
+        self.added.retain(|(name, _)| !which(name));
     }
 
     /// Forgets everything; the memory of the index stays for the next head.
@@ -287,6 +301,30 @@ impl RequestHead {
         self.ascii(self.host)
     }
 
+    /// Takes over what another head says.
+    pub fn copy(&mut self, other: &Self) {
+        self.fields.copy(&other.fields);
+        self.method = other.method;
+        self.method_part = other.method_part;
+        self.version = other.version;
+        self.host = other.host;
+        self.raw_path = other.raw_path;
+        self.normal_path.clone_from(&other.normal_path);
+        self.query = other.query;
+        self.is_asterisk = other.is_asterisk;
+    }
+
+    /// Takes away the parameters of the query whose names tell of secrets.
+    pub fn strip_query(&mut self) {
+        let Some(part) = self.query else { return };
+        let (start, bytes) = (usize::from(part.start), self.fields.buffer.filled_mut());
+        let Some(query) = bytes.get_mut(start..usize::from(part.end)) else { return };
+        let Some(left) = without_secrets(query) else { return };
+        query[..left.len()].copy_from_slice(&left);
+        let end = part.start.saturating_add(u16::try_from(left.len()).unwrap_or(u16::MAX)).min(part.end);
+        self.query = (end > part.start).then_some(Part { end, ..part });
+    }
+
     /// Makes it ready for the next request; the buffer and the index's memory stay.
     pub fn clear(&mut self) {
         self.fields.clear();
@@ -350,48 +388,4 @@ impl ReplyHead {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Fields {
-        let text = b"a: 1\r\nB: 2\r\nb: 3\r\n";
-        let mut fields = Fields { buffer: Buffer::holding(text), ..Fields::default() };
-        for (name, value) in [((0, 1), (3, 4)), ((6, 7), (9, 10)), ((12, 13), (15, 16))] {
-            let part = |(start, end): (u16, u16)| Part { start, end };
-            fields.push(Field { name: part(name), value: part(value), known: Known::Other, dropped: false });
-        }
-        fields
-    }
-
-    #[test]
-    fn the_first_query_value_counts_decoded() {
-        let value = |name| query_value("a=1&b=x+y%21&a=2&&flag&%63=%zz&e=", name);
-        assert!(matches!(value("a"), Some(Cow::Borrowed("1"))));
-        assert_eq!(value("b").as_deref(), Some("x y!"));
-        assert_eq!(value("flag").as_deref(), Some(""));
-        assert_eq!(value("c").as_deref(), Some("%zz"));
-        assert_eq!(value("e").as_deref(), Some(""));
-        assert_eq!(value("d"), None);
-        assert_eq!(query_value("", ""), None);
-    }
-
-    #[test]
-    fn cookies_are_found_by_their_whole_name() {
-        let field = "session=abc; theme=dark;x=\"1=2\"";
-        assert_eq!(cookie_value(field, "session"), Some("abc"));
-        assert_eq!(cookie_value(field, "theme"), Some("dark"));
-        assert_eq!(cookie_value(field, "x"), Some("\"1=2\""));
-        assert_eq!(cookie_value(field, "sess"), None);
-    }
-
-    #[test]
-    fn changes_show_at_once_and_leave_the_bytes_alone() {
-        let mut fields = sample();
-        assert_eq!(fields.all("b").collect::<Vec<_>>(), [b"2", b"3"]);
-        fields.set("B", "9");
-        assert_eq!(fields.all("b").collect::<Vec<_>>(), [b"9"]);
-        fields.remove("A");
-        assert!(!fields.has("a"));
-        assert_eq!(fields.buffer.len(), 18);
-    }
-}
+mod tests;

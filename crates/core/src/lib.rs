@@ -20,6 +20,7 @@ pub mod path;
 pub mod policy;
 pub mod problem;
 pub mod reply;
+pub mod secrets;
 pub mod units;
 
 pub use schemars;

@@ -159,7 +159,7 @@ async fn unless_gone<S: Downstream, T>(
 
 /// The protocol that the client asks to change to, if the route allows it; else the request goes on without that wish
 /// (RFC 9110 §7.8).
-fn wanted_upgrade(turn: &Turn, route: &RoutePlan) -> Option<Bytes> {
+pub(crate) fn wanted_upgrade(turn: &Turn, route: &RoutePlan) -> Option<Bytes> {
     if !turn.verdict.upgrades {
         return None;
     }

@@ -16,6 +16,7 @@ mod hops;
 mod http;
 mod identify;
 mod listener;
+mod mirror;
 mod rarely;
 mod respond;
 mod serve;

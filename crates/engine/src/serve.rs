@@ -20,7 +20,7 @@ use crate::faults::SLOW;
 use crate::forward::Transit;
 use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
-use crate::{hops, identify, respond};
+use crate::{hops, identify, mirror, respond};
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl From<Problem> for Stop {
 pub(crate) async fn serve<S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
-    d: &Deployment,
+    d: &Arc<Deployment>,
     refused: Option<Problem>,
 ) -> After {
     identify::identify(&mut turn.x, &d.rules);
@@ -186,7 +186,7 @@ async fn before<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan) -
 async fn act<S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
-    d: &Deployment,
+    d: &Arc<Deployment>,
     route: &RoutePlan,
     captures: &Captures,
 ) -> Result<Transit, Stop> {
@@ -197,7 +197,10 @@ async fn act<S: Downstream>(
     match &route.action {
         Action::Proxy(proxy) => match hops::last_hop(&mut turn.x, &d.plan) {
             Some(reply) => own(turn, reply),
-            None => fallback::forward(client, turn, d, route, proxy, captures).await,
+            None => {
+                mirror::copy(client, turn, d, route, proxy, captures);
+                fallback::forward(client, turn, d, route, proxy, captures).await
+            }
         },
         Action::Fixed(fixed) => own(turn, respond::fixed(fixed)),
         Action::Redirect(redirect) => own(turn, respond::redirect(&turn.x, redirect, captures)),

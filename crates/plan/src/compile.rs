@@ -1,6 +1,7 @@
 //! From config to plan: every mistake of every route at once.
 
 mod action;
+mod mirror;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use crate::matcher::{Builder, Conflict, HostPattern, Pattern, RouteSpec};
 use crate::place::within;
 use crate::plan::Plan;
 use crate::readings::Readings;
-use crate::table::{Bounds, Fallback, RoutePlan};
+use crate::table::{Action, Bounds, Fallback, Mirror, RoutePlan};
 
 use action::Services;
 
@@ -118,16 +119,13 @@ impl<'c> Compiler<'c> {
             let meta = if *metrics.route() == meta { Arc::clone(metrics.route()) } else { meta };
             let bounds = bounds(&route.settings);
             let upgrades = self.upgrades(&route.settings);
-            self.routes.push(RoutePlan {
-                meta,
-                chain,
-                hooks,
-                action,
-                dialect: &ProblemJson,
-                bounds,
-                upgrades,
-                metrics,
-            });
+            let dialect = &ProblemJson;
+            let mut plan = RoutePlan { meta, chain, hooks, action, dialect, bounds, upgrades, metrics };
+            let mirror = self.mirror(&plan, route.settings.mirror.as_ref());
+            if let Action::Proxy(proxy) = &mut plan.action {
+                proxy.mirror = mirror.map(Arc::new);
+            }
+            self.routes.push(plan);
         }
         self.names.push((&route.label, &route.key.span));
         self.matcher.add(RouteSpec {
@@ -137,6 +135,13 @@ impl<'c> Compiler<'c> {
             condition: Conditions::new(conditions),
             priority: route.priority.into(),
         });
+    }
+
+    /// Where copies of the route's requests go, if they go anywhere.
+    fn mirror(&mut self, route: &RoutePlan, written: Option<&model::Mirror>) -> Option<Mirror> {
+        let (Some(written), Action::Proxy(proxy)) = (written, &route.action) else { return None };
+        let to = self.services.only(&written.to, &mut self.told)?;
+        mirror::mirror(written, to, route, proxy, self.metrics)
     }
 
     /// The protocols that may take over. Nearly all routes say the same, and then share the list.

@@ -20,5 +20,5 @@ pub use compile::{Compiled, compile};
 pub use explain::{Explained, explain};
 pub use matcher::Captures;
 pub use plan::{Found, Plan};
-pub use table::{Action, Bounds, Fallback, Fixed, Link, Proxy, Redirect, RoutePlan, Says};
+pub use table::{Action, Bounds, Fallback, Fixed, Link, Mirror, Proxy, Redirect, RoutePlan, Says};
 pub use template::{PathPlan, TargetPlan};

@@ -1,6 +1,7 @@
 //! The plan: every route with all that is decided about it, immutable, found by the matcher.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::facts::{Route, ServiceRef};
 use tollgate_core::handler::Handler;
 use tollgate_core::policy::{Hooks, Policy, Stage};
-use tollgate_observe::metrics::RouteMetrics;
+use tollgate_observe::metrics::{RouteMetrics, ServiceMetrics};
 
 use crate::template::{PathPlan, TargetPlan};
 
@@ -90,6 +91,40 @@ pub struct Proxy {
     pub try_timeout: Says<Duration>,
     /// What takes the place of an answer that cannot be had.
     pub fallback: Says<Fallback>,
+    /// Where copies of the requests go; `None`: nowhere.
+    pub mirror: Option<Arc<Mirror>>,
+}
+
+/// Copies of requests for another service.
+#[derive(Debug)]
+pub struct Mirror {
+    /// Which share of the requests is copied, in hundredths of a percent: 0..=10000.
+    pub share: u16,
+    /// Largest body of a copy, in bytes.
+    pub body: usize,
+    /// Most copies at a time.
+    pub at_once: usize,
+    /// Copies that are being made or are on their way.
+    pub begun: AtomicUsize,
+    /// Whether credentials are left out.
+    pub strips_credentials: bool,
+    /// Fields that are left out.
+    pub without: Box<[Bytes]>,
+    /// The service's counters.
+    pub metrics: Arc<ServiceMetrics>,
+    /// How a copy is carried: like a request on a route that does nothing else than send it to that service.
+    pub route: RoutePlan,
+}
+
+impl Mirror {
+    /// The service that gets the copies.
+    #[must_use]
+    pub fn service(&self) -> Option<&ServiceRef> {
+        match &self.route.action {
+            Action::Proxy(proxy) => proxy.targets.first().map(|(service, _)| service),
+            _ => None,
+        }
+    }
 }
 
 /// What a route says of something that its service may say, too.

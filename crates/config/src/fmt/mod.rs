@@ -22,7 +22,7 @@ use crate::syntax::{self, Flow, Kind, Style, Syntax};
 pub fn format(name: &str, text: &str) -> Result<String, Vec<Diagnostic>> {
     let before = read(name, text)?;
     let source = Arc::new(Source { name: name.to_owned(), text: text.to_owned() });
-    let root = syntax::parse(&source)?;
+    let root = syntax::parse(&source)?.root;
     let comments = Comments::collect(text, root.as_ref());
     let count = comments.len();
     let formatted = Printer::new(text, comments).print(root.as_ref());
@@ -50,7 +50,7 @@ fn same(one: &Node, other: &Node) -> bool {
 
 fn comments_in(text: &str) -> Option<usize> {
     let source = Arc::new(Source { name: String::new(), text: text.to_owned() });
-    let root = syntax::parse(&source).ok()?;
+    let root = syntax::parse(&source).ok()?.root;
     Some(Comments::collect(text, root.as_ref()).len())
 }
 

@@ -70,6 +70,11 @@ pub(crate) mod v1 {
 
     pub(crate) const TIMEOUT: &str = "30s";
     pub(crate) const IDLE: &str = "60s";
+    pub(crate) const MIRROR_SHARE: &str = "100%";
+    pub(crate) const MIRROR_BODY: &str = "64KiB";
+    pub(crate) const MIRROR_TIMEOUT: &str = "10s";
+    pub(crate) const MIRROR_AT_ONCE: i64 = 100;
+    pub(crate) const MIRROR_CREDENTIALS: &str = "strip";
     pub(crate) const UPGRADE_IDLE: &str = "5m";
     pub(crate) const BODY: &str = "10MB";
     pub(crate) const PRIORITY: i64 = 0;

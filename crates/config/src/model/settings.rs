@@ -15,6 +15,7 @@ use crate::model::defaults::v1;
 use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
 use crate::model::http::HostText;
+use crate::model::mirror::Mirror;
 
 section! {
     /// What a route may set about how it is carried out.
@@ -35,6 +36,8 @@ section! {
         try_timeout: Option<OrNone<Period>>,
         /// What takes the place of an answer that cannot be had; goes before the service's own `fallback`.
         fallback: Option<OrNone<Fallback>>,
+        /// Copies of the requests for another service, whose answers nobody sees.
+        mirror: Option<OrNone<Mirror>>,
         /// Other protocols that a client may change to on its connection, and for how long they may be silent.
         upgrade: Option<OrNone<Upgrade>>,
     }
@@ -84,6 +87,8 @@ pub struct Settings {
     pub try_timeout: Option<OrNone<Period>>,
     /// What takes the place of an answer that cannot be had; `None`: what the service's `fallback` says.
     pub fallback: Option<OrNone<Fallback>>,
+    /// Where copies of the requests go; `None`: nowhere.
+    pub mirror: Option<Mirror>,
     /// Other protocols that a client may change to; `None`: none.
     pub upgrade: Option<Upgrade>,
 }
@@ -100,6 +105,7 @@ impl SettingsLayer {
             retry: self.retry.clone().or_else(|| lower.retry.clone()),
             try_timeout: self.try_timeout.clone().or_else(|| lower.try_timeout.clone()),
             fallback: self.fallback.clone().or_else(|| lower.fallback.clone()),
+            mirror: self.mirror.clone().or_else(|| lower.mirror.clone()),
             upgrade: self.upgrade.clone().or_else(|| lower.upgrade.clone()),
         }
     }
@@ -121,6 +127,7 @@ impl SettingsLayer {
             retries: self.retry.and_then(|r| u8::try_from(r.retries.get()).ok()),
             try_timeout: self.try_timeout,
             fallback: self.fallback,
+            mirror: self.mirror.and_then(OrNone::into_option),
             upgrade: match self.upgrade {
                 Some(written) => written.into_option(),
                 None => Upgrade::usual(),
@@ -154,6 +161,7 @@ impl Default for SettingsLayer {
             retry: None,
             try_timeout: None,
             fallback: None,
+            mirror: None,
             upgrade: None,
         }
     }

@@ -235,6 +235,13 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         schema: || json!({ "$ref": "#/$defs/Reply" }),
     },
     ShortForm {
+        definition: "Mirror",
+        short: "shadow",
+        long: "{ to: shadow }",
+        place: "defaults: { mirror: @ }",
+        schema: || json!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" }),
+    },
+    ShortForm {
         definition: "RouteRetry",
         short: "2",
         long: "{ retries: 2 }",

@@ -8,6 +8,7 @@ pub(crate) mod h1;
 mod h2;
 mod handshake;
 pub(crate) mod line;
+pub(crate) mod nobody;
 pub(crate) mod pump;
 pub(crate) mod request_head;
 pub(crate) mod timer;

@@ -8,10 +8,12 @@ mod limits;
 mod pieces;
 mod prefix;
 mod recode;
+mod tee;
 
 pub(crate) use limits::BodyLimits;
 pub(crate) use pieces::{add_field, header_map};
 pub(crate) use prefix::Prefix;
+pub(crate) use tee::{Kept, Tee};
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -88,6 +90,8 @@ pub(crate) struct Pump {
     recoding: Option<Box<Recoding>>,
     /// All of a body that is there already.
     held: Option<Bytes>,
+    /// Who keeps what passes.
+    tee: Option<Box<Tee>>,
     /// A piece that is to be written, on every way but the short one.
     piece: Bytes,
     /// The source has said its last, where that is not for [`Inflow`] to find.
@@ -129,6 +133,7 @@ impl Pump {
             flushing: false,
             recoding: None,
             held: None,
+            tee: None,
             piece: Bytes::new(),
             exhausted: false,
             trailers: None,
@@ -156,6 +161,11 @@ impl Pump {
         if !recoders.is_empty() {
             self.recoding = Some(Box::new(Recoding { chain: Chain::new(recoders), done: false }));
         }
+    }
+
+    /// Gives all content that passes to somebody else, too; before the first byte is moved.
+    pub(crate) fn tee_to(&mut self, tee: Tee) {
+        self.tee = Some(Box::new(tee));
     }
 
     /// Whether the content is changed, so that nobody knows its length beforehand.
@@ -202,8 +212,15 @@ impl Pump {
 
     /// Back to the first byte; only after [`Pump::can_repeat`].
     pub(crate) fn repeat(&mut self, length: Length) {
-        let recoding = self.recoding.take();
-        *self = Self { moves: self.moves, recoding, ..Self::new(length, self.limits, self.floor) };
+        let (recoding, held, mut tee) = (self.recoding.take(), self.held.take(), self.tee.take());
+        tee.iter_mut().for_each(|tee| tee.start_over());
+        *self = Self { moves: self.moves, recoding, held, tee, ..Self::new(length, self.limits, self.floor) };
+    }
+
+    /// Gives up what is held of the body, and whoever waits for it.
+    pub(crate) fn forget(&mut self) {
+        self.held = None;
+        self.tee = None;
     }
 
     /// Moves what can be moved. Ready when the body, and the head before it, is out.
@@ -292,6 +309,10 @@ impl Pump {
         let runs = self.take(buffer)?;
         let trailers = if self.inflow.is_done() { self.trailers()? } else { None };
         self.ended = self.inflow.is_done();
+        if let Some(tee) = &mut self.tee {
+            runs.iter().for_each(|range| tee.keep(buffer.filled().get(range).unwrap_or_default()));
+            self.ended.then(|| tee.end());
+        }
         self.batch = Batch::new(self.outflow, runs, self.ended, trailers.as_ref());
         self.sent += self.batch.content() as u64;
         Ok(())

@@ -129,6 +129,7 @@ impl Turn {
     /// Gives it back to the thread's stock, and its buffers to the worker's.
     pub(crate) fn give_back(mut self: Box<Self>) {
         self.upstream = None;
+        self.upload.forget();
         self.x.conn = NOBODY.with(Arc::clone);
         self.x.head.fields.buffer = Buffer::none();
         self.x.reply.head.fields.buffer = Buffer::none();

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use tollgate_core::path::percent_decode;
+use tollgate_core::secrets::is_secret_pair;
 
 /// How much of a query is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,41 +21,6 @@ pub enum Queries {
 
 /// What stands in place of a secret.
 const HIDDEN: &[u8] = b"***";
-/// Names of parameters that are secrets, compared without case, `-`, `_` and `.`.
-const SECRETS: &[&[u8]] = &[
-    b"auth",
-    b"authorization",
-    b"code",
-    b"codeverifier",
-    b"credential",
-    b"credentials",
-    b"jwt",
-    b"key",
-    b"otp",
-    b"pass",
-    b"passwd",
-    b"pin",
-    b"pwd",
-    b"samlrequest",
-    b"samlresponse",
-    b"session",
-    b"sessionid",
-    b"sid",
-    b"sig",
-    b"ticket",
-];
-/// The same, for what a name ends in: `access_token`, `X-Amz-Signature`.
-const ENDINGS: &[&[u8]] = &[
-    b"accesskey",
-    b"apikey",
-    b"assertion",
-    b"passphrase",
-    b"password",
-    b"secret",
-    b"signature",
-    b"subscriptionkey",
-    b"token",
-];
 
 impl Queries {
     /// A query, without its `?`.
@@ -111,26 +76,7 @@ fn name(pair: &[u8]) -> &[u8] {
 /// The name of a pair whose value is a secret.
 fn hidden(pair: &[u8]) -> Option<&[u8]> {
     let (pair, _) = split(pair);
-    let written = name(pair);
-    if written.len() == pair.len() {
-        return None;
-    }
-    let plain = percent_decode(written);
-    // `user[password]` is two names.
-    let mut parts = plain.split(|b| matches!(b, b'[' | b']')).filter(|part| !part.is_empty());
-    parts.any(is_secret).then_some(written)
-}
-
-fn is_secret(name: &[u8]) -> bool {
-    let bare = name.iter().filter(|b| !matches!(b, b'-' | b'_' | b'.')).count();
-    let same = |known: &&[u8]| ends_in(name, known) && bare == known.len();
-    SECRETS.iter().any(same) || ENDINGS.iter().any(|known| ends_in(name, known))
-}
-
-/// Whether the name ends in `known`, without case, `-`, `_` and `.`.
-fn ends_in(name: &[u8], known: &[u8]) -> bool {
-    let mut letters = name.iter().rev().filter(|b| !matches!(b, b'-' | b'_' | b'.'));
-    known.iter().rev().all(|letter| letters.next().is_some_and(|have| have.eq_ignore_ascii_case(letter)))
+    is_secret_pair(pair).then(|| name(pair))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use super::families::{self, Family};
 use super::route::{BUCKETS, CLASSES, RouteMetrics, RouteTotals};
 use super::service::{OUTCOMES, ServiceMetrics, ServiceTotals};
-use super::watch::{CHECKED, STANDINGS, WatchTotals};
+use super::watch::{CHECKED, COPIED, STANDINGS, WatchTotals};
 use super::worker::REASONS;
 use super::{Format, Metrics, lock, process};
 
@@ -194,7 +194,11 @@ fn watched<'a>(services: impl Iterator<Item = &'a ServiceMetrics>, to: &mut Desc
     });
     counters(to, &families::CHECKS, checks)?;
     counters(to, &families::EJECTIONS, watched().map(|(name, totals)| ([of(*name)], totals.ejections)))?;
-    counters(to, &families::FALLBACKS, services.iter().map(|(name, totals)| ([of(*name)], totals.fallbacks)))
+    counters(to, &families::FALLBACKS, services.iter().map(|(name, totals)| ([of(*name)], totals.fallbacks)))?;
+    let copies = services.iter().filter(|(_, totals)| totals.copies != [0; 5]).flat_map(|(name, totals)| {
+        COPIED.into_iter().zip(totals.copies).map(move |(result, count)| ([of(*name), ("result", result)], count))
+    });
+    counters(to, &families::COPIES, copies)
 }
 
 fn connections(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {

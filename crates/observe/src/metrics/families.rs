@@ -77,6 +77,8 @@ families! {
         "Times that an instance was left out for a while because requests sent to it failed.";
     FALLBACKS: Counter "tollgate_fallbacks" ["service"]
         "Requests for which the service had no answer and whose fallback was asked or given instead.";
+    COPIES: Counter "tollgate_mirrored_requests" ["service", "result"]
+        "Copies of requests for this service (`mirror`): `answered`, `failed`; or not sent, because there were too many at a time (`crowded`), the body was `too_large` or did not come to its end (`incomplete`).";
 
     FLOODS: Counter "tollgate_http2_floods" ["frame"]
         "HTTP/2 connections closed because frames of this kind came too often.";

@@ -29,7 +29,7 @@ pub use format::Format;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
 pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
 pub use tls::TlsFiles;
-pub use watch::{Checked, Standing, WatchMetrics, WatchTotals};
+pub use watch::{Checked, Copied, Standing, WatchMetrics, WatchTotals};
 pub use worker::{Closed, WorkerMetrics};
 
 use table::{OTHER, Table, lock};

@@ -1,4 +1,4 @@
-//! What is counted of a service's instances being watched. Seldom, and by whoever notices: plain atomics will do.
+//! What is counted of a service beside its requests: its instances being watched, stand-ins, copies. Seldom, and by whoever notices: plain atomics will do.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -32,6 +32,25 @@ pub enum Checked {
 /// The values of the label `result`, in the order of [`Checked`].
 pub(super) const CHECKED: [&str; 2] = ["ok", "failed"];
 
+/// What became of the copy of a request that a service should get: the values of the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Copied {
+    /// It was answered, whatever the answer.
+    Answered,
+    /// It was sent, or should have been, and there was no whole answer in time.
+    Failed,
+    /// It was not made: there were as many as there may be at a time.
+    Crowded,
+    /// It was not made: the request's body is too large.
+    TooLarge,
+    /// It was not sent: the request's body did not come to its end.
+    Incomplete,
+}
+
+/// The values of the label `result`, in the order of [`Copied`].
+pub(super) const COPIED: [&str; 5] = ["answered", "failed", "crowded", "too_large", "incomplete"];
+
 /// One service's numbers.
 #[derive(Debug, Default)]
 pub struct WatchMetrics {
@@ -40,6 +59,7 @@ pub struct WatchMetrics {
     checks: [AtomicU64; CHECKED.len()],
     ejections: AtomicU64,
     fallbacks: AtomicU64,
+    copies: [AtomicU64; COPIED.len()],
 }
 
 /// A service's numbers at one moment.
@@ -53,6 +73,8 @@ pub struct WatchTotals {
     pub ejections: u64,
     /// Requests answered by a fallback.
     pub fallbacks: u64,
+    /// Copies of requests, in the order of [`Copied`].
+    pub copies: [u64; 5],
 }
 
 impl Standing {
@@ -85,6 +107,11 @@ impl WatchMetrics {
         self.fallbacks.fetch_add(1, Relaxed);
     }
 
+    /// That became of a copy for this service.
+    pub fn copied(&self, how: Copied) {
+        self.copies[how as usize].fetch_add(1, Relaxed);
+    }
+
     /// The numbers as they are now.
     #[must_use]
     pub fn totals(&self) -> WatchTotals {
@@ -95,6 +122,7 @@ impl WatchMetrics {
             checks: self.checks.each_ref().map(get),
             ejections: get(&self.ejections),
             fallbacks: get(&self.fallbacks),
+            copies: self.copies.each_ref().map(get),
         }
     }
 }
@@ -111,7 +139,9 @@ mod tests {
         metrics.stand([2, 0, 1, 0]);
         metrics.checked(Checked::Failed);
         metrics.ejected();
-        let totals = WatchTotals { standing: Some([2, 0, 1, 0]), checks: [0, 1], ejections: 1, fallbacks: 1 };
+        metrics.copied(Copied::Crowded);
+        let copies = [0, 0, 1, 0, 0];
+        let totals = WatchTotals { standing: Some([2, 0, 1, 0]), checks: [0, 1], ejections: 1, fallbacks: 1, copies };
         assert_eq!(metrics.totals(), totals);
         assert_eq!((Standing::Unhealthy.as_str(), CHECKED[Checked::Failed as usize]), ("unhealthy", "failed"));
     }

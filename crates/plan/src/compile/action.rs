@@ -32,7 +32,7 @@ struct Known<'c> {
 }
 
 /// Services, each with the sum of the weights up to it.
-type Targets = Arc<[(ServiceRef, u32)]>;
+pub(super) type Targets = Arc<[(ServiceRef, u32)]>;
 
 impl<'c> Services<'c> {
     /// With those that are named in the file, used or not.
@@ -88,7 +88,15 @@ impl<'c> Services<'c> {
                     Some(OrNone::None) => Says::None,
                     Some(OrNone::Some(written)) => Says::Some(self.fallback(written, told)?),
                 };
-                Some(Action::Proxy(Proxy { targets: targets?, path, host, retries, try_timeout, fallback }))
+                Some(Action::Proxy(Proxy {
+                    targets: targets?,
+                    path,
+                    host,
+                    retries,
+                    try_timeout,
+                    fallback,
+                    mirror: None,
+                }))
             }
             model::Action::Redirect(redirect) => {
                 let to = TargetPlan::compile(&redirect.to, pattern).map_err(|mistake| told.push(mistake)).ok()?;
@@ -135,6 +143,11 @@ impl<'c> Services<'c> {
             (None, Some(reply)) => Some(Fallback::Fixed(fixed(reply))),
             (None, None) => None,
         }
+    }
+
+    /// The service that a route without anything else would be sent to. `None`: there is no such service, and that is told.
+    pub(super) fn only(&self, name: &Spanned<String>, told: &mut Vec<Diagnostic>) -> Option<Targets> {
+        self.named(name, told).map(Arc::clone)
     }
 
     fn named(&self, name: &Spanned<String>, told: &mut Vec<Diagnostic>) -> Option<&Targets> {

@@ -7,7 +7,7 @@ use tollgate_core::exchange::Exchange;
 
 use crate::compile::Compiled;
 use crate::matcher::Captures;
-use crate::table::{Action, Bounds, Fallback, Proxy, RoutePlan};
+use crate::table::{Action, Bounds, Fallback, Mirror, Proxy, RoutePlan};
 
 /// What is done, in words.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) struct Forward {
     pub(super) services: Vec<ServiceLine>,
     /// What is sent upstream, without the query, which is sent as it came.
     pub(super) path: String,
+    /// Where copies go, and which.
+    pub(super) mirror: Option<String>,
 }
 
 /// A service that may get the request, and what it gets.
@@ -96,7 +98,19 @@ fn forward(proxy: &Proxy, compiled: &Compiled, captures: &Captures, x: &Exchange
         Some(change) => change.write(x.head.path(), captures, &mut path),
         None => path.extend_from_slice(x.head.path().as_bytes()),
     }
-    Forward { services, path: String::from_utf8_lossy(&path).into_owned() }
+    let mirror = proxy.mirror.as_ref().and_then(|mirror| copies(mirror));
+    Forward { services, path: String::from_utf8_lossy(&path).into_owned(), mirror }
+}
+
+fn copies(mirror: &Mirror) -> Option<String> {
+    let share = match mirror.share {
+        10_000 => String::new(),
+        share => format!(" {} of the requests,", percent(share.into(), 10_000)),
+    };
+    let credentials = if mirror.strips_credentials { "without" } else { "with" };
+    let body = size(u64::try_from(mirror.body).unwrap_or(u64::MAX));
+    let (name, at_once) = (&mirror.service()?.name, mirror.at_once);
+    Some(format!("{name}:{share} {credentials} credentials; bodies up to {body}; {at_once} at a time at most"))
 }
 
 fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> ServiceLine {

@@ -114,6 +114,7 @@ impl Display for Does {
                     line(f, if i == 0 { "sends to" } else { "" }, service)?;
                 }
                 line(f, "as path", &forward.path)?;
+                forward.mirror.iter().try_for_each(|mirror| line(f, "copies to", mirror))?;
                 let total = self.total.as_ref().map_or_else(String::new, |total| format!(", {total} in all"));
                 let times =
                     format_args!("{} to the head of the answer, {} between bytes{total}", self.timeout, self.idle);
@@ -226,6 +227,7 @@ impl Does {
             Act::Forward(forward) => json!({
                 "services": forward.services.iter().map(ServiceLine::to_json).collect::<Vec<_>>(),
                 "path": forward.path,
+                "mirror": forward.mirror,
                 "timeout": self.timeout,
                 "idle": self.idle,
                 "total": self.total,

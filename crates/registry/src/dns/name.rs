@@ -134,7 +134,10 @@ impl Known {
         let since = match &self.state {
             State::Stale { since, .. } => *since,
             State::Pending | State::Fresh => {
-                tracing::warn!(host, %error, kept = self.addresses.len(), "look-up failed, the last answer is kept");
+                match self.addresses.len() {
+                    0 => tracing::warn!(host, %error, "look-up failed: no address is known; it is tried again"),
+                    kept => tracing::warn!(host, %error, kept, "look-up failed, the last answer is kept"),
+                }
                 clock.unix()
             }
         };

@@ -8,8 +8,10 @@ use serde_json::Value;
 use tollgate_config::redact_text;
 use tollgate_core::buffer::Buffer;
 use tollgate_core::clock::Clock;
+use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{ClientAddress, Conn};
+use tollgate_core::head::Method;
 use tollgate_core::node::Node;
 use tollgate_core::problem::Problem;
 use tollgate_engine::{Rules, identify};
@@ -49,6 +51,11 @@ pub(crate) fn explain(args: &ExplainArgs, output: &Output) -> Result<(), Failure
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1)
         .map_err(|found| Failure::Config(all(&name, &loaded, found)))?;
     let x = exchange(args, &compiled, &crate::wire::rules(&loaded.config))?;
+    let usual = args.method.to_ascii_uppercase();
+    if usual != args.method && Method::of(usual.as_bytes()) != Method::Extension {
+        let unusual = Diagnostic::warning(format!("`{}` is an unusual method", args.method));
+        output.warn(&[unusual.hint(format!("case matters in methods: did you mean `{usual}`?"))]);
+    }
     let explained = tollgate_plan::explain(&loaded.config, &compiled, &x);
     if !args.json {
         return output.print(&redact_text(&loaded.tree, &explained.to_string()));

@@ -35,6 +35,11 @@ impl Pump {
                     ready!(self.poll_put(cx, &mut sink))?;
                     return Poll::Pending;
                 }
+                let is_last = self.is_last();
+                if let Some(tee) = &mut self.tee {
+                    tee.keep(&self.piece);
+                    is_last.then(|| tee.end());
+                }
                 self.wrap(&sink);
             }
             ready!(self.poll_put(cx, &mut sink))?;
@@ -174,7 +179,7 @@ impl Pump {
     ) -> Poll<Result<(), Broken>> {
         match source {
             Source::Held => {
-                self.piece = self.held.take().unwrap_or_default();
+                self.piece = self.held.clone().unwrap_or_default();
                 self.exhausted = true;
             }
             Source::Wire(source) => {
