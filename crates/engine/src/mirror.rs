@@ -125,7 +125,8 @@ async fn send(
     let now = worker.now();
     turn.x.began = now;
     turn.x.deadline = mirror.route.bounds.total.map(|total| now + total);
-    let mut client = Client { side: Nobody, timer: Timer::default(), worker, conn, now };
+    let drain = Arc::default();
+    let mut client = Client { side: Nobody, timer: Timer::default(), worker, conn, drain, now };
     let answered =
         tokio::time::timeout(mirror.route.bounds.timeout, exchange(&mut client, &mut turn, &d, mirror)).await;
     turn.give_back();
