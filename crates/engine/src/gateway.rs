@@ -3,6 +3,8 @@
 
 mod change;
 mod seat;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! One client connection from its first byte to its last, whatever it speaks.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -61,15 +61,18 @@ fn http(mut stream: Stream, conn: Arc<Conn>, counted: Counted, source: Deployed)
         let is_http2 = conn.tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some(b"h2"));
         let ended = match is_http2 {
             true => Ended::Http2(Buffer::none()),
-            false => until_over(&source.drain, h1::run(&mut stream, &conn, &counted.worker, &source)).await,
+            false => {
+                let run = pin!(h1::run(&mut stream, &conn, &counted.worker, &source));
+                until_over(&source.drain, run).await
+            }
         };
         let reason = match ended {
             Ended::Closed(reason) => reason,
             // Boxed: what HTTP/1.1 keeps for an idle connection stays small.
             Ended::Http2(read) => {
                 let (worker, drain) = (Arc::clone(&counted.worker), Arc::clone(&source.drain));
-                let run = async { Ended::Closed(h2::run(stream, read, conn, worker, source).await) };
-                match Box::pin(until_over(&drain, run)).await {
+                let run = Box::pin(async { Ended::Closed(h2::run(stream, read, conn, worker, source).await) });
+                match Box::pin(async { until_over(&drain, pin!(run)).await }).await {
                     Ended::Closed(reason) => reason,
                     Ended::Http2(_) => Closed::Error,
                 }
@@ -81,8 +84,8 @@ fn http(mut stream: Stream, conn: Arc<Conn>, counted: Counted, source: Deployed)
 
 /// Carries a connection on until it ends, or until what is left is cut. Registered once, the bell wakes this task, wherever it
 /// waits; a look at the stage is all that it costs.
-async fn until_over(drain: &Drain, run: impl Future<Output = Ended>) -> Ended {
-    let (mut run, mut bell, mut seen) = (pin!(run), pin!(drain.bell()), None);
+async fn until_over(drain: &Drain, mut run: Pin<&mut impl Future<Output = Ended>>) -> Ended {
+    let (mut bell, mut seen) = (pin!(drain.bell()), None);
     poll_fn(|cx| {
         while seen != Some(drain.stage()) {
             if seen.is_some() {
