@@ -1,6 +1,6 @@
 //! E5: a changed config comes into force as a whole, or not at all, and disturbs nothing that stays.
 
-#![allow(clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail it by panicking")]
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};

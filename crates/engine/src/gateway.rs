@@ -10,6 +10,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tollgate_config::model::Bind;
 use tollgate_core::clock::Clock;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub bells: Arc<[Notify]>,
     /// Tells everybody to stop.
     pub drain: Arc<Drain>,
+    /// Where waiting is done that is no worker's.
+    pub slow: Handle,
 }
 
 /// What is served on a listener.
@@ -76,6 +79,8 @@ pub struct Gateway {
 #[derive(Debug, Default)]
 struct State {
     seats: Vec<Seat>,
+    /// Workers that were too many and may still have connections.
+    retired: Vec<Seat>,
     open: Vec<Open>,
     /// Listeners that were taken away and may still have sockets.
     leaving: Vec<(Bind, std::sync::Weak<Door>)>,
@@ -171,9 +176,12 @@ impl Gateway {
             let mut state = self.state();
             // Held here, they would stay open.
             state.open.iter_mut().for_each(|open| open.sockets.clear());
-            std::mem::take(&mut state.seats)
+            let retired = std::mem::take(&mut state.retired);
+            std::mem::take(&mut state.seats).into_iter().chain(retired)
         };
-        seats.into_iter().map(Seat::join).fold(true, |all, ended| all && ended)
+        // All of them, whatever became of the first.
+        let ended: Vec<bool> = seats.map(Seat::join).collect();
+        ended.into_iter().all(|ended| ended)
     }
 
     /// Stops it, and tells when it was stopped.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -71,7 +71,13 @@ impl Node {
         let drain = Arc::new(Drain::default());
         let readiness = Readiness::new(Arc::clone(&drain));
         let status = Status::new(name, clock.clone(), Arc::clone(&readiness), Arc::clone(&metrics));
-        let parts = Parts { clock: clock.clone(), metrics: Arc::clone(&metrics), bells: Arc::clone(&bells), drain };
+        let parts = Parts {
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+            bells: Arc::clone(&bells),
+            drain,
+            slow: slow.clone(),
+        };
         let world = World { clock, metrics, bells, slow };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
         Self { world, gateway, readiness, status, extra, force: Mutex::default() }
@@ -191,10 +197,13 @@ impl Node {
             Bind::Unix(_) if there > 0 => self.gateway.more(&listener.address, workers - there),
             address if is_ours && address.port().is_some() => bind(address, listener.mode, workers - there, Port::Ours),
             address => {
-                let deadline = Instant::now() + LEAVING;
-                while self.gateway.is_leaving(address) && Instant::now() < deadline {
-                    thread::sleep(Duration::from_millis(5));
-                }
+                let gone = async {
+                    while self.gateway.is_leaving(address) {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                };
+                // If it is not by then, the system says so.
+                let _ = self.world.slow.block_on(async { tokio::time::timeout(LEAVING, gone).await });
                 bind(address, listener.mode, workers, Port::Free)
             }
         }

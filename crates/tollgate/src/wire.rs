@@ -210,7 +210,7 @@ fn is_made_alike(one: &model::Service, other: &model::Service) -> bool {
         made.to = model::Targets(Vec::new());
         made.try_timeout = None;
         made.fallback = None;
-        made.retry.retries = other.retry.retries.clone();
+        made.retry.retries = other.retry.retries;
         // Checks ask for it, too.
         made.host = made.host.filter(|_| service.health.is_some());
         made

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -53,8 +52,15 @@ pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
     let mut state = gateway.state();
     let buffer = || access_log.as_ref().map(|log| log.buffer());
     // What can fail comes first.
-    let mut new = Vec::new();
-    for index in state.seats.len()..workers.clamp(1, gateway.most_workers()) {
+    state.retired.retain(|seat| !seat.has_ended());
+    let mut new: Vec<Seat> = Vec::new();
+    while state.seats.len() + new.len() < workers.max(1) {
+        // Pools and counters go by the number: of those that end yet, none may be used.
+        let taken: Vec<usize> =
+            state.seats.iter().chain(&state.retired).chain(&new).map(|seat| seat.worker.index).collect();
+        let Some(index) = (0..gateway.most_workers()).find(|index| !taken.contains(index)) else {
+            return Err(io::Error::other("workers that were too many have not ended yet"));
+        };
         new.push(Seat::start(index, &gateway.parts, deployment.clone(), buffer(), &gateway.drain_time)?);
     }
     *gateway.drain_time.lock().unwrap_or_else(PoisonError::into_inner) = drain_time;
@@ -73,8 +79,8 @@ pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
     let leaving = put_up(gateway, &mut state, listeners);
     spread(&mut state);
     // Those whose sockets others have by now.
-    retire_seats(gone);
-    take_down(&mut state, leaving, drain_time);
+    retire_seats(&mut state, gone);
+    take_down(gateway, &mut state, leaving, drain_time);
     Ok(())
 }
 
@@ -160,14 +166,9 @@ fn spread(state: &mut State) {
 }
 
 /// Ends workers that are too many: in their own time, which is the drain time.
-fn retire_seats(gone: Vec<Seat>) {
-    for seat in gone {
-        seat.worker.drain.leave();
-        let ended = thread::Builder::new().name("retired".to_owned()).spawn(move || seat.join());
-        if let Err(error) = ended {
-            tracing::warn!(%error, "nobody waits for a worker that ends");
-        }
-    }
+fn retire_seats(state: &mut State, gone: Vec<Seat>) {
+    gone.iter().for_each(|seat| seat.worker.drain.leave());
+    state.retired.extend(gone);
 }
 
 /// For how long connections that are being made may come to their end before a socket is closed.
@@ -178,7 +179,7 @@ const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Closes listeners: nobody begins to connect any more, who has begun is served, and what is left after the drain time is
 /// cut.
-fn take_down(state: &mut State, leaving: Vec<Open>, drain_time: Duration) {
+fn take_down(gateway: &Gateway, state: &mut State, leaving: Vec<Open>, drain_time: Duration) {
     state.leaving.retain(|(_, door)| door.strong_count() > 0);
     state.leaving.extend(leaving.iter().map(|open| (open.address.clone(), Arc::downgrade(&open.door))));
     if leaving.is_empty() {
@@ -187,21 +188,18 @@ fn take_down(state: &mut State, leaving: Vec<Open>, drain_time: Duration) {
     leaving.iter().flat_map(|open| &open.sockets).for_each(|held| turn_away(&held.listener));
     let seats: Vec<_> = state.seats.iter().map(Seat::assigning).collect();
     let drains: Vec<Arc<Drain>> = leaving.iter().map(|open| Arc::clone(&open.door.drain)).collect();
-    let closing = move || {
-        thread::sleep(LAST_HANDSHAKES);
+    gateway.parts.slow.spawn(async move {
+        tokio::time::sleep(LAST_HANDSHAKES).await;
         // Held here no longer: whoever takes what is queued closes it.
         drop(leaving);
         drains.iter().for_each(|drain| drain.leave());
         // One that has ended holds nothing.
-        seats.iter().for_each(|seat| drop(seat.send(Assigned::Tidy)));
-        thread::sleep(drain_time);
+        seats.iter().for_each(|seat| drop(seat.try_send(Assigned::Tidy)));
+        tokio::time::sleep(drain_time).await;
         drains.iter().for_each(|drain| drain.begin());
-        thread::sleep(LAST_ANSWERS);
+        tokio::time::sleep(LAST_ANSWERS).await;
         drains.iter().for_each(|drain| drain.end());
-    };
-    if let Err(error) = thread::Builder::new().name("closing".to_owned()).spawn(closing) {
-        tracing::warn!(%error, "a listener is closed without waiting");
-    }
+    });
 }
 
 /// Nobody who begins to connect from now on gets through: not answered is better than queued and reset.

@@ -26,6 +26,9 @@ const LAST_CALL: Duration = Duration::from_millis(500);
 /// How long a worker that panicked rests before it begins again.
 const REST: Duration = Duration::from_millis(100);
 
+/// Most that a worker is told before it has taken it on: sockets of listeners, of which there are never so many.
+const MOST_ASSIGNED: usize = 4096;
+
 /// What a worker is told.
 #[derive(Debug)]
 pub(super) enum Assigned {
@@ -42,7 +45,7 @@ pub(super) enum Assigned {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) worker: Arc<Worker>,
-    assign: mpsc::UnboundedSender<Assigned>,
+    assign: mpsc::Sender<Assigned>,
     thread: JoinHandle<bool>,
 }
 
@@ -59,7 +62,7 @@ impl Seat {
         drain_time: &Arc<Mutex<Duration>>,
     ) -> io::Result<Self> {
         let worker = Worker::new(index, parts, log, deployment);
-        let (assign, assigned) = mpsc::unbounded_channel();
+        let (assign, assigned) = mpsc::channel(MOST_ASSIGNED);
         let runtime = new_runtime()?;
         let (own, bells, drain_time) = (Arc::clone(&worker), Arc::clone(&parts.bells), Arc::clone(drain_time));
         let thread = thread::Builder::new()
@@ -70,12 +73,19 @@ impl Seat {
 
     /// Tells the worker to do this. One that has ended does nothing any more.
     pub(super) fn assign(&self, assigned: Assigned) {
-        let _ = self.assign.send(assigned);
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.assign.try_send(assigned) {
+            tracing::error!(worker = self.worker.index, "a worker does not take on what it is told to");
+        }
     }
 
     /// How to tell it so later.
-    pub(super) fn assigning(&self) -> mpsc::UnboundedSender<Assigned> {
+    pub(super) fn assigning(&self) -> mpsc::Sender<Assigned> {
         self.assign.clone()
+    }
+
+    /// Whether the thread has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// Waits until the thread has ended; whether it did so in good order.
@@ -89,10 +99,11 @@ fn new_runtime() -> io::Result<Runtime> {
 }
 
 /// The thread of a worker. A panic ends its connections, and it begins again: with the sockets that it has.
+#[expect(clippy::disallowed_methods, reason = "a worker that failed has nobody to serve while it rests")]
 fn work(
     mut runtime: Runtime,
     worker: &Arc<Worker>,
-    mut assigned: mpsc::UnboundedReceiver<Assigned>,
+    mut assigned: mpsc::Receiver<Assigned>,
     bells: &Arc<[Notify]>,
     drain_time: &Mutex<Duration>,
 ) -> bool {
@@ -156,7 +167,7 @@ fn said(panicked: &(dyn Any + Send)) -> &str {
 }
 
 /// Takes on what is assigned, and remembers it until the worker stops.
-async fn posted(worker: &Arc<Worker>, assigned: &mut mpsc::UnboundedReceiver<Assigned>, posts: &mut Vec<Post>) {
+async fn posted(worker: &Arc<Worker>, assigned: &mut mpsc::Receiver<Assigned>, posts: &mut Vec<Post>) {
     loop {
         let assigned = tokio::select! {
             assigned = assigned.recv() => assigned,
