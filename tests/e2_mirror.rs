@@ -47,7 +47,7 @@ fn a_copy_is_what_the_service_gets_without_what_lets_the_client_in() {
                    X-Api-Key: set } } }";
     let gateway = gateway(&main, &of(&shadow), options);
     let request = "GET /a?b=1&access_token=s1&c=2 HTTP/1.1\r\nHost: shop.test\r\nAuthorization: Bearer s2\r\nCookie: s3=1\r\n\
-                   X-Auth-Token: s4\r\nX-Session: s5\r\nIdempotency-Key: k\r\nConnection: X-Hop\r\nX-Hop: s6\r\n\r\n";
+                   X-Auth-Token: s4\r\nX-Session: s5\r\nIdempotency-Key: k\r\nReferer: https://shop.test/p?sig=s7&a=1\r\nConnection: X-Hop\r\nX-Hop: s6\r\n\r\n";
     let response = gateway.client().call(request);
     assert_eq!((response.status, response.text().as_str()), (200, "ok"));
     until(&gateway, "answered", 1.0);
@@ -56,10 +56,11 @@ fn a_copy_is_what_the_service_gets_without_what_lets_the_client_in() {
     for line in ["X-Set: 1\r\n", "Idempotency-Key: k\r\n", "Via: 1.1 tollgate\r\n", "X-Forwarded-For: 127.0.0.1\r\n"] {
         assert!(copy.contains(line) && sent.contains(line), "{line}: {copy}");
     }
-    for secret in ["s1", "s2", "s3", "s4", "s5", "s6", "X-Api-Key"] {
+    for secret in ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "X-Api-Key"] {
         assert!(!copy.contains(secret), "{secret}: {copy}");
         assert_eq!(sent.contains(secret), secret != "s6", "{secret}: {sent}");
     }
+    assert!(copy.contains("Referer: https://shop.test/p?a=1\r\n"), "{copy}");
     let line = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).map(str::to_owned);
     assert_eq!(line(&copy, "X-Correlation-ID"), line(&sent, "X-Correlation-ID"));
     // One line in the log for one request; the copy is counted where it went.

@@ -40,17 +40,27 @@ pub struct BindError {
     pub error: io::Error,
 }
 
-/// Opens the sockets of a listener: one per worker. A Unix socket is one that they share; see [`SocketFile`].
+/// Whose port it is that is to be listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Nobody's, or it is an error: it is looked at whether somebody else listens there.
+    Free,
+    /// Ours: more sockets are opened beside those that there are.
+    Ours,
+}
+
+/// Opens so many sockets of a listener, one per worker. A Unix socket is one that they share; see [`SocketFile`].
 ///
 /// # Errors
 /// The address, and what the system says of it.
-pub fn bind(bind: &Bind, mode: FileMode, workers: usize) -> Result<Bound, BindError> {
+pub fn bind(bind: &Bind, mode: FileMode, workers: usize, port: Port) -> Result<Bound, BindError> {
+    let whose = port;
     let listeners = match bind {
-        Bind::Socket(address) => sockets(*address, workers)?,
-        Bind::AllAddresses(port) => match sockets((Ipv6Addr::UNSPECIFIED, *port).into(), workers) {
+        Bind::Socket(address) => sockets(*address, workers, whose)?,
+        Bind::AllAddresses(port) => match sockets((Ipv6Addr::UNSPECIFIED, *port).into(), workers, whose) {
             // A machine without IPv6.
             Err(e) if matches!(e.error.raw_os_error(), Some(97 | 99)) => {
-                sockets((Ipv4Addr::UNSPECIFIED, *port).into(), workers)?
+                sockets((Ipv4Addr::UNSPECIFIED, *port).into(), workers, whose)?
             }
             bound => bound?,
         },
@@ -62,9 +72,9 @@ pub fn bind(bind: &Bind, mode: FileMode, workers: usize) -> Result<Bound, BindEr
     Ok(Bound { listeners, file: None })
 }
 
-/// The port is probed without `SO_REUSEPORT` first, so that a port that somebody else listens on is an error and not silently
-/// shared.
-fn sockets(address: SocketAddr, workers: usize) -> Result<Vec<Listener>, BindError> {
+/// A port that is not ours is probed without `SO_REUSEPORT` first, so that one that somebody else listens on is an error and not
+/// silently shared.
+fn sockets(address: SocketAddr, workers: usize, port: Port) -> Result<Vec<Listener>, BindError> {
     let open = |share: bool| {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // A restart must not wait for old connections to time out.
@@ -78,8 +88,10 @@ fn sockets(address: SocketAddr, workers: usize) -> Result<Vec<Listener>, BindErr
         Ok(socket)
     };
     // Bound only: what connected to a probe that listens would be reset with it.
-    let probe: io::Result<Socket> = open(false);
-    drop(probe.map_err(|error| BindError { address: address.into(), error })?);
+    if port == Port::Free {
+        let probe: io::Result<Socket> = open(false);
+        drop(probe.map_err(|error| BindError { address: address.into(), error })?);
+    }
     let listen = |_| {
         let socket: Socket = open(true)?;
         socket.listen(BACKLOG)?;
@@ -151,10 +163,10 @@ mod tests {
         let path: Arc<Path> = folder.path().join("g.sock").into();
         let at = Bind::Unix(Arc::clone(&path));
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let bound = bind(&at, FileMode(0o600), 3).unwrap();
+        let bound = bind(&at, FileMode(0o600), 3, Port::Free).unwrap();
         assert_eq!((bound.listeners.len(), mode(&path)), (3, 0o600));
         assert!(UnixStream::connect(&path).is_ok());
-        let error = bind(&at, FileMode(0o600), 1).unwrap_err();
+        let error = bind(&at, FileMode(0o600), 1, Port::Free).unwrap_err();
         assert_eq!((error.error.kind(), error.address), (ErrorKind::AddrInUse, Address::Unix(Arc::clone(&path))));
         drop(bound);
         assert!(!path.exists(), "removed with its listener");
@@ -165,11 +177,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path: Arc<Path> = folder.path().join("g.sock").into();
         fs::write(&path, "precious").unwrap();
-        let error = bind(&Bind::Unix(Arc::clone(&path)), FileMode(0o660), 1).unwrap_err();
+        let error = bind(&Bind::Unix(Arc::clone(&path)), FileMode(0o660), 1, Port::Free).unwrap_err();
         assert_eq!(error.error.kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
-        let bound = bind(&Bind::Unix(Arc::clone(&path)), FileMode(0o660), 1).unwrap();
+        let bound = bind(&Bind::Unix(Arc::clone(&path)), FileMode(0o660), 1, Port::Free).unwrap();
         // As a successor does that found nobody listening while we were about to end.
         fs::remove_file(&path).unwrap();
         let _successor = std::os::unix::net::UnixListener::bind(&path).unwrap();

@@ -21,7 +21,7 @@ const PARTS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Crowd {
     open: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
     left: Notify,
     addresses: Addresses,
 }
@@ -40,7 +40,18 @@ pub(crate) struct TooMany;
 
 impl Crowd {
     pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), most, left: Notify::new(), addresses: Addresses::default() })
+        let (open, most) = (AtomicUsize::new(0), AtomicUsize::new(most));
+        Arc::new(Self { open, most, left: Notify::new(), addresses: Addresses::default() })
+    }
+
+    /// Admits so many from now on; who is in stays.
+    pub(crate) fn admit(&self, most: usize) {
+        self.most.store(most, Ordering::Release);
+        self.left.notify_waiters();
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Acquire)
     }
 
     /// Joins, whether there is room or not.
@@ -52,7 +63,7 @@ impl Crowd {
     /// Joins once there is room.
     pub(crate) async fn join_in_turn(self: &Arc<Self>) -> Member {
         loop {
-            let joined = |open| (open < self.most).then_some(open + 1);
+            let joined = |open| (open < self.most()).then_some(open + 1);
             if self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, joined).is_ok() {
                 return Member { crowd: Arc::clone(self), address: None };
             }
@@ -62,10 +73,10 @@ impl Crowd {
 
     /// Waits until there is room for one more.
     pub(crate) async fn room(&self) {
-        while self.open.load(Ordering::Acquire) >= self.most {
+        while self.open.load(Ordering::Acquire) >= self.most() {
             let mut left = std::pin::pin!(self.left.notified());
             left.as_mut().enable();
-            if self.open.load(Ordering::Acquire) >= self.most {
+            if self.open.load(Ordering::Acquire) >= self.most() {
                 left.await;
             }
         }

@@ -1,55 +1,48 @@
-//! The running gateway: threads, each with its own runtime, sockets and connections; started whole or not at all.
+//! The running gateway: threads, each with its own runtime, sockets and connections. What it serves, where, and on how many
+//! threads, changes as a whole ([`Gateway::apply`]), and disturbs nothing that stays.
+
+mod change;
+mod seat;
+#[cfg(test)]
+mod tests;
 
 use std::io;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tollgate_config::model::Bind;
 use tollgate_core::clock::Clock;
+use tollgate_core::facts::Address;
 use tollgate_net::Listener;
 use tollgate_observe::access_log::AccessLog;
 use tollgate_observe::metrics::Metrics;
 
+pub use self::change::{Change, Listening};
+use self::seat::{Assigned, Seat};
+use crate::bind::{BindError, Bound, SocketFile};
 use crate::crowd::Crowd;
-use crate::deployment::{Backend, Deployment};
+use crate::deployment::Deployment;
 use crate::drain::Drain;
-use crate::http::connection::{Deployed, Greeting};
-use crate::listener::accept;
-use crate::worker::Worker;
+use crate::listener::Door;
 
-/// How often log lines are handed over.
-const TICK: Duration = Duration::from_millis(100);
-/// How often the pools of all services are swept.
-const SWEEP: Duration = Duration::from_secs(1);
+/// Most connections to listeners that do not serve the routes.
+const SMALL_CROWD: usize = 256;
 
-/// What the gateway is made of.
-#[derive(Debug)]
+/// What the gateway is made of, for as long as the process lives.
+#[derive(Clone, Debug)]
 pub struct Parts {
     /// Time.
     pub clock: Clock,
     /// All counters.
     pub metrics: Arc<Metrics>,
-    /// Where requests are told, if anywhere.
-    pub access_log: Option<AccessLog>,
-    /// What is in force.
-    pub deployment: Deployment,
-    /// One bell per worker, which services ring.
+    /// One bell for each worker that there may be, which services ring.
     pub bells: Arc<[Notify]>,
     /// Tells everybody to stop.
     pub drain: Arc<Drain>,
-}
-
-/// The sockets of one listener: one per worker.
-#[derive(Debug)]
-pub struct Opened {
-    /// What is served there.
-    pub serves: Serves,
-    /// The sockets.
-    pub sockets: Vec<Listener>,
-    /// What a connection begins with, before HTTP.
-    pub greeting: Greeting,
+    /// Where waiting is done that is no worker's.
+    pub slow: Handle,
 }
 
 /// What is served on a listener.
@@ -57,151 +50,148 @@ pub struct Opened {
 pub enum Serves {
     /// The routes in force, to as many clients as the limits allow.
     Routes,
-    /// Something that never changes, to the same clients: the redirect to https.
+    /// Something of the gateway's own, to the same clients: the redirect to https.
     Clients(Arc<Deployment>),
-    /// Something that never changes and has a small crowd of its own: health and metrics, which must be reachable when
-    /// clients are many.
+    /// Something of the gateway's own that has a small crowd of its own: health and metrics, which must be reachable when
+    /// clients are many, and until the very end.
     Fixed(Arc<Deployment>),
+}
+
+impl Serves {
+    /// Whether connections of one kind may go on where the other is served.
+    fn is_like(&self, other: &Self) -> bool {
+        matches!(self, Self::Fixed(_)) == matches!(other, Self::Fixed(_))
+    }
 }
 
 /// The running gateway.
 #[derive(Debug)]
 pub struct Gateway {
-    threads: Vec<JoinHandle<()>>,
-    drain: Arc<Drain>,
+    parts: Parts,
+    /// How long connections may go on once they are to end.
+    drain_time: Arc<Mutex<Duration>>,
+    crowd: Arc<Crowd>,
+    small_crowd: Arc<Crowd>,
+    state: Mutex<State>,
+}
+
+/// What changes.
+#[derive(Debug, Default)]
+struct State {
+    seats: Vec<Seat>,
+    /// Workers that were too many and may still have connections.
+    retired: Vec<Seat>,
+    open: Vec<Open>,
+    /// Listeners that were taken away and may still have sockets.
+    leaving: Vec<(Bind, std::sync::Weak<Door>)>,
+    access_log: Option<Arc<AccessLog>>,
+}
+
+/// A listener that is open.
+#[derive(Debug)]
+struct Open {
+    address: Bind,
+    door: Arc<Door>,
+    sockets: Vec<Held>,
+    /// The file of a Unix socket, removed with it.
+    _file: Option<SocketFile>,
+}
+
+/// One of its sockets. It is held here, too: so it stays open while it goes from one worker to another.
+#[derive(Debug)]
+struct Held {
+    listener: Listener,
+    owner: usize,
+    left: Arc<Drain>,
 }
 
 impl Gateway {
-    /// Starts one thread per bell.
+    /// A gateway without workers and listeners yet: the first [`Gateway::apply`] brings them.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            drain_time: Arc::default(),
+            crowd: Crowd::new(usize::MAX),
+            small_crowd: Crowd::new(SMALL_CROWD),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Where it listens, and on how many sockets.
+    #[must_use]
+    pub fn open(&self) -> Vec<(Bind, usize)> {
+        let state = self.state();
+        state.open.iter().map(|open| (open.address.clone(), open.sockets.len())).collect()
+    }
+
+    /// More copies of the one socket of a listener that has no others: of a Unix socket.
     ///
     /// # Errors
-    /// What the system says if a thread or its runtime cannot be made.
-    pub fn start(parts: &Parts, listeners: Vec<Opened>, drain_time: Duration) -> io::Result<Self> {
-        let most = parts.deployment.rules.limits.connections.get();
-        let crowd = Crowd::new(usize::try_from(most).unwrap_or(usize::MAX));
-        let small_crowd = Crowd::new(SMALL_CROWD);
-        let mut sockets: Vec<Vec<Socket>> = parts.bells.iter().map(|_| Vec::new()).collect();
-        for opened in listeners {
-            let (source, crowd) = match opened.serves {
-                Serves::Routes => (Deployed::Worker, &crowd),
-                Serves::Clients(deployment) => (Deployed::Clients(deployment), &crowd),
-                Serves::Fixed(deployment) => (Deployed::Fixed(deployment), &small_crowd),
-            };
-            for (own, socket) in sockets.iter_mut().zip(opened.sockets) {
-                own.push(Socket {
-                    socket,
-                    greeting: opened.greeting.clone(),
-                    source: source.clone(),
-                    crowd: Arc::clone(crowd),
-                });
-            }
-        }
-        let mut threads = Vec::new();
-        for (index, sockets) in sockets.into_iter().enumerate() {
-            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-            let log = parts.access_log.as_ref().map(AccessLog::buffer);
-            let (clock, metrics, drain) = (parts.clock.clone(), Arc::clone(&parts.metrics), Arc::clone(&parts.drain));
-            let worker = Worker::new(index, clock, metrics, drain, log, parts.deployment.clone());
-            let bells = Arc::clone(&parts.bells);
-            let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                runtime.block_on(async {
-                    for Socket { socket, greeting, source, crowd } in sockets {
-                        tokio::spawn(accept(socket, greeting, Arc::clone(&worker), crowd, source));
-                    }
-                    tokio::spawn(housekeeping(Arc::clone(&worker), bells));
-                    until_drained(&worker, drain_time).await;
-                });
-                // What was cut brings lines yet.
-                drop(runtime);
-                worker.with_log(|log| {
-                    log.flush();
-                });
-            })?;
-            threads.push(thread);
-        }
-        Ok(Self { threads, drain: Arc::clone(&parts.drain) })
+    /// Whatever the system says.
+    pub fn more(&self, address: &Bind, count: usize) -> Result<Bound, BindError> {
+        let state = self.state();
+        let held = state.open.iter().filter(|open| open.address == *address).find_map(|open| open.sockets.first());
+        let listeners =
+            (0..count).filter_map(|_| held.map(|held| held.listener.try_clone())).collect::<io::Result<_>>();
+        let of = match address {
+            Bind::Unix(path) => Address::Unix(Arc::clone(path)),
+            Bind::Socket(address) => (*address).into(),
+            Bind::AllAddresses(port) => std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, *port)).into(),
+        };
+        Ok(Bound { listeners: listeners.map_err(|error| BindError { address: of, error })?, file: None })
+    }
+
+    /// Whether a listener of this address was taken away and has sockets yet.
+    #[must_use]
+    pub fn is_leaving(&self, address: &Bind) -> bool {
+        self.state().leaving.iter().any(|(of, door)| of == address && door.strong_count() > 0)
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.state().seats.len()
+    }
+
+    /// How many there may be: more take a new process.
+    #[must_use]
+    pub fn most_workers(&self) -> usize {
+        self.parts.bells.len()
+    }
+
+    /// Brings it from what is in force to what shall be: workers, listeners, what they serve. Connections and what is on
+    /// its way stay, but for those on listeners and workers that go: these end within the drain time.
+    ///
+    /// # Errors
+    /// A thread cannot be made. Nothing has changed then.
+    pub fn apply(&self, change: Change) -> io::Result<()> {
+        change::apply(self, change)
     }
 
     /// Waits until every worker has stopped, after [`Drain::begin`]; whether all ended in good order.
     #[must_use]
-    pub fn join(self) -> bool {
-        self.threads.into_iter().map(JoinHandle::join).all(|ended| ended.is_ok())
+    pub fn join(&self) -> bool {
+        let seats = {
+            let mut state = self.state();
+            // Held here, they would stay open.
+            state.open.iter_mut().for_each(|open| open.sockets.clear());
+            let retired = std::mem::take(&mut state.retired);
+            std::mem::take(&mut state.seats).into_iter().chain(retired)
+        };
+        // All of them, whatever became of the first.
+        let ended: Vec<bool> = seats.map(Seat::join).collect();
+        ended.into_iter().all(|ended| ended)
     }
 
     /// Stops it, and tells when it was stopped.
     #[must_use]
     pub fn drain(&self) -> &Arc<Drain> {
-        &self.drain
+        &self.parts.drain
     }
-}
 
-/// One worker's socket of a listener.
-struct Socket {
-    socket: Listener,
-    greeting: Greeting,
-    source: Deployed,
-    crowd: Arc<Crowd>,
-}
-
-/// How long the last questions about health may take.
-const LAST_CALL: Duration = Duration::from_millis(500);
-
-/// Most connections to listeners that do not serve the routes.
-const SMALL_CROWD: usize = 256;
-
-/// Log lines and pools: what has to be done now and then, and when a service rings.
-async fn housekeeping(worker: Arc<Worker>, bells: Arc<[Notify]>) {
-    let Some(bell) = bells.get(worker.index) else { return };
-    let (mut flush_at, mut sweep_at) = (worker.now() + TICK, worker.now() + SWEEP);
-    loop {
-        let left = flush_at.saturating_duration_since(worker.now());
-        let rung = tokio::time::timeout(left, bell.notified()).await.is_ok();
-        let (now, deployment) = (worker.now(), worker.deployment());
-        if now >= flush_at {
-            flush_at = now + TICK;
-            worker.with_log(|log| {
-                log.flush();
-            });
-        }
-        if now >= sweep_at {
-            sweep_at = now + SWEEP;
-            for Backend { service, .. } in deployment.backends.iter() {
-                service.sweep(worker.index, now);
-                service.nudge();
-                // One of the workers for all of them.
-                if worker.index == 0 {
-                    service.observe(now);
-                }
-            }
-        } else if rung {
-            // A bell does not say which service rang; those that did not are passed by at the price of a look.
-            deployment.backends.iter().for_each(|backend| backend.service.relieve(worker.index));
-        }
-    }
-}
-
-/// Returns when the gateway stops and the worker's last connection ended, or `most` after it began to stop.
-async fn until_drained(worker: &Worker, most: Duration) {
-    worker.drain.begun().await;
-    if tokio::time::timeout(most, empty(worker)).await.is_err() {
-        tracing::warn!(connections = worker.connections(), "drain time is over: connections are cut");
-        return;
-    }
-    // Who asks for health or metrics now is answered yet, but not waited for as clients are.
-    worker.ending.begin();
-    let _ = tokio::time::timeout(LAST_CALL, empty(worker)).await;
-}
-
-/// Returns when no connection is left.
-async fn empty(worker: &Worker) {
-    // The acceptors run first, so that what was queued is counted.
-    tokio::task::yield_now().await;
-    loop {
-        let mut bell = std::pin::pin!(worker.empty.notified());
-        bell.as_mut().enable();
-        if worker.connections() == 0 {
-            return;
-        }
-        bell.await;
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Whoever panicked while it held this left a list that is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,9 +23,9 @@ mod serve;
 mod tunnel;
 mod worker;
 
-pub use bind::{BindError, Bound, SocketFile, bind};
+pub use bind::{BindError, Bound, Port, SocketFile, bind};
 pub use deployment::{Backend, Correlation, Deployment, Rules};
-pub use drain::Drain;
-pub use gateway::{Gateway, Opened, Parts, Serves};
+pub use drain::{Drain, Stage};
+pub use gateway::{Change, Gateway, Listening, Parts, Serves};
 pub use http::Greeting;
 pub use identify::identify;

@@ -4,25 +4,63 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tollgate_core::facts::{Conn, Ends};
 use tollgate_net::{Acceptor, Listener, Socket};
 use tollgate_observe::metrics::Closed;
 
 use crate::crowd::{Crowd, Member};
+use crate::drain::Drain;
+use crate::gateway::Serves;
 use crate::http::connection::{self, Deployed, Greeting};
 use crate::worker::Worker;
 
 /// How long accepting rests after an error that concerns the whole process, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts until the gateway stops; then takes what is queued already and closes.
-pub(crate) async fn accept(
-    listener: Listener,
-    greeting: Greeting,
-    worker: Arc<Worker>,
-    crowd: Arc<Crowd>,
-    source: Deployed,
-) {
+/// A listener, as all its sockets see it.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// What becomes of those who come now.
+    pub(crate) front: ArcSwap<Front>,
+    /// Those that there may be.
+    pub(crate) crowd: Arc<Crowd>,
+    /// Goes on when the listener is taken away.
+    pub(crate) drain: Arc<Drain>,
+}
+
+/// What becomes of those who come.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    /// What is served.
+    pub(crate) serves: Serves,
+    /// What a connection begins with, before HTTP.
+    pub(crate) greeting: Greeting,
+}
+
+/// One socket of a listener, with a worker.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) listener: Listener,
+    pub(crate) door: Arc<Door>,
+    /// Goes on when another worker takes the socket over.
+    pub(crate) left: Arc<Drain>,
+}
+
+impl Post {
+    /// The same once more.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub(crate) fn again(&self) -> io::Result<Self> {
+        let listener = self.listener.try_clone()?;
+        Ok(Self { listener, door: Arc::clone(&self.door), left: Arc::clone(&self.left) })
+    }
+}
+
+/// Accepts until the gateway, the worker or the listener stops; then takes what is queued already and closes.
+pub(crate) async fn accept(post: Post, worker: Arc<Worker>) {
+    let Post { listener, door, left } = post;
     let listener = match Acceptor::new(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -30,69 +68,83 @@ pub(crate) async fn accept(
             return;
         }
     };
-    if source.serves_on() {
-        return accept_to_the_end(listener, &greeting, &worker, &crowd, &source).await;
-    }
-    let _accepting = Accepting::begin(&worker);
+    let drain = Drain::below(&[&worker.drain, &door.drain]);
+    let place = Place { door, worker, drain };
+    // What is served until the very end is taken until then, too.
+    let serves_on = matches!(place.door.front.load().serves, Serves::Fixed(_));
+    let stops = match serves_on {
+        true => Drain::below(&[&place.worker.ending, &place.door.drain, &left]),
+        false => Drain::below(&[&place.drain, &left]),
+    };
+    // The worker does not end while it may still have connections to take.
+    let accepting = (!serves_on).then(|| Accepting::begin(&place.worker));
     loop {
         tokio::select! {
-            () = worker.drain.begun() => break,
-            () = crowd.room() => {}
+            () = stops.begun() => break,
+            () = place.door.crowd.room() => {}
         }
         tokio::select! {
-            () = worker.drain.begun() => break,
+            () = stops.begun() => break,
             accepted = listener.accept() => match accepted {
+                Ok((socket, ends)) if serves_on => place.start(socket, ends, place.door.crowd.join()),
                 Ok((socket, ends)) => {
                     // Workers wait for room side by side and may have found the same one.
                     let member = tokio::select! {
-                        () = worker.drain.begun() => crowd.join(),
-                        member = crowd.join_in_turn() => member,
+                        () = stops.begun() => place.door.crowd.join(),
+                        member = place.door.crowd.join_in_turn() => member,
                     };
-                    start(socket, ends, &greeting, &worker, member, &source);
+                    place.start(socket, ends, member);
                 }
                 Err(error) => failed(error).await,
             },
         }
     }
-    take_queue(listener, &greeting, &worker, &crowd, &source);
+    let _accepting = accepting.unwrap_or_else(|| Accepting::begin(&place.worker));
+    if !left.is_begun() {
+        place.take_queue(listener);
+    }
 }
 
-/// Accepts until the worker ends; then takes what is queued already and closes.
-async fn accept_to_the_end(
-    listener: Acceptor,
-    greeting: &Greeting,
-    worker: &Arc<Worker>,
-    crowd: &Arc<Crowd>,
-    source: &Deployed,
-) {
-    loop {
-        tokio::select! {
-            () = worker.ending.begun() => break,
-            () = crowd.room() => {}
-        }
-        tokio::select! {
-            () = worker.ending.begun() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((socket, ends)) => start(socket, ends, greeting, worker, crowd.join(), source),
-                Err(error) => failed(error).await,
-            },
+/// Where connections begin.
+struct Place {
+    door: Arc<Door>,
+    worker: Arc<Worker>,
+    /// When they are to end.
+    drain: Arc<Drain>,
+}
+
+impl Place {
+    /// Closing a socket resets what is queued on it: takes that first. The event loop may not know of it yet, so the system is
+    /// asked.
+    fn take_queue(&self, listener: Acceptor) {
+        let Ok(listener) = listener.into_listener() else { return };
+        loop {
+            match listener.accept() {
+                Ok((socket, ends)) => self.start(socket, ends, self.door.crowd.join()),
+                // One that was reset while it waited; others wait behind it.
+                Err(error) if concerns_one(&error) => {}
+                Err(_) => return,
+            }
         }
     }
-    let _accepting = Accepting::begin(worker);
-    take_queue(listener, greeting, worker, crowd, source);
-}
 
-/// Closing a socket resets what is queued on it: takes that first. The event loop may not know of it yet, so the system is
-/// asked.
-fn take_queue(listener: Acceptor, greeting: &Greeting, worker: &Arc<Worker>, crowd: &Arc<Crowd>, source: &Deployed) {
-    let Ok(listener) = listener.into_listener() else { return };
-    loop {
-        match listener.accept() {
-            Ok((socket, ends)) => start(socket, ends, greeting, worker, crowd.join(), source),
-            // One that was reset while it waited; others wait behind it.
-            Err(error) if concerns_one(&error) => {}
-            Err(_) => return,
+    fn start(&self, socket: Socket, ends: Ends, mut member: Member) {
+        let worker = &self.worker;
+        let Front { serves, greeting } = Front::clone(&self.door.front.load());
+        let source = Deployed { serves, drain: Arc::clone(&self.drain) };
+        let conn = match ends {
+            Ends::Sockets { peer, local } => Conn::new(peer, local, worker.index),
+            Ends::Unix => Conn::by_unix_socket(worker.index),
+        };
+        // Balancers and scrapers have a listener of their own, and may come as often as they like.
+        if !source.serves_on() && member.count_for(conn.peer(), &source.now(worker).rules).is_err() {
+            // Before anything is spent on it: no task, no handshake, no answer.
+            worker.counters().accepted();
+            worker.counters().closed(Closed::AddressLimit);
+            socket.reset_on_close();
+            return;
         }
+        connection::start(socket, conn, &greeting, worker, member, source);
     }
 }
 
@@ -124,20 +176,4 @@ async fn failed(error: io::Error) {
         tracing::warn!(%error, "cannot accept a connection");
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-fn start(socket: Socket, ends: Ends, greeting: &Greeting, worker: &Arc<Worker>, mut member: Member, source: &Deployed) {
-    let conn = match ends {
-        Ends::Sockets { peer, local } => Conn::new(peer, local, worker.index),
-        Ends::Unix => Conn::by_unix_socket(worker.index),
-    };
-    // Balancers and scrapers have a listener of their own, and may come as often as they like.
-    if !source.serves_on() && member.count_for(conn.peer(), &source.now(worker).rules).is_err() {
-        // Before anything is spent on it: no task, no handshake, no answer.
-        worker.counters().accepted();
-        worker.counters().closed(Closed::AddressLimit);
-        socket.reset_on_close();
-        return;
-    }
-    connection::start(socket, conn, greeting, worker, member, source.clone());
 }

@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tollgate_core::body::Length;
 use tollgate_core::facts::Conn;
-use tollgate_core::secrets::is_secret;
+use tollgate_core::field::Known;
+use tollgate_core::head::Fields;
+use tollgate_core::secrets::{is_secret, without_secrets};
 use tollgate_observe::metrics::Copied;
 use tollgate_plan::{Action, Captures, Mirror, Proxy, RoutePlan};
 
@@ -93,6 +95,7 @@ fn fill(copied: &mut Turn, turn: &Turn, proxy: &Proxy, captures: &Captures, mirr
     }
     if mirror.strips_credentials {
         x.head.strip_query();
+        strip_referer(&mut x.head.fields);
     }
     let is_left_out = |name: &[u8]| {
         (mirror.strips_credentials && is_secret(name))
@@ -101,6 +104,18 @@ fn fill(copied: &mut Turn, turn: &Turn, proxy: &Proxy, captures: &Captures, mirr
     x.head.fields.remove_all(is_left_out);
     copied.verdict.takes_trailers = turn.verdict.takes_trailers;
     copied.is_grpc = turn.is_grpc;
+}
+
+/// Where the client came from may tell of secrets, too: those in that query are left out.
+fn strip_referer(fields: &mut Fields) {
+    let Some((page, query)) = fields.known(Known::Referer).and_then(|referer| {
+        let mark = referer.iter().position(|b| *b == b'?')?;
+        Some((&referer[..=mark], without_secrets(&referer[mark + 1..])?))
+    }) else {
+        return;
+    };
+    let open = [page, &query].concat();
+    fields.set("Referer", open);
 }
 
 /// Sends a copy once its body is there; what became of it.
@@ -125,7 +140,8 @@ async fn send(
     let now = worker.now();
     turn.x.began = now;
     turn.x.deadline = mirror.route.bounds.total.map(|total| now + total);
-    let mut client = Client { side: Nobody, timer: Timer::default(), worker, conn, now };
+    let drain = Arc::default();
+    let mut client = Client { side: Nobody, timer: Timer::default(), worker, conn, drain, now };
     let answered =
         tokio::time::timeout(mirror.route.bounds.timeout, exchange(&mut client, &mut turn, &d, mirror)).await;
     turn.give_back();

@@ -130,7 +130,7 @@ async fn own<S: Downstream>(
     };
     let length = recode(turn, length);
     let framing = framing(turn, length, length);
-    let stays = rest != Unread::Much && !framing.ends_connection && client.side.may_stay(turn, d, &client.worker);
+    let stays = rest != Unread::Much && !framing.ends_connection && client.may_stay(turn, d);
     let sent = match client.side.begin(turn, d, &client.worker, framing, stays) {
         Ok(()) => {
             turn.download.send_as(framing.outflow);
@@ -234,7 +234,7 @@ async fn relay<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, d: &Deplo
     // Answered long before the end of the request: the rest is not waited for, and the client is told so.
     let is_early = S::outstanding(turn) == Unread::Much;
     let may_stay = !upstream.upload_dead && !is_early && !framing.ends_connection;
-    let stays = may_stay && client.side.may_stay(turn, d, &client.worker);
+    let stays = may_stay && client.may_stay(turn, d);
     if let Err(Gone) = client.side.begin(turn, d, &client.worker, framing, stays) {
         return After::Close(Closed::Error);
     }

@@ -14,6 +14,7 @@ use tollgate_observe::metrics::Closed;
 use tollgate_plan::RoutePlan;
 
 use crate::deployment::Deployment;
+use crate::drain::Stage;
 use crate::forward::Upstream;
 use crate::http::downstream::{Client, Downstream, Gone};
 use crate::http::ends::{Sink, Source};
@@ -107,8 +108,8 @@ impl Tunnel {
         route: &RoutePlan,
         upstream: &mut Upstream,
     ) -> Closed {
-        let drain = Arc::clone(&client.worker.drain);
-        let mut bell = pin!(drain.begun());
+        let drain = Arc::clone(&client.drain);
+        let mut bell = pin!(drain.reached(Stage::Draining));
         let (mut moves, mut deadline) = (0, client.look() + route.bounds.tunnel_idle);
         poll_fn(|cx| {
             if bell.as_mut().poll(cx).is_ready() {

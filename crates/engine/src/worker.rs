@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -10,9 +10,11 @@ use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
 use tollgate_observe::access_log::LogBuffer;
 use tollgate_observe::metrics::{Metrics, WorkerMetrics};
+use tollgate_upstream::Service;
 
-use crate::deployment::Deployment;
+use crate::deployment::{Backend, Deployment};
 use crate::drain::Drain;
+use crate::gateway::Parts;
 use crate::rarely::Rarely;
 
 thread_local! {
@@ -28,16 +30,18 @@ pub(crate) struct Worker {
     pub(crate) clock: Clock,
     /// All counters; this worker writes to its own shards.
     pub(crate) metrics: Arc<Metrics>,
-    /// Whether the gateway is stopping.
+    /// Whether the gateway is stopping, or this worker.
     pub(crate) drain: Arc<Drain>,
     /// Whether this worker ends: even what is served while the gateway stops takes its last connections.
-    pub(crate) ending: Drain,
+    pub(crate) ending: Arc<Drain>,
     /// Floods that are told of.
     pub(crate) floods: Rarely,
     /// Connections from proxies without a PROXY header that are told of.
     pub(crate) headerless: Rarely,
     /// Lines of the access log that were not handed over yet.
-    pub(crate) log: Option<Mutex<LogBuffer>>,
+    log: Mutex<Option<LogBuffer>>,
+    /// Services that are no longer in force and may have connections at rest here.
+    leaving: Mutex<Vec<Leaving>>,
     /// An own reference to what is in force: its count is this worker's alone.
     deployment: ArcSwap<Deployment>,
     connections: AtomicUsize,
@@ -45,24 +49,27 @@ pub(crate) struct Worker {
     pub(crate) empty: Notify,
 }
 
+/// A service that is no longer in force.
+#[derive(Debug)]
+struct Leaving {
+    service: Arc<Service>,
+    /// Where requests that began before may still be at work with it.
+    among: Weak<[Backend]>,
+}
+
 impl Worker {
-    pub(crate) fn new(
-        index: usize,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        drain: Arc<Drain>,
-        log: Option<LogBuffer>,
-        deployment: Deployment,
-    ) -> Arc<Self> {
+    pub(crate) fn new(index: usize, parts: &Parts, log: Option<LogBuffer>, deployment: Deployment) -> Arc<Self> {
+        parts.metrics.worker(index).seated();
         Arc::new(Self {
             index,
-            clock,
-            metrics,
-            drain,
-            ending: Drain::default(),
+            clock: parts.clock.clone(),
+            metrics: Arc::clone(&parts.metrics),
+            drain: Drain::below(&[&parts.drain]),
+            ending: Arc::default(),
             floods: Rarely::default(),
             headerless: Rarely::default(),
-            log: log.map(Mutex::new),
+            log: Mutex::new(log),
+            leaving: Mutex::default(),
             deployment: ArcSwap::from_pointee(deployment),
             connections: AtomicUsize::new(0),
             empty: Notify::new(),
@@ -72,6 +79,34 @@ impl Worker {
     /// What is in force now; kept for the whole request.
     pub(crate) fn deployment(&self) -> Arc<Deployment> {
         self.deployment.load_full()
+    }
+
+    /// Puts this in force; what is on its way goes on with what was.
+    pub(crate) fn deploy(&self, deployment: Deployment) {
+        let stays = |service: &Arc<Service>| deployment.backends.iter().any(|new| Arc::ptr_eq(&new.service, service));
+        let before = self.deployment();
+        let gone = before.backends.iter().map(|backend| &backend.service).filter(|service| !stays(service));
+        let leaving = |service| Leaving { service: Arc::clone(service), among: Arc::downgrade(&before.backends) };
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).extend(gone.map(leaving));
+        self.deployment.store(Arc::new(deployment));
+    }
+
+    /// Closes what rests at services that are no longer in force.
+    pub(crate) fn clear_leaving(&self) {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|Leaving { service, among }| {
+            service.abandon(self.index);
+            among.strong_count() > 0
+        });
+    }
+
+    /// Writes to this access log from now on.
+    pub(crate) fn log_to(&self, log: Option<LogBuffer>) {
+        let mut current = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = current.as_mut() {
+            before.flush();
+        }
+        *current = log;
     }
 
     /// This worker's own counters.
@@ -103,9 +138,9 @@ impl Worker {
 
     /// Writes to the worker's log buffer, if there is an access log.
     pub(crate) fn with_log(&self, write: impl FnOnce(&mut LogBuffer)) {
-        if let Some(log) = &self.log {
-            // Only this worker's thread takes it: never contended.
-            write(&mut log.lock().unwrap_or_else(PoisonError::into_inner));
+        // Only this worker's thread takes it, but when a config is applied: never contended.
+        if let Some(log) = self.log.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            write(log);
         }
     }
 

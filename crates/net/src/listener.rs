@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 
+use socket2::{SockFilter, SockRef};
 use tollgate_core::facts::Ends;
 
 use crate::Socket;
@@ -18,6 +19,27 @@ pub enum Listener {
 }
 
 impl Listener {
+    /// Has the system not answer those who begin to connect from now on; connections that are half made may come to their
+    /// end. Of Unix sockets it is the file that decides whether anybody connects.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn turn_away(&self) -> io::Result<()> {
+        // Looks at the flags in a segment's header (RFC 9293 §3.1): SYN without ACK is dropped, everything else passes. The
+        // codes are those of the classic packet filter: load a byte, and, jump if equal, return.
+        const NO_SYN: [SockFilter; 5] = [
+            SockFilter::new(0x30, 0, 0, 13),
+            SockFilter::new(0x54, 0, 0, 0x12),
+            SockFilter::new(0x15, 0, 1, 0x02),
+            SockFilter::new(0x06, 0, 0, 0),
+            SockFilter::new(0x06, 0, 0, u32::MAX),
+        ];
+        match self {
+            Self::Tcp(listener) => SockRef::from(listener).attach_filter(&NO_SYN),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
     /// Takes the next connection that waits, asking the system rather than the event loop.
     ///
     /// # Errors

@@ -42,10 +42,7 @@ impl Gateway {
     #[must_use]
     pub fn start(binary: &str, config: &str, values: &[(&str, String)]) -> Self {
         let [http, health] = [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let mut text = config.replace("{{http}}", &http.to_string()).replace("{{health}}", &health.to_string());
-        for (name, value) in values {
-            text = text.replace(&format!("{{{{{name}}}}}"), value);
-        }
+        let text = filled(config, http, health, values);
         let folder = tempfile::tempdir().expect("a folder for the config");
         let file = folder.path().join("tollgate.yaml");
         fs::write(&file, text).expect("the config is written");
@@ -59,6 +56,34 @@ impl Gateway {
         let mut gateway = Self { child, http, health, output, messages, folder };
         gateway.await_ready();
         gateway
+    }
+
+    /// Writes another config in the place of its own, as an editor does: beside it, then renamed over it. What stands in braces
+    /// means the same as at the start.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write_config(&self, config: &str, values: &[(&str, String)]) {
+        let (file, new) = (self.folder.path().join("tollgate.yaml"), self.folder.path().join("new"));
+        fs::write(&new, filled(config, self.http, self.health, values)).expect("the config is written");
+        fs::rename(new, file).expect("the config is renamed");
+    }
+
+    /// Gives it another config, and waits until that is in force.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub fn reload(&self, config: &str, values: &[(&str, String)]) {
+        let before = self.revision();
+        self.write_config(config, values);
+        self.signal(Signal::HUP);
+        wait_until("the new config is in force", || self.revision() > before);
+    }
+
+    /// The number of the config in force.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.status().pointer("/config/revision").and_then(Value::as_u64).unwrap_or_default()
     }
 
     /// Where clients connect.
@@ -307,6 +332,11 @@ fn text(log: &Log) -> String {
 pub fn json_lines(text: &str) -> Vec<Value> {
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     whole.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+fn filled(config: &str, http: SocketAddr, health: SocketAddr, values: &[(&str, String)]) -> String {
+    let text = config.replace("{{http}}", &http.to_string()).replace("{{health}}", &health.to_string());
+    values.iter().fold(text, |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
 }
 
 fn gather(mut pipe: impl Read + Send + 'static, log: &Log) {

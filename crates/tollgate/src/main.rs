@@ -2,14 +2,18 @@
 
 mod cli;
 mod demo;
+mod followed;
 mod health;
 mod http;
 mod memory;
+mod node;
 mod redirect;
+mod reload;
 mod scrape;
 mod start;
 mod status;
 mod tls;
+mod watch;
 mod watched;
 mod wire;
 

@@ -1,6 +1,6 @@
 //! What the gateway says of itself: `GET /status` and `tollgate status`.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
@@ -18,51 +18,58 @@ pub(crate) struct Status {
     began: Instant,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
-    listeners: Vec<(String, &'static str)>,
     config: String,
-    workers: usize,
-    deployment: RwLock<Deployment>,
+    shown: RwLock<Shown>,
 }
 
-/// What never changes while the process runs.
-pub(crate) struct Fixed {
-    /// The config's name.
-    pub(crate) config: String,
+/// What changes with the config.
+#[derive(Default)]
+pub(crate) struct Shown {
     /// Addresses and what they serve.
     pub(crate) listeners: Vec<(String, &'static str)>,
     /// Worker threads.
     pub(crate) workers: usize,
+    /// What is served; `None`: nothing yet.
+    pub(crate) deployment: Option<Deployment>,
+    /// Why the last config was refused, if it was, and when.
+    pub(crate) refused: Option<(SystemTime, String)>,
 }
 
 impl Status {
-    pub(crate) fn new(
-        fixed: Fixed,
-        clock: Clock,
-        readiness: Arc<Readiness>,
-        metrics: Arc<Metrics>,
-        deployment: Deployment,
-    ) -> Arc<Self> {
-        let Fixed { config, listeners, workers } = fixed;
-        let (began, deployment) = (clock.now(), RwLock::new(deployment));
-        Arc::new(Self { clock, began, readiness, metrics, listeners, config, workers, deployment })
+    /// `config`: the config's name.
+    pub(crate) fn new(config: &str, clock: Clock, readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (began, config) = (clock.now(), config.to_owned());
+        Arc::new(Self { clock, began, readiness, metrics, config, shown: RwLock::default() })
+    }
+
+    /// A config is in force.
+    pub(crate) fn show(&self, shown: Shown) {
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
+    /// A config was refused; what was before stays in force.
+    pub(crate) fn refused(&self, why: &str) {
+        let refused = Some((self.clock.unix(), why.to_owned()));
+        self.shown.write().unwrap_or_else(PoisonError::into_inner).refused = refused;
     }
 
     /// As it is now.
     pub(crate) fn now(&self) -> Value {
-        let deployment = self.deployment.read().map(|d| d.clone());
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
         let totals = self.metrics.totals();
-        let (revision, services) = match &deployment {
-            Ok(d) => (d.plan.revision, d.backends.iter().map(|b| service(&b.service, &self.clock)).collect()),
-            Err(_) => (0, Vec::new()),
+        let (revision, services) = match &shown.deployment {
+            Some(d) => (d.plan.revision, d.backends.iter().map(|b| service(&b.service, &self.clock)).collect()),
+            None => (0, Vec::new()),
         };
-        let listeners: Vec<Value> =
-            self.listeners.iter().map(|(address, serves)| json!({ "address": address, "serves": serves })).collect();
+        let listener = |(address, serves): &(String, &str)| json!({ "address": address, "serves": serves });
+        let listeners: Vec<Value> = shown.listeners.iter().map(listener).collect();
+        let refused = shown.refused.as_ref().map(|(at, why)| json!({ "seconds": ago(*at, &self.clock), "why": why }));
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": self.readiness.is_ready(),
             "uptime_seconds": self.clock.now().saturating_duration_since(self.began).as_secs(),
-            "config": { "from": self.config, "revision": revision },
-            "workers": self.workers,
+            "config": { "from": self.config, "revision": revision, "refused": refused },
+            "workers": shown.workers,
             "listeners": listeners,
             "connections": { "open": totals.connections, "accepted": totals.accepted },
             "requests": { "finished": totals.requests, "in_flight": totals.in_flight },
@@ -125,6 +132,13 @@ pub(crate) fn as_text(status: &Value) -> String {
     // Writing to memory does not fail.
     let _ = writeln!(out, "tollgate {} · {ready} · up {}", word("/version"), span(number("/uptime_seconds")));
     let _ = writeln!(out, "config       {} (revision {})", word("/config/from"), number("/config/revision"));
+    if let Some(why) = status.pointer("/config/refused/why").and_then(Value::as_str) {
+        let since = span(number("/config/refused/seconds"));
+        let _ = writeln!(out, "  refused {since} ago, the one before stays in force:");
+        why.lines().for_each(|line| {
+            let _ = writeln!(out, "    {line}");
+        });
+    }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         let text = |key: &str| listener[key].as_str().unwrap_or("?").to_owned();
         let _ = writeln!(out, "listener     {} {}", text("address"), text("serves"));

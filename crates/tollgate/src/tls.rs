@@ -32,12 +32,13 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Reads all files of the config.
-    pub(crate) fn build(config: &Config, now: SystemTime) -> Result<Self, Vec<Diagnostic>> {
+    /// Reads all files of the config. What is made of the same files in the same way as `before` is the same: its sessions go
+    /// on.
+    pub(crate) fn build(config: &Config, now: SystemTime, before: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
         let (mut tls, mut mistakes) = (Self::default(), Vec::new());
         for listener in &config.listen {
             let Some(written) = &listener.tls else { continue };
-            match Server::build(server_settings(written)) {
+            match server(server_settings(written), before) {
                 Ok(server) => {
                     tls.warnings.extend(doubts(&server, written, now));
                     tls.servers.push((listener.address.clone(), server));
@@ -47,7 +48,7 @@ impl Tls {
         }
         for (name, service) in &config.services {
             let Some(written) = &service.tls else { continue };
-            match Client::build(client_settings(written, service.protocol.value)) {
+            match client(client_settings(written, service.protocol.value), before) {
                 Ok(client) => tls.clients.push((name.value.clone(), client)),
                 Err(errors) => mistakes.extend(told(errors, &files_of_service(written), &name.span)),
             }
@@ -76,6 +77,10 @@ impl Tls {
         let servers = self.servers.iter().map(|(at, server)| (format!("listener {at}"), Side::Server(server.clone())));
         let clients = self.clients.iter().map(|(of, client)| (format!("service {of}"), Side::Client(client.clone())));
         let all: Vec<(String, Side)> = servers.chain(clients).collect();
+        let is_owner = |name: &str| all.iter().any(|(of, _)| of == name);
+        let shown = |(_, server): &(_, Arc<Server>)| server.shown().iter().map(|shown| shown.file.clone()).collect();
+        let files: Vec<PathBuf> = self.servers.iter().map(shown).collect::<Vec<Vec<_>>>().concat();
+        world.metrics.tls().keep(is_owner, |name| files.iter().any(|file| file.as_os_str() == name));
         for (of, side) in &all {
             world.metrics.tls().watched(of);
             side.tell_expiry(&world.metrics);
@@ -142,6 +147,24 @@ async fn look(of: &str, side: &Side, metrics: &Metrics) {
             }
         }
         Ok(Refreshed::Unchanged) | Err(_) => {}
+    }
+}
+
+fn server(settings: ServerSettings, before: Option<&Tls>) -> Result<Arc<Server>, Vec<FileError>> {
+    let known = before.and_then(|tls| tls.servers.iter().find(|(_, server)| *server.settings() == settings));
+    let Some((_, known)) = known else { return Server::build(settings) };
+    match known.refresh() {
+        Refreshed::Broken(errors) => Err(errors),
+        Refreshed::Unchanged | Refreshed::Renewed => Ok(Arc::clone(known)),
+    }
+}
+
+fn client(settings: ClientSettings, before: Option<&Tls>) -> Result<Arc<Client>, Vec<FileError>> {
+    let known = before.and_then(|tls| tls.clients.iter().find(|(_, client)| *client.settings() == settings));
+    let Some((_, known)) = known else { return Client::build(settings) };
+    match known.refresh() {
+        Refreshed::Broken(errors) => Err(errors),
+        Refreshed::Unchanged | Refreshed::Renewed => Ok(Arc::clone(known)),
     }
 }
 

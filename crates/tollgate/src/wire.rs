@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
-use tollgate_config::model::{self, Address, Balance, Config, ProxyProtocol, SourceAddress};
+use tokio::sync::Notify;
+use tollgate_config::model::{self, Balance, Config, ProxyProtocol, SourceAddress};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::facts;
 use tollgate_core::field::Known;
 use tollgate_core::node::Spanned;
 use tollgate_core::policy::PolicyKind;
@@ -21,10 +20,10 @@ use tollgate_net::tls::Client;
 use tollgate_observe::metrics::Metrics;
 use tollgate_plan::Compiled;
 use tollgate_registry::dns::{self, Dns};
-use tollgate_registry::{Endpoint, Fixed, Merged, Source, State, View};
 use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings};
 
+use crate::followed::Followed;
 use crate::tls::{Tls, Watching};
 use crate::watched;
 
@@ -53,17 +52,21 @@ pub(crate) struct Wired {
     pub(crate) warnings: Vec<Diagnostic>,
     /// The TLS of listeners.
     pub(crate) tls: Tls,
-    /// The lists of instances, as they come; dropped, they stand still.
-    followed: Vec<Followed>,
+    resolver: (model::Dns, Arc<Dns>),
+    /// The services, in the order of the deployment's.
+    made: Vec<Made>,
     /// Looks at the files of certificates.
-    _watching: Watching,
+    watching: Option<Watching>,
 }
 
-/// One service's list of instances.
-struct Followed {
-    _source: Arc<dyn Source>,
-    /// What each source alone says: all of them together may have addresses while one was not heard of yet.
-    alone: Vec<watch::Receiver<Arc<View>>>,
+/// A service that was made, and of what.
+struct Made {
+    written: model::Service,
+    heads: HeadLimits,
+    tls: Option<Arc<Client>>,
+    service: Arc<Service>,
+    followed: Arc<Followed>,
+    is_new: bool,
 }
 
 /// Why there is no deployment.
@@ -76,43 +79,56 @@ pub(crate) enum WireError {
 }
 
 impl Wired {
-    /// Waits until every list of instances was heard of once, at most for `most`.
+    /// Waits until every list of instances was heard of once, at most for `most`. Those of services that are new hold from
+    /// here on.
     pub(crate) async fn heard(&self, most: Duration) {
         let all = async {
-            for views in self.followed.iter().flat_map(|followed| &followed.alone) {
-                let mut views = views.clone();
-                // An error means that the source is gone: nothing more will be heard.
-                let _ = views.wait_for(|view| view.state != State::Pending).await;
+            for made in &self.made {
+                made.followed.heard().await;
             }
         };
         let _ = tokio::time::timeout(most, all).await;
+        self.made.iter().filter(|made| made.is_new).for_each(|made| made.followed.begin(&made.service));
+    }
+
+    /// It is in force: lists of instances hold, and files are looked at.
+    pub(crate) fn take_effect(&mut self, world: &World) {
+        self.made.iter().for_each(|made| made.followed.attach(&made.service, world));
+        self.watching = Some(self.tls.watch(world));
     }
 }
 
-/// Compiles a config and makes its services.
-pub(crate) fn wire(config: &Config, revision: u64, world: &World) -> Result<Wired, WireError> {
-    let (compiled, mut tls) = understand(config, revision, world).map_err(WireError::Config)?;
+/// Compiles a config and makes its services; what is made as it was `before` is the same, and knows what it knew.
+pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option<&Wired>) -> Result<Wired, WireError> {
+    let (compiled, mut tls) = understand(config, revision, world, before).map_err(WireError::Config)?;
     sources(config).map_err(WireError::Config)?;
-    let resolver = resolver(config, world).map_err(WireError::Resolver)?;
+    let resolver = match before.map(|wired| &wired.resolver) {
+        Some((written, resolver)) if *written == config.dns => Arc::clone(resolver),
+        _ => resolver(config, world).map_err(WireError::Resolver)?,
+    };
     let rules = rules(config);
-    let (mut backends, mut followed) = (Vec::new(), Vec::new());
-    for ((name, service), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
-        let backend = backend(name, service, tls.client(name, service), rules.heads, world);
-        let backend = Backend { fallback, ..backend };
-        followed.push(follow(&backend.service, service, &resolver, world));
-        backends.push(backend);
+    let (mut backends, mut made) = (Vec::new(), Vec::new());
+    for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
+        let known = before.and_then(|wired| wired.made.iter().find(|made| made.service.name() == name));
+        let new = make(name, written, tls.client(name, written), rules.heads, &resolver, world, known);
+        backends.push(Backend { fallback, ..backend(written, &new.service) });
+        made.push(new);
     }
     let deployment = Deployment { plan: Arc::new(compiled.plan), backends: backends.into(), rules: Arc::new(rules) };
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
-    let watching = tls.watch(world);
-    Ok(Wired { deployment, warnings, tls, followed, _watching: watching })
+    Ok(Wired { deployment, warnings, tls, resolver: (config.dns.clone(), resolver), made, watching: None })
 }
 
 /// Compiles, and reads the files of certificates; tells the mistakes of both.
-fn understand(config: &Config, revision: u64, world: &World) -> Result<(Compiled, Tls), Vec<Diagnostic>> {
+fn understand(
+    config: &Config,
+    revision: u64,
+    world: &World,
+    before: Option<&Wired>,
+) -> Result<(Compiled, Tls), Vec<Diagnostic>> {
     let compiled = tollgate_plan::compile(config, policies(), &world.metrics, revision);
-    let tls = Tls::build(config, world.clock.unix());
+    let tls = Tls::build(config, world.clock.unix(), before.map(|wired| &wired.tls));
     match (compiled, tls) {
         (Ok(compiled), Ok(tls)) => Ok((compiled, tls)),
         (compiled, tls) => Err(compiled.err().into_iter().chain(tls.err()).flatten().collect()),
@@ -163,13 +179,52 @@ fn resolver(config: &Config, world: &World) -> Result<Arc<Dns>, dns::LookupError
     Dns::new(&settings, world.slow.clone(), world.clock.clone(), Arc::clone(&world.metrics))
 }
 
-fn backend(
+/// A service, or the one that was there if it would be made in the same way; and its list of instances, likewise.
+fn make(
+    name: &str,
+    written: &model::Service,
+    tls: Option<Arc<Client>>,
+    heads: HeadLimits,
+    resolver: &Arc<Dns>,
+    world: &World,
+    known: Option<&Made>,
+) -> Made {
+    let is_same_tls = |made: &Made| made.tls.as_ref().map(Arc::as_ptr) == tls.as_ref().map(Arc::as_ptr);
+    let kept = known.filter(|made| made.heads == heads && is_same_tls(made) && is_made_alike(&made.written, written));
+    let service = match kept {
+        Some(made) => Arc::clone(&made.service),
+        None => service(name, written, tls.clone(), heads, world),
+    };
+    let is_followed = |made: &&Made| made.written.to == written.to && Arc::ptr_eq(&made.followed.resolver, resolver);
+    let followed = match kept.filter(is_followed) {
+        Some(made) => Arc::clone(&made.followed),
+        None => Arc::new(Followed::new(written, resolver, world)),
+    };
+    Made { written: written.clone(), heads, tls, service, followed, is_new: kept.is_none() }
+}
+
+/// Whether both are made in the same way: what only its list of instances or requests depend on does not count.
+fn is_made_alike(one: &model::Service, other: &model::Service) -> bool {
+    let making = |service: &model::Service| {
+        let mut made = service.clone();
+        made.to = model::Targets(Vec::new());
+        made.try_timeout = None;
+        made.fallback = None;
+        made.retry.retries = other.retry.retries;
+        // Checks ask for it, too.
+        made.host = made.host.filter(|_| service.health.is_some());
+        made
+    };
+    making(one) == making(other)
+}
+
+fn service(
     name: &str,
     service: &model::Service,
     tls: Option<Arc<Client>>,
     heads: HeadLimits,
     world: &World,
-) -> Backend {
+) -> Arc<Service> {
     let to32 = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let settings = Settings {
         connections: service.connections.as_ref().map(|n| to32(n.get())),
@@ -197,54 +252,28 @@ fn backend(
         },
         watch: watched::watch(service, &world.slow),
     };
-    let (algorithm, hash) = match &service.balance {
-        Balance::RoundRobin => (Algorithm::RoundRobin, None),
-        Balance::LeastRequests => (Algorithm::LeastRequests, None),
-        Balance::Hash(key) => (Algorithm::ConsistentHash, Some(key.clone())),
+    let algorithm = match &service.balance {
+        Balance::RoundRobin => Algorithm::RoundRobin,
+        Balance::LeastRequests => Algorithm::LeastRequests,
+        Balance::Hash(_) => Algorithm::ConsistentHash,
     };
-    let retry = &service.retry;
-    let budget = Budget::new(retry.budget.hundredths().into(), to32(retry.min.get()));
+    let budget = Budget::new(service.retry.budget.hundredths().into(), to32(service.retry.min.get()));
     let metrics = world.metrics.service(name);
     let (bells, clock) = (Arc::clone(&world.bells), world.clock.clone());
-    Backend {
-        service: Service::new(name, settings, budget, algorithm, metrics, bells, clock),
-        host: service.host.as_ref().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes())),
-        hash,
-        retries: u8::try_from(retry.retries.get()).unwrap_or(u8::MAX),
-        try_timeout: service.try_timeout.map(|most| most.0),
-        fallback: None,
-    }
+    Service::new(name, settings, budget, algorithm, metrics, bells, clock)
 }
 
-/// Keeps a service's list of instances up to date, for as long as the service exists.
-fn follow(service: &Arc<Service>, written: &model::Service, resolver: &Arc<Dns>, world: &World) -> Followed {
-    let mut fixed = Vec::new();
-    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
-    // A target without a weight is nobody's instance, not even if it is the only one whose name is found.
-    for target in written.to.0.iter().filter(|target| target.weight.get() > 0) {
-        let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
-        match &target.address.value {
-            Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),
-            Address::Unix(path) => fixed.push(Endpoint::new(facts::Address::Unix(Arc::clone(path)), weight)),
-            Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
-        }
+/// What requests need to know of a service.
+fn backend(written: &model::Service, service: &Arc<Service>) -> Backend {
+    Backend {
+        service: Arc::clone(service),
+        host: written.host.as_ref().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes())),
+        hash: match &written.balance {
+            Balance::RoundRobin | Balance::LeastRequests => None,
+            Balance::Hash(key) => Some(key.clone()),
+        },
+        retries: u8::try_from(written.retry.retries.get()).unwrap_or(u8::MAX),
+        try_timeout: written.try_timeout.map(|most| most.0),
+        fallback: None,
     }
-    if !fixed.is_empty() {
-        sources.push(Arc::new(Fixed::new(fixed)));
-    }
-    let alone = sources.iter().map(|source| source.watch()).collect();
-    let source: Arc<dyn Source> = match <[_; 1]>::try_from(sources) {
-        Ok([only]) => only,
-        Err(many) => Arc::new(Merged::new(many, &world.slow)),
-    };
-    let views = source.watch();
-    service.update(&views.borrow());
-    let (service, mut changes) = (Arc::downgrade(service), views.clone());
-    world.slow.spawn(async move {
-        while changes.changed().await.is_ok() {
-            let Some(service) = service.upgrade() else { break };
-            service.update(&changes.borrow_and_update());
-        }
-    });
-    Followed { _source: source, alone }
 }

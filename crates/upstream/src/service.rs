@@ -288,6 +288,14 @@ impl Service {
         retired.retain(|instance| !instance.clear(worker));
     }
 
+    /// Closes all that rests on this worker: it has ended, or the service is of no more use to it.
+    pub fn abandon(&self, worker: usize) {
+        self.instances.load_full().list.iter().for_each(|instance| {
+            instance.clear(worker);
+        });
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).retain(|instance| !instance.clear(worker));
+    }
+
     /// What a worker does now and then: whatever was missed, nobody waits for longer than that while there is room.
     pub fn nudge(&self) {
         if self.shared.has_queue() {

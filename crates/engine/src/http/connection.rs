@@ -1,7 +1,9 @@
 //! One client connection from its first byte to its last, whatever it speaks.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use tollgate_core::buffer::Buffer;
 use tollgate_core::facts::Conn;
@@ -11,6 +13,8 @@ use tollgate_observe::metrics::Closed;
 
 use crate::crowd::Member;
 use crate::deployment::Deployment;
+use crate::drain::{Drain, Stage};
+use crate::gateway::Serves;
 use crate::http::h1::{self, Ended};
 use crate::http::h2;
 use crate::http::handshake::greet;
@@ -57,15 +61,46 @@ fn http(mut stream: Stream, conn: Arc<Conn>, counted: Counted, source: Deployed)
         let is_http2 = conn.tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some(b"h2"));
         let ended = match is_http2 {
             true => Ended::Http2(Buffer::none()),
-            false => h1::run(&mut stream, &conn, &counted.worker, &source).await,
+            false => {
+                let run = pin!(h1::run(&mut stream, &conn, &counted.worker, &source));
+                until_over(&source.drain, run).await
+            }
         };
         let reason = match ended {
             Ended::Closed(reason) => reason,
             // Boxed: what HTTP/1.1 keeps for an idle connection stays small.
-            Ended::Http2(read) => Box::pin(h2::run(stream, read, conn, Arc::clone(&counted.worker), source)).await,
+            Ended::Http2(read) => {
+                let (worker, drain) = (Arc::clone(&counted.worker), Arc::clone(&source.drain));
+                let run = Box::pin(async { Ended::Closed(h2::run(stream, read, conn, worker, source).await) });
+                match Box::pin(async { until_over(&drain, pin!(run)).await }).await {
+                    Ended::Closed(reason) => reason,
+                    Ended::Http2(_) => Closed::Error,
+                }
+            }
         };
         counted.end(reason);
     }
+}
+
+/// Carries a connection on until it ends, or until what is left is cut. Registered once, the bell wakes this task, wherever it
+/// waits; a look at the stage is all that it costs.
+async fn until_over(drain: &Drain, mut run: Pin<&mut impl Future<Output = Ended>>) -> Ended {
+    let (mut bell, mut seen) = (pin!(drain.bell()), None);
+    poll_fn(|cx| {
+        while seen != Some(drain.stage()) {
+            if seen.is_some() {
+                bell.set(drain.bell());
+            }
+            seen = Some(drain.stage());
+            // Registered first and looked at then, so that nothing rings in between.
+            let _ = bell.as_mut().poll(cx);
+        }
+        match seen {
+            Some(Stage::Over) => Poll::Ready(Ended::Closed(Closed::Drain)),
+            _ => run.as_mut().poll(cx),
+        }
+    })
+    .await
 }
 
 /// What a connection begins with, before HTTP.
@@ -110,28 +145,26 @@ impl Drop for Counted {
     }
 }
 
-/// Where a listener's connections find what is in force.
+/// Where a listener's connections find what is in force, and when they are to end.
 #[derive(Clone, Debug)]
-pub(crate) enum Deployed {
-    /// The worker's own, which changes.
-    Worker,
-    /// One that never changes: health and metrics.
-    Fixed(Arc<Deployment>),
-    /// One that never changes, for clients: the redirect to https.
-    Clients(Arc<Deployment>),
+pub(crate) struct Deployed {
+    /// What is served.
+    pub(crate) serves: Serves,
+    /// Goes on when the gateway, the worker or the listener stops.
+    pub(crate) drain: Arc<Drain>,
 }
 
 impl Deployed {
     /// Whether it is served until the very end, also while the gateway stops: balancers must be able to see that it does.
     pub(crate) fn serves_on(&self) -> bool {
-        matches!(self, Self::Fixed(_))
+        matches!(self.serves, Serves::Fixed(_))
     }
 
     /// What is in force now.
     pub(crate) fn now(&self, worker: &Worker) -> Arc<Deployment> {
-        match self {
-            Self::Worker => worker.deployment(),
-            Self::Fixed(deployment) | Self::Clients(deployment) => Arc::clone(deployment),
+        match &self.serves {
+            Serves::Routes => worker.deployment(),
+            Serves::Fixed(deployment) | Serves::Clients(deployment) => Arc::clone(deployment),
         }
     }
 }

@@ -9,6 +9,7 @@ use tollgate_core::facts::Conn;
 use tollgate_http1::transfer::Outflow;
 
 use crate::deployment::Deployment;
+use crate::drain::Drain;
 use crate::http::ends::{Sink, Source};
 use crate::http::pump::Prefix;
 use crate::http::timer::Timer;
@@ -23,8 +24,17 @@ pub(crate) struct Client<S> {
     pub(crate) timer: Timer,
     pub(crate) worker: Arc<Worker>,
     pub(crate) conn: Arc<Conn>,
+    /// Goes on when the connection is to end; that wakes its task.
+    pub(crate) drain: Arc<Drain>,
     /// The time when somebody last looked at the clock: good enough for what need not be exact.
     pub(crate) now: Instant,
+}
+
+impl<S: Downstream> Client<S> {
+    /// Whether the connection may stay open after this exchange.
+    pub(crate) fn may_stay(&self, turn: &Turn, d: &Deployment) -> bool {
+        self.side.may_stay(turn, d) && !self.drain.is_begun()
+    }
 }
 
 impl<S> Client<S> {
@@ -73,7 +83,7 @@ pub(crate) trait Downstream: Send {
     fn is_gone(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> bool;
 
     /// Whether the connection may stay open after this exchange, as far as the connection knows.
-    fn may_stay(&self, turn: &Turn, d: &Deployment, worker: &Worker) -> bool;
+    fn may_stay(&self, turn: &Turn, d: &Deployment) -> bool;
 
     /// Throws away what has come of a body that nobody wants, without waiting for more.
     fn poll_unread(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Unread;

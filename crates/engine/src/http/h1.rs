@@ -6,7 +6,7 @@ mod side;
 
 pub(crate) use side::LITTLE;
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -21,6 +21,7 @@ use tollgate_net::Stream;
 use tollgate_observe::metrics::Closed;
 
 use crate::deployment::Deployment;
+use crate::drain::Stage;
 use crate::faults;
 use crate::http::connection::Deployed;
 use crate::http::downstream::Client;
@@ -62,13 +63,9 @@ enum NoRequest {
 
 /// Carries a connection to its end, or to the point where it turns out to be none of HTTP/1.1.
 pub(crate) async fn run(stream: &mut Stream, conn: &Arc<Conn>, worker: &Arc<Worker>, source: &Deployed) -> Ended {
-    let drain = Arc::clone(&worker.drain);
-    // Registered once: it wakes this task, wherever it waits, when the gateway stops.
-    let mut bell = pin!(drain.bell());
-    poll_fn(|cx| Poll::Ready(bell.as_mut().poll(cx).is_ready())).await;
     let side = Wire { stream, half_closed: false, answering: false, serves_on: source.serves_on(), served: 0 };
-    let (worker, conn, now) = (Arc::clone(worker), Arc::clone(conn), worker.now());
-    Client { side, timer: Timer::default(), worker, conn, now }.requests(source).await
+    let (worker, conn, drain, now) = (Arc::clone(worker), Arc::clone(conn), Arc::clone(&source.drain), worker.now());
+    Client { side, timer: Timer::default(), worker, conn, drain, now }.requests(source).await
 }
 
 impl Drop for Wire<'_> {
@@ -154,7 +151,7 @@ impl Client<Wire<'_>> {
                 return Poll::Ready(Err(Closed::Client));
             }
             let is_new = self.side.serves_on && self.side.served == 0;
-            if self.worker.drain.is_begun() && !is_new && !self.side.stream.has_input() {
+            if self.drain.stage() >= Stage::Draining && !is_new && !self.side.stream.has_input() {
                 return Poll::Ready(Err(Closed::Drain));
             }
             if let Poll::Ready(ready) = self.side.stream.poll_read_ready(cx) {

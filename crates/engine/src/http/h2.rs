@@ -113,7 +113,7 @@ enum Event {
 
 impl Served {
     async fn until_closed(mut self, mut connection: Frame) -> Closed {
-        let drain = Arc::clone(&self.worker.drain);
+        let drain = Arc::clone(&self.source.drain);
         let mut bell = pin!(drain.begun());
         let mut timer = Timer::default();
         let mut leaving: Option<(Closed, Option<Instant>)> = None;
@@ -207,6 +207,7 @@ impl Served {
         let open = Open::new(&self.open);
         let (conn, worker, deployment) =
             (Arc::clone(&self.conn), Arc::clone(&self.worker), self.source.now(&self.worker));
+        let drain = Arc::clone(&self.source.drain);
         tokio::spawn(async move {
             let _open = open;
             let now = worker.now();
@@ -214,7 +215,7 @@ impl Served {
             let (head, body) = request.into_parts();
             let refused = request::read(&mut turn, &head, body.is_end_stream(), &deployment.rules).err();
             let side = Frames::new(body, respond);
-            let mut client = Client { side, timer: Timer::default(), worker, conn, now };
+            let mut client = Client { side, timer: Timer::default(), worker, conn, drain, now };
             serve(&mut client, &mut turn, &deployment, refused).await;
             turn.give_back();
         });

@@ -26,7 +26,7 @@ impl Downstream for Nobody {
         false
     }
 
-    fn may_stay(&self, _: &Turn, _: &Deployment, _: &Worker) -> bool {
+    fn may_stay(&self, _: &Turn, _: &Deployment) -> bool {
         false
     }
 

@@ -139,6 +139,12 @@ impl Client {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}` is no name for TLS")))
     }
 
+    /// What it was made of.
+    #[must_use]
+    pub fn settings(&self) -> &ClientSettings {
+        &self.settings
+    }
+
     /// Looks whether files changed, and takes over what is new. To be called every few seconds, on a thread that may wait
     /// for a disk.
     pub fn refresh(&self) -> Refreshed {

@@ -155,6 +155,12 @@ impl Server {
         self.now.load().shown.iter().flat_map(|shown| &shown.names).any(is_for)
     }
 
+    /// What it was made of.
+    #[must_use]
+    pub fn settings(&self) -> &ServerSettings {
+        &self.settings
+    }
+
     /// Looks whether files changed, and takes over what is new. To be called every few seconds, on a thread that may wait
     /// for a disk.
     pub fn refresh(&self) -> Refreshed {

@@ -202,14 +202,15 @@ fn watched<'a>(services: impl Iterator<Item = &'a ServiceMetrics>, to: &mut Desc
 }
 
 fn connections(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
-    let workers = || metrics.workers.iter();
+    let workers = || metrics.workers.iter().filter(|worker| worker.is_seated());
     counters(to, &families::ACCEPTED, workers().map(|w| ([("worker", &*w.label)], w.accepted_total())))?;
     gauges(to, &families::CONNECTIONS, workers().map(|w| ([("worker", &*w.label)], w.open())))?;
     let closed = REASONS.into_iter().enumerate().map(|(index, reason)| {
         let count: u64 = workers().map(|w| w.closed_total(index)).sum();
         ([("reason", reason)], count)
     });
-    counters(to, &families::CLOSED, closed)
+    counters(to, &families::CLOSED, closed)?;
+    counters(to, &families::RESTARTS, workers().map(|w| ([("worker", &*w.label)], w.restarts())))
 }
 
 fn tls(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {

@@ -89,6 +89,9 @@ families! {
     CLOSED: Counter "tollgate_connections_closed" ["reason"]
         "Client connections that ended, by reason.";
 
+    RESTARTS: Counter "tollgate_worker_restarts" ["worker"]
+        "Times that a worker failed, lost its connections and began again.";
+
     HANDSHAKES: Counter "tollgate_tls_handshakes" ["outcome"]
         "TLS handshakes of clients, by how they ended.";
     TLS_RELOADS: Counter "tollgate_tls_reloads" ["of", "result"]

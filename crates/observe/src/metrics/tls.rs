@@ -26,6 +26,12 @@ impl TlsFiles {
         lock(&self.owners).entry(owner.into()).or_default();
     }
 
+    /// Only these have files from now on, and only these files are shown.
+    pub fn keep(&self, is_owner: impl Fn(&str) -> bool, is_shown: impl Fn(&str) -> bool) {
+        lock(&self.owners).retain(|owner, _| is_owner(owner));
+        lock(&self.expiries).retain(|file, _| is_shown(file));
+    }
+
     /// Changed files were read and are in force.
     pub fn renewed(&self, owner: &str) {
         let mut owners = lock(&self.owners);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::slot::{Slot, open};
 use super::table::lock;
@@ -43,6 +44,8 @@ pub struct WorkerMetrics {
     /// Locked by the worker itself and, a few times a minute, by a scrape.
     problems: Mutex<BTreeMap<&'static str, u64>>,
     handshakes: Mutex<BTreeMap<&'static str, u64>>,
+    restarts: Slot,
+    is_seated: AtomicBool,
 }
 
 impl WorkerMetrics {
@@ -54,7 +57,28 @@ impl WorkerMetrics {
             floods: Mutex::default(),
             problems: Mutex::default(),
             handshakes: Mutex::default(),
+            restarts: Slot::default(),
+            is_seated: AtomicBool::new(false),
         }
+    }
+
+    /// The worker begins its work. Of those that there might be, but never were, nothing is told.
+    pub fn seated(&self) {
+        self.is_seated.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_seated(&self) -> bool {
+        self.is_seated.load(Relaxed)
+    }
+
+    /// The worker failed and begins again.
+    pub fn restarted(&self) {
+        self.restarts.add(1);
+    }
+
+    /// How often it did.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.get()
     }
 
     /// A connection was accepted. Followed by one [`closed`](Self::closed).

@@ -15,7 +15,7 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let loaded = load(path)?;
     let name = path.display().to_string();
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1);
-    let tls = Tls::build(&loaded.config, Clock::real().unix());
+    let tls = Tls::build(&loaded.config, Clock::real().unix(), None);
     let (compiled, tls) = match (compiled, tls) {
         (Ok(compiled), Ok(tls)) => (compiled, tls),
         (compiled, tls) => {

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use output::{Failure, Output};
-pub(crate) use run::log_to_stderr;
+pub(crate) use run::{all, load, log_to_stderr, set_level};
 
 /// Tollgate: an API gateway for microservices. One binary, one readable file.
 #[derive(Debug, Parser)]

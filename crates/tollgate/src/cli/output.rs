@@ -1,5 +1,6 @@
 //! The only place that writes to the terminal.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -85,6 +86,22 @@ impl Output {
         self.note(&format!("error: {message}"));
         if let Some(hint) = hint {
             self.note(&format!("hint: {hint}"));
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// All of it, without colours.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |message: &str, hint: Option<&str>| {
+            writeln!(f, "error: {message}")?;
+            hint.map_or(Ok(()), |hint| writeln!(f, "hint: {hint}"))
+        };
+        match self {
+            Self::Config(report) => f.write_str(&report.render(Look::Plain)),
+            Self::Other { message, hint } => line(message, hint.as_deref()),
+            Self::Start(troubles) => troubles.iter().try_for_each(|t| line(&t.message, t.hint.as_deref())),
+            Self::Silent => Ok(()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tollgate_config::model::Level;
@@ -11,6 +12,9 @@ use tollgate_observe::metrics::Metrics;
 use tollgate_observe::own_log::OwnLog;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::cli::output::{Failure, Output};
 use crate::start::{self, Running, StartError};
@@ -48,7 +52,7 @@ pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
     let _log = log_to_stderr(loaded.config.log.level);
     let running = prepare(path, loaded, output)?;
     crate::memory::give_back();
-    if running.until_stopped() { Ok(()) } else { Err(Failure::Silent) }
+    if running.until_stopped(Some(path)) { Ok(()) } else { Err(Failure::Silent) }
 }
 
 /// Everything up to the first request.
@@ -83,22 +87,38 @@ impl Drop for Logging {
 /// The gateway's own log, on standard error.
 #[must_use = "what was said is written before this is dropped"]
 pub(crate) fn log_to_stderr(level: Level) -> Logging {
-    let level = match level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
-    };
     let log = OwnLog::start().ok();
     let writer = match log.as_ref().map(OwnLog::lines) {
         Some(lines) => BoxMakeWriter::new(move || lines.clone()),
         // Without a thread of its own it is written where it is said.
         None => BoxMakeWriter::new(std::io::stderr),
     };
-    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(writer).with_target(false);
-    let subscriber = subscriber.with_ansi(std::io::stderr().is_terminal());
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let lines = fmt::layer().with_writer(writer).with_target(false).with_ansi(std::io::stderr().is_terminal());
     // Tests in one process may have set one already.
-    let _ = subscriber.try_init();
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
     Logging(log)
+}
+
+/// What is logged can be changed while the gateway runs.
+static FILTER: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
+/// Logs from this level on; `None`: as before.
+pub(crate) fn set_level(level: Option<Level>) {
+    if let (Some(level), Some(handle)) = (level, FILTER.get()) {
+        // Fails only if nobody logs any more.
+        let _ = handle.reload(filter(level));
+    }
+}
+
+fn filter(level: Level) -> LevelFilter {
+    match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    }
 }

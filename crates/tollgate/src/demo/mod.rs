@@ -9,10 +9,11 @@ use std::thread;
 use clap::Args;
 use tollgate_config::load_text;
 use tollgate_config::model::{Bind, FileMode, Level};
-use tollgate_engine::{Greeting, Opened, Serves, bind};
+use tollgate_engine::{Port, bind};
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::{Failure, Output, log_to_stderr};
+use crate::node;
 use crate::start::{self, Running, StartError, cannot_listen};
 use crate::wire::{self, policies};
 
@@ -44,7 +45,7 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
         config.log.access.to = tollgate_config::model::LogTarget::Off;
     }
     let _log = log_to_stderr(config.log.level);
-    let workers = start::workers(&config);
+    let workers = node::workers(&config);
     let rules = Arc::new(wire::rules(&config));
     let metrics = Metrics::new(workers);
     let mut opened = Vec::new();
@@ -52,12 +53,9 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     for sample in samples::all() {
         let deployment = sample.deployment(&metrics, &rules);
         let deployment = deployment.map_err(|e| Failure::to_start(NAME, StartError::Config(e)))?;
-        match bind(&Bind::Socket(([127, 0, 0, 1], sample.port).into()), FileMode::default(), workers) {
-            Ok(bound) => opened.push(Opened {
-                serves: Serves::Fixed(Arc::new(deployment)),
-                sockets: bound.listeners,
-                greeting: Greeting::default(),
-            }),
+        let address = Bind::Socket(([127, 0, 0, 1], sample.port).into());
+        match bind(&address, FileMode::default(), workers, Port::Free) {
+            Ok(bound) => opened.push(node::fixed(address, deployment, bound.listeners)),
             Err(error) => troubles.push(cannot_listen(&error)),
         }
     }
@@ -69,7 +67,7 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
         return try_all(running, output);
     }
     output.print(&introduction())?;
-    if running.until_stopped() { output.print("\nstopped\n") } else { Err(Failure::Silent) }
+    if running.until_stopped(None) { output.print("\nstopped\n") } else { Err(Failure::Silent) }
 }
 
 /// Sends the six requests from beside the gateway, which runs meanwhile, and then stops it.
@@ -81,7 +79,7 @@ fn try_all(running: Running, output: &Output) -> Result<(), Failure> {
             drain.begin();
             shown
         });
-        running.until_stopped();
+        running.until_stopped(None);
         tries.join().unwrap_or(Err(Failure::Silent))
     })
 }

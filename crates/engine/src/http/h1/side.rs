@@ -43,11 +43,11 @@ impl Downstream for Wire<'_> {
         false
     }
 
-    fn may_stay(&self, turn: &Turn, d: &Deployment, worker: &Worker) -> bool {
+    fn may_stay(&self, turn: &Turn, d: &Deployment) -> bool {
         let most = d.rules.limits.requests_per_connection.as_ref().map_or(u64::MAX, |n| n.get());
         // A client that has sent its last byte may have sent more requests before it.
         let may_ask = !self.half_closed || turn.upload.from < turn.x.head.fields.buffer.len();
-        turn.verdict.keep_alive && may_ask && self.served < most && !worker.drain.is_begun()
+        turn.verdict.keep_alive && may_ask && self.served < most
     }
 
     fn poll_unread(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Unread {

@@ -52,7 +52,7 @@ impl Downstream for Frames {
         }
     }
 
-    fn may_stay(&self, _: &Turn, _: &Deployment, _: &Worker) -> bool {
+    fn may_stay(&self, _: &Turn, _: &Deployment) -> bool {
         true
     }
 

@@ -10,6 +10,7 @@ use crate::metrics::{Closed, Outcome};
 
 fn busy() -> Arc<Metrics> {
     let metrics = Metrics::new(2);
+    (0..2).for_each(|worker| metrics.worker(worker).seated());
     metrics.route(&Arc::new(Route::new("shop", "idle")));
     for worker in 0..2 {
         let route = metrics.route(&Arc::new(Route::new("shop", "orders \"new\"\nline\\")));
@@ -104,6 +105,7 @@ fn sums_arrive_under_their_names() {
         ("tollgate_problems_total", "route/none", 2.0),
         ("tollgate_connections_accepted_total", "1", 1.0),
         ("tollgate_connections", "0", 0.0),
+        ("tollgate_worker_restarts_total", "0", 0.0),
         ("tollgate_connections_closed_total", "idle", 1.0),
         ("tollgate_dns_failures_total", "orders.internal", 1.0),
         ("tollgate_dns_stale", "orders.internal", 1.0),

@@ -1,0 +1,210 @@
+//! From what is in force to what shall be.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tollgate_config::model::Bind;
+use tollgate_net::Listener;
+use tollgate_observe::access_log::AccessLog;
+
+use super::{Assigned, Gateway, Held, Open, Seat, Serves, State};
+use crate::bind::SocketFile;
+use crate::crowd::Crowd;
+use crate::deployment::Deployment;
+use crate::drain::Drain;
+use crate::http::connection::Greeting;
+use crate::listener::{Door, Front, Post};
+
+/// What shall be in force.
+#[derive(Debug)]
+pub struct Change {
+    /// What is served.
+    pub deployment: Deployment,
+    /// All listeners.
+    pub listeners: Vec<Listening>,
+    /// How many workers there are; at least one, at most [`Gateway::most_workers`].
+    pub workers: usize,
+    /// Where requests are told; `None`: nowhere.
+    pub access_log: Option<Arc<AccessLog>>,
+    /// How long connections may go on once they are to end.
+    pub drain_time: Duration,
+}
+
+/// A listener that shall be open.
+#[derive(Debug)]
+pub struct Listening {
+    /// Its address: what it is known by.
+    pub address: Bind,
+    /// What is served there.
+    pub serves: Serves,
+    /// What a connection begins with, before HTTP.
+    pub greeting: Greeting,
+    /// New sockets, beside those that are open there: there must be one for each worker in the end.
+    pub sockets: Vec<Listener>,
+    /// The file of a new Unix socket.
+    pub file: Option<SocketFile>,
+}
+
+pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
+    let Change { deployment, listeners, workers, access_log, drain_time } = change;
+    let mut state = gateway.state();
+    let buffer = || access_log.as_ref().map(|log| log.buffer());
+    // What can fail comes first.
+    state.retired.retain(|seat| !seat.has_ended());
+    let mut new: Vec<Seat> = Vec::new();
+    while state.seats.len() + new.len() < workers.max(1) {
+        // Pools and counters go by the number: of those that end yet, none may be used.
+        let taken: Vec<usize> =
+            state.seats.iter().chain(&state.retired).chain(&new).map(|seat| seat.worker.index).collect();
+        let Some(index) = (0..gateway.most_workers()).find(|index| !taken.contains(index)) else {
+            return Err(io::Error::other("workers that were too many have not ended yet"));
+        };
+        new.push(Seat::start(index, &gateway.parts, deployment.clone(), buffer(), &gateway.drain_time)?);
+    }
+    *gateway.drain_time.lock().unwrap_or_else(PoisonError::into_inner) = drain_time;
+    gateway.crowd.admit(usize::try_from(deployment.rules.limits.connections.get()).unwrap_or(usize::MAX));
+    let is_other_log = access_log.as_ref().map(Arc::as_ptr) != state.access_log.as_ref().map(Arc::as_ptr);
+    for seat in &state.seats {
+        seat.worker.deploy(deployment.clone());
+        if is_other_log {
+            seat.worker.log_to(buffer());
+        }
+    }
+    state.access_log = access_log.clone();
+    state.seats.extend(new);
+    let stay = workers.clamp(1, state.seats.len());
+    let gone = state.seats.split_off(stay);
+    let leaving = put_up(gateway, &mut state, listeners);
+    spread(&mut state);
+    // Those whose sockets others have by now.
+    retire_seats(&mut state, gone);
+    take_down(gateway, &mut state, leaving, drain_time);
+    Ok(())
+}
+
+/// Opens what is new and changes what stays; gives what is to go.
+fn put_up(gateway: &Gateway, state: &mut State, listeners: Vec<Listening>) -> Vec<Open> {
+    let mut before = std::mem::take(&mut state.open);
+    let mut leaving = Vec::new();
+    for Listening { address, serves, greeting, sockets, file } in listeners {
+        let known = before.iter().position(|open| open.address == address).map(|at| before.swap_remove(at));
+        let crowd = match serves {
+            Serves::Fixed(_) => &gateway.small_crowd,
+            Serves::Routes | Serves::Clients(_) => &gateway.crowd,
+        };
+        let is_like = known.as_ref().is_some_and(|open| open.door.front.load().serves.is_like(&serves));
+        let front = Front { serves, greeting };
+        let mut open = match known {
+            Some(open) if is_like => {
+                open.door.front.store(Arc::new(front));
+                open
+            }
+            // The sockets go over to another door, and the connections of the old one end.
+            Some(mut open) => {
+                let mut old =
+                    Open { address: open.address.clone(), door: door(front, crowd), sockets: Vec::new(), _file: None };
+                std::mem::swap(&mut open.door, &mut old.door);
+                open.sockets.iter_mut().for_each(Held::leave);
+                leaving.push(old);
+                open
+            }
+            None => Open { address, door: door(front, crowd), sockets: Vec::new(), _file: file },
+        };
+        open.sockets.extend(sockets.into_iter().map(Held::new));
+        state.open.push(open);
+    }
+    leaving.extend(before);
+    leaving
+}
+
+fn door(front: Front, crowd: &Arc<Crowd>) -> Arc<Door> {
+    Arc::new(Door { front: ArcSwap::from_pointee(front), crowd: Arc::clone(crowd), drain: Arc::default() })
+}
+
+impl Held {
+    /// A socket that nobody has yet.
+    fn new(listener: Listener) -> Self {
+        Self { listener, owner: usize::MAX, left: Arc::default() }
+    }
+
+    /// Takes it from whoever has it.
+    fn leave(&mut self) {
+        self.left.begin();
+        self.left = Arc::default();
+        self.owner = usize::MAX;
+    }
+}
+
+/// Gives every socket a worker, all about as many; those that have the right one stay with it.
+fn spread(state: &mut State) {
+    let workers = state.seats.len();
+    for open in &mut state.open {
+        for (at, held) in open.sockets.iter_mut().enumerate() {
+            let owner = at % workers;
+            if held.owner == owner {
+                continue;
+            }
+            match held.listener.try_clone() {
+                Ok(listener) => {
+                    // The new one listens before the old one stops.
+                    let (left, door) = (Arc::<Drain>::default(), Arc::clone(&open.door));
+                    if let Some(seat) = state.seats.get(owner) {
+                        seat.assign(Assigned::Post(Post { listener, door, left: Arc::clone(&left) }));
+                    }
+                    std::mem::replace(&mut held.left, left).begin();
+                    if let Some(before) = state.seats.get(held.owner) {
+                        before.assign(Assigned::Tidy);
+                    }
+                    held.owner = owner;
+                }
+                Err(error) => tracing::error!(%error, "a listening socket cannot be handed over"),
+            }
+        }
+    }
+}
+
+/// Ends workers that are too many: in their own time, which is the drain time.
+fn retire_seats(state: &mut State, gone: Vec<Seat>) {
+    gone.iter().for_each(|seat| seat.worker.drain.leave());
+    state.retired.extend(gone);
+}
+
+/// For how long connections that are being made may come to their end before a socket is closed.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(50);
+
+/// For how long connections that are told to close may take to do so.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Closes listeners: nobody begins to connect any more, who has begun is served, and what is left after the drain time is
+/// cut.
+fn take_down(gateway: &Gateway, state: &mut State, leaving: Vec<Open>, drain_time: Duration) {
+    state.leaving.retain(|(_, door)| door.strong_count() > 0);
+    state.leaving.extend(leaving.iter().map(|open| (open.address.clone(), Arc::downgrade(&open.door))));
+    if leaving.is_empty() {
+        return;
+    }
+    leaving.iter().flat_map(|open| &open.sockets).for_each(|held| turn_away(&held.listener));
+    let seats: Vec<_> = state.seats.iter().map(Seat::assigning).collect();
+    let drains: Vec<Arc<Drain>> = leaving.iter().map(|open| Arc::clone(&open.door.drain)).collect();
+    gateway.parts.slow.spawn(async move {
+        tokio::time::sleep(LAST_HANDSHAKES).await;
+        // Held here no longer: whoever takes what is queued closes it.
+        drop(leaving);
+        drains.iter().for_each(|drain| drain.leave());
+        // One that has ended holds nothing.
+        seats.iter().for_each(|seat| drop(seat.try_send(Assigned::Tidy)));
+        tokio::time::sleep(drain_time).await;
+        drains.iter().for_each(|drain| drain.begin());
+        tokio::time::sleep(LAST_ANSWERS).await;
+        drains.iter().for_each(|drain| drain.end());
+    });
+}
+
+/// Nobody who begins to connect from now on gets through: not answered is better than queued and reset.
+fn turn_away(listener: &Listener) {
+    if let Err(error) = listener.turn_away() {
+        tracing::debug!(%error, "those who connect while a listener is closed may be reset");
+    }
+}

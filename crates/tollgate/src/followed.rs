@@ -1,0 +1,92 @@
+//! One service's list of instances: where it comes from, and that it holds as it changes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tollgate_config::model::{self, Address};
+use tollgate_core::facts;
+use tollgate_registry::dns::Dns;
+use tollgate_registry::{Endpoint, Fixed, Merged, Source, State, View};
+use tollgate_upstream::Service;
+
+use crate::wire::World;
+
+/// Keeps a list of instances up to date, for as long as it lives.
+pub(crate) struct Followed {
+    pub(crate) resolver: Arc<Dns>,
+    source: Arc<dyn Source>,
+    /// What each source alone says: all of them together may have addresses while one was not heard of yet.
+    alone: Vec<watch::Receiver<Arc<View>>>,
+    /// Tells the service.
+    telling: Mutex<Option<AbortHandle>>,
+}
+
+impl Followed {
+    /// The addresses of a service, and the names that stand for more.
+    pub(crate) fn new(written: &model::Service, resolver: &Arc<Dns>, world: &World) -> Self {
+        let mut fixed = Vec::new();
+        let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+        // A target without a weight is nobody's instance, not even if it is the only one whose name is found.
+        for target in written.to.0.iter().filter(|target| target.weight.get() > 0) {
+            let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
+            match &target.address.value {
+                Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),
+                Address::Unix(path) => fixed.push(Endpoint::new(facts::Address::Unix(Arc::clone(path)), weight)),
+                Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
+            }
+        }
+        if !fixed.is_empty() {
+            sources.push(Arc::new(Fixed::new(fixed)));
+        }
+        let alone = sources.iter().map(|source| source.watch()).collect();
+        let source: Arc<dyn Source> = match <[_; 1]>::try_from(sources) {
+            Ok([only]) => only,
+            Err(many) => Arc::new(Merged::new(many, &world.slow)),
+        };
+        Self { resolver: Arc::clone(resolver), source, alone, telling: Mutex::default() }
+    }
+
+    /// Waits until every source was heard of once.
+    pub(crate) async fn heard(&self) {
+        for views in &self.alone {
+            let mut views = views.clone();
+            // An error means that the source is gone: nothing more will be heard.
+            let _ = views.wait_for(|view| view.state != State::Pending).await;
+        }
+    }
+
+    /// Gives a service that nobody has yet its first instances.
+    pub(crate) fn begin(&self, service: &Arc<Service>) {
+        service.update(&self.source.watch().borrow());
+    }
+
+    /// From now on the service has these instances, unless it has them already; another list that it had must be gone. Told
+    /// on the slow runtime, where one task at a time runs: two lists never get in each other's way.
+    pub(crate) fn attach(&self, service: &Arc<Service>, world: &World) {
+        let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        if telling.is_some() {
+            return;
+        }
+        let (service, mut changes) = (Arc::downgrade(service), self.source.watch());
+        let task = world.slow.spawn(async move {
+            loop {
+                let Some(service) = service.upgrade() else { break };
+                service.update(&changes.borrow_and_update());
+                drop(service);
+                if changes.changed().await.is_err() {
+                    break;
+                }
+            }
+        });
+        *telling = Some(task.abort_handle());
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(telling) = self.telling.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            telling.abort();
+        }
+    }
+}
