@@ -29,6 +29,8 @@ pub(crate) async fn whenever_asked(path: Option<&Path>, hup: &mut Signal, node: 
         if node.gateway().drain().is_begun() {
             return pending().await;
         }
+        // What is read now needs not be read once more because it has changed; what changes from here on does.
+        watched = Watched::new(path);
         let (path, node) = (path.to_owned(), Arc::clone(node));
         // Compiling takes its time, and the runtime has other things to do.
         let _ = tokio::task::spawn_blocking(move || reload(&path, &node, why)).await;
