@@ -7,52 +7,16 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod python;
 
-use tollgate_testkit::{Gateway, ReadError, Recorder, Script, Signal, Step, wait_until};
+use python::Service;
+use tollgate_testkit::{Gateway, ReadError, Recorder, Script, Step, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: g\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-
-/// The Python that `./test` set up.
-fn python() -> Command {
-    let target = Path::new(TOLLGATE).ancestors().nth(2).expect("the target folder");
-    let ours = target.join("tools/python/bin/python3");
-    Command::new(if ours.exists() { ours } else { PathBuf::from("python3") })
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name)
-}
-
-/// The echoing service; ends with the test.
-struct Echo {
-    child: Child,
-    address: String,
-}
-
-impl Echo {
-    fn start() -> Self {
-        let mut command = python();
-        command.arg(script("websocket_echo.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("python runs");
-        let mut port = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self { child, address: format!("127.0.0.1:{}", port.trim()) }
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn gateway(settings: &str, service: &str) -> Gateway {
     let config = format!(
@@ -64,14 +28,12 @@ fn gateway(settings: &str, service: &str) -> Gateway {
 }
 
 fn run(gateway: &Gateway, name: &str) {
-    let output = python().arg(script(name)).arg(gateway.address().to_string()).output().expect("python runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(said.trim(), "ok", "{}\n{}", String::from_utf8_lossy(&output.stderr), gateway.log());
+    python::run(name, &[&gateway.address().to_string()], gateway);
 }
 
 #[test]
 fn the_websockets_client_works_a_thousand_times_at_once() {
-    let echo = Echo::start();
+    let echo = Service::start("websocket_echo.py", &[]);
     let gateway = gateway("", &echo.address);
     run(&gateway, "websocket_client.py");
     let line = gateway.access_line("the first connection", |line| line["id"] == "ws-1");
@@ -82,7 +44,7 @@ fn the_websockets_client_works_a_thousand_times_at_once() {
 /// RFC 8441.
 #[test]
 fn websocket_over_http2_reaches_a_service_that_speaks_http1() {
-    let echo = Echo::start();
+    let echo = Service::start("websocket_echo.py", &[]);
     run(&gateway("", &echo.address), "websocket_http2.py");
 }
 
@@ -148,16 +110,6 @@ fn a_silent_tunnel_ends_after_its_time() {
     let gateway = gateway(settings, &backend.address().to_string());
     let mut client = starts_tunnel(&gateway);
     assert!(matches!(client.end(), ReadError::Closed(_)));
-}
-
-#[test]
-fn a_tunnel_ends_when_the_gateway_stops() {
-    let backend = agreeing();
-    let mut gateway = gateway("drain: 1h", &backend.address().to_string());
-    let mut client = starts_tunnel(&gateway);
-    gateway.signal(Signal::TERM);
-    assert!(matches!(client.end(), ReadError::Closed(_)));
-    assert_eq!(gateway.ended().code(), Some(0));
 }
 
 #[test]

@@ -234,8 +234,55 @@ fn a_second_signal_ends_it_at_once() {
         bench.gateway.signal(second);
         assert_eq!(bench.gateway.ended().code(), Some(1));
         assert!(is_cut(&hanging.response("GET")));
-        assert!(bench.gateway.log().contains("second signal"), "{}", bench.gateway.log());
+        assert!(bench.gateway.log().contains("further signal"), "{}", bench.gateway.log());
     }
+}
+
+/// Balancers see that it will stop while nothing is refused yet.
+#[test]
+fn with_a_lead_it_serves_on_while_it_is_not_ready() {
+    let mut bench = Bench::new("drain: { lead: 1h, time: 1h }");
+    let mut resting = bench.gateway.client();
+    assert_eq!(resting.call(GET).text(), "ok");
+    bench.gateway.terminate();
+    wait_until("it is not ready", || bench.gateway.health("/health/ready").status == 503);
+    for client in [&mut resting, &mut bench.gateway.client()] {
+        let answer = client.call(GET);
+        assert_eq!((answer.text().as_str(), answer.one("connection")), ("ok", None), "as before");
+    }
+    let mut waiting = bench.sent("/wait");
+    // A second signal begins what a third one would end.
+    bench.gateway.terminate();
+    bench.takes_no_more();
+    assert_eq!(resting.end(), ReadError::Closed(Vec::new()));
+    bench.gate.open();
+    assert_eq!(waiting.response("GET").unwrap().text(), "late");
+    drop(waiting);
+    assert_eq!(bench.gateway.ended().code(), Some(0));
+}
+
+#[test]
+fn after_the_lead_it_drains() {
+    let mut bench = Bench::new("drain: { lead: 300ms, time: 1h }");
+    let (code, took) = timed(|| {
+        bench.gateway.terminate();
+        bench.gateway.ended().code()
+    });
+    assert_eq!(code, Some(0));
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_third_signal_ends_it_at_once() {
+    let mut bench = Bench::new("drain: { lead: 1h, time: 1h }");
+    let mut hanging = bench.sent("/hang");
+    bench.gateway.terminate();
+    wait_until("it is not ready", || bench.gateway.health("/health/ready").status == 503);
+    bench.gateway.terminate();
+    bench.takes_no_more();
+    bench.gateway.terminate();
+    assert_eq!(bench.gateway.ended().code(), Some(1));
+    assert!(is_cut(&hanging.response("GET")));
 }
 
 #[test]

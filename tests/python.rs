@@ -1,8 +1,10 @@
 //! Programs in Python that tests over the wire talk to, or through the gateway with; in tests/clients.
 
-use std::io::{BufRead, BufReader};
+#![allow(dead_code, reason = "not every test uses all of it")]
+
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use tollgate_testkit::Gateway;
 
@@ -46,4 +48,31 @@ pub(crate) fn run(name: &str, arguments: &[&str], gateway: &Gateway) {
     let output = program(name).args(arguments).output().expect("python runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(said.trim(), "ok", "{}\n{}", String::from_utf8_lossy(&output.stderr), gateway.log());
+}
+
+/// A client that is at work while the test does something else.
+pub(crate) struct Client {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Client {
+    /// Starts one, and waits until it says so.
+    pub(crate) fn start(name: &str, arguments: &[&str], begun: &str) -> Self {
+        let mut command = program(name);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("python runs");
+        let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        said.read_line(&mut line).expect("it says something");
+        assert_eq!(line.trim(), begun);
+        Self { child, said }
+    }
+
+    /// Waits until it has said `ok`.
+    pub(crate) fn ends_well(mut self, gateway: &Gateway) {
+        let mut said = String::new();
+        self.said.read_to_string(&mut said).expect("it ends");
+        let _ = self.child.wait();
+        assert_eq!(said.trim(), "ok", "{}", gateway.log());
+    }
 }

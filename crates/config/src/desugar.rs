@@ -12,6 +12,7 @@ pub type ShortForms<'s> = &'s [(&'s str, fn(Node) -> Node)];
 pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "listen", listen);
     in_key(tree, "trust", |trust| in_key(trust, "proxies", list));
+    in_key(tree, "drain", drain);
     in_key(tree, "dns", |dns| in_key(dns, "servers", list));
     in_key(tree, "log", log);
     in_key(tree, "services", |services| each_value(services, service));
@@ -103,6 +104,13 @@ fn listener_tls(node: &mut Node) {
         rest.insert(0, Entry::at("certificates", Node::new(Value::List(vec![one]), span)));
     }
     *entries = rest;
+}
+
+/// `drain: 30s` → `{ time: 30s }`.
+fn drain(node: &mut Node) {
+    if is_scalar(node) {
+        under(node, "time");
+    }
 }
 
 /// `log: debug` → `{ level: debug }`; `access: off` → `{ to: off }`.

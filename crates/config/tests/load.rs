@@ -75,7 +75,7 @@ fn a_minimal_file_has_the_defaults_of_version_1() {
     let config = config("listen: 8080\nroutes: { /orders/**: [10.0.0.11:8080, 10.0.0.12:8080] }\n");
     assert_eq!(config.listen[0].address, Bind::AllAddresses(8080));
     assert_eq!(config.listen[0].kind, ListenerKind::Http);
-    assert_eq!((config.workers, config.drain), (None, Duration::from_secs(30)));
+    assert_eq!((config.workers, config.drain.time.0), (None, Duration::from_secs(30)));
     assert_eq!((config.limits.target.get(), config.limits.head.get()), (8192, 32_768));
     assert_eq!((config.limits.fields.get(), config.limits.connections.get()), (100, 65_536));
     assert_eq!(config.limits.requests_per_connection, None);

@@ -1,13 +1,15 @@
 //! A connection that speaks something else than HTTP from now on: WebSocket, mostly (RFC 9110 §7.8, RFC 6455, RFC 8441).
 //!
-//! Bytes pass both ways as they come. Either side may close its half; the tunnel is over once both have, once nothing
-//! moved for the route's `upgrade.idle`, or when the gateway stops.
+//! Bytes pass both ways as they come. Either side may close its half; the tunnel is over once both have, or once nothing
+//! moved for the route's `upgrade.idle`. When the gateway stops, both ends of a WebSocket are told so in its own words (RFC
+//! 6455 §7.4.1); other protocols have none that are known here, and are cut.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tollgate_core::buffer::Buffer;
 use tollgate_observe::metrics::Closed;
@@ -20,12 +22,18 @@ use crate::http::downstream::{Client, Downstream, Gone};
 use crate::http::ends::{Sink, Source};
 use crate::http::pump::{Broken, Prefix, Pump};
 use crate::http::turn::Turn;
+use crate::http::websocket;
 use crate::serve::After;
+
+/// How long both ends of a WebSocket may take to answer a goodbye.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// The two directions.
 struct Tunnel {
     up: Direction,
     down: Direction,
+    /// The gateway stops, and says so.
+    parts: bool,
 }
 
 /// One direction, with the bytes on their way.
@@ -39,6 +47,8 @@ struct Direction {
 enum State {
     /// Bytes may come.
     Open,
+    /// The gateway has said goodbye to the sink; the source may answer what was said to it.
+    Parting,
     /// The source closed; the sink is to be told.
     Closing,
     /// The sink was told.
@@ -58,10 +68,15 @@ pub(crate) async fn run<S: Downstream>(
         return After::Close(Closed::Error);
     }
     turn.x.trail.status = turn.x.reply.head.status;
+    let direction = |buffer| match websocket::is_spoken(&protocol) {
+        true => Direction::new(Pump::tracked(Box::default()), buffer),
+        false => Direction::new(Pump::tunnel(), buffer),
+    };
     let mut tunnel = Tunnel {
         // What either side sent right behind its head belongs to the new protocol already.
-        up: Direction::new(behind_head(&mut turn.x.head.fields.buffer, turn.x.head.fields.head_len)),
-        down: Direction::new(behind_head(&mut turn.x.reply.head.fields.buffer, turn.x.reply.head.fields.head_len)),
+        up: direction(behind_head(&mut turn.x.head.fields.buffer, turn.x.head.fields.head_len)),
+        down: direction(behind_head(&mut turn.x.reply.head.fields.buffer, turn.x.reply.head.fields.head_len)),
+        parts: false,
     };
     let reason = tunnel.until_over(client, turn, route, &mut upstream).await;
     turn.x.trail.bytes_out = turn.reply_head.written() + tunnel.down.pump.sent;
@@ -83,8 +98,8 @@ fn behind_head(buffer: &mut Buffer, head_len: usize) -> Buffer {
 }
 
 impl Direction {
-    fn new(buffer: Buffer) -> Self {
-        Self { pump: Pump::tunnel(), buffer, state: State::Open }
+    fn new(pump: Pump, buffer: Buffer) -> Self {
+        Self { pump, buffer, state: State::Open }
     }
 
     /// Moves bytes; an error of either end is the end.
@@ -97,6 +112,25 @@ impl Direction {
             return moved;
         }
         Ok(())
+    }
+
+    /// The same once goodbye is to be said; what comes behind that goes nowhere.
+    fn poll_parting(&mut self, cx: &mut Context<'_>, source: Source<'_>, sink: Sink<'_>) {
+        let sink = if self.state == State::Open { sink } else { Sink::Nowhere };
+        let moved = match self.state {
+            State::Open | State::Parting => self.pump.poll(cx, source, &mut self.buffer, sink),
+            State::Closing | State::Closed => Poll::Ready(Ok(())),
+        };
+        let Poll::Ready(moved) = moved else { return };
+        self.buffer = Buffer::none();
+        self.state = match self.state {
+            State::Open if moved.is_ok() => {
+                self.pump.part();
+                cx.waker().wake_by_ref();
+                State::Parting
+            }
+            _ => State::Closed,
+        };
     }
 }
 
@@ -112,23 +146,40 @@ impl Tunnel {
         let mut bell = pin!(drain.reached(Stage::Draining));
         let (mut moves, mut deadline) = (0, client.look() + route.bounds.tunnel_idle);
         poll_fn(|cx| {
-            if bell.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Closed::Drain);
+            if !self.parts && bell.as_mut().poll(cx).is_ready() {
+                if !self.part() {
+                    return Poll::Ready(Closed::Drain);
+                }
+                deadline = client.look() + CLOSING;
             }
             match self.poll(cx, client, turn, upstream) {
+                Poll::Ready(Ok(())) if self.parts => return Poll::Ready(Closed::Drain),
                 Poll::Ready(Ok(())) => return Poll::Ready(Closed::Client),
                 Poll::Ready(Err(Broken::Source(error) | Broken::Sink(error))) => return Poll::Ready(reason(&error)),
                 Poll::Ready(Err(_)) => return Poll::Ready(Closed::Error),
                 Poll::Pending => {}
             }
             let moved = self.up.pump.moves + self.down.pump.moves;
-            if moved != moves {
+            if moved != moves && !self.parts {
                 moves = moved;
                 deadline = client.look() + route.bounds.tunnel_idle;
             }
-            client.timer.poll(cx, deadline).map(|()| Closed::Idle)
+            client.timer.poll(cx, deadline).map(|()| if self.parts { Closed::Drain } else { Closed::Idle })
         })
         .await
+    }
+
+    /// Says goodbye to both ends, or that there is no way to: they speak something else.
+    fn part(&mut self) -> bool {
+        let mut mask = [0; 4];
+        self.parts = aws_lc_rs::rand::fill(&mut mask).is_ok()
+            && [(&mut self.up, Some(mask)), (&mut self.down, None)].into_iter().all(|(direction, mask)| {
+                direction.pump.track().is_some_and(|track| {
+                    track.say_goodbye(mask);
+                    true
+                })
+            });
+        self.parts
     }
 
     fn poll<S: Downstream>(
@@ -140,6 +191,12 @@ impl Tunnel {
     ) -> Poll<Result<(), Broken>> {
         let mut no_head = Prefix::default();
         let line = &mut upstream.line;
+        if self.parts {
+            self.up.poll_parting(cx, client.side.source(), line.sink(&mut no_head));
+            self.down.poll_parting(cx, line.source(), client.side.sink(&mut turn.reply_head));
+            let is_over = (self.up.state, self.down.state) == (State::Closed, State::Closed);
+            return if is_over { Poll::Ready(Ok(())) } else { Poll::Pending };
+        }
         self.up.poll(cx, client.side.source(), line.sink(&mut no_head))?;
         self.down.poll(cx, line.source(), client.side.sink(&mut turn.reply_head))?;
         if self.up.state == State::Closing && line.poll_close(cx).is_ready() {

@@ -30,12 +30,13 @@ pub(crate) static FAULTS: &[&Fault] = &[&NOT_READY];
 #[derive(Debug)]
 pub(crate) struct Readiness {
     started: AtomicBool,
+    leads: AtomicBool,
     drain: Arc<Drain>,
 }
 
 impl Readiness {
     pub(crate) fn new(drain: Arc<Drain>) -> Arc<Self> {
-        Arc::new(Self { started: AtomicBool::new(false), drain })
+        Arc::new(Self { started: AtomicBool::new(false), leads: AtomicBool::new(false), drain })
     }
 
     /// The config is applied and all sockets are bound.
@@ -43,9 +44,14 @@ impl Readiness {
         self.started.store(true, Ordering::Release);
     }
 
+    /// It will stop soon: new traffic should go elsewhere, though what comes is served.
+    pub(crate) fn leads(&self) {
+        self.leads.store(true, Ordering::Release);
+    }
+
     /// Whether new traffic is welcome.
     pub(crate) fn is_ready(&self) -> bool {
-        self.started.load(Ordering::Acquire) && !self.drain.is_begun()
+        self.started.load(Ordering::Acquire) && !self.leads.load(Ordering::Acquire) && !self.drain.is_begun()
     }
 }
 

@@ -118,7 +118,7 @@ impl Node {
             listeners,
             workers,
             access_log: access_log.clone(),
-            drain_time: config.drain,
+            drain_time: config.drain.time.0,
         };
         self.gateway.apply(change).map_err(|e| other("cannot start a worker", &e))?;
         let warnings = std::mem::take(&mut wired.warnings);
@@ -227,6 +227,17 @@ impl Node {
         let settings = access_log::Settings { target, queue, queries };
         let log = AccessLog::start(&settings, Arc::clone(self.world.metrics.log_lines()), self.world.clock.clone());
         log.map(Some).map_err(|e| other("cannot open the access log", &e))
+    }
+
+    /// How long it serves on once it is told to stop.
+    pub(crate) fn lead(&self) -> Option<Duration> {
+        let force = self.force.lock().unwrap_or_else(PoisonError::into_inner);
+        force.as_ref().and_then(|force| force.config.drain.lead).map(|lead| lead.0)
+    }
+
+    /// Whether new traffic is welcome.
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
     /// The access log in force.

@@ -67,7 +67,7 @@ impl Running {
         Arc::clone(self.node.gateway().drain())
     }
 
-    /// Runs until SIGTERM or SIGINT, or until it is stopped otherwise, then drains; a second signal ends it at once. Whether
+    /// Runs until SIGTERM or SIGINT, or until it is stopped otherwise, then drains; a further signal ends it at once. Whether
     /// it ended in good order. `config`: the files that are read again whenever they change, or SIGHUP asks for it.
     pub(crate) fn until_stopped(self, config: Option<&Path>) -> bool {
         let Self { runtime, signals, node, .. } = self;
@@ -94,7 +94,7 @@ impl Running {
 async fn stopped(node: &Arc<Node>, stop: &mut Stop) -> bool {
     let drain = node.gateway().drain();
     tokio::select! {
-        () = stop.asked() => {}
+        () = stop.asked() => leads(node, stop).await,
         () = drain.begun() => {}
     }
     tracing::info!("stopping: no new connections, requests in flight finish");
@@ -104,9 +104,23 @@ async fn stopped(node: &Arc<Node>, stop: &mut Stop) -> bool {
     tokio::select! {
         joined = joined => joined.unwrap_or(false),
         () = stop.asked() => {
-            tracing::warn!("stopped at once by a second signal");
+            tracing::warn!("stopped at once by a further signal");
             false
         }
+    }
+}
+
+/// Serves on for as long as balancers take to see that it is about to stop.
+async fn leads(node: &Node, stop: &mut Stop) {
+    let Some(lead) = node.lead() else { return };
+    node.readiness().leads();
+    tracing::info!(
+        lead_ms = lead.as_millis(),
+        "not ready any more: everything is served until balancers have seen that"
+    );
+    tokio::select! {
+        () = tokio::time::sleep(lead) => {}
+        () = stop.asked() => tracing::info!("not waited for any longer: a second signal"),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod correlation;
 mod defaults;
 pub mod destination;
 pub mod dns;
+pub mod drain;
 pub mod fallback;
 pub mod fields;
 pub mod files;
@@ -29,18 +30,17 @@ mod text;
 pub mod tls;
 pub mod trust;
 
-use std::time::Duration;
-
 use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::node::{Entry, Node, Spanned, Value};
 use tollgate_core::section;
-use tollgate_core::units::{Bounded, Period};
+use tollgate_core::units::Bounded;
 
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::destination::Destination;
 pub use self::dns::{Dns, NameServer};
+pub use self::drain::Drain;
 pub use self::fallback::Fallback;
 pub use self::fields::{FieldName, FieldValue, ReplyFields};
 pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed};
@@ -86,8 +86,8 @@ section! {
         correlation: Correlation,
         /// What is written about what happens.
         log: Log,
-        /// How long requests in flight may take to finish at shutdown.
-        drain: Period = defaults::v1::DRAIN,
+        /// How the gateway stops.
+        drain: Drain,
         /// How names of services are looked up.
         dns: Dns,
         /// What stands behind: named groups of instances.
@@ -152,8 +152,8 @@ pub struct Config {
     pub correlation: Correlation,
     /// Log and access log.
     pub log: Log,
-    /// How long requests in flight may take to finish at shutdown.
-    pub drain: Duration,
+    /// How the gateway stops.
+    pub drain: Drain,
     /// Name look-ups.
     pub dns: Dns,
     /// The named services, in the order written.
@@ -191,7 +191,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         paths: file.paths,
         correlation: file.correlation,
         log: file.log,
-        drain: file.drain.0,
+        drain: file.drain,
         dns: file.dns,
         services: file.services.map(|s| s.0).unwrap_or_default(),
         policies: defaults.policies,

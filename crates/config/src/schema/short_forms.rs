@@ -109,6 +109,13 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         schema: || json!({ "const": "on" }),
     },
     ShortForm {
+        definition: "Drain",
+        short: "30s",
+        long: "{ time: 30s }",
+        place: "drain: @",
+        schema: || json!({ "$ref": "#/$defs/Duration" }),
+    },
+    ShortForm {
         definition: "Log",
         short: "debug",
         long: "{ level: debug }",

@@ -59,6 +59,11 @@ pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
         let taken: Vec<usize> =
             state.seats.iter().chain(&state.retired).chain(&new).map(|seat| seat.worker.index).collect();
         let Some(index) = (0..gateway.most_workers()).find(|index| !taken.contains(index)) else {
+            // Whoever was too many first has had the longest time.
+            if state.retired.first().is_some_and(Seat::hurry) {
+                state.retired.remove(0);
+                continue;
+            }
             return Err(io::Error::other("workers that were too many have not ended yet"));
         };
         new.push(Seat::start(index, &gateway.parts, deployment.clone(), buffer(), &gateway.drain_time)?);
@@ -66,7 +71,8 @@ pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
     *gateway.drain_time.lock().unwrap_or_else(PoisonError::into_inner) = drain_time;
     gateway.crowd.admit(usize::try_from(deployment.rules.limits.connections.get()).unwrap_or(usize::MAX));
     let is_other_log = access_log.as_ref().map(Arc::as_ptr) != state.access_log.as_ref().map(Arc::as_ptr);
-    for seat in &state.seats {
+    // Those that are too many, too: what rests there may still bring a request.
+    for seat in state.seats.iter().chain(&state.retired) {
         seat.worker.deploy(deployment.clone());
         if is_other_log {
             seat.worker.log_to(buffer());
@@ -165,7 +171,7 @@ fn spread(state: &mut State) {
     }
 }
 
-/// Ends workers that are too many: in their own time, which is the drain time.
+/// Ends workers that are too many: once what they carry has come to its end, or their places are needed.
 fn retire_seats(state: &mut State, gone: Vec<Seat>) {
     gone.iter().for_each(|seat| seat.worker.drain.leave());
     state.retired.extend(gone);

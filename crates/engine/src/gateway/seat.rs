@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tollgate_observe::access_log::LogBuffer;
 
 use crate::deployment::{Backend, Deployment};
-use crate::drain::Stage;
+use crate::drain::{Drain, Stage};
 use crate::gateway::Parts;
 use crate::listener::{Post, accept};
 use crate::worker::Worker;
@@ -47,6 +48,8 @@ pub(super) struct Seat {
     pub(super) worker: Arc<Worker>,
     assign: mpsc::Sender<Assigned>,
     thread: JoinHandle<bool>,
+    /// Nothing comes from here; it is closed when the thread ends.
+    ended: Receiver<()>,
 }
 
 impl Seat {
@@ -65,10 +68,12 @@ impl Seat {
         let (assign, assigned) = mpsc::channel(MOST_ASSIGNED);
         let runtime = new_runtime()?;
         let (own, bells, drain_time) = (Arc::clone(&worker), Arc::clone(&parts.bells), Arc::clone(drain_time));
-        let thread = thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || work(runtime, &own, assigned, &bells, &drain_time))?;
-        Ok(Self { worker, assign, thread })
+        let (gateway, (ends, ended)) = (Arc::clone(&parts.drain), sync_channel(1));
+        let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let _ends = ends;
+            work(runtime, &own, assigned, &bells, &gateway, &drain_time)
+        })?;
+        Ok(Self { worker, assign, thread, ended })
     }
 
     /// Tells the worker to do this. One that has ended does nothing any more.
@@ -81,6 +86,12 @@ impl Seat {
     /// How to tell it so later.
     pub(super) fn assigning(&self) -> mpsc::Sender<Assigned> {
         self.assign.clone()
+    }
+
+    /// Ends what it carries, politely but soon; whether it came to its end.
+    pub(super) fn hurry(&self) -> bool {
+        self.worker.drain.begin();
+        matches!(self.ended.recv_timeout(LAST_CALL * 4), Err(RecvTimeoutError::Disconnected))
     }
 
     /// Whether the thread has ended.
@@ -105,6 +116,7 @@ fn work(
     worker: &Arc<Worker>,
     mut assigned: mpsc::Receiver<Assigned>,
     bells: &Arc<[Notify]>,
+    gateway: &Drain,
     drain_time: &Mutex<Duration>,
 ) -> bool {
     let mut posts: Vec<Post> = Vec::new();
@@ -118,7 +130,7 @@ fn work(
                 tokio::select! {
                     () = housekeeping(worker, bells) => {}
                     () = posted(worker, &mut assigned, &mut posts) => {}
-                    () = until_drained(worker, drain_time) => {}
+                    () = until_drained(worker, gateway, drain_time) => {}
                 }
             });
         }));
@@ -224,17 +236,19 @@ async fn housekeeping(worker: &Worker, bells: &[Notify]) {
     }
 }
 
-/// Returns when the worker stops and its last connection ended, or the drain time after it began to stop.
-async fn until_drained(worker: &Worker, drain_time: &Mutex<Duration>) {
+/// Returns when the worker stops and its last connection ended, or the drain time after the gateway began to stop. One that
+/// is too many is in nobody's way: what it carries comes to its own end, unless its place is needed.
+async fn until_drained(worker: &Worker, gateway: &Drain, drain_time: &Mutex<Duration>) {
     worker.drain.begun().await;
-    let most = *drain_time.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut left = tokio::time::timeout(most, empty(worker)).await;
-    if left.is_err() && worker.drain.stage() == Stage::Leaving {
-        // Those that rest and asked for nothing.
-        worker.drain.begin();
-        left = tokio::time::timeout(LAST_CALL, empty(worker)).await;
+    tokio::select! {
+        () = empty(worker) => {}
+        () = worker.drain.reached(Stage::Draining) => {}
     }
-    if left.is_err() {
+    let most = match gateway.is_begun() {
+        true => *drain_time.lock().unwrap_or_else(PoisonError::into_inner),
+        false => LAST_CALL,
+    };
+    if tokio::time::timeout(most, empty(worker)).await.is_err() {
         tracing::warn!(connections = worker.connections(), "drain time is over: connections are cut");
         return;
     }

@@ -13,6 +13,6 @@ pub(crate) mod pump;
 pub(crate) mod request_head;
 pub(crate) mod timer;
 pub(crate) mod turn;
-mod websocket;
+pub(crate) mod websocket;
 
 pub use connection::Greeting;

@@ -1,7 +1,7 @@
 //! Moves a body from where it comes from to where it goes.
 //!
 //! Reads only when everything read is written: back-pressure without a queue. From one HTTP/1.1 connection to another a
-//! body passes through the one buffer in which it arrives, and head and first content leave in one write. All other ways
+//! body passes through the one buffer in which it arrives, and head and first content leave in one write: [`wires`]. All other ways
 //! are in [`pieces`].
 
 mod limits;
@@ -9,6 +9,7 @@ mod pieces;
 mod prefix;
 mod recode;
 mod tee;
+mod wires;
 
 pub(crate) use limits::BodyLimits;
 pub(crate) use pieces::{add_field, header_map};
@@ -31,6 +32,7 @@ use tollgate_net::Stream;
 
 use self::recode::Chain;
 use crate::http::ends::{Sink, Source};
+use crate::http::websocket::Track;
 
 /// Why a body did not get across.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub(crate) struct Pump {
     held: Option<Bytes>,
     /// Who keeps what passes.
     tee: Option<Box<Tee>>,
+    /// Who knows where it may end.
+    track: Option<Box<Track>>,
     /// A piece that is to be written, on every way but the short one.
     piece: Bytes,
     /// The source has said its last, where that is not for [`Inflow`] to find.
@@ -134,6 +138,7 @@ impl Pump {
             recoding: None,
             held: None,
             tee: None,
+            track: None,
             piece: Bytes::new(),
             exhausted: false,
             trailers: None,
@@ -154,6 +159,22 @@ impl Pump {
     pub(crate) fn tunnel() -> Self {
         let limits = BodyLimits { content: u64::MAX, trailer: 0, trailer_fields: 0 };
         Self { outflow: Outflow::Plain, frugal: true, ..Self::new(Length::UntilClose, limits, 0) }
+    }
+
+    /// The same, of which somebody knows where it may end.
+    pub(crate) fn tracked(track: Box<Track>) -> Self {
+        Self { track: Some(track), ..Self::tunnel() }
+    }
+
+    /// Who knows where it may end.
+    pub(crate) fn track(&mut self) -> Option<&mut Track> {
+        self.track.as_deref_mut()
+    }
+
+    /// Begins anew behind the end, with what is known of it; what is counted goes on.
+    pub(crate) fn part(&mut self) {
+        let track = self.track.take();
+        *self = Self { moves: self.moves, sent: self.sent, track, ..Self::tunnel() };
     }
 
     /// Changes the content on its way; before the first byte is moved.
@@ -239,34 +260,6 @@ impl Pump {
         }
     }
 
-    /// The short way.
-    fn poll_wires(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut Stream,
-        buffer: &mut Buffer,
-        sink: &mut Stream,
-        prefix: &mut Prefix,
-    ) -> Poll<Result<(), Broken>> {
-        loop {
-            if self.batch.is_out() && !self.ended && (self.from < buffer.len() || self.inflow.is_done()) {
-                self.fill(buffer)?;
-            }
-            if !prefix.left().is_empty() || !self.batch.is_out() {
-                ready!(self.poll_write(cx, buffer.filled(), sink, prefix))?;
-                continue;
-            }
-            let flushed = self.poll_flush(cx, sink)?;
-            if self.ended {
-                return flushed.map(Ok);
-            }
-            if self.from < buffer.len() {
-                continue;
-            }
-            ready!(self.poll_read(cx, source, buffer))?;
-        }
-    }
-
     /// Under TLS what was written may still wait for the socket: sent off before anybody waits for what comes next.
     fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Result<Poll<()>, Broken> {
         let flushed = Pin::new(sink).poll_flush(cx);
@@ -278,48 +271,16 @@ impl Pump {
         }
     }
 
-    /// Reads and throws away; ready when all of the body has arrived.
-    pub(crate) fn poll_discard(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut Stream,
-        buffer: &mut Buffer,
-    ) -> Poll<Result<(), Broken>> {
-        loop {
-            if self.refused {
-                return Poll::Ready(Err(Broken::Bad(Bad::Malformed("a body that was refused already"))));
-            }
-            if self.from < buffer.len() {
-                self.take(buffer)?;
-            }
-            if self.inflow.is_done() {
-                self.trailers()?;
-                self.ended = true;
-                self.batch = Batch::default();
-                return Poll::Ready(Ok(()));
-            }
-            if self.from == buffer.len() {
-                ready!(self.poll_read(cx, source, buffer))?;
-            }
-        }
-    }
-
-    /// Decodes what is there into the next write.
-    fn fill(&mut self, buffer: &mut Buffer) -> Result<(), Broken> {
-        let runs = self.take(buffer)?;
-        let trailers = if self.inflow.is_done() { self.trailers()? } else { None };
-        self.ended = self.inflow.is_done();
-        if let Some(tee) = &mut self.tee {
-            runs.iter().for_each(|range| tee.keep(buffer.filled().get(range).unwrap_or_default()));
-            self.ended.then(|| tee.end());
-        }
-        self.batch = Batch::new(self.outflow, runs, self.ended, trailers.as_ref());
-        self.sent += self.batch.content() as u64;
-        Ok(())
+    /// Whether nothing more is to pass, though more may come.
+    fn is_at_end(&self) -> bool {
+        self.track.as_ref().is_some_and(|track| track.is_at_end())
     }
 
     fn take(&mut self, buffer: &mut Buffer) -> Result<Runs, Broken> {
-        let (range, mut runs) = (self.from..buffer.len(), Runs::default());
+        let (mut range, mut runs) = (self.from..buffer.len(), Runs::default());
+        if let Some(track) = &mut self.track {
+            range.end = range.start + track.pass(buffer.filled().get(range.clone()).unwrap_or_default());
+        }
         self.begun |= !range.is_empty();
         let limits = self.limits;
         let next = self.inflow.take(buffer.filled_mut(), range, &mut runs, limits.content, limits.trailer);

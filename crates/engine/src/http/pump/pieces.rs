@@ -177,6 +177,12 @@ impl Pump {
         source: &mut Source<'_>,
         buffer: &mut Buffer,
     ) -> Poll<Result<(), Broken>> {
+        if self.is_at_end() {
+            self.piece = self.track.as_mut().and_then(|track| track.goodbye()).unwrap_or_default();
+            self.from = buffer.len();
+            self.exhausted = true;
+            return Poll::Ready(Ok(()));
+        }
         match source {
             Source::Held => {
                 self.piece = self.held.clone().unwrap_or_default();
@@ -232,6 +238,9 @@ impl Pump {
             return Err(Broken::Bad(Bad::TooLarge));
         }
         self.piece = piece;
+        if let Some(track) = &mut self.track {
+            self.piece.truncate(track.pass(&self.piece));
+        }
         Ok(())
     }
 
