@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tollgate_config::model::{Bind, FileMode};
@@ -24,11 +25,20 @@ pub struct Bound {
     pub file: Option<SocketFile>,
 }
 
-/// The file of a Unix socket that is listened on. Dropped, it is removed, unless another process has put its own there.
+/// The file of a Unix socket that is listened on. Dropped, it is removed, unless another process has put its own there, or has
+/// taken the socket over.
 #[derive(Debug)]
 pub struct SocketFile {
     path: Arc<Path>,
     identity: (u64, u64),
+    ours: Arc<AtomicBool>,
+}
+
+impl SocketFile {
+    /// It is another's from now on.
+    pub(crate) fn give(self) {
+        self.ours.store(false, Ordering::Release);
+    }
 }
 
 /// Why an address cannot be listened on.
@@ -72,6 +82,51 @@ pub fn bind(bind: &Bind, mode: FileMode, workers: usize, port: Port) -> Result<B
     Ok(Bound { listeners, file: None })
 }
 
+/// The same with sockets that were open before, all of this address; more are opened beside them, or where that is not allowed,
+/// shared. `ours`: whether the file of a Unix socket is to be removed in the end.
+///
+/// # Errors
+/// The address, and what the system says of it.
+pub fn adopt(bind: &Bind, open: Vec<Listener>, workers: usize, ours: &Arc<AtomicBool>) -> Result<Bound, BindError> {
+    let missing = workers.saturating_sub(open.len());
+    let more = match bind {
+        // Who opened the first ones may have had another user's rights, or not have meant them to be shared.
+        Bind::Socket(_) | Bind::AllAddresses(_) => self::bind(bind, FileMode::default(), missing, Port::Ours).ok(),
+        Bind::Unix(_) => None,
+    };
+    let copies = || open.iter().cycle().take(missing).map(Listener::try_clone).collect::<io::Result<Vec<_>>>();
+    let failed = |error| BindError { address: address(bind), error };
+    let more = more.map_or_else(copies, |bound| Ok(bound.listeners)).map_err(failed)?;
+    let file = match bind {
+        Bind::Unix(path) => {
+            let identity = identity(&fs::symlink_metadata(path).map_err(failed)?);
+            Some(SocketFile { path: Arc::clone(path), identity, ours: Arc::clone(ours) })
+        }
+        Bind::Socket(_) | Bind::AllAddresses(_) => None,
+    };
+    Ok(Bound { listeners: open.into_iter().chain(more).collect(), file })
+}
+
+/// Whether a socket that listens there is one of this listener.
+#[must_use]
+pub fn is_of(bind: &Bind, at: &Address) -> bool {
+    match (bind, at) {
+        (Bind::AllAddresses(port), Address::Socket(at)) => at.ip().is_unspecified() && at.port() == *port,
+        (Bind::Socket(address), Address::Socket(at)) => address == at,
+        (Bind::Unix(path), Address::Unix(at)) => path == at,
+        _ => false,
+    }
+}
+
+/// Where a listener is.
+pub(crate) fn address(bind: &Bind) -> Address {
+    match bind {
+        Bind::Unix(path) => Address::Unix(Arc::clone(path)),
+        Bind::Socket(address) => (*address).into(),
+        Bind::AllAddresses(port) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port)).into(),
+    }
+}
+
 /// A port that is not ours is probed without `SO_REUSEPORT` first, so that one that somebody else listens on is an error and not
 /// silently shared.
 fn sockets(address: SocketAddr, workers: usize, port: Port) -> Result<Vec<Listener>, BindError> {
@@ -105,7 +160,8 @@ fn unix(path: &Arc<Path>, mode: FileMode, workers: usize) -> io::Result<Bound> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile { path: Arc::clone(path), identity: identity(&fs::symlink_metadata(path)?) };
+    let ours = Arc::new(AtomicBool::new(true));
+    let file = SocketFile { path: Arc::clone(path), identity: identity(&fs::symlink_metadata(path)?), ours };
     // Before it listens: nobody connects whom the permissions would not let.
     fs::set_permissions(path, Permissions::from_mode(mode.0))?;
     socket.listen(BACKLOG)?;
@@ -140,7 +196,9 @@ fn identity(file: &Metadata) -> (u64, u64) {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|file| identity(&file) == self.identity) {
+        if self.ours.load(Ordering::Acquire)
+            && fs::symlink_metadata(&self.path).is_ok_and(|file| identity(&file) == self.identity)
+        {
             // There is nobody left to tell; who starts next finds it stale and removes it.
             let _ = fs::remove_file(&self.path);
         }

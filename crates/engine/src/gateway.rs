@@ -14,14 +14,13 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tollgate_config::model::Bind;
 use tollgate_core::clock::Clock;
-use tollgate_core::facts::Address;
 use tollgate_net::Listener;
 use tollgate_observe::access_log::AccessLog;
 use tollgate_observe::metrics::Metrics;
 
 pub use self::change::{Change, Listening};
 use self::seat::{Assigned, Seat};
-use crate::bind::{BindError, Bound, SocketFile};
+use crate::bind::{self, BindError, Bound, SocketFile};
 use crate::crowd::Crowd;
 use crate::deployment::Deployment;
 use crate::drain::Drain;
@@ -94,7 +93,7 @@ struct Open {
     door: Arc<Door>,
     sockets: Vec<Held>,
     /// The file of a Unix socket, removed with it.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 /// One of its sockets. It is held here, too: so it stays open while it goes from one worker to another.
@@ -134,12 +133,8 @@ impl Gateway {
         let held = state.open.iter().filter(|open| open.address == *address).find_map(|open| open.sockets.first());
         let listeners =
             (0..count).filter_map(|_| held.map(|held| held.listener.try_clone())).collect::<io::Result<_>>();
-        let of = match address {
-            Bind::Unix(path) => Address::Unix(Arc::clone(path)),
-            Bind::Socket(address) => (*address).into(),
-            Bind::AllAddresses(port) => std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, *port)).into(),
-        };
-        Ok(Bound { listeners: listeners.map_err(|error| BindError { address: of, error })?, file: None })
+        let listeners = listeners.map_err(|error| BindError { address: bind::address(address), error })?;
+        Ok(Bound { listeners, file: None })
     }
 
     /// Whether a listener of this address was taken away and has sockets yet.
@@ -167,6 +162,27 @@ impl Gateway {
     /// A thread cannot be made. Nothing has changed then.
     pub fn apply(&self, change: Change) -> io::Result<()> {
         change::apply(self, change)
+    }
+
+    /// All sockets of all listeners once more, for another process.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn sockets(&self) -> io::Result<Vec<Listener>> {
+        let state = self.state();
+        let held = state.open.iter().flat_map(|open| &open.sockets);
+        held.map(|held| held.listener.try_clone()).collect()
+    }
+
+    /// Another process serves on all sockets from now on: nothing new is taken, and connections end with their next answer.
+    /// What is on its way goes on until it ends, or [`Drain::begin`] is called.
+    pub fn hand_over(&self) {
+        let open = std::mem::take(&mut self.state().open);
+        for open in open {
+            open.door.drain.leave();
+            open.file.into_iter().for_each(SocketFile::give);
+        }
+        self.parts.drain.leave();
     }
 
     /// Waits until every worker has stopped, after [`Drain::begin`]; whether all ended in good order.

@@ -23,7 +23,7 @@ mod serve;
 mod tunnel;
 mod worker;
 
-pub use bind::{BindError, Bound, Port, SocketFile, bind};
+pub use bind::{BindError, Bound, Port, SocketFile, adopt, bind, is_of};
 pub use deployment::{Backend, Correlation, Deployment, Rules};
 pub use drain::{Drain, Stage};
 pub use gateway::{Change, Gateway, Listening, Parts, Serves};

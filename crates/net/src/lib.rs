@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod handover;
 mod listener;
 pub mod proxy_protocol;
 mod socket;

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use socket2::{SockFilter, SockRef};
-use tollgate_core::facts::Ends;
+use tollgate_core::facts::{Address, Ends};
 
 use crate::Socket;
 
@@ -59,6 +60,21 @@ impl Listener {
         }
     }
 
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Whatever the system says; `Unsupported`: a Unix socket without a file.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Address::Socket),
+            Self::Unix(listener) => {
+                let address = listener.local_addr()?;
+                let path = address.as_pathname().ok_or(io::ErrorKind::Unsupported)?;
+                Ok(Address::Unix(path.into()))
+            }
+        }
+    }
+
     /// The same socket once more: connections go to whoever takes them first.
     ///
     /// # Errors
@@ -67,6 +83,33 @@ impl Listener {
         match self {
             Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
             Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+}
+
+/// A socket that another process opened. It must be listened on; that it does not block is seen to.
+impl TryFrom<OwnedFd> for Listener {
+    type Error = io::Error;
+
+    fn try_from(socket: OwnedFd) -> io::Result<Self> {
+        let socket = socket2::Socket::from(socket);
+        if !socket.is_listener()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a socket that is not listened on"));
+        }
+        socket.set_nonblocking(true)?;
+        match socket.local_addr()?.domain() {
+            socket2::Domain::UNIX => Ok(Self::Unix(socket.into())),
+            socket2::Domain::IPV4 | socket2::Domain::IPV6 => Ok(Self::Tcp(socket.into())),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::deadline::{Deadline, PATIENCE, pause, wait_until};
 use crate::port::free_port;
+use crate::process::{end, process};
 use crate::raw_client::RawClient;
 use crate::strict::Response;
 
@@ -22,6 +23,8 @@ use crate::strict::Response;
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
+    /// The process that has taken its place.
+    successor: Option<u32>,
     http: SocketAddr,
     health: SocketAddr,
     output: Log,
@@ -41,6 +44,15 @@ impl Gateway {
     /// When it ends or is not ready in time; the message has its log.
     #[must_use]
     pub fn start(binary: &str, config: &str, values: &[(&str, String)]) -> Self {
+        Self::start_with(binary, config, values, &[])
+    }
+
+    /// The same, with these in its environment.
+    ///
+    /// # Panics
+    /// When it ends or is not ready in time; the message has its log.
+    #[must_use]
+    pub fn start_with(binary: &str, config: &str, values: &[(&str, String)], environment: &[(&str, &str)]) -> Self {
         let [http, health] = [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let text = filled(config, http, health, values);
         let folder = tempfile::tempdir().expect("a folder for the config");
@@ -48,12 +60,13 @@ impl Gateway {
         fs::write(&file, text).expect("the config is written");
         let mut command = Command::new(binary);
         command.arg("run").arg("-c").arg(&file).current_dir(folder.path());
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
         let (output, messages) = (Log::default(), Log::default());
         gather(child.stdout.take().expect("its output"), &output);
         gather(child.stderr.take().expect("its messages"), &messages);
-        let mut gateway = Self { child, http, health, output, messages, folder };
+        let mut gateway = Self { child, successor: None, http, health, output, messages, folder };
         gateway.await_ready();
         gateway
     }
@@ -170,7 +183,30 @@ impl Gateway {
     /// The id of its process.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.successor.unwrap_or_else(|| self.child.id())
+    }
+
+    /// Has it replaced by what its binary is now (SIGUSR2), and waits until that serves. From then on, that is meant; the one
+    /// before ends by itself, see [`Gateway::ended`].
+    ///
+    /// # Panics
+    /// When that does not serve in time.
+    pub fn upgrade(&mut self) {
+        self.signal(Signal::USR2);
+        self.upgraded();
+    }
+
+    /// Waits until another process has taken its place.
+    ///
+    /// # Panics
+    /// When none has in time.
+    pub fn upgraded(&mut self) {
+        let before = self.pid();
+        wait_until("another process serves", || {
+            let pid = self.status()["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+            self.successor = pid.filter(|pid| *pid != before);
+            self.successor.is_some()
+        });
     }
 
     /// The memory it holds, in KiB (`VmRSS`).
@@ -211,8 +247,7 @@ impl Gateway {
     /// # Panics
     /// When it has ended already.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("the signal is sent");
+        kill_process(process(self.pid()), signal).expect("the signal is sent");
     }
 
     /// Asks it to end (SIGTERM).
@@ -241,7 +276,7 @@ impl Gateway {
         self.signal(Signal::CONT);
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for it to end by itself; of two, the one that was first.
     ///
     /// # Panics
     /// When it does not in time.
@@ -294,6 +329,9 @@ impl Drop for Gateway {
                 }
                 pause();
             }
+        }
+        if let Some(successor) = self.successor {
+            end(successor);
         }
         if thread::panicking() {
             show(&self.log());

@@ -21,6 +21,7 @@ pub mod name_server;
 pub mod peer;
 pub mod pki;
 pub mod port;
+pub mod process;
 pub mod raw_client;
 pub mod recorder;
 pub mod strict;

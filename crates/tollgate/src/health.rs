@@ -31,12 +31,18 @@ pub(crate) static FAULTS: &[&Fault] = &[&NOT_READY];
 pub(crate) struct Readiness {
     started: AtomicBool,
     leads: AtomicBool,
+    handed_over: AtomicBool,
     drain: Arc<Drain>,
 }
 
 impl Readiness {
     pub(crate) fn new(drain: Arc<Drain>) -> Arc<Self> {
-        Arc::new(Self { started: AtomicBool::new(false), leads: AtomicBool::new(false), drain })
+        Arc::new(Self {
+            started: AtomicBool::new(false),
+            leads: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
+            drain,
+        })
     }
 
     /// The config is applied and all sockets are bound.
@@ -49,9 +55,15 @@ impl Readiness {
         self.leads.store(true, Ordering::Release);
     }
 
+    /// Another process serves on the same sockets: whoever asks this one, on a connection that it has yet, asks for both.
+    pub(crate) fn handed_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+    }
+
     /// Whether new traffic is welcome.
     pub(crate) fn is_ready(&self) -> bool {
-        self.started.load(Ordering::Acquire) && !self.leads.load(Ordering::Acquire) && !self.drain.is_begun()
+        let is = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        is(&self.handed_over) || is(&self.started) && !is(&self.leads) && !self.drain.is_begun()
     }
 }
 

@@ -17,6 +17,7 @@ use tollgate_observe::access_log::{self, AccessLog, Queries};
 use tollgate_observe::metrics::Metrics;
 
 use crate::health::{self, Readiness};
+use crate::inherited::Inherited;
 use crate::redirect;
 use crate::scrape::Scrape;
 use crate::start::{StartError, Trouble, cannot_listen, other, serves, shown, wire_error};
@@ -37,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) status: Arc<Status>,
     /// Listeners beside those of the config: the demo's sample services. Taken by the first config.
     extra: Mutex<Vec<Listening>>,
+    /// Sockets that were open before this process was.
+    inherited: Mutex<Inherited>,
     force: Mutex<Option<InForce>>,
 }
 
@@ -64,7 +67,7 @@ pub(crate) enum Applied {
 
 impl Node {
     /// A node on which nothing runs yet. `name`: the config's. `workers`: how many the first config asks for.
-    pub(crate) fn new(name: &str, workers: usize, slow: Handle, extra: Vec<Listening>) -> Self {
+    pub(crate) fn new(name: &str, workers: usize, slow: Handle, extra: Vec<Listening>, inherited: Inherited) -> Self {
         let (clock, most) = (Clock::real(), most_workers(workers));
         let metrics = Metrics::new(most);
         let bells: Arc<[Notify]> = (0..most).map(|_| Notify::new()).collect();
@@ -79,8 +82,8 @@ impl Node {
             slow: slow.clone(),
         };
         let world = World { clock, metrics, bells, slow };
-        let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
-        Self { world, gateway, readiness, status, extra, force: Mutex::default() }
+        let (gateway, extra, inherited) = (Gateway::new(parts), Mutex::new(extra), Mutex::new(inherited));
+        Self { world, gateway, readiness, status, extra, inherited, force: Mutex::default() }
     }
 
     /// The gateway.
@@ -188,6 +191,11 @@ impl Node {
 
     /// The sockets that a listener lacks.
     fn sockets(&self, listener: &Listener, workers: usize) -> Result<Bound, BindError> {
+        let mut inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bound) = inherited.of(listener, workers) {
+            return bound;
+        }
+        drop(inherited);
         let open = self.gateway.open();
         let there = open.iter().find(|(address, _)| *address == listener.address).map_or(0, |(_, sockets)| *sockets);
         let is_ours = open.iter().any(|(address, _)| address.port() == listener.address.port());
@@ -235,9 +243,29 @@ impl Node {
         force.as_ref().and_then(|force| force.config.drain.lead).map(|lead| lead.0)
     }
 
+    /// The number of the config in force.
+    pub(crate) fn revision(&self) -> u64 {
+        let force = self.force.lock().unwrap_or_else(PoisonError::into_inner);
+        force.as_ref().map_or(0, |force| force.revision)
+    }
+
     /// Whether new traffic is welcome.
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// How long connections may go on once they are to end.
+    pub(crate) fn drain_time(&self) -> Duration {
+        let force = self.force.lock().unwrap_or_else(PoisonError::into_inner);
+        force.as_ref().map_or(Duration::ZERO, |force| force.config.drain.time.0)
+    }
+
+    /// Everything is served: whoever served before this process need not any more.
+    ///
+    /// # Errors
+    /// It has given up waiting, and serves on.
+    pub(crate) fn serves(&self) -> std::io::Result<()> {
+        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).serves()
     }
 
     /// The access log in force.

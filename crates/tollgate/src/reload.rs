@@ -13,6 +13,7 @@ use tollgate_config::model::Level;
 use crate::cli::{Failure, all, load, set_level};
 use crate::node::{Applied, Node};
 use crate::start::StartError;
+use crate::systemd;
 use crate::watch::{EVERY, Watched};
 
 /// Reloads for as long as the process lives. Without files there is nothing to be read again; a signal would else end the
@@ -48,6 +49,7 @@ async fn changed(watched: &mut Watched) {
 
 /// Reads the config and brings it into force, or tells why not.
 fn reload(path: &Path, node: &Node, why: &str) {
+    systemd::reloading();
     let config = path.display().to_string();
     match attempt(path, node) {
         Ok((Applied::Now { revision, .. }, warnings)) => {
@@ -62,6 +64,7 @@ fn reload(path: &Path, node: &Node, why: &str) {
             tracing::error!(config, why, "refused, the config before stays in force:\n{}", refusal.trim_end());
         }
     }
+    systemd::ready(node.revision());
 }
 
 /// What was applied, with what is to be said of it; or everything that stands in the way.

@@ -13,12 +13,17 @@ use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::Address;
 use tollgate_engine::{BindError, Drain, Listening};
 
+use crate::inherited::Inherited;
 use crate::node::{Applied, Node, workers};
-use crate::reload;
+use crate::upgrade::{Started, upgrade};
 use crate::wire::WireError;
+use crate::{reload, systemd};
 
 /// How long the access log may take to be written at the end.
 const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// How long connections may take to end once the process that has been replaced ends.
+const GOODBYES: Duration = Duration::from_secs(6);
 
 /// Why the gateway does not start.
 #[derive(Debug)]
@@ -42,26 +47,44 @@ pub(crate) struct Trouble {
 pub(crate) struct Running {
     runtime: Runtime,
     signals: Signals,
+    started: Started,
     node: Arc<Node>,
     /// What worked, but probably not as meant.
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
-/// Starts a gateway. `extra`: further listeners beside those of the config (the demo's sample services).
-pub(crate) fn start(name: &str, config: &Config, extra: Vec<Listening>) -> Result<Running, StartError> {
+/// Starts a gateway. `extra`: further listeners beside those of the config (the demo's sample services). `inherited`: sockets
+/// that are open already.
+pub(crate) fn start(
+    name: &str,
+    config: &Config,
+    extra: Vec<Listening>,
+    inherited: Inherited,
+) -> Result<Running, StartError> {
+    let started = Started::look().map_err(|e| other("it cannot be told how this process was started", &e))?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|e| other("no runtime", &e))?;
     let signals = Signals::listen(&runtime).map_err(|e| other("signals cannot be received", &e))?;
-    let node = Arc::new(Node::new(name, workers(config), runtime.handle().clone(), extra));
+    let node = Arc::new(Node::new(name, workers(config), runtime.handle().clone(), extra, inherited));
     let (applying, config) = (Arc::clone(&node), config.clone());
     let applied = runtime.block_on(runtime.spawn_blocking(move || applying.apply(&config)));
     let warnings = match applied.map_err(|e| other("the config was not applied", &e))?? {
         Applied::Now { warnings, .. } => warnings,
         Applied::Already => Vec::new(),
     };
-    Ok(Running { runtime, signals, node, warnings })
+    Ok(Running { runtime, signals, started, node, warnings })
 }
 
 impl Running {
+    /// Says that everything is served: to the process that did so before, and to the service manager.
+    ///
+    /// # Errors
+    /// The process before has given up waiting, and serves on.
+    pub(crate) fn serves(&self) -> Result<(), StartError> {
+        self.node.serves().map_err(|e| other("the process that was to be replaced does not wait any more", &e))?;
+        systemd::ready(self.node.revision());
+        Ok(())
+    }
+
     /// Stops it as a signal would, from another thread.
     pub(crate) fn drain(&self) -> Arc<Drain> {
         Arc::clone(self.node.gateway().drain())
@@ -70,12 +93,13 @@ impl Running {
     /// Runs until SIGTERM or SIGINT, or until it is stopped otherwise, then drains; a further signal ends it at once. Whether
     /// it ended in good order. `config`: the files that are read again whenever they change, or SIGHUP asks for it.
     pub(crate) fn until_stopped(self, config: Option<&Path>) -> bool {
-        let Self { runtime, signals, node, .. } = self;
-        let Signals { mut stop, mut reopen, mut hup } = signals;
+        let Self { runtime, signals, started, node, .. } = self;
+        let Signals { mut stop, mut reopen, mut hup, mut usr2 } = signals;
+        let started = config.map(|_| &started);
         let path: Option<PathBuf> = config.map(Path::to_owned);
         let ended = runtime.block_on(async {
             tokio::select! {
-                ended = stopped(&node, &mut stop) => ended,
+                ended = stopped(&node, &mut stop, &mut usr2, started) => ended,
                 // While it drains too: requests in flight still bring lines.
                 never = reopened(&mut reopen, &node) => match never {},
                 never = reload::whenever_asked(path.as_deref(), &mut hup, &node) => match never {},
@@ -90,24 +114,73 @@ impl Running {
     }
 }
 
-/// Waits until the gateway is asked to stop, then until it has. Whether it ended in good order.
-async fn stopped(node: &Arc<Node>, stop: &mut Stop) -> bool {
+/// Waits until the gateway is asked to stop, or another process has taken its place; then until it has stopped. Whether it
+/// ended in good order.
+async fn stopped(node: &Arc<Node>, stop: &mut Stop, usr2: &mut Signal, started: Option<&Started>) -> bool {
     let drain = node.gateway().drain();
     tokio::select! {
         () = stop.asked() => leads(node, stop).await,
         () = drain.begun() => {}
+        () = replaced(node, usr2, started) => return left(node, stop).await,
     }
+    systemd::stopping();
     tracing::info!("stopping: no new connections, requests in flight finish");
     drain.begin();
-    let joining = Arc::clone(node);
-    let joined = tokio::task::spawn_blocking(move || joining.gateway().join());
     tokio::select! {
-        joined = joined => joined.unwrap_or(false),
+        joined = joined(node) => joined,
         () = stop.asked() => {
             tracing::warn!("stopped at once by a further signal");
             false
         }
     }
+}
+
+/// Waits until every worker has stopped; whether all did so in good order.
+async fn joined(node: &Arc<Node>) -> bool {
+    let joining = Arc::clone(node);
+    tokio::task::spawn_blocking(move || joining.gateway().join()).await.unwrap_or(false)
+}
+
+/// Returns once another process serves in place of this one. `started`: how it is started; without it, nothing is replaced.
+async fn replaced(node: &Node, usr2: &mut Signal, started: Option<&Started>) {
+    loop {
+        // No signal will come any more.
+        let (Some(()), Some(started)) = (usr2.recv().await, started) else { return pending().await };
+        let program = started.program().display();
+        tracing::info!(%program, "upgrading: the binary is started, and given all sockets once it asks");
+        match upgrade(started, node.gateway()).await {
+            Ok(pid) => {
+                tracing::info!(pid, "upgraded: another process serves from now on");
+                systemd::handed_over(pid);
+                return;
+            }
+            Err(why) => {
+                node.status.not_upgraded(&why);
+                tracing::error!("not upgraded, this process goes on: {why}");
+            }
+        }
+    }
+}
+
+/// Ends a process whose place another one has taken: nobody is told to go, since there is nowhere else to go to. Connections end
+/// with their next answer; after the drain time, what is left is told to end, and cut.
+async fn left(node: &Arc<Node>, stop: &mut Stop) -> bool {
+    node.readiness().handed_over();
+    node.gateway().hand_over();
+    let (drain, mut joined) = (node.gateway().drain(), std::pin::pin!(joined(node)));
+    tokio::select! {
+        joined = &mut joined => return joined,
+        () = tokio::time::sleep(node.drain_time()) => {}
+        () = stop.asked() => {}
+    }
+    drain.begin();
+    tokio::select! {
+        joined = &mut joined => return joined,
+        () = tokio::time::sleep(GOODBYES) => {}
+        () = stop.asked() => {}
+    }
+    drain.end();
+    joined.await
 }
 
 /// Serves on for as long as balancers take to see that it is about to stop.
@@ -142,6 +215,8 @@ struct Signals {
     reopen: Signal,
     /// SIGHUP.
     hup: Signal,
+    /// SIGUSR2. Heard also where nothing can be upgraded.
+    usr2: Signal,
 }
 
 /// SIGTERM and SIGINT.
@@ -155,7 +230,8 @@ impl Signals {
         let _inside = runtime.enter();
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let (reopen, hup) = (signal(SignalKind::user_defined1())?, signal(SignalKind::hangup())?);
-        Ok(Self { stop: Stop { terminate, interrupt }, reopen, hup })
+        let usr2 = signal(SignalKind::user_defined2())?;
+        Ok(Self { stop: Stop { terminate, interrupt }, reopen, hup, usr2 })
     }
 }
 

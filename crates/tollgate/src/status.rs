@@ -20,6 +20,8 @@ pub(crate) struct Status {
     metrics: Arc<Metrics>,
     config: String,
     shown: RwLock<Shown>,
+    /// How many upgrades failed, and why the last one did.
+    upgrades: RwLock<(u64, String)>,
 }
 
 /// What changes with the config.
@@ -39,7 +41,15 @@ impl Status {
     /// `config`: the config's name.
     pub(crate) fn new(config: &str, clock: Clock, readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Arc<Self> {
         let (began, config) = (clock.now(), config.to_owned());
-        Arc::new(Self { clock, began, readiness, metrics, config, shown: RwLock::default() })
+        Arc::new(Self {
+            clock,
+            began,
+            readiness,
+            metrics,
+            config,
+            shown: RwLock::default(),
+            upgrades: RwLock::default(),
+        })
     }
 
     /// A config is in force.
@@ -53,6 +63,12 @@ impl Status {
         self.shown.write().unwrap_or_else(PoisonError::into_inner).refused = refused;
     }
 
+    /// Another binary was to take this one's place, and did not.
+    pub(crate) fn not_upgraded(&self, why: &str) {
+        let mut upgrades = self.upgrades.write().unwrap_or_else(PoisonError::into_inner);
+        *upgrades = (upgrades.0 + 1, why.to_owned());
+    }
+
     /// As it is now.
     pub(crate) fn now(&self) -> Value {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
@@ -64,8 +80,11 @@ impl Status {
         let listener = |(address, serves): &(String, &str)| json!({ "address": address, "serves": serves });
         let listeners: Vec<Value> = shown.listeners.iter().map(listener).collect();
         let refused = shown.refused.as_ref().map(|(at, why)| json!({ "seconds": ago(*at, &self.clock), "why": why }));
+        let (failed, why) = self.upgrades.read().unwrap_or_else(PoisonError::into_inner).clone();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "upgrades": { "failed": failed, "why": (failed > 0).then_some(why) },
             "ready": self.readiness.is_ready(),
             "uptime_seconds": self.clock.now().saturating_duration_since(self.began).as_secs(),
             "config": { "from": self.config, "revision": revision, "refused": refused },
@@ -138,6 +157,9 @@ pub(crate) fn as_text(status: &Value) -> String {
         why.lines().for_each(|line| {
             let _ = writeln!(out, "    {line}");
         });
+    }
+    if let Some(why) = status.pointer("/upgrades/why").and_then(Value::as_str) {
+        let _ = writeln!(out, "  not upgraded: {why}");
     }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         let text = |key: &str| listener[key].as_str().unwrap_or("?").to_owned();

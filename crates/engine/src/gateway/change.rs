@@ -110,13 +110,13 @@ fn put_up(gateway: &Gateway, state: &mut State, listeners: Vec<Listening>) -> Ve
             // The sockets go over to another door, and the connections of the old one end.
             Some(mut open) => {
                 let mut old =
-                    Open { address: open.address.clone(), door: door(front, crowd), sockets: Vec::new(), _file: None };
+                    Open { address: open.address.clone(), door: door(front, crowd), sockets: Vec::new(), file: None };
                 std::mem::swap(&mut open.door, &mut old.door);
                 open.sockets.iter_mut().for_each(Held::leave);
                 leaving.push(old);
                 open
             }
-            None => Open { address, door: door(front, crowd), sockets: Vec::new(), _file: file },
+            None => Open { address, door: door(front, crowd), sockets: Vec::new(), file },
         };
         open.sockets.extend(sockets.into_iter().map(Held::new));
         state.open.push(open);

@@ -7,6 +7,7 @@ mod generate;
 mod output;
 mod run;
 mod status;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +59,13 @@ enum Command {
                             tollgate status --url http://127.0.0.1:9900 --json"
     )]
     Status(status::StatusArgs),
+    /// Replace the running process by the binary that is at its path now, without a connection refused.
+    #[command(
+        after_help = "Example:\n  install tollgate-new /usr/local/bin/tollgate && tollgate upgrade\n\nThe running process \
+                            starts the binary with its own arguments, hands it all sockets, and ends what it has once the \
+                            new one serves; if that fails, it goes on. SIGUSR2 asks for the same."
+    )]
+    Upgrade(upgrade::UpgradeArgs),
     /// Run three sample services and a gateway in front of them.
     #[command(
         after_help = "Examples:\n  tollgate demo          run until Ctrl-C\n  tollgate demo --try    run the six \
@@ -103,6 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Fmt(args) => fmt::fmt(&args, &output),
         Command::Schema => generate::schema(&output),
         Command::Status(args) => status::status(&args, &output),
+        Command::Upgrade(args) => upgrade::upgrade(&args, &output),
         Command::Demo(args) => crate::demo::demo(&args, &output),
         Command::Completions { shell } => generate::completions(shell, Cli::command(), &output),
         Command::Man { directory } => generate::manual(&directory, Cli::command(), &output),

@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::cli::output::{Failure, Output};
+use crate::inherited::Inherited;
 use crate::start::{self, Running, StartError};
 use crate::wire::policies;
 
@@ -58,7 +59,11 @@ pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
 /// Everything up to the first request.
 fn prepare(path: &Path, loaded: Loaded, output: &Output) -> Result<Running, Failure> {
     let name = path.display().to_string();
-    let mut running = start::start(&name, &loaded.config, Vec::new()).map_err(|error| match error {
+    let inherited = Inherited::take().map_err(|error| Failure::Other {
+        message: format!("the sockets that are given to this process cannot be used: {error}"),
+        hint: Some("without `LISTEN_FDS` and `TOLLGATE_UPGRADE` in its environment it opens its own".to_owned()),
+    })?;
+    let mut running = start::start(&name, &loaded.config, Vec::new(), inherited).map_err(|error| match error {
         StartError::Config(found) => Failure::Config(all(&name, &loaded, found)),
         other => {
             output.warn(&loaded.warnings);
@@ -70,6 +75,7 @@ fn prepare(path: &Path, loaded: Loaded, output: &Output) -> Result<Running, Fail
         tracing::info!(address = %start::shown(&listener.address), serves = start::serves(listener), "listening");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = name, "ready");
+    running.serves().map_err(|error| Failure::to_start(&name, error))?;
     Ok(running)
 }
 

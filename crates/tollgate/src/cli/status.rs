@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
+use serde_json::Value;
 use tollgate_config::model::{Bind, ListenerKind};
 use tollgate_core::facts::Address;
 use tollgate_core::head::Method;
@@ -16,12 +17,19 @@ use crate::{http, status};
 
 /// Whom to ask.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct StatusArgs {
+pub(crate) struct Gateway {
     #[command(flatten)]
     config: ConfigArgs,
     /// The health listener, instead of the one that the config names: `http://127.0.0.1:9900`.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+}
+
+/// What to ask.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    gateway: Gateway,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
@@ -29,21 +37,47 @@ pub(crate) struct StatusArgs {
 
 /// Asks and shows the answer.
 pub(crate) fn status(args: &StatusArgs, output: &Output) -> Result<(), Failure> {
-    let (address, host) = match &args.url {
-        Some(url) => from_url(url)?,
-        None => from_config(&args.config.config)?,
-    };
-    let head = format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    let answer = http::request(&address, Method::Get, &head, &[]).map_err(|e| Failure::Other {
-        message: format!("no answer from {address}: {e}"),
-        hint: Some("is the gateway running, and is that its health listener?".to_owned()),
-    })?;
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
-    let parsed = serde_json::from_str::<serde_json::Value>(&text).ok().filter(|_| answer.status == 200);
-    let Some(parsed) = parsed else {
-        return Err(failure(format!("{address} answered {} and no status: is it a health listener?", answer.status)));
-    };
-    output.print(&if args.json { text } else { status::as_text(&parsed) })
+    let told = args.gateway.find()?.ask()?;
+    output.print(&if args.json { format!("{told}\n") } else { status::as_text(&told) })
+}
+
+/// A health listener.
+#[derive(Debug)]
+pub(crate) struct Found {
+    address: Address,
+    host: String,
+}
+
+impl Gateway {
+    /// Where its health listener is.
+    pub(crate) fn find(&self) -> Result<Found, Failure> {
+        let (address, host) = match &self.url {
+            Some(url) => from_url(url)?,
+            None => from_config(&self.config.config)?,
+        };
+        Ok(Found { address, host })
+    }
+}
+
+impl Found {
+    /// What the gateway says of itself.
+    pub(crate) fn ask(&self) -> Result<Value, Failure> {
+        let Self { address, host } = self;
+        let head = format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = http::request(address, Method::Get, &head, &[]).map_err(|e| Failure::Other {
+            message: format!("no answer from {address}: {e}"),
+            hint: Some("is the gateway running, and is that its health listener?".to_owned()),
+        })?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let parsed = serde_json::from_str::<Value>(&text).ok().filter(|_| answer.status == 200);
+        let Some(parsed) = parsed else {
+            return Err(failure(format!(
+                "{address} answered {} and no status: is it a health listener?",
+                answer.status
+            )));
+        };
+        Ok(parsed)
+    }
 }
 
 fn from_url(url: &str) -> Result<(Address, String), Failure> {

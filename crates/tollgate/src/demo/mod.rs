@@ -13,6 +13,7 @@ use tollgate_engine::{Port, bind};
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::{Failure, Output, log_to_stderr};
+use crate::inherited::Inherited;
 use crate::node;
 use crate::start::{self, Running, StartError, cannot_listen};
 use crate::wire::{self, policies};
@@ -62,7 +63,8 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     if !troubles.is_empty() {
         return Err(Failure::to_start(NAME, taken(StartError::Other(troubles))));
     }
-    let running = start::start(NAME, &config, opened).map_err(|e| Failure::to_start(NAME, taken(e)))?;
+    let running =
+        start::start(NAME, &config, opened, Inherited::default()).map_err(|e| Failure::to_start(NAME, taken(e)))?;
     if args.attempt {
         return try_all(running, output);
     }

@@ -1,0 +1,78 @@
+//! Sockets that were open before this process was: the gateway before it handed them over, or systemd opened them.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use listenfd::ListenFd;
+use tollgate_config::model::Listener as ListenerConfig;
+use tollgate_engine::{BindError, Bound, adopt, is_of};
+use tollgate_net::Listener;
+use tollgate_net::handover::Taken;
+
+use crate::upgrade::NAME;
+
+/// The sockets that no listener has asked for yet.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    sockets: Vec<Listener>,
+    from: Option<Taken>,
+    /// Whether the files of Unix sockets are this process's own: not before it serves, and never if systemd made them.
+    ours: Arc<AtomicBool>,
+}
+
+impl Inherited {
+    /// Takes those that the environment tells of (sd_listen_fds(3) for systemd's).
+    ///
+    /// # Errors
+    /// They cannot be taken, or are not such that clients could connect there.
+    pub(crate) fn take() -> io::Result<Self> {
+        if let Ok(name) = std::env::var(NAME) {
+            let mut from = Taken::take(&name)?;
+            return Ok(Self { sockets: from.listeners(), from: Some(from), ours: Arc::default() });
+        }
+        let (mut given, mut sockets) = (ListenFd::from_env(), Vec::new());
+        for at in 0..given.len() {
+            let socket = match given.take_unix_listener(at) {
+                Ok(socket) => socket.map(Into::into),
+                Err(_) => given.take_tcp_listener(at)?.map(Into::into),
+            };
+            sockets.extend(socket.map(|socket: std::os::fd::OwnedFd| Listener::try_from(socket)).transpose()?);
+        }
+        Ok(Self { sockets, ..Self::default() })
+    }
+
+    /// Those of one listener, and as many beside them as it lacks; `None`: there are none.
+    pub(crate) fn of(&mut self, listener: &ListenerConfig, workers: usize) -> Option<Result<Bound, BindError>> {
+        let is_of = |socket: &Listener| socket.local_addr().is_ok_and(|at| is_of(&listener.address, &at));
+        let (its, others) = std::mem::take(&mut self.sockets).into_iter().partition(is_of);
+        self.sockets = others;
+        let its: Vec<Listener> = its;
+        (!its.is_empty()).then(|| adopt(&listener.address, its, workers, &self.ours))
+    }
+
+    /// Tells the process before this one that it need not serve any more.
+    ///
+    /// # Errors
+    /// It is gone, or has given up waiting.
+    pub(crate) fn serves(&mut self) -> io::Result<()> {
+        let unused: Vec<String> = self.sockets.drain(..).map(|socket| shown(&socket)).collect();
+        if !unused.is_empty() {
+            tracing::warn!(sockets = unused.join(", "), "sockets that were given belong to no listener of the config");
+        }
+        if let Some(from) = self.from.take() {
+            from.serves()?;
+            self.ours.store(!was_activated(), Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// Whether systemd opened the sockets, for this process or one before it.
+fn was_activated() -> bool {
+    std::env::var_os("LISTEN_FDS").is_some()
+}
+
+fn shown(socket: &Listener) -> String {
+    socket.local_addr().map_or_else(|error| error.to_string(), |at| at.to_string())
+}
