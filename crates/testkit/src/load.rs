@@ -9,6 +9,7 @@
 
 mod backends;
 mod bad_proxy;
+mod changing;
 mod companions;
 mod connection;
 mod fate;
@@ -36,6 +37,7 @@ use crate::pki::Authority;
 
 pub use self::backends::Backends;
 pub use self::bad_proxy::{BadProxy, Badness};
+pub use self::changing::Changing;
 pub use self::companions::Companions;
 pub use self::fate::Outcome;
 pub use self::histogram::Histogram;

@@ -38,9 +38,11 @@ fn what_is_cut_is_lost() {
 #[test]
 fn what_is_not_heard_is_retried_or_lost() {
     let gets = Options { posts: 0, ..options() };
-    for (options, is_good) in
-        [(Options { retries: Judged::Allowed, ..gets.clone() }, true), (Options { posts: 1, ..options() }, false), (gets, false)]
-    {
+    for (options, is_good) in [
+        (Options { retries: Judged::Allowed, ..gets.clone() }, true),
+        (Options { posts: 1, ..options() }, false),
+        (gets, false),
+    ] {
         let backends = Backends::start(1);
         let proxy = BadProxy::start(backends.address(0), Badness::Closes);
         let load = Load::start(&backends, &[Target::new(proxy.address(), Way::Kept)], options.clone());

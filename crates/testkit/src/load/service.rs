@@ -143,8 +143,7 @@ async fn echo(mut body: RecvStream, mut stream: SendStream<Bytes>) -> Result<(),
         body.flow_control().release_capacity(data.len())?;
         stream.send_data(data, false)?;
     }
-    let trailers = [("grpc-status", "0")].map(|(name, value)| {
-        (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
-    });
+    let trailers = [("grpc-status", "0")]
+        .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
     stream.send_trailers(HeaderMap::from_iter(trailers))
 }
