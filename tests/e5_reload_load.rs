@@ -20,11 +20,7 @@ fn without_a_change_nothing_is_lost() {
 fn a_hundred_reloads_lose_nothing_and_end_nothing() {
     let mut config = Changing::new();
     let gateway = Gateway::start(TOLLGATE, &config.config(), &[]);
-    let companions = [
-        Companions::websockets(20, gateway.address(), "/ws"),
-        Companions::streams(5, gateway.address(), "/stream"),
-        Companions::downloads(1, gateway.address(), "/slow"),
-    ];
+    let companions = Companions::usual(gateway.address());
     // Where workers become fewer, HTTP/2 connections end with GOAWAY, which says what was not begun.
     let options = Options { retries: Judged::Allowed, ..config.options() };
     let load = Load::start(&config.backends, &config.targets(&gateway), options);

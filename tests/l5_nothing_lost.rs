@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tollgate_testkit::load::{Judged, Options, Target, Way};
-use tollgate_testkit::{Backends, Gateway, Load, Peer, RawClient, free_port, wait_until};
+use tollgate_testkit::{Backends, Companions, Gateway, Load, Peer, RawClient, free_port, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const LISTEN: &str = "listen: { \"{{http}}\": http, \"{{health}}\": health }\n";
@@ -25,11 +25,24 @@ fn service(backends: &Backends) -> String {
     format!("services: {{ s: {{ to: [{}], retry: 3 }} }}\nroutes: {{ /**: s }}\n", all.join(", "))
 }
 
+/// The same, and routes for companions to others that stay.
+fn with_companions(backends: &Backends, live: &Backends) -> String {
+    let (live, streams) = (live.address(0), live.http2_address());
+    let service = service(backends).replacen(
+        "services: {",
+        &format!("services: {{ live: \"{live}\", streams: {{ to: \"{streams}\", protocol: http2 }},"),
+        1,
+    );
+    service.replacen("routes: {", "routes: { /ws: { to: live, upgrade: websocket }, /slow: live, /stream: streams,", 1)
+}
+
 /// What was asked of it is asked of another: a GET may be.
 #[test]
 fn one_of_three_backends_dies_and_comes_back() {
-    let backends = Backends::slow(3, Duration::from_millis(5));
-    let gateway = Gateway::start(TOLLGATE, &format!("{LISTEN}{}", service(&backends)), &[]);
+    let (backends, live) = (Backends::slow(3, Duration::from_millis(5)), Backends::start(1));
+    let config = format!("{LISTEN}{}", with_companions(&backends, &live));
+    let gateway = Gateway::start(TOLLGATE, &config, &[]);
+    let companions = Companions::usual(gateway.address());
     let load = Load::start(&backends, &all_ways(gateway.address()), Options { posts: 0, ..Options::default() });
     load.await_answers(200);
     for number in [0, 1, 2, 0] {
@@ -38,6 +51,7 @@ fn one_of_three_backends_dies_and_comes_back() {
         backends.revive(number);
         load.await_answers(300);
     }
+    companions.iter().for_each(|one| one.await_rounds(3));
     let outcome = load.stop();
     outcome.is_complete();
     assert_eq!(outcome.answered, outcome.begun, "{outcome}");
@@ -76,11 +90,12 @@ fn one_of_two_gateways_behind_haproxy_stops() {
 /// Who finds nobody there was told so before anything was sent; whoever was let in is served.
 #[test]
 fn a_listener_goes_and_comes_back() {
-    let backends = Backends::start(3);
+    let (backends, live) = (Backends::start(3), Backends::start(1));
     let further = here();
-    let one = format!("{LISTEN}drain: 2s\n{}", service(&backends));
+    let one = format!("{LISTEN}drain: 2s\n{}", with_companions(&backends, &live));
     let two = one.replacen("listen: {", &format!("listen: {{ \"{further}\": http,"), 1);
     let gateway = Gateway::start(TOLLGATE, &two, &[]);
+    let companions = Companions::usual(gateway.address());
     let stays = Load::start(&backends, &all_ways(gateway.address()), Options { rate: 200, ..Options::default() });
     let allowed = Options { rate: 200, refusals: Judged::Allowed, retries: Judged::Allowed, ..Options::default() };
     let goes = Load::start(&backends, &all_ways(further), allowed);
@@ -91,6 +106,7 @@ fn a_listener_goes_and_comes_back() {
         gateway.reload(&two, &[]);
     }
     goes.await_answers(100);
+    companions.iter().for_each(|one| one.await_rounds(3));
     let [stays, goes] = [stays, goes].map(Load::stop);
     stays.is_complete();
     goes.is_complete();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollgate_testkit::load::{BadProxy, Badness, Judged, Options, Outcome, Target, Way};
-use tollgate_testkit::{Authority, Backends, Companions, Load};
+use tollgate_testkit::{Authority, Backends, Companions, Load, wait_until};
 
 /// Enough for two bad moments at least.
 const ENOUGH: u64 = 1100;
@@ -89,9 +89,7 @@ fn what_finds_nobody_is_refused() {
         let load = Load::start(&backends, &[target], Options { refusals, ..options() });
         load.await_answers(100);
         backends.kill(0);
-        while load.troubles().is_empty() {
-            std::thread::yield_now();
-        }
+        wait_until("the first trouble", || !load.troubles().is_empty());
         backends.revive(0);
         load.await_answers(100);
         let outcome = load.stop();
@@ -114,9 +112,7 @@ fn a_server_that_nobody_vouches_for_gets_nothing() {
     let backends = Backends::start(1);
     let target = Target::new(backends.address(0), Way::Kept).over_tls(&Authority::new("Test CA"), "shop.example");
     let load = Load::start(&backends, &[target], Options { refusals: Judged::Allowed, ..options() });
-    while load.troubles().is_empty() {
-        std::thread::yield_now();
-    }
+    wait_until("the first trouble", || !load.troubles().is_empty());
     let outcome = load.stop();
     assert!(!outcome.is_good() && outcome.answered == 0, "{outcome}");
 }
@@ -132,9 +128,9 @@ fn companions_that_end_are_missed() {
     }
     backends.kill(0);
     for companions in [&websockets, &download] {
-        tollgate_testkit::wait_until("their end", || !companions.is_alive());
+        wait_until("their end", || !companions.is_alive());
     }
     streams.await_rounds(1);
     backends.kill(1);
-    tollgate_testkit::wait_until("their end", || !streams.is_alive());
+    wait_until("their end", || !streams.is_alive());
 }

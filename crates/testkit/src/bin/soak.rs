@@ -74,11 +74,7 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wanted>,
 fn soak(wanted: &Wanted) -> Result<(), String> {
     let mut config = Changing::new();
     let gateway = Gateway::start(&wanted.binary, &config.config(), &[]);
-    let companions = [
-        Companions::websockets(20, gateway.address(), "/ws"),
-        Companions::streams(5, gateway.address(), "/stream"),
-        Companions::downloads(1, gateway.address(), "/slow"),
-    ];
+    let companions = Companions::usual(gateway.address());
     let options = Options { rate: wanted.rate, retries: Judged::Allowed, ..config.options() };
     let load = Load::start(&config.backends, &config.targets(&gateway), options);
     load.await_answers(u64::from(wanted.rate));
@@ -130,6 +126,9 @@ impl fmt::Display for Sample {
     }
 }
 
+/// One of the numbers of a sample.
+type Number = fn(&Sample) -> u64;
+
 /// Compares the last third with the middle one: what is filled once was filled in the first.
 fn flat(samples: &[Sample]) -> Result<(), String> {
     let third = samples.len() / 3;
@@ -137,8 +136,8 @@ fn flat(samples: &[Sample]) -> Result<(), String> {
         return Ok(());
     }
     let (middle, last) = (&samples[third..2 * third], &samples[samples.len() - third..]);
-    let mean = |of: &[Sample], what: fn(&Sample) -> u64| of.iter().map(what).sum::<u64>() / of.len() as u64;
-    let kinds: [(&str, fn(&Sample) -> u64, u64); 3] = [
+    let mean = |of: &[Sample], what: Number| of.iter().map(what).sum::<u64>() / of.len() as u64;
+    let kinds: [(&str, Number, u64); 3] = [
         ("resident KiB", |sample| sample.resident, 4096),
         ("descriptors", |sample| sample.descriptors, 30),
         ("threads", |sample| sample.threads, 3),

@@ -67,6 +67,19 @@ impl Companions {
         Self::start("download", count, address, path, download)
     }
 
+    /// What lives on in most tests: 20 WebSockets at `/ws`, 5 streams at `/stream` and a download at `/slow`.
+    ///
+    /// # Panics
+    /// When they do not begin.
+    #[must_use]
+    pub fn usual(address: SocketAddr) -> [Self; 3] {
+        [
+            Self::websockets(20, address, "/ws"),
+            Self::streams(5, address, "/stream"),
+            Self::downloads(1, address, "/slow"),
+        ]
+    }
+
     fn start<F>(
         what: &'static str,
         count: usize,
