@@ -6,7 +6,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use tollgate_testkit::load::{Changing, Judged, Options};
-use tollgate_testkit::{Companions, Gateway, Load};
+use tollgate_testkit::{Companions, Gateway, Load, RawClient, Signal, wait_until};
 
 const HELP: &str = "\
 Usage: bench/soak [--reloads N] [--rate R] [--binary FILE]
@@ -79,10 +79,18 @@ fn soak(wanted: &Wanted) -> Result<(), String> {
     let load = Load::start(&config.backends, &config.targets(&gateway), options);
     load.await_answers(u64::from(wanted.rate));
     println!("| reloads | resident KiB | descriptors | threads | answered |\n| --- | --- | --- | --- | --- |");
-    let mut samples = Vec::new();
+    let (mut samples, mut unanswered) = (Vec::new(), Vec::new());
     for number in 1..=wanted.reloads {
         let changed = config.step();
-        gateway.reload(&config.config(), &[]);
+        gateway.write_config(&config.config(), &[]);
+        gateway.signal(Signal::HUP);
+        wait_until("the new config is in force", || match revision(&gateway) {
+            Some(revision) => revision > number as u64,
+            None => {
+                unanswered.push(format!("reload {number}, of {changed}"));
+                false
+            }
+        });
         load.await_answers(10);
         if let Some(ended) = companions.iter().flat_map(Companions::ended).next() {
             return Err(format!("at reload {number}, of {changed}: {ended}"));
@@ -99,7 +107,18 @@ fn soak(wanted: &Wanted) -> Result<(), String> {
     if !outcome.is_good() {
         return Err("requests were lost or doubled".to_owned());
     }
+    if !unanswered.is_empty() {
+        return Err(format!("{} questions about the status had no answer: {unanswered:?}", unanswered.len()));
+    }
     flat(&samples)
+}
+
+/// The number of the config in force, as its health listener tells; nothing if it does not answer, which is no reason to
+/// stop here.
+fn revision(gateway: &Gateway) -> Option<u64> {
+    let mut client = RawClient::try_connect(gateway.health_address()).ok()?;
+    client.send("GET /status HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n");
+    client.response("GET").ok()?.json().pointer("/config/revision")?.as_u64()
 }
 
 /// What the gateway holds.
