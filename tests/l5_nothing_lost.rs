@@ -22,7 +22,10 @@ fn all_ways(address: SocketAddr) -> Vec<Target> {
 
 fn service(backends: &Backends) -> String {
     let all: Vec<String> = (0..3).map(|number| format!("\"{}\"", backends.address(number))).collect();
-    format!("services: {{ s: {{ to: [{}], retry: 3 }} }}\nroutes: {{ /**: s }}\n", all.join(", "))
+    format!(
+        "log: {{ access: off }}\nservices: {{ s: {{ to: [{}], retry: 3 }} }}\nroutes: {{ /**: s }}\n",
+        all.join(", ")
+    )
 }
 
 /// The same, and routes for companions to others that stay.
