@@ -1,6 +1,6 @@
 //! E5: a hundred reloads that really differ, under load: no request is lost or doubled, and what lives long lives on.
 
-use tollgate_testkit::load::{Changing, Judged, Options};
+use tollgate_testkit::load::Changing;
 use tollgate_testkit::{Companions, Gateway, Load};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
@@ -21,9 +21,7 @@ fn a_hundred_reloads_lose_nothing_and_end_nothing() {
     let mut config = Changing::new();
     let gateway = Gateway::start(TOLLGATE, &config.config(), &[]);
     let companions = Companions::usual(gateway.address());
-    // Where workers become fewer, HTTP/2 connections end with GOAWAY, which says what was not begun.
-    let options = Options { retries: Judged::Allowed, ..config.options() };
-    let load = Load::start(&config.backends, &config.targets(&gateway), options);
+    let load = Load::start(&config.backends, &config.targets(&gateway), config.options());
     for number in 1..=100 {
         let changed = config.step();
         gateway.reload(&config.config(), &[]);
