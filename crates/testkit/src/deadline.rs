@@ -57,6 +57,6 @@ pub(crate) fn pause() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the other side of the test is a process in real time")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
