@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use tollgate_testkit::load::{Judged, Options, Target, Way};
-use tollgate_testkit::{Backends, Companions, Gateway, Load, Peer, RawClient, free_port, wait_until};
+use tollgate_testkit::{Backends, Companions, Gateway, Load, Peer, RawClient, Signal, free_port, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const LISTEN: &str = "listen: { \"{{http}}\": http, \"{{health}}\": health }\n";
@@ -63,8 +65,8 @@ fn one_of_three_backends_dies_and_comes_back() {
 /// The balancer sees that one is not ready while that still takes everything.
 #[test]
 fn one_of_two_gateways_behind_haproxy_stops() {
-    let backends = Backends::slow(3, Duration::from_millis(5));
-    let config = format!("{LISTEN}drain: {{ lead: 2s, time: 10s }}\n{}", service(&backends));
+    let (backends, live) = (Backends::slow(3, Duration::from_millis(5)), Backends::start(1));
+    let config = format!("{LISTEN}drain: {{ lead: 2s, time: 10s }}\n{}", with_companions(&backends, &live));
     let [mut first, second] = [(); 2].map(|()| Gateway::start(TOLLGATE, &config, &[]));
     let front = here();
     let server = |name: &str, gateway: &Gateway| {
@@ -77,6 +79,7 @@ fn one_of_two_gateways_behind_haproxy_stops() {
         server("second", &second)
     ));
     wait_until("HAProxy listens", || RawClient::is_accepted(front));
+    let companions = Companions::usual(second.address());
     let targets = [Way::Kept, Way::New].map(|way| Target::new(front, way));
     let load = Load::start(&backends, &targets, Options::default());
     load.await_answers(300);
@@ -85,6 +88,7 @@ fn one_of_two_gateways_behind_haproxy_stops() {
     first.terminate();
     assert_eq!(first.ended().code(), Some(0));
     load.await_answers(300);
+    companions.iter().for_each(|one| one.await_rounds(3));
     let outcome = load.stop();
     outcome.is_complete();
     assert_eq!(outcome.answered, outcome.begun, "{outcome}");
@@ -114,4 +118,32 @@ fn a_listener_goes_and_comes_back() {
     stays.is_complete();
     goes.is_complete();
     assert!(goes.refused > 0, "it was away: {goes}");
+}
+
+/// Balancers and scrapers ask also while workers become fewer.
+#[test]
+fn health_is_answered_while_workers_come_and_go() {
+    let config = |workers: usize| {
+        format!("{LISTEN}log: {{ access: off }}\nworkers: {workers}\nroutes: {{ /a: {{ reply: 204 }} }}\n")
+    };
+    let gateway = Gateway::start(TOLLGATE, &config(3), &[]);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let ask = || {
+            while !over.load(Ordering::Acquire) {
+                // Fails the test when it is closed without an answer.
+                assert_eq!(gateway.health("/health/live").status, 200);
+            }
+        };
+        let asking: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
+        for workers in [1, 3].into_iter().cycle().take(200) {
+            let before = gateway.revision();
+            gateway.write_config(&config(workers), &[]);
+            gateway.signal(Signal::HUP);
+            wait_until("the reload", || {
+                gateway.revision() > before || asking.iter().any(ScopedJoinHandle::is_finished)
+            });
+        }
+        over.store(true, Ordering::Release);
+    });
 }

@@ -17,8 +17,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use tempfile::TempDir;
+use tollgate_testkit::load::Changing;
 use tollgate_testkit::process::has_ended;
-use tollgate_testkit::{Cli, Gate, Gateway, RawClient, ReadError, Recorder, Script, Signal, Step, wait_until};
+use tollgate_testkit::{
+    Cli, Companions, Gate, Gateway, Load, RawClient, ReadError, Recorder, Script, Signal, Step, wait_until,
+};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const GET: &str = "GET /a HTTP/1.1\r\nHost: g\r\n\r\n";
@@ -79,15 +82,25 @@ impl Bench {
     /// Another build of the same program.
     fn replace_by_another_build(&self) {
         let other = self.folder.path().join("other");
-        assert!(Command::new("strip").arg("-o").arg(&other).arg(TOLLGATE).status().unwrap().success());
+        strip(TOLLGATE, &other);
         self.replace(&other);
     }
 
     fn failed(&self) -> (u64, String) {
-        let status = self.gateway.status();
-        let why = status["upgrades"]["why"].as_str().unwrap_or_default().to_owned();
-        (status["upgrades"]["failed"].as_u64().unwrap(), why)
+        failed(&self.gateway)
     }
+}
+
+/// How many upgrades failed, and why the last one did.
+fn failed(gateway: &Gateway) -> (u64, String) {
+    let status = gateway.status();
+    let why = status["upgrades"]["why"].as_str().unwrap_or_default().to_owned();
+    (status["upgrades"]["failed"].as_u64().unwrap(), why)
+}
+
+/// One that is stripped: another build of the same program.
+fn strip(from: &str, to: &Path) {
+    assert!(Command::new("strip").arg("-o").arg(to).arg(from).status().unwrap().success());
 }
 
 /// In a process of its own: written by this one, the file would be busy for as long as a child of another test has it open.
@@ -216,6 +229,43 @@ fn what_lasts_longer_than_the_drain_time_ends_then() {
     assert_eq!(bench.gateway.ended().code(), Some(0));
     assert!(has_ended(old));
     assert!(waiting.response("GET").is_err());
+}
+
+/// HTTP/1.1 and HTTP/2, with and without TLS, connections new and kept; and 20 WebSockets, five streams, a slow download.
+#[test]
+fn under_load_nothing_is_lost_or_doubled_or_sent_again() {
+    let (folder, config) = (tempfile::tempdir().unwrap(), Changing::new());
+    let [binary, broken, other] = ["tollgate", "broken", "other"].map(|name| folder.path().join(name));
+    install(Path::new(TOLLGATE), &binary);
+    strip(TOLLGATE, &other);
+    fs::write(&broken, "#!/bin/sh\nexit 3\n").unwrap();
+    let mut gateway = Gateway::start(binary.to_str().unwrap(), &config.config(), &[]);
+    let companions = Companions::usual(gateway.address());
+    let load = Load::start(&config.backends, &config.targets(&gateway), config.options());
+    load.await_answers(200);
+    for (binary_now, is_good) in [(&broken, false), (&other, true)] {
+        let new = folder.path().join("new");
+        install(binary_now, &new);
+        fs::rename(new, &binary).unwrap();
+        if is_good {
+            gateway.upgrade();
+        } else {
+            gateway.signal(Signal::USR2);
+            wait_until("it is told", || failed(&gateway).0 == 1);
+        }
+        load.await_answers(500);
+        for one in &companions {
+            assert!(one.is_alive(), "{:?}", one.ended());
+            one.await_rounds(3);
+        }
+    }
+    // They are all that the process before has left.
+    drop(companions);
+    assert_eq!(gateway.ended().code(), Some(0));
+    load.await_answers(200);
+    let outcome = load.stop();
+    outcome.is_complete();
+    assert_eq!(outcome.answered, outcome.begun, "{outcome}");
 }
 
 /// As a person does it, twice.

@@ -77,7 +77,7 @@ pub(crate) async fn accept(post: Post, worker: Arc<Worker>) {
         false => Drain::below(&[&place.drain, &left]),
     };
     // The worker does not end while it may still have connections to take.
-    let accepting = (!serves_on).then(|| Accepting::begin(&place.worker));
+    let _accepting = Accepting::begin(&place.worker, serves_on);
     loop {
         tokio::select! {
             () = stops.begun() => break,
@@ -99,7 +99,6 @@ pub(crate) async fn accept(post: Post, worker: Arc<Worker>) {
             },
         }
     }
-    let _accepting = accepting.unwrap_or_else(|| Accepting::begin(&place.worker));
     if !left.is_begun() {
         place.take_queue(listener);
     }
@@ -155,18 +154,21 @@ fn concerns_one(error: &io::Error) -> bool {
 }
 
 /// Keeps the worker from ending while it may still have connections to take.
-struct Accepting(Arc<Worker>);
+struct Accepting {
+    worker: Arc<Worker>,
+    asks: bool,
+}
 
 impl Accepting {
-    fn begin(worker: &Arc<Worker>) -> Self {
-        worker.open();
-        Self(Arc::clone(worker))
+    fn begin(worker: &Arc<Worker>, asks: bool) -> Self {
+        worker.open(asks);
+        Self { worker: Arc::clone(worker), asks }
     }
 }
 
 impl Drop for Accepting {
     fn drop(&mut self) {
-        self.0.close();
+        self.worker.close(self.asks);
     }
 }
 

@@ -45,7 +45,9 @@ pub(crate) struct Worker {
     /// An own reference to what is in force: its count is this worker's alone.
     deployment: ArcSwap<Deployment>,
     connections: AtomicUsize,
-    /// Rung when the last of them ends.
+    /// Connections of those who ask how the gateway is: a gateway that stops does not wait for them.
+    asking: AtomicUsize,
+    /// Rung when the last of either ends.
     pub(crate) empty: Notify,
 }
 
@@ -72,6 +74,7 @@ impl Worker {
             leaving: Mutex::default(),
             deployment: ArcSwap::from_pointee(deployment),
             connections: AtomicUsize::new(0),
+            asking: AtomicUsize::new(0),
             empty: Notify::new(),
         })
     }
@@ -119,21 +122,30 @@ impl Worker {
         self.clock.now()
     }
 
-    /// A connection begins, or a task that takes new ones.
-    pub(crate) fn open(&self) {
-        self.connections.fetch_add(1, Ordering::AcqRel);
+    /// A connection begins, or a task that takes new ones. `asks`: of those that a gateway which stops does not wait for.
+    pub(crate) fn open(&self, asks: bool) {
+        self.count(asks).fetch_add(1, Ordering::AcqRel);
     }
 
     /// One of them ended.
-    pub(crate) fn close(&self) {
-        if self.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
+    pub(crate) fn close(&self, asks: bool) {
+        if self.count(asks).fetch_sub(1, Ordering::AcqRel) == 1 {
             self.empty.notify_waiters();
         }
     }
 
-    /// How many of them there are.
+    fn count(&self, asks: bool) -> &AtomicUsize {
+        if asks { &self.asking } else { &self.connections }
+    }
+
+    /// How many of them there are, but for those who ask.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Acquire)
+    }
+
+    /// Whether there is none at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections() == 0 && self.asking.load(Ordering::Acquire) == 0
     }
 
     /// Writes to the worker's log buffer, if there is an access log.

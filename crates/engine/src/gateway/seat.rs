@@ -241,30 +241,30 @@ async fn housekeeping(worker: &Worker, bells: &[Notify]) {
 async fn until_drained(worker: &Worker, gateway: &Drain, drain_time: &Mutex<Duration>) {
     worker.drain.begun().await;
     tokio::select! {
-        () = empty(worker) => {}
+        () = empty(worker, Worker::is_empty) => {}
         () = worker.drain.reached(Stage::Draining) => {}
     }
     let most = match gateway.is_begun() {
         true => *drain_time.lock().unwrap_or_else(PoisonError::into_inner),
         false => LAST_CALL,
     };
-    if tokio::time::timeout(most, empty(worker)).await.is_err() {
+    if tokio::time::timeout(most, empty(worker, |worker| worker.connections() == 0)).await.is_err() {
         tracing::warn!(connections = worker.connections(), "drain time is over: connections are cut");
         return;
     }
     // Who asks for health or metrics now is answered yet, but not waited for as clients are.
     worker.ending.begin();
-    let _ = tokio::time::timeout(LAST_CALL, empty(worker)).await;
+    let _ = tokio::time::timeout(LAST_CALL, empty(worker, Worker::is_empty)).await;
 }
 
-/// Returns when no connection is left.
-async fn empty(worker: &Worker) {
+/// Returns when no connection is left that counts.
+async fn empty(worker: &Worker, is_empty: impl Fn(&Worker) -> bool) {
     // The acceptors run first, so that what was queued is counted.
     tokio::task::yield_now().await;
     loop {
         let mut bell = std::pin::pin!(worker.empty.notified());
         bell.as_mut().enable();
-        if worker.connections() == 0 {
+        if is_empty(worker) {
             return;
         }
         bell.await;

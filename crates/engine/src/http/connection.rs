@@ -30,7 +30,7 @@ pub(crate) fn start(
     member: Member,
     source: Deployed,
 ) {
-    let counted = Counted::begin(worker, !source.serves_on() || worker.ending.is_begun(), member);
+    let counted = Counted::begin(worker, source.serves_on(), member);
     match greeting {
         Greeting { is_proxied: false, tls: None } => {
             tokio::spawn(http(Stream::Plain(socket), Arc::new(conn), counted, source));
@@ -115,19 +115,17 @@ pub struct Greeting {
 /// Counts a connection, also if its task panics.
 struct Counted {
     worker: Arc<Worker>,
-    /// The worker does not end before this connection.
-    holds: bool,
+    /// It is of those that a gateway which stops does not wait for.
+    asks: bool,
     reason: Closed,
     member: Member,
 }
 
 impl Counted {
-    fn begin(worker: &Arc<Worker>, holds: bool, member: Member) -> Self {
+    fn begin(worker: &Arc<Worker>, asks: bool, member: Member) -> Self {
         worker.counters().accepted();
-        if holds {
-            worker.open();
-        }
-        Self { worker: Arc::clone(worker), holds, reason: Closed::Error, member }
+        worker.open(asks);
+        Self { worker: Arc::clone(worker), asks, reason: Closed::Error, member }
     }
 
     /// It ended, and not for an error of ours.
@@ -139,9 +137,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.worker.counters().closed(self.reason);
-        if self.holds {
-            self.worker.close();
-        }
+        self.worker.close(self.asks);
     }
 }
 
