@@ -11,6 +11,9 @@ use tollgate_testkit::{Gate, Gateway, RawClient, Recorder, Script, Signal, Step,
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const LISTEN: &str = "listen: { \"{{http}}\": http, \"{{health}}\": health }\n";
 
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
 fn start(sections: &str) -> Gateway {
     Gateway::start(TOLLGATE, &format!("{LISTEN}{sections}\n"), &[])
 }
@@ -133,6 +136,49 @@ fn what_is_on_its_way_comes_to_its_end_under_the_config_it_began_with() {
     gate.open();
     assert_eq!(slow.response("GET").unwrap().text(), "firstafter");
     assert_eq!(slow.get("/a").text(), "new");
+}
+
+/// Nobody serves that any more; it may take the drain time to end.
+#[test]
+fn what_is_on_its_way_on_a_route_that_is_gone_ends() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let agreed = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let backend = Recorder::answering(move |taken| match taken.target.rsplit('/').next() {
+        Some("ws") => Script(vec![
+            Step::ReadRequest,
+            Step::Send(agreed.into()),
+            Step::Send(b"\x81\x05first".to_vec()),
+            Step::Silence,
+        ]),
+        _ => Script::reply("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
+            .then(Step::Wait(opened.clone()))
+            .then(Step::Send(b"after".to_vec())),
+    });
+    let route = |names: &[&str]| {
+        let routes = names.iter().map(|name| format!("/{name}/**: {{ to: \"{}\", upgrade: websocket }}", at(&backend)));
+        format!("drain: 300ms\nroutes: {{ {} }}", routes.collect::<Vec<_>>().join(", "))
+    };
+    let gateway = start(&route(&["stays", "goes"]));
+    let open = |target: &str| {
+        let mut client = gateway.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: g\r\n{UPGRADE}\r\n"));
+        client.wait_for_bytes(|bytes| bytes.ends_with(b"first")).unwrap();
+        client
+    };
+    let [mut stays, mut goes] = ["/stays/slow", "/goes/slow"].map(open);
+    let [mut ws_stays, mut ws_goes] = ["/stays/ws", "/goes/ws"].map(open);
+    reload(&gateway, &route(&["stays", "other"]));
+    ws_goes.wait_for_bytes(|bytes| bytes.ends_with(b"\x88\x02\x03\xE9")).unwrap();
+    assert!(goes.response("GET").is_err(), "cut, and it does not look whole");
+    let line = gateway.access_line("of what was cut", |line| line["path"] == "/goes/slow");
+    assert_eq!(line["route"], "/goes/**");
+    gate.open();
+    assert_eq!(stays.response("GET").unwrap().text(), "firstafter");
+    // Masked text.
+    ws_stays.send(b"\x81\x82\0\0\0\0hi");
+    backend.wait_for("what was sent", |all| all.iter().any(|c| c.bytes.ends_with(b"hi")));
 }
 
 #[test]

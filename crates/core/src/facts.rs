@@ -11,7 +11,7 @@ use crate::problem::Fault;
 /// What is known of a route. In the order of the apis, within them of the names.
 ///
 /// Its texts are shared: there may be ten thousands of routes, and matcher, plan and metrics all know them by name.
-#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
     /// The api it belongs to; empty for routes at top level.
     pub api: Arc<str>,

@@ -12,6 +12,7 @@ use tollgate_plan::{Fallback, Plan};
 use tollgate_upstream::Service;
 
 use crate::http::pump::BodyLimits;
+use crate::recall::Recall;
 
 /// A plan with everything that its requests need.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Deployment {
     pub backends: Arc<[Backend]>,
     /// What holds for all routes.
     pub rules: Arc<Rules>,
+    /// Which of the routes are over.
+    pub recall: Arc<Recall>,
 }
 
 /// A service, and what a request needs to know of it.

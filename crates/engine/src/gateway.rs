@@ -17,6 +17,7 @@ use tollgate_core::clock::Clock;
 use tollgate_net::Listener;
 use tollgate_observe::access_log::AccessLog;
 use tollgate_observe::metrics::Metrics;
+use tollgate_plan::Plan;
 
 pub use self::change::{Change, Listening};
 use self::seat::{Assigned, Seat};
@@ -25,6 +26,7 @@ use crate::crowd::Crowd;
 use crate::deployment::Deployment;
 use crate::drain::Drain;
 use crate::listener::Door;
+use crate::recall::Recall;
 
 /// Most connections to listeners that do not serve the routes.
 const SMALL_CROWD: usize = 256;
@@ -83,6 +85,8 @@ struct State {
     open: Vec<Open>,
     /// Listeners that were taken away and may still have sockets.
     leaving: Vec<(Bind, std::sync::Weak<Door>)>,
+    /// What was in force, and may still have requests on their way.
+    before: Vec<(std::sync::Weak<Plan>, Arc<Recall>)>,
     access_log: Option<Arc<AccessLog>>,
 }
 

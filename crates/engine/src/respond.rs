@@ -23,6 +23,7 @@ use crate::http::ends::Source;
 use crate::http::h1::LITTLE;
 use crate::http::pump::{BodyLimits, Broken, Pump};
 use crate::http::turn::Turn;
+use crate::recall::{Came, Watch};
 use crate::serve::After;
 use crate::tunnel;
 
@@ -134,7 +135,7 @@ async fn own<S: Downstream>(
     let sent = match client.side.begin(turn, d, &client.worker, framing, stays) {
         Ok(()) => {
             turn.download.send_as(framing.outflow);
-            send_own(client, turn, route, &mut source).await
+            send_own(client, turn, d, route, &mut source).await
         }
         Err(Gone) => Err(Halt::Client(Closed::Error)),
     };
@@ -181,9 +182,11 @@ const NO_LIMITS: BodyLimits = BodyLimits { content: u64::MAX, trailer: 0, traile
 async fn send_own<S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
+    d: &Deployment,
     route: &RoutePlan,
     body: &mut Own,
 ) -> Result<(), Halt> {
+    let mut watch = Watch::new(&d.recall, route, client.now);
     let mut moves = None;
     let mut deadline = client.now;
     let sent = poll_fn(|cx| {
@@ -198,7 +201,10 @@ async fn send_own<S: Downstream>(
             moves = Some(turn.download.moves);
             deadline = self::deadline(client, turn, route);
         }
-        client.timer.poll(cx, deadline).map(|()| Err(Halt::Client(Closed::Timeout)))
+        watch.poll(cx, client, deadline).map(|ended| match ended {
+            Came::Route => Err(Halt::Client(Closed::Drain)),
+            Came::Deadline => Err(Halt::Client(Closed::Timeout)),
+        })
     })
     .await;
     if sent.is_ok() {
@@ -239,7 +245,7 @@ async fn relay<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, d: &Deplo
         return After::Close(Closed::Error);
     }
     turn.download.send_as(framing.outflow);
-    let moved = move_both(client, turn, route, &mut upstream).await;
+    let moved = move_both(client, turn, d, route, &mut upstream).await;
     turn.x.trail.bytes_out = turn.reply_head.written() + turn.download.sent;
     match moved {
         Ok(()) => {
@@ -283,9 +289,11 @@ enum Halt {
 async fn move_both<S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
+    d: &Deployment,
     route: &RoutePlan,
     upstream: &mut Upstream,
 ) -> Result<(), Halt> {
+    let mut watch = Watch::new(&d.recall, route, client.now);
     let mut moves = None;
     let mut deadline = client.now;
     poll_fn(|cx| {
@@ -306,9 +314,12 @@ async fn move_both<S: Downstream>(
             moves = now_moved;
             deadline = self::deadline(client, turn, route);
         }
-        client.timer.poll(cx, deadline).map(|()| match turn.download.is_blocked_on_sink(&turn.reply_head) {
-            true => Err(Halt::Client(Closed::Timeout)),
-            false => Err(Halt::Upstream(&TIMEOUT, "no byte within the route's `idle` or `total` time".to_owned())),
+        watch.poll(cx, client, deadline).map(|ended| match ended {
+            Came::Route => Err(Halt::Client(Closed::Drain)),
+            Came::Deadline if turn.download.is_blocked_on_sink(&turn.reply_head) => Err(Halt::Client(Closed::Timeout)),
+            Came::Deadline => {
+                Err(Halt::Upstream(&TIMEOUT, "no byte within the route's `idle` or `total` time".to_owned()))
+            }
         })
     })
     .await

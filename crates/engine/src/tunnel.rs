@@ -1,7 +1,7 @@
 //! A connection that speaks something else than HTTP from now on: WebSocket, mostly (RFC 9110 §7.8, RFC 6455, RFC 8441).
 //!
 //! Bytes pass both ways as they come. Either side may close its half; the tunnel is over once both have, or once nothing
-//! moved for the route's `upgrade.idle`. When the gateway stops, both ends of a WebSocket are told so in its own words (RFC
+//! moved for the route's `upgrade.idle`. When the gateway stops, or the route is no more, both ends of a WebSocket are told so in its own words (RFC
 //! 6455 §7.4.1); other protocols have none that are known here, and are cut.
 
 use std::future::{Future, poll_fn};
@@ -78,7 +78,7 @@ pub(crate) async fn run<S: Downstream>(
         down: direction(behind_head(&mut turn.x.reply.head.fields.buffer, turn.x.reply.head.fields.head_len)),
         parts: false,
     };
-    let reason = tunnel.until_over(client, turn, route, &mut upstream).await;
+    let reason = tunnel.until_over(client, turn, d, route, &mut upstream).await;
     turn.x.trail.bytes_out = turn.reply_head.written() + tunnel.down.pump.sent;
     turn.tunnelled = tunnel.up.pump.sent;
     client.side.end();
@@ -139,11 +139,17 @@ impl Tunnel {
         &mut self,
         client: &mut Client<S>,
         turn: &mut Turn,
+        d: &Deployment,
         route: &RoutePlan,
         upstream: &mut Upstream,
     ) -> Closed {
         let drain = Arc::clone(&client.drain);
-        let mut bell = pin!(drain.reached(Stage::Draining));
+        let mut bell = pin!(async {
+            tokio::select! {
+                () = drain.reached(Stage::Draining) => {}
+                () = d.recall.over(route) => {}
+            }
+        });
         let (mut moves, mut deadline) = (0, client.look() + route.bounds.tunnel_idle);
         poll_fn(|cx| {
             if !self.parts && bell.as_mut().poll(cx).is_ready() {

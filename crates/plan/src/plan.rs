@@ -70,6 +70,11 @@ impl Plan {
         Self { revision, unrouted, asterisk, matcher, routes, readings }
     }
 
+    /// Its routes.
+    pub fn routes(&self) -> impl Iterator<Item = &RoutePlan> {
+        self.routes.iter()
+    }
+
     /// A plan whose routes are answered by parts of the gateway. An empty method takes all.
     ///
     /// # Errors

@@ -114,7 +114,12 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         backends.push(Backend { fallback, ..backend(written, &new.service) });
         made.push(new);
     }
-    let deployment = Deployment { plan: Arc::new(compiled.plan), backends: backends.into(), rules: Arc::new(rules) };
+    let deployment = Deployment {
+        plan: Arc::new(compiled.plan),
+        backends: backends.into(),
+        rules: Arc::new(rules),
+        recall: Arc::default(),
+    };
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
     Ok(Wired { deployment, warnings, tls, resolver: (config.dns.clone(), resolver), made, watching: None })

@@ -1,11 +1,13 @@
 //! From what is in force to what shall be.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tollgate_config::model::Bind;
+use tollgate_core::facts::Route;
 use tollgate_net::Listener;
 use tollgate_observe::access_log::AccessLog;
 
@@ -78,6 +80,7 @@ pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
             seat.worker.log_to(buffer());
         }
     }
+    recall(gateway, &mut state, &deployment, drain_time);
     state.access_log = access_log.clone();
     state.seats.extend(new);
     let stay = workers.clamp(1, state.seats.len());
@@ -88,6 +91,25 @@ pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
     retire_seats(&mut state, gone);
     take_down(gateway, &mut state, leaving, drain_time);
     Ok(())
+}
+
+/// Ends what is on its way on routes that are no more, once the drain time is over.
+fn recall(gateway: &Gateway, state: &mut State, deployment: &Deployment, drain_time: Duration) {
+    let stay: HashSet<&Route> = deployment.plan.routes().map(|route| &*route.meta).collect();
+    state.before.retain(|(plan, recall)| {
+        let Some(plan) = plan.upgrade() else { return false };
+        let gone = plan.routes().map(|route| &route.meta).filter(|route| !stay.contains(&***route));
+        let gone: Vec<Arc<Route>> = gone.cloned().collect();
+        if !gone.is_empty() {
+            let recall = Arc::clone(recall);
+            gateway.parts.slow.spawn(async move {
+                tokio::time::sleep(drain_time).await;
+                recall.end(gone);
+            });
+        }
+        true
+    });
+    state.before.push((Arc::downgrade(&deployment.plan), Arc::clone(&deployment.recall)));
 }
 
 /// Opens what is new and changes what stays; gives what is to go.
