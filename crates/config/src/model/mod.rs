@@ -6,6 +6,7 @@
 pub mod address;
 pub mod apis;
 pub mod correlation;
+pub mod data;
 mod defaults;
 pub mod destination;
 pub mod dns;
@@ -38,6 +39,7 @@ use tollgate_core::units::Bounded;
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::correlation::{Accept, Correlation, IdHeader};
+pub use self::data::Folder;
 pub use self::destination::Destination;
 pub use self::dns::{Dns, NameServer};
 pub use self::drain::Drain;
@@ -86,6 +88,9 @@ section! {
         correlation: Correlation,
         /// What is written about what happens.
         log: Log,
+        /// The folder that the gateway itself writes to, once it has to: the token of the admin API, the audit log. Without it,
+        /// `data` beside the config file.
+        data: Option<Folder>,
         /// How the gateway stops.
         drain: Drain,
         /// How names of services are looked up.
@@ -152,6 +157,8 @@ pub struct Config {
     pub correlation: Correlation,
     /// Log and access log.
     pub log: Log,
+    /// The folder that the gateway itself writes to.
+    pub data: Folder,
     /// How the gateway stops.
     pub drain: Drain,
     /// Name look-ups.
@@ -191,6 +198,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         paths: file.paths,
         correlation: file.correlation,
         log: file.log,
+        data: file.data.unwrap_or_else(|| Folder::beside(&tree.span)),
         drain: file.drain,
         dns: file.dns,
         services: file.services.map(|s| s.0).unwrap_or_default(),
