@@ -31,12 +31,13 @@ pub(crate) static FAULTS: &[&Fault] = &[&NOT_READY];
 pub(crate) struct Readiness {
     started: AtomicBool,
     leads: AtomicBool,
+    taken_out: AtomicBool,
     drain: Arc<Drain>,
 }
 
 impl Readiness {
     pub(crate) fn new(drain: Arc<Drain>) -> Arc<Self> {
-        Arc::new(Self { started: AtomicBool::new(false), leads: AtomicBool::new(false), drain })
+        Arc::new(Self { started: AtomicBool::new(false), leads: AtomicBool::new(false), taken_out: AtomicBool::new(false), drain })
     }
 
     /// The config is applied and all sockets are bound.
@@ -49,9 +50,16 @@ impl Readiness {
         self.leads.store(true, Ordering::Release);
     }
 
+    /// Whoever runs it takes it out, or puts it back: new traffic should go elsewhere, though what comes is served.
+    pub(crate) fn take_out(&self, is_out: bool) {
+        self.taken_out.store(is_out, Ordering::Release);
+    }
+
     /// Whether new traffic is welcome.
     pub(crate) fn is_ready(&self) -> bool {
-        self.started.load(Ordering::Acquire) && !self.leads.load(Ordering::Acquire) && !self.drain.is_begun()
+        self.started.load(Ordering::Acquire)
+            && !self.taken_out.load(Ordering::Acquire)
+            && !self.leads.load(Ordering::Acquire) && !self.drain.is_begun()
     }
 }
 

@@ -1,6 +1,8 @@
 //! The gateway: `tollgate`.
 
+mod admin;
 mod cli;
+mod control;
 mod demo;
 mod followed;
 mod health;
@@ -10,6 +12,7 @@ mod node;
 mod redirect;
 mod reload;
 mod scrape;
+mod shown;
 mod start;
 mod status;
 mod tls;

@@ -16,6 +16,8 @@ use tollgate_engine::{
 use tollgate_observe::access_log::{self, AccessLog, Queries};
 use tollgate_observe::metrics::Metrics;
 
+use crate::admin;
+use crate::control::Controls;
 use crate::health::{self, Readiness};
 use crate::redirect;
 use crate::scrape::Scrape;
@@ -35,6 +37,7 @@ pub(crate) struct Node {
     gateway: Gateway,
     readiness: Arc<Readiness>,
     pub(crate) status: Arc<Status>,
+    pub(crate) control: Arc<Controls>,
     /// Listeners beside those of the config: the demo's sample services. Taken by the first config.
     extra: Mutex<Vec<Listening>>,
     force: Mutex<Option<InForce>>,
@@ -71,6 +74,7 @@ impl Node {
         let drain = Arc::new(Drain::default());
         let readiness = Readiness::new(Arc::clone(&drain));
         let status = Status::new(name, clock.clone(), Arc::clone(&readiness), Arc::clone(&metrics));
+        let control = Controls::new(clock.clone(), slow.clone(), Arc::clone(&status), Arc::clone(&readiness));
         let parts = Parts {
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
@@ -80,7 +84,7 @@ impl Node {
         };
         let world = World { clock, metrics, bells, slow };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
-        Self { world, gateway, readiness, status, extra, force: Mutex::default() }
+        Self { world, gateway, readiness, status, control, extra, force: Mutex::default() }
     }
 
     /// The gateway.
@@ -151,6 +155,7 @@ impl Node {
             deployment: Some(wired.deployment.clone()),
             refused: None,
         });
+        self.control.audits(config);
         self.readiness.started();
     }
 
@@ -170,6 +175,13 @@ impl Node {
                 ListenerKind::Http => Serves::Routes,
                 ListenerKind::Health => Serves::Fixed(Arc::clone(&health)),
                 ListenerKind::Redirect => Serves::Clients(Arc::clone(&redirect)),
+                ListenerKind::Admin => Serves::Fixed(Arc::new(admin::deployment(
+                    listener,
+                    config,
+                    &self.control,
+                    &self.world,
+                    rules,
+                )?)),
             };
             match self.sockets(listener, workers) {
                 Ok(Bound { listeners: sockets, file }) => {
@@ -238,6 +250,12 @@ impl Node {
     /// Whether new traffic is welcome.
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// The number of the config in force.
+    pub(crate) fn revision(&self) -> u64 {
+        let force = self.force.lock().unwrap_or_else(PoisonError::into_inner);
+        force.as_ref().map_or(0, |force| force.revision)
     }
 
     /// The access log in force.

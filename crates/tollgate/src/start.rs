@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tollgate_config::Loaded;
 use tollgate_config::model::{Bind, Config, Listener};
+use tollgate_core::control::Actor;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::Address;
 use tollgate_engine::{BindError, Drain, Listening};
+use tollgate_observe::audit::{Event, What};
 
 use crate::node::{Applied, Node, workers};
 use crate::reload;
@@ -62,6 +65,11 @@ pub(crate) fn start(name: &str, config: &Config, extra: Vec<Listening>) -> Resul
 }
 
 impl Running {
+    /// What the config in force says, for those who run the gateway.
+    pub(crate) fn tell(&self, loaded: &Loaded) {
+        self.node.control.started(self.node.revision(), loaded);
+    }
+
     /// Stops it as a signal would, from another thread.
     pub(crate) fn drain(&self) -> Arc<Drain> {
         Arc::clone(self.node.gateway().drain())
@@ -97,6 +105,8 @@ async fn stopped(node: &Arc<Node>, stop: &mut Stop) -> bool {
         () = stop.asked() => leads(node, stop).await,
         () = drain.begun() => {}
     }
+    let by = if drain.is_begun() { Actor::Gateway } else { Actor::Signal("SIGTERM or SIGINT") };
+    node.control.note(&Event { what: What::Stopping, by, revision: None, detail: None });
     tracing::info!("stopping: no new connections, requests in flight finish");
     drain.begin();
     let joining = Arc::clone(node);

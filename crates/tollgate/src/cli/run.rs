@@ -66,6 +66,7 @@ fn prepare(path: &Path, loaded: Loaded, output: &Output) -> Result<Running, Fail
         }
     })?;
     output.warn(&all(&name, &loaded, std::mem::take(&mut running.warnings)).diagnostics);
+    running.tell(&loaded);
     for listener in &loaded.config.listen {
         tracing::info!(address = %start::shown(&listener.address), serves = start::serves(listener), "listening");
     }
