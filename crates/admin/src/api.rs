@@ -11,7 +11,7 @@ use tollgate_core::reply::Reply;
 use tollgate_core::serde_json::{Value, json};
 
 use crate::faults::{CONFIG_REFUSED, UNAVAILABLE};
-use crate::guard::Guard;
+use crate::guard::{Guard, Verdict};
 use crate::openapi;
 
 /// One thing that can be asked.
@@ -84,7 +84,8 @@ struct Answers {
 
 impl Handler for Answers {
     fn call<'a>(&'a self, x: &'a mut Exchange) -> BoxFuture<'a, Result<Reply, Problem>> {
-        Box::pin(self.answer(x))
+        let (verdict, by) = (self.guard.judge(x), Actor::Token(x.client));
+        Box::pin(self.answer(verdict, by))
     }
 
     fn describe(&self) -> String {
@@ -93,9 +94,8 @@ impl Handler for Answers {
 }
 
 impl Answers {
-    async fn answer(&self, x: &Exchange) -> Result<Reply, Problem> {
-        self.guard.admit(x).await?;
-        let by = Actor::Token(x.client);
+    async fn answer(&self, verdict: Verdict, by: Actor) -> Result<Reply, Problem> {
+        self.guard.admit(verdict).await?;
         match self.endpoint.does {
             Does::Show(view) => self.control.show(view).await.map(text).ok_or_else(|| UNAVAILABLE.problem()),
             Does::Reload => self.control.reload(by).await.map(reloaded).map_err(not_reloaded),

@@ -18,6 +18,16 @@ const SLOWLY: Duration = Duration::from_millis(250);
 /// How many of them wait at the same time; more are refused at once.
 const AT_ONCE: usize = 32;
 
+/// What becomes of a request.
+pub(crate) enum Verdict {
+    /// It goes on.
+    Admitted,
+    /// It is refused at once.
+    Refused(Problem),
+    /// It has a wrong token.
+    Wrong,
+}
+
 /// Lets some in.
 pub struct Guard {
     token: Token,
@@ -34,22 +44,31 @@ impl Guard {
     }
 
     /// Whether the request may go on.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(crate) async fn admit(&self, x: &Exchange) -> Result<(), Problem> {
+    pub(crate) fn judge(&self, x: &Exchange) -> Verdict {
         if !self.is_ours(x.head.host()) {
-            return Err(WRONG_HOST.problem());
+            return Verdict::Refused(WRONG_HOST.problem());
         }
         if x.head.fields.all("origin").any(|origin| !is_same(origin, x.scheme, x.head.host())) {
-            return Err(FOREIGN_ORIGIN.problem());
+            return Verdict::Refused(FOREIGN_ORIGIN.problem());
         }
         let mut shown = x.head.fields.all("authorization");
         let (first, further) = (shown.next(), shown.next());
         match first.filter(|_| further.is_none()).map(bearer) {
-            Some(Some(token)) if self.token.is(token) => Ok(()),
-            None if first.is_none() => Err(unauthorized("Bearer realm=\"tollgate\"")),
-            _ => Err(self.wrong().await),
+            Some(Some(token)) if self.token.is(token) => Verdict::Admitted,
+            None if first.is_none() => Verdict::Refused(unauthorized("Bearer realm=\"tollgate\"")),
+            _ => Verdict::Wrong,
+        }
+    }
+
+    /// Goes on with whoever was admitted; who came with a wrong token waits.
+    ///
+    /// # Errors
+    /// Why it does not go on.
+    pub(crate) async fn admit(&self, verdict: Verdict) -> Result<(), Problem> {
+        match verdict {
+            Verdict::Admitted => Ok(()),
+            Verdict::Refused(problem) => Err(problem),
+            Verdict::Wrong => Err(self.wrong().await),
         }
     }
 

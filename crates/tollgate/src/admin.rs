@@ -9,7 +9,7 @@ use tollgate_engine::{Deployment, Rules};
 use tollgate_observe::audit::AuditLog;
 use tollgate_plan::Plan;
 
-use crate::control::Controls;
+use crate::control::{Controls, Port};
 use crate::start::{StartError, Trouble};
 use crate::wire::World;
 
@@ -27,7 +27,7 @@ pub(crate) fn deployment(
         let message = format!("cannot write the audit log in {}: {error}", data.display());
         trouble(message, "the gateway's user must be able to write to the folder `data:`".to_owned())
     })?;
-    let control: Arc<dyn Control> = Arc::new(Arc::clone(control));
+    let control: Arc<dyn Control> = Arc::new(Port(Arc::clone(control)));
     let routes = tollgate_admin::routes(&control, Guard::new(token, listener.hosts.clone()));
     let plan = Arc::new(Plan::of_handlers(routes, &world.metrics).map_err(StartError::Config)?);
     Ok(Deployment { plan, backends: Arc::new([]), rules: Arc::clone(rules) })

@@ -172,17 +172,21 @@ impl Controls {
     }
 }
 
-impl Control for Arc<Controls> {
+/// The same, as the admin API knows it.
+#[derive(Debug)]
+pub(crate) struct Port(pub(crate) Arc<Controls>);
+
+impl Control for Port {
     fn show(&self, view: View) -> BoxFuture<'_, Option<String>> {
-        let own = Self::clone(self);
-        let made = self.slow.spawn_blocking(move || own.view(view).to_string());
+        let own = Arc::clone(&self.0);
+        let made = self.0.slow.spawn_blocking(move || own.view(view).to_string());
         Box::pin(async move { made.await.ok() })
     }
 
     fn reload(&self, by: Actor) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            self.ask.send(Ask { by, answer }).await.map_err(|_| NotReloaded::Unavailable)?;
+            self.0.ask.send(Ask { by, answer }).await.map_err(|_| NotReloaded::Unavailable)?;
             match answered.await {
                 Ok(done) => done.map_err(NotReloaded::Refused),
                 Err(_) => Err(NotReloaded::Unavailable),
@@ -191,10 +195,10 @@ impl Control for Arc<Controls> {
     }
 
     fn welcome(&self, welcome: Welcome, by: Actor) -> BoxFuture<'_, ()> {
-        self.readiness.take_out(welcome == Welcome::Off);
-        let (what, own) = (if welcome == Welcome::Off { What::Drained } else { What::Undrained }, Self::clone(self));
+        self.0.readiness.take_out(welcome == Welcome::Off);
+        let (what, own) = (if welcome == Welcome::Off { What::Drained } else { What::Undrained }, Arc::clone(&self.0));
         tracing::info!(%by, "{}", what.as_str());
-        let noted = self.slow.spawn_blocking(move || own.note(&Event { what, by, revision: None, detail: None }));
+        let noted = self.0.slow.spawn_blocking(move || own.note(&Event { what, by, revision: None, detail: None }));
         // It is done even if it cannot be noted, which the log says.
         Box::pin(async move { drop(noted.await) })
     }

@@ -1,5 +1,7 @@
 //! The command line: what can be asked for, and how answers and mistakes are shown.
 
+mod admin;
+mod audit;
 mod check;
 mod explain;
 mod fmt;
@@ -58,6 +60,23 @@ enum Command {
                             tollgate status --url http://127.0.0.1:9900 --json"
     )]
     Status(status::StatusArgs),
+    /// Have a running gateway read its config again.
+    #[command(
+        after_help = "Example:\n  tollgate reload -c /etc/tollgate/tollgate.yaml\n\nExit code: 0 in force (or nothing changes), 2 \
+                            refused: the config before stays in force."
+    )]
+    Reload(admin::AdminArgs),
+    /// Take a running gateway out: it says that it is not ready, and serves on.
+    #[command(after_help = "Example:\n  tollgate drain && sleep 10 && systemctl stop tollgate")]
+    Drain(admin::AdminArgs),
+    /// Put a gateway back that was taken out by `drain`.
+    #[command(after_help = "Example:\n  tollgate undrain")]
+    Undrain(admin::AdminArgs),
+    /// Look at the audit log: who changed what.
+    Audit {
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Run three sample services and a gateway in front of them.
     #[command(
         after_help = "Examples:\n  tollgate demo          run until Ctrl-C\n  tollgate demo --try    run the six \
@@ -103,6 +122,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Fmt(args) => fmt::fmt(&args, &output),
         Command::Schema => generate::schema(&output),
         Command::Status(args) => status::status(&args, &output),
+        Command::Reload(args) => admin::reload(&args, &output),
+        Command::Drain(args) => admin::drain(&args, &output),
+        Command::Undrain(args) => admin::undrain(&args, &output),
+        Command::Audit { command } => audit::audit(&command, &output),
         Command::Demo(args) => crate::demo::demo(&args, &output),
         Command::Completions { shell } => generate::completions(shell, Cli::command(), &output),
         Command::Man { directory } => generate::manual(&directory, Cli::command(), &output),
