@@ -11,7 +11,8 @@ use serde_json::Value;
 use tollgate_testkit::{Gateway, RawClient, Response, free_port, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
-const LISTEN: &str = "listen: { \"{{http}}\": http, \"{{health}}\": health, \"{{admin}}\": { kind: admin, hosts: [admin.example] } }\n";
+const LISTEN: &str =
+    "listen: { \"{{http}}\": http, \"{{health}}\": health, \"{{admin}}\": { kind: admin, hosts: [admin.example] } }\n";
 
 /// A gateway with an admin listener.
 struct Bench {
@@ -36,7 +37,8 @@ impl Bench {
 
     /// What is answered to a request with these further lines in its head.
     fn ask(&self, request: &str, host: &str, lines: &str) -> Response {
-        let head = format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n{lines}\r\n");
+        let head =
+            format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n{lines}\r\n");
         RawClient::connect(self.admin).call(&head)
     }
 
@@ -133,7 +135,10 @@ fn everything_that_is_described_is_served() {
         bench.get(path);
     }
     let running = bench.get("/v1/config/running");
-    assert_eq!((&running["revision"], &running["config"]["services"]["s"]["to"][0]["address"]), (&1.into(), &"127.0.0.1:1".into()));
+    assert_eq!(
+        (&running["revision"], &running["config"]["services"]["s"]["to"][0]["address"]),
+        (&1.into(), &"127.0.0.1:1".into())
+    );
     assert_eq!(bench.get("/v1/routes")["routes"].as_array().unwrap().len(), 2);
     assert_eq!(bench.get("/v1/services")["services"][0]["name"], "s");
     assert!(bench.get("/v1/connections")["connections"]["open"].as_u64().is_some_and(|open| open > 0));
@@ -143,7 +148,11 @@ fn everything_that_is_described_is_served() {
 fn a_reload_is_asked_for_and_answered_with_what_came_of_it() {
     let bench = Bench::start("routes: { /a: { reply: 200 one } }");
     let unchanged = bench.run(&["reload"]);
-    assert!(unchanged.status.success() && said(&unchanged).contains("revision 1 stays in force"), "{}", said(&unchanged));
+    assert!(
+        unchanged.status.success() && said(&unchanged).contains("revision 1 stays in force"),
+        "{}",
+        said(&unchanged)
+    );
     bench.write("routes: { /a: { reply: 200 two } }\nservices: { unused: 127.0.0.1:1 }");
     let done = bench.run(&["reload"]);
     // That the files changed may have been noticed before.
@@ -153,7 +162,9 @@ fn a_reload_is_asked_for_and_answered_with_what_came_of_it() {
     let (url, token) = (format!("http://{}", bench.admin), "data/admin.token");
     let refused = bench.run(&["reload", "--url", &url, "--token-file", token]);
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
-    assert!(said(&refused).contains("`700` is no status") && said(&refused).contains("the config before stays in force"));
+    assert!(
+        said(&refused).contains("`700` is no status") && said(&refused).contains("the config before stays in force")
+    );
     let config = bench.get("/v1/config");
     assert_eq!(config["running"]["revision"], 2);
     assert!(config["refused"]["report"].as_str().is_some_and(|report| report.contains("`700` is no status")));
@@ -182,16 +193,25 @@ fn the_audit_log_remembers_who_did_what_and_shows_what_was_changed_in_it() {
     bench.write("routes: { /a: { reply: 700 } }");
     wait_until("the files are read again", || bench.audit().len() == 3);
     let (lines, path) = (bench.audit(), bench.gateway.folder().join("data/audit.log"));
-    let told: Vec<_> = lines.iter().map(|line| (line["what"].as_str().unwrap(), line["by"].as_str().unwrap())).collect();
+    let told: Vec<_> =
+        lines.iter().map(|line| (line["what"].as_str().unwrap(), line["by"].as_str().unwrap())).collect();
     assert_eq!(told, [("started", "gateway"), ("drained", "token"), ("config refused", "files")]);
     assert_eq!((&lines[1]["from"], &lines[2]["revision"]), (&"127.0.0.1".into(), &1.into()));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let verified = bench.run(&["audit", "verify", "data/audit.log"]);
-    assert!(verified.status.success() && said(&verified).contains("3 lines as they were written"), "{}", said(&verified));
+    assert!(
+        verified.status.success() && said(&verified).contains("3 lines as they were written"),
+        "{}",
+        said(&verified)
+    );
     let text = fs::read_to_string(&path).unwrap();
     fs::write(bench.gateway.folder().join("copy"), text.replace("127.0.0.1", "127.0.0.2")).unwrap();
     let changed = bench.run(&["audit", "verify", "copy"]);
-    assert!(changed.status.code() == Some(1) && said(&changed).contains("copy:2: this line was changed"), "{}", said(&changed));
+    assert!(
+        changed.status.code() == Some(1) && said(&changed).contains("copy:2: this line was changed"),
+        "{}",
+        said(&changed)
+    );
 }
 
 #[test]

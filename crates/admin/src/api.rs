@@ -45,8 +45,18 @@ const fn change(path: &'static str, does: Does, name: &'static str, summary: &'s
 /// All of it.
 pub(crate) const ENDPOINTS: &[Endpoint] = &[
     show("/v1/status", View::Status, "status", "The gateway in short: version, readiness, listeners, numbers."),
-    show("/v1/config", View::Config, "config", "The config in short: in force, refused last, and the last 50 attempts."),
-    show("/v1/config/running", View::Running, "runningConfig", "The config in force, long forms only, without its secrets."),
+    show(
+        "/v1/config",
+        View::Config,
+        "config",
+        "The config in short: in force, refused last, and the last 50 attempts.",
+    ),
+    show(
+        "/v1/config/running",
+        View::Running,
+        "runningConfig",
+        "The config in force, long forms only, without its secrets.",
+    ),
     show("/v1/config/refused", View::Refused, "refusedConfig", "Why the last config was refused; null if it was not."),
     show("/v1/routes", View::Routes, "routes", "The routes, in the order of the config."),
     show("/v1/services", View::Services, "services", "The services, their instances and the health of those."),
@@ -54,7 +64,13 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     change("/v1/reload", Does::Reload, "reload", "Reads the config again and brings it into force, or says why not."),
     change("/v1/drain", Does::Welcome(Welcome::Off), "drain", "Not ready from now on; what comes is served."),
     change("/v1/undrain", Does::Welcome(Welcome::On), "undrain", "Ready again."),
-    Endpoint { method: "GET", path: "/v1/openapi.json", name: "openapi", summary: "This document.", does: Does::Describe },
+    Endpoint {
+        method: "GET",
+        path: "/v1/openapi.json",
+        name: "openapi",
+        summary: "This document.",
+        does: Does::Describe,
+    },
 ];
 
 /// Method and path of everything that is served.

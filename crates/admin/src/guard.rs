@@ -129,12 +129,25 @@ mod tests {
     #[test]
     fn only_names_that_nobody_else_can_have_are_its_own() {
         let (_folder, guard) = guard();
-        for host in
-            ["127.0.0.1:9901", "[::1]:9901", "10.1.2.3", "LocalHost:9901", "Admin.example", "a.wild.example:1", "localhost."]
-        {
+        for host in [
+            "127.0.0.1:9901",
+            "[::1]:9901",
+            "10.1.2.3",
+            "LocalHost:9901",
+            "Admin.example",
+            "a.wild.example:1",
+            "localhost.",
+        ] {
             assert!(guard.is_ours(host), "{host}");
         }
-        for host in ["", "evil.example", "wild.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil-admin.example"] {
+        for host in [
+            "",
+            "evil.example",
+            "wild.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "evil-admin.example",
+        ] {
             assert!(!guard.is_ours(host), "{host}");
         }
     }
@@ -142,7 +155,9 @@ mod tests {
     #[test]
     fn a_page_from_elsewhere_is_told_by_its_origin() {
         assert!(is_same(b"http://127.0.0.1:9901", "http", "127.0.0.1:9901"));
-        for origin in ["null", "http://evil.example", "https://127.0.0.1:9901", "http://127.0.0.1", "http://127.0.0.1:8080", ""] {
+        for origin in
+            ["null", "http://evil.example", "https://127.0.0.1:9901", "http://127.0.0.1", "http://127.0.0.1:8080", ""]
+        {
             assert!(!is_same(origin.as_bytes(), "http", "127.0.0.1:9901"), "{origin}");
         }
         assert!(!is_same(b"http://", "http", ""));

@@ -94,7 +94,10 @@ mod tests {
         let document = document();
         for (method, path) in crate::api::served() {
             let operation = &document["paths"][path][method.to_ascii_lowercase()];
-            assert!(operation["operationId"].is_string() && operation["responses"]["401"].is_object(), "{method} {path}");
+            assert!(
+                operation["operationId"].is_string() && operation["responses"]["401"].is_object(),
+                "{method} {path}"
+            );
         }
         assert_eq!(document["paths"].as_object().unwrap().len(), crate::api::served().count());
         assert!(document["paths"]["/v1/reload"]["post"]["responses"]["422"].is_object());

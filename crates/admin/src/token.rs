@@ -45,7 +45,8 @@ impl Token {
         if !path.exists() {
             make(data, &path).map_err(|error| TokenError {
                 message: format!("cannot make {}: {error}", path.display()),
-                hint: "the admin API needs a folder that the gateway's user may write to: `data: /var/lib/tollgate`".to_owned(),
+                hint: "the admin API needs a folder that the gateway's user may write to: `data: /var/lib/tollgate`"
+                    .to_owned(),
             })?;
         }
         Self::read(&path)
@@ -66,12 +67,22 @@ impl Token {
         let mode = meta.mode() & 0o777;
         if meta.is_file() && mode & 0o077 != 0 {
             let message = format!("{shown} can be read by others (mode {mode:04o})");
-            return Err(TokenError { message, hint: format!("others may know it: remove the file, and a new one is made; or `chmod 600 {shown}`") });
+            return Err(TokenError {
+                message,
+                hint: format!("others may know it: remove the file, and a new one is made; or `chmod 600 {shown}`"),
+            });
         }
         let owner = meta.uid();
-        if meta.is_file() && owner != 0 && owner != rustix::process::geteuid().as_raw() && !rustix::process::geteuid().is_root() {
+        if meta.is_file()
+            && owner != 0
+            && owner != rustix::process::geteuid().as_raw()
+            && !rustix::process::geteuid().is_root()
+        {
             let message = format!("{shown} belongs to somebody else (user {owner})");
-            return Err(TokenError { message, hint: "the gateway's user must own it, so that nobody else knows it".to_owned() });
+            return Err(TokenError {
+                message,
+                hint: "the gateway's user must own it, so that nobody else knows it".to_owned(),
+            });
         }
         let mut text = String::new();
         let most = u64::try_from(*LENGTHS.end()).unwrap_or(u64::MAX) + 2;

@@ -239,7 +239,8 @@ fn last(file: &mut File) -> io::Result<Last> {
         None => (&tail[..], size > 0),
     };
     let line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    let number = text.split(|byte| *byte == b'\n').rev().find_map(|line| verify::Line::read(line)).map(|line| line.number);
+    let number =
+        text.split(|byte| *byte == b'\n').rev().find_map(|line| verify::Line::read(line)).map(|line| line.number);
     let whole = verify::Line::read(line).filter(|line| line.is_sealed && !lacks_end);
     Ok(match whole {
         Some(line) => Last { number: line.number, digest: line.digest, is_whole: true, lacks_end },

@@ -146,9 +146,9 @@ impl Controls {
             let memory = lock(&self.memory);
             (memory.running.clone(), memory.refused.clone(), memory.history.clone())
         };
-        let refused = refused.map(|refused| {
-            json!({ "at": shown::time(refused.at), "by": refused.by.to_string(), "report": refused.report })
-        });
+        let refused = refused.map(
+            |refused| json!({ "at": shown::time(refused.at), "by": refused.by.to_string(), "report": refused.report }),
+        );
         let head = running.as_ref().map(|running| {
             json!({ "revision": running.revision, "since": shown::time(running.since), "from": self.status.from() })
         });

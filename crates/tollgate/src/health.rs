@@ -37,7 +37,12 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     pub(crate) fn new(drain: Arc<Drain>) -> Arc<Self> {
-        Arc::new(Self { started: AtomicBool::new(false), leads: AtomicBool::new(false), taken_out: AtomicBool::new(false), drain })
+        Arc::new(Self {
+            started: AtomicBool::new(false),
+            leads: AtomicBool::new(false),
+            taken_out: AtomicBool::new(false),
+            drain,
+        })
     }
 
     /// The config is applied and all sockets are bound.
@@ -59,7 +64,8 @@ impl Readiness {
     pub(crate) fn is_ready(&self) -> bool {
         self.started.load(Ordering::Acquire)
             && !self.taken_out.load(Ordering::Acquire)
-            && !self.leads.load(Ordering::Acquire) && !self.drain.is_begun()
+            && !self.leads.load(Ordering::Acquire)
+            && !self.drain.is_begun()
     }
 }
 

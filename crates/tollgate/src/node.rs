@@ -175,13 +175,9 @@ impl Node {
                 ListenerKind::Http => Serves::Routes,
                 ListenerKind::Health => Serves::Fixed(Arc::clone(&health)),
                 ListenerKind::Redirect => Serves::Clients(Arc::clone(&redirect)),
-                ListenerKind::Admin => Serves::Fixed(Arc::new(admin::deployment(
-                    listener,
-                    config,
-                    &self.control,
-                    &self.world,
-                    rules,
-                )?)),
+                ListenerKind::Admin => {
+                    Serves::Fixed(Arc::new(admin::deployment(listener, config, &self.control, &self.world, rules)?))
+                }
             };
             match self.sockets(listener, workers) {
                 Ok(Bound { listeners: sockets, file }) => {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::Receiver;
-use tollgate_config::{Loaded, Look};
 use tollgate_config::diagnose::render_all;
 use tollgate_config::model::Level;
+use tollgate_config::{Loaded, Look};
 use tollgate_core::control::{Actor, Reloaded};
 
 use crate::cli::{Failure, all, load, set_level};

@@ -57,7 +57,9 @@ impl Bind {
             (Self::Socket(own), Address::Socket(to)) => {
                 let (ip, wanted) = (own.ip().to_canonical(), to.ip().to_canonical());
                 own.port() == to.port()
-                    && (ip == wanted || ip.is_unspecified() && any(wanted) || wanted.is_unspecified() && ip.is_loopback())
+                    && (ip == wanted
+                        || ip.is_unspecified() && any(wanted)
+                        || wanted.is_unspecified() && ip.is_loopback())
             }
             (_, Address::Name { name, port }) => {
                 let is_here = name == "localhost" || name.ends_with(".localhost");
@@ -265,9 +267,8 @@ mod tests {
 
     #[test]
     fn it_is_told_what_an_address_leads_to() {
-        let reached = |bind: &str, to: &str| {
-            Bind::from_text(bind).unwrap().is_reached_at(&Address::from_text(to).unwrap())
-        };
+        let reached =
+            |bind: &str, to: &str| Bind::from_text(bind).unwrap().is_reached_at(&Address::from_text(to).unwrap());
         for (bind, to) in [
             ("9901", "127.0.0.1:9901"),
             ("9901", "[::1]:9901"),

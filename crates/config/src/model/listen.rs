@@ -168,7 +168,8 @@ fn decode_listener(entry: &Entry, cx: &mut DecodeCx) -> Option<Listener> {
         return None;
     }
     if kind == ListenerKind::Admin && tls.is_none() && !address.is_local() {
-        let warning = Diagnostic::warning("the admin API is reached in the clear from other machines, its token with it");
+        let warning =
+            Diagnostic::warning("the admin API is reached in the clear from other machines, its token with it");
         cx.report(warning.at(&entry.key_span).hint("listen on `127.0.0.1`, or add `tls`"));
     }
     let mode = mode.map(|mode| mode.value).unwrap_or_default();

@@ -55,7 +55,11 @@ pub(crate) fn reload(args: &AdminArgs, output: &Output) -> Result<(), Failure> {
 /// Has the gateway say that it is not ready.
 pub(crate) fn drain(args: &AdminArgs, output: &Output) -> Result<(), Failure> {
     let (text, _) = post(args, "/v1/drain")?;
-    output.print(if args.json { &text } else { "not ready any more: what comes is served until balancers have seen that\n" })
+    output.print(if args.json {
+        &text
+    } else {
+        "not ready any more: what comes is served until balancers have seen that\n"
+    })
 }
 
 /// Has the gateway say that it is ready.
@@ -84,7 +88,10 @@ fn post(args: &AdminArgs, path: &str) -> Result<(String, Value), Failure> {
         }
         401 => Err(Failure::Other {
             message: format!("{address} does not take this token"),
-            hint: Some("it is in `admin.token` in the folder `data:` of the config that the gateway runs with: `--token-file`".to_owned()),
+            hint: Some(
+                "it is in `admin.token` in the folder `data:` of the config that the gateway runs with: `--token-file`"
+                    .to_owned(),
+            ),
         }),
         status => {
             let title = parsed["title"].as_str().unwrap_or("that is no answer of an admin listener");

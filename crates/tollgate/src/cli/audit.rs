@@ -37,6 +37,10 @@ pub(crate) fn audit(command: &AuditCommand, output: &Output) -> Result<(), Failu
     };
     let verified = audit::verify(&file).map_err(|e| failure(format!("cannot read {}: {e}", file.display())))?;
     let Verified { lines, first, last } = verified.map_err(|broken| failure(broken.to_string()))?;
-    let since = if first > 1 { format!(", from number {first} on: those before are gone with their files") } else { String::new() };
+    let since = if first > 1 {
+        format!(", from number {first} on: those before are gone with their files")
+    } else {
+        String::new()
+    };
     output.print(&format!("{}: {lines} lines as they were written{since}\nlast: {last}\n", file.display()))
 }
