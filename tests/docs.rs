@@ -4,7 +4,7 @@
 //! What a page may hold, by the words behind the three backticks:
 //! - `yaml`: a whole config, accepted without a warning. Its first line may be a comment with its file name.
 //! - `yaml part`: a part of one; what is missing for a whole one is put around it.
-//!   Certificates that it may name are there: `shop`, `wild` and `gateway` (`.pem`, `.key`), and `ca.pem`.
+//!   Certificates that it may name are there: `shop`, `wild`, `admin` and `gateway` (`.pem`, `.key`), and `ca.pem`.
 //! - `yaml fails`: a whole config that is refused.
 //! - `console`: commands behind `$ `, each with what it prints (standard error too). `…` stands for anything in a line,
 //!   a line of `…` for any lines. All blocks of a page are one shell session, in a folder where the configs of the page
@@ -150,6 +150,7 @@ fn certificates(folder: &Path) {
     authority.write(folder, "ca.pem");
     authority.server(&["shop.example"]).write(folder, "shop");
     authority.server(&["*.shop.example"]).write(folder, "wild");
+    authority.server(&["gateway-1.internal"]).write(folder, "admin");
     authority.client("gateway").write(folder, "gateway");
 }
 

@@ -15,7 +15,7 @@ use tollgate_testkit::wait_until;
 use crate::{Block, Page, TOLLGATE, root};
 
 /// Ports that pages use; each becomes a free one of as many digits, so that columns stay where they are.
-const PORTS: [&str; 8] = ["8080", "8081", "8443", "9900", "9001", "9002", "9003", "9004"];
+const PORTS: [&str; 9] = ["8080", "8081", "8443", "9900", "9901", "9001", "9002", "9003", "9004"];
 
 /// A shell in a folder of its own.
 pub(crate) struct Session {

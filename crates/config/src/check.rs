@@ -6,6 +6,7 @@ use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::node::{Entry, Node, Span, Value};
 
 use crate::model::named::is_name;
+use crate::model::{Action, Config, Destination, ListenerKind, Service};
 
 /// Looks at the desugared tree of a whole file.
 pub(crate) fn check(tree: &Node) -> Vec<Diagnostic> {
@@ -23,6 +24,24 @@ pub(crate) fn check(tree: &Node) -> Vec<Diagnostic> {
         mistakes.push(mistake.hint("for example `routes: { /orders/**: 10.0.0.1:8080 }`"));
     }
     mistakes
+}
+
+/// Services and routes that would lead clients to the admin API. On the types, since it takes addresses that read.
+pub(crate) fn ways_to_admin(config: &Config) -> Vec<Diagnostic> {
+    let admin: Vec<_> = config.listen.iter().filter(|listener| listener.kind == ListenerKind::Admin).collect();
+    let leading = |service: &Service| {
+        let found = service.to.0.iter().filter_map(|target| {
+            let listener = admin.iter().find(|listener| listener.address.is_reached_at(&target.address.value))?;
+            let mistake = Diagnostic::error("a route may not lead to an admin listener").at(&target.address.span);
+            Some(mistake.related(&listener.span, "the admin API is here"))
+        });
+        found.collect::<Vec<_>>()
+    };
+    let inline = config.routes().filter_map(|(_, route)| match &route.action {
+        Action::Forward { to: Destination::Inline(service), .. } => Some(&**service),
+        _ => None,
+    });
+    config.services.iter().map(|(_, service)| service).chain(inline).flat_map(leading).collect()
 }
 
 /// The entries under `key`, if it is a mapping.

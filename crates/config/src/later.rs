@@ -8,15 +8,13 @@ use tollgate_core::node::{Node, Value};
 const THIS: &str = "0.1";
 
 /// Of the whole file.
-const FILE: &[&str] = &["admin", "auth", "cluster", "data", "policies", "state", "tests", "tls"];
+const FILE: &[&str] = &["admin", "auth", "cluster", "policies", "state", "tests", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one service.
 const SERVICE: &[&str] = &["breaker", "registry", "smooth"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
-/// Kinds of listeners.
-const LISTENER_KINDS: &[&str] = &["admin"];
 /// Of a route and of `defaults`.
 const ROUTE: &[&str] =
     &["allow", "auth", "cache", "compose", "deny", "hedge", "limit", "openapi", "registry", "smooth", "validate"];
@@ -47,7 +45,6 @@ pub(crate) fn refuse(tree: &mut Node, cx: &mut DecodeCx) {
     in_key(tree, "listen", |listen| {
         each_value(listen, |listener| {
             in_key(listener, "tls", |tls| refuse_keys(tls, LISTENER_TLS, cx));
-            in_key(listener, "kind", |kind| refuse_kind(kind, cx));
         });
     });
     in_key(tree, "services", |services| each_value(services, |service| refuse_keys(service, SERVICE, cx)));
@@ -67,15 +64,6 @@ fn refuse_in_routes(routes: &mut Node, cx: &mut DecodeCx) {
         Value::List(variants) => variants.iter_mut().for_each(|variant| refuse_keys(variant, ROUTE, cx)),
         _ => refuse_keys(route, ROUTE, cx),
     });
-}
-
-/// `admin` will be a kind of listener.
-fn refuse_kind(kind: &mut Node, cx: &mut DecodeCx) {
-    let word = kind.text().and_then(|text| text.split(' ').next()).unwrap_or_default().to_owned();
-    if LISTENER_KINDS.contains(&word.as_str()) {
-        cx.report(refusal(&word).at(&kind.span));
-        kind.value = "http".into();
-    }
 }
 
 /// Works on the value under `key`, if there is one.

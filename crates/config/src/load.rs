@@ -48,8 +48,40 @@ pub fn load(path: &Path, env: Environment<'_>, policies: ShortForms<'_>) -> Resu
             Err(mistake) => mistakes.push(mistake),
         }
     }
-    let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    load_texts(&name, &texts, env, policies, mistakes)
+    load_all(&name, &texts, env, policies, mistakes)
+}
+
+/// Loads texts as if they were files of these names, in this order.
+///
+/// # Errors
+/// Like [`load`].
+pub fn load_texts(
+    name: &str,
+    texts: &[(String, String)],
+    env: Environment<'_>,
+    policies: ShortForms<'_>,
+) -> Result<Loaded, Report> {
+    load_all(name, texts, env, policies, Vec::new())
+}
+
+/// The files from which this was read, with all their text; but for those that say nothing.
+#[must_use]
+pub fn sources(tree: &Node) -> Vec<Arc<Source>> {
+    fn collect(node: &Node, into: &mut Vec<Arc<Source>>) {
+        let source = &node.span.source;
+        if !source.name.is_empty() && into.iter().all(|known| known.name != source.name) {
+            into.push(Arc::clone(source));
+        }
+        match &node.value {
+            Value::Map(entries) => entries.iter().for_each(|entry| collect(&entry.value, into)),
+            Value::List(items) => items.iter().for_each(|item| collect(item, into)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    collect(tree, &mut found);
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
 }
 
 /// Loads a text as if it were the file `name`.
@@ -57,12 +89,12 @@ pub fn load(path: &Path, env: Environment<'_>, policies: ShortForms<'_>) -> Resu
 /// # Errors
 /// Like [`load`].
 pub fn load_text(name: &str, text: &str, env: Environment<'_>, policies: ShortForms<'_>) -> Result<Loaded, Report> {
-    load_texts(name, &[(name, text)], env, policies, Vec::new())
+    load_texts(name, &[(name.to_owned(), text.to_owned())], env, policies)
 }
 
-fn load_texts(
+fn load_all(
     name: &str,
-    texts: &[(&str, &str)],
+    texts: &[(String, String)],
     env: Environment<'_>,
     policies: ShortForms<'_>,
     mut mistakes: Vec<Diagnostic>,
@@ -95,6 +127,7 @@ fn load_texts(
     let config = model::decode(&tree, &mut cx);
     let mut diagnostics = cx.diagnostics;
     diagnostics.extend(check::check(&tree));
+    diagnostics.extend(config.iter().flat_map(check::ways_to_admin));
     // That a reference which leads nowhere, or a text with a tag, is no duration either goes without saying.
     diagnostics.retain(|found| unresolved.iter().all(|mistake| place(mistake) != place(found)));
     let lost = unresolved.iter().filter_map(place).collect();

@@ -5,6 +5,7 @@
 pub mod body;
 pub mod buffer;
 pub mod clock;
+pub mod control;
 pub mod decode;
 pub mod diagnostic;
 pub mod dialect;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access_log;
+pub mod audit;
 pub mod metrics;
 pub mod own_log;
 

@@ -58,17 +58,22 @@ impl Gateway {
         let folder = tempfile::tempdir().expect("a folder for the config");
         let file = folder.path().join("tollgate.yaml");
         fs::write(&file, text).expect("the config is written");
-        let mut command = Command::new(binary);
-        command.arg("run").arg("-c").arg(&file).current_dir(folder.path());
-        command.envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
         let (output, messages) = (Log::default(), Log::default());
-        gather(child.stdout.take().expect("its output"), &output);
-        gather(child.stderr.take().expect("its messages"), &messages);
+        let child = spawn(binary, &folder, environment, &output, &messages);
         let mut gateway = Self { child, successor: None, http, health, output, messages, folder };
         gateway.await_ready();
         gateway
+    }
+
+    /// Stops it, and starts it again with what its config is now.
+    ///
+    /// # Panics
+    /// When it does not end, or is not ready again, in time.
+    pub fn restart(&mut self, binary: &str) {
+        self.terminate();
+        self.ended();
+        self.child = spawn(binary, &self.folder, &[], &self.output, &self.messages);
+        self.await_ready();
     }
 
     /// Writes another config in the place of its own, as an editor does: beside it, then renamed over it. What stands in braces
@@ -375,6 +380,17 @@ pub fn json_lines(text: &str) -> Vec<Value> {
 fn filled(config: &str, http: SocketAddr, health: SocketAddr, values: &[(&str, String)]) -> String {
     let text = config.replace("{{http}}", &http.to_string()).replace("{{health}}", &health.to_string());
     values.iter().fold(text, |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
+}
+
+fn spawn(binary: &str, folder: &TempDir, environment: &[(&str, &str)], output: &Log, messages: &Log) -> Child {
+    let mut command = Command::new(binary);
+    command.arg("run").arg("-c").arg(folder.path().join("tollgate.yaml")).current_dir(folder.path());
+    command.envs(environment.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
+    gather(child.stdout.take().expect("its output"), output);
+    gather(child.stderr.take().expect("its messages"), messages);
+    child
 }
 
 fn gather(mut pipe: impl Read + Send + 'static, log: &Log) {

@@ -32,6 +32,7 @@ pub(crate) struct Readiness {
     started: AtomicBool,
     leads: AtomicBool,
     handed_over: AtomicBool,
+    taken_out: AtomicBool,
     drain: Arc<Drain>,
 }
 
@@ -41,6 +42,7 @@ impl Readiness {
             started: AtomicBool::new(false),
             leads: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
+            taken_out: AtomicBool::new(false),
             drain,
         })
     }
@@ -60,10 +62,16 @@ impl Readiness {
         self.handed_over.store(true, Ordering::Release);
     }
 
+    /// Whoever runs it takes it out, or puts it back: new traffic should go elsewhere, though what comes is served.
+    pub(crate) fn take_out(&self, is_out: bool) {
+        self.taken_out.store(is_out, Ordering::Release);
+    }
+
     /// Whether new traffic is welcome.
     pub(crate) fn is_ready(&self) -> bool {
         let is = |flag: &AtomicBool| flag.load(Ordering::Acquire);
-        is(&self.handed_over) || is(&self.started) && !is(&self.leads) && !self.drain.is_begun()
+        !is(&self.taken_out)
+            && (is(&self.handed_over) || is(&self.started) && !is(&self.leads) && !self.drain.is_begun())
     }
 }
 

@@ -14,8 +14,8 @@ use tollgate_http1::{HeadLimits, Parsed, response};
 
 /// Most bytes of an answer.
 const MOST: usize = 16 * 1024 * 1024;
-/// How long a connect, a write or a read may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connect or a write may take, and a read unless more is asked for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An answer.
 pub(crate) struct Answer {
@@ -29,7 +29,18 @@ pub(crate) struct Answer {
 
 /// Sends `method target` to `address` and reads the answer.
 pub(crate) fn request(address: &Address, method: Method, head: &str, body: &[u8]) -> std::io::Result<Answer> {
-    let mut stream = connect(address)?;
+    patiently(address, method, head, body, PATIENCE)
+}
+
+/// The same, where the answer takes its time: each read may take as long as `patience`.
+pub(crate) fn patiently(
+    address: &Address,
+    method: Method,
+    head: &str,
+    body: &[u8],
+    patience: Duration,
+) -> std::io::Result<Answer> {
+    let mut stream = connect(address, patience)?;
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
     read(&mut *stream, method)
@@ -40,17 +51,17 @@ trait Duplex: Read + Write {}
 
 impl<T: Read + Write> Duplex for T {}
 
-fn connect(address: &Address) -> std::io::Result<Box<dyn Duplex>> {
+fn connect(address: &Address, patience: Duration) -> std::io::Result<Box<dyn Duplex>> {
     match address {
         Address::Socket(address) => {
             let stream = TcpStream::connect_timeout(address, PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             Ok(Box::new(stream))
         }
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             Ok(Box::new(stream))
         }

@@ -1,8 +1,9 @@
 //! Sockets that were open before this process was: the gateway before it handed them over, or systemd opened them.
 
 use std::io;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use listenfd::ListenFd;
 use tollgate_config::model::Listener as ListenerConfig;
@@ -12,9 +13,12 @@ use tollgate_net::handover::Taken;
 
 use crate::upgrade::NAME;
 
-/// The sockets that no listener has asked for yet.
+/// The sockets that no listener has asked for yet. Copies mean the same ones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inherited(Arc<Mutex<Given>>);
+
 #[derive(Debug, Default)]
-pub(crate) struct Inherited {
+struct Given {
     sockets: Vec<Listener>,
     from: Option<Taken>,
     /// Whether the files of Unix sockets are this process's own: not before it serves, and never if systemd made them.
@@ -29,7 +33,8 @@ impl Inherited {
     pub(crate) fn take() -> io::Result<Self> {
         if let Ok(name) = std::env::var(NAME) {
             let mut from = Taken::take(&name)?;
-            return Ok(Self { sockets: from.listeners(), from: Some(from), ours: Arc::default() });
+            let given = Given { sockets: from.listeners(), from: Some(from), ours: Arc::default() };
+            return Ok(Self(Arc::new(Mutex::new(given))));
         }
         let (mut given, mut sockets) = (ListenFd::from_env(), Vec::new());
         for at in 0..given.len() {
@@ -37,34 +42,44 @@ impl Inherited {
                 Ok(socket) => socket.map(Into::into),
                 Err(_) => given.take_tcp_listener(at)?.map(Into::into),
             };
-            sockets.extend(socket.map(|socket: std::os::fd::OwnedFd| Listener::try_from(socket)).transpose()?);
+            sockets.extend(socket.map(|socket: OwnedFd| Listener::try_from(socket)).transpose()?);
         }
-        Ok(Self { sockets, ..Self::default() })
+        Ok(Self(Arc::new(Mutex::new(Given { sockets, ..Given::default() }))))
+    }
+
+    /// Whether a process that serves waits to be replaced.
+    pub(crate) fn replaces(&self) -> bool {
+        self.given().from.is_some()
     }
 
     /// Those of one listener, and as many beside them as it lacks; `None`: there are none.
-    pub(crate) fn of(&mut self, listener: &ListenerConfig, workers: usize) -> Option<Result<Bound, BindError>> {
+    pub(crate) fn of(&self, listener: &ListenerConfig, workers: usize) -> Option<Result<Bound, BindError>> {
         let is_of = |socket: &Listener| socket.local_addr().is_ok_and(|at| is_of(&listener.address, &at));
-        let (its, others) = std::mem::take(&mut self.sockets).into_iter().partition(is_of);
-        self.sockets = others;
-        let its: Vec<Listener> = its;
-        (!its.is_empty()).then(|| adopt(&listener.address, its, workers, &self.ours))
+        let mut given = self.given();
+        let (its, others): (Vec<_>, Vec<_>) = std::mem::take(&mut given.sockets).into_iter().partition(is_of);
+        given.sockets = others;
+        (!its.is_empty()).then(|| adopt(&listener.address, its, workers, &given.ours))
     }
 
     /// Tells the process before this one that it need not serve any more.
     ///
     /// # Errors
     /// It is gone, or has given up waiting.
-    pub(crate) fn serves(&mut self) -> io::Result<()> {
-        let unused: Vec<String> = self.sockets.drain(..).map(|socket| shown(&socket)).collect();
+    pub(crate) fn serves(&self) -> io::Result<()> {
+        let mut given = self.given();
+        let unused: Vec<String> = given.sockets.drain(..).map(|socket| shown(&socket)).collect();
         if !unused.is_empty() {
             tracing::warn!(sockets = unused.join(", "), "sockets that were given belong to no listener of the config");
         }
-        if let Some(from) = self.from.take() {
+        if let Some(from) = given.from.take() {
             from.serves()?;
-            self.ours.store(!was_activated(), Ordering::Release);
+            given.ours.store(!was_activated(), Ordering::Release);
         }
         Ok(())
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

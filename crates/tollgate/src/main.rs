@@ -1,16 +1,20 @@
 //! The gateway: `tollgate`.
 
+mod admin;
 mod cli;
+mod control;
 mod demo;
 mod followed;
 mod health;
 mod http;
 mod inherited;
+mod last_good;
 mod memory;
 mod node;
 mod redirect;
 mod reload;
 mod scrape;
+mod shown;
 mod start;
 mod status;
 mod systemd;

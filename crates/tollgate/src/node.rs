@@ -16,6 +16,8 @@ use tollgate_engine::{
 use tollgate_observe::access_log::{self, AccessLog, Queries};
 use tollgate_observe::metrics::Metrics;
 
+use crate::admin;
+use crate::control::Controls;
 use crate::health::{self, Readiness};
 use crate::inherited::Inherited;
 use crate::redirect;
@@ -36,10 +38,11 @@ pub(crate) struct Node {
     gateway: Gateway,
     readiness: Arc<Readiness>,
     pub(crate) status: Arc<Status>,
+    pub(crate) control: Arc<Controls>,
     /// Listeners beside those of the config: the demo's sample services. Taken by the first config.
     extra: Mutex<Vec<Listening>>,
     /// Sockets that were open before this process was.
-    inherited: Mutex<Inherited>,
+    inherited: Inherited,
     force: Mutex<Option<InForce>>,
 }
 
@@ -74,6 +77,7 @@ impl Node {
         let drain = Arc::new(Drain::default());
         let readiness = Readiness::new(Arc::clone(&drain));
         let status = Status::new(name, clock.clone(), Arc::clone(&readiness), Arc::clone(&metrics));
+        let control = Controls::new(clock.clone(), slow.clone(), Arc::clone(&status), Arc::clone(&readiness));
         let parts = Parts {
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
@@ -82,8 +86,8 @@ impl Node {
             slow: slow.clone(),
         };
         let world = World { clock, metrics, bells, slow };
-        let (gateway, extra, inherited) = (Gateway::new(parts), Mutex::new(extra), Mutex::new(inherited));
-        Self { world, gateway, readiness, status, extra, inherited, force: Mutex::default() }
+        let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
+        Self { world, gateway, readiness, status, control, extra, inherited, force: Mutex::default() }
     }
 
     /// The gateway.
@@ -154,6 +158,7 @@ impl Node {
             deployment: Some(wired.deployment.clone()),
             refused: None,
         });
+        self.control.audits(config);
         self.readiness.started();
     }
 
@@ -173,6 +178,9 @@ impl Node {
                 ListenerKind::Http => Serves::Routes,
                 ListenerKind::Health => Serves::Fixed(Arc::clone(&health)),
                 ListenerKind::Redirect => Serves::Clients(Arc::clone(&redirect)),
+                ListenerKind::Admin => {
+                    Serves::Fixed(Arc::new(admin::deployment(listener, config, &self.control, &self.world, rules)?))
+                }
             };
             match self.sockets(listener, workers) {
                 Ok(Bound { listeners: sockets, file }) => {
@@ -191,11 +199,9 @@ impl Node {
 
     /// The sockets that a listener lacks.
     fn sockets(&self, listener: &Listener, workers: usize) -> Result<Bound, BindError> {
-        let mut inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bound) = inherited.of(listener, workers) {
+        if let Some(bound) = self.inherited.of(listener, workers) {
             return bound;
         }
-        drop(inherited);
         let open = self.gateway.open();
         let there = open.iter().find(|(address, _)| *address == listener.address).map_or(0, |(_, sockets)| *sockets);
         let is_ours = open.iter().any(|(address, _)| address.port() == listener.address.port());
@@ -265,7 +271,7 @@ impl Node {
     /// # Errors
     /// It has given up waiting, and serves on.
     pub(crate) fn serves(&self) -> std::io::Result<()> {
-        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).serves()
+        self.inherited.serves()
     }
 
     /// The access log in force.

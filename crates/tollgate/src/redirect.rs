@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use tollgate_config::model::{Config, HostPattern};
+use tollgate_config::model::{Config, HostPattern, ListenerKind};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::handler::Handler;
@@ -74,7 +74,7 @@ pub(crate) fn deployment(
     rules: &Arc<Rules>,
 ) -> Result<Deployment, Vec<Diagnostic>> {
     let hosts = config.apis.iter().flat_map(|api| &api.hosts).map(|host| host.value.clone()).collect();
-    let secure = config.listen.iter().filter(|listener| listener.tls.is_some());
+    let secure = config.listen.iter().filter(|listener| listener.tls.is_some() && listener.kind == ListenerKind::Http);
     let ports = secure.filter_map(|listener| listener.address.port());
     // The usual one if it is there, else the first.
     let port = ports.clone().find(|port| *port == 443).or(ports.clone().next()).unwrap_or(443);

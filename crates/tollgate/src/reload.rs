@@ -1,4 +1,4 @@
-//! Reading the config again: when its files change, and when SIGHUP asks for it.
+//! Reading the config again: when its files change, and when SIGHUP or the admin API asks for it.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -6,35 +6,60 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
-use tollgate_config::Look;
+use tokio::sync::mpsc::Receiver;
 use tollgate_config::diagnose::render_all;
 use tollgate_config::model::Level;
+use tollgate_config::{Loaded, Look};
+use tollgate_core::control::{Actor, Reloaded};
 
 use crate::cli::{Failure, all, load, set_level};
+use crate::control::Ask;
 use crate::node::{Applied, Node};
 use crate::start::StartError;
-use crate::systemd;
 use crate::watch::{EVERY, Watched};
+use crate::{last_good, systemd};
 
 /// Reloads for as long as the process lives. Without files there is nothing to be read again; a signal would else end the
-/// process.
-pub(crate) async fn whenever_asked(path: Option<&Path>, hup: &mut Signal, node: &Arc<Node>) -> Infallible {
-    let Some(path) = path else { return pending().await };
-    let mut watched = Watched::new(path);
+/// process. The files are those whose config is in force, as they were before they were read.
+pub(crate) async fn whenever_asked(files: Option<Watched>, hup: &mut Signal, node: &Arc<Node>) -> Infallible {
+    let mut asks = node.control.asks();
+    let Some(mut watched) = files else {
+        // Whoever asks is told so.
+        drop(asks);
+        return pending().await;
+    };
+    let path = watched.path().to_owned();
     loop {
-        let why = tokio::select! {
+        let (by, answer) = tokio::select! {
             // No signal will come any more.
-            asked = hup.recv() => if asked.is_some() { "SIGHUP" } else { pending().await },
-            () = changed(&mut watched) => "its files changed",
+            asked = hup.recv() => if asked.is_some() { (Actor::Signal("SIGHUP"), None) } else { pending().await },
+            ask = next(&mut asks) => (ask.by, Some(ask.answer)),
+            () = changed(&mut watched) => (Actor::Files, None),
         };
         if node.gateway().drain().is_begun() {
+            drop((answer, asks));
             return pending().await;
         }
         // What is read now needs not be read once more because it has changed; what changes from here on does.
-        watched = Watched::new(path);
-        let (path, node) = (path.to_owned(), Arc::clone(node));
+        watched = Watched::new(&path);
+        let (path, node) = (path.clone(), Arc::clone(node));
         // Compiling takes its time, and the runtime has other things to do.
-        let _ = tokio::task::spawn_blocking(move || reload(&path, &node, why)).await;
+        let done = tokio::task::spawn_blocking(move || reload(&path, &node, by)).await;
+        if let (Some(answer), Ok(done)) = (answer, done) {
+            // Whoever asked may have left.
+            let _ = answer.send(done);
+        }
+    }
+}
+
+async fn next(asks: &mut Option<Receiver<Ask>>) -> Ask {
+    let ask = match asks {
+        Some(asks) => asks.recv().await,
+        None => None,
+    };
+    match ask {
+        Some(ask) => ask,
+        None => pending().await,
     }
 }
 
@@ -48,27 +73,40 @@ async fn changed(watched: &mut Watched) {
 }
 
 /// Reads the config and brings it into force, or tells why not.
-fn reload(path: &Path, node: &Node, why: &str) {
+fn reload(path: &Path, node: &Node, by: Actor) -> Result<Reloaded, String> {
     systemd::reloading();
-    let config = path.display().to_string();
+    let done = brought_into_force(path, node, by);
+    systemd::ready(node.revision());
+    done
+}
+
+fn brought_into_force(path: &Path, node: &Node, by: Actor) -> Result<Reloaded, String> {
+    let (config, why) = (path.display().to_string(), by.to_string());
     match attempt(path, node) {
-        Ok((Applied::Now { revision, .. }, warnings)) => {
+        Ok((Applied::Now { revision, .. }, loaded, warnings)) => {
             tracing::info!(config, revision, why, "reloaded");
+            node.control.reloaded(by, revision, &loaded);
+            last_good::keep(&loaded);
             if !warnings.is_empty() {
                 tracing::warn!("\n{}", warnings.trim_end());
             }
+            Ok(Reloaded::Applied { revision, warnings: warnings.trim_end().to_owned() })
         }
-        Ok((Applied::Already, _)) => tracing::info!(config, why, "read again: nothing changes"),
+        Ok((Applied::Already, ..)) => {
+            tracing::info!(config, why, "read again: nothing changes");
+            Ok(Reloaded::Unchanged { revision: node.revision() })
+        }
         Err(refusal) => {
             node.refused(refusal.trim_end());
+            node.control.refused(by, node.revision(), refusal.trim_end());
             tracing::error!(config, why, "refused, the config before stays in force:\n{}", refusal.trim_end());
+            Err(refusal.trim_end().to_owned())
         }
     }
-    systemd::ready(node.revision());
 }
 
 /// What was applied, with what is to be said of it; or everything that stands in the way.
-fn attempt(path: &Path, node: &Node) -> Result<(Applied, String), String> {
+fn attempt(path: &Path, node: &Node) -> Result<(Applied, Loaded, String), String> {
     let name = path.display().to_string();
     let loaded = load(path).map_err(|failure| told(&failure))?;
     let applied = node.apply(&loaded.config).map_err(|error| match error {
@@ -80,7 +118,7 @@ fn attempt(path: &Path, node: &Node) -> Result<(Applied, String), String> {
         Applied::Now { warnings, .. } => all(&name, &loaded, warnings.clone()).diagnostics,
         Applied::Already => Vec::new(),
     };
-    Ok((applied, render_all(&found, Look::Plain)))
+    Ok((applied, loaded, render_all(&found, Look::Plain)))
 }
 
 fn level(applied: &Applied, level: Level) -> Option<Level> {

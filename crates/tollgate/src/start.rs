@@ -2,20 +2,24 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tollgate_config::model::{Bind, Config, Listener};
+use tollgate_config::{Loaded, Report};
+use tollgate_core::control::Actor;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::Address;
 use tollgate_engine::{BindError, Drain, Listening};
+use tollgate_observe::audit::{Event, What};
 
 use crate::inherited::Inherited;
 use crate::node::{Applied, Node, workers};
 use crate::upgrade::{Started, upgrade};
+use crate::watch::Watched;
 use crate::wire::WireError;
 use crate::{reload, systemd};
 
@@ -85,24 +89,41 @@ impl Running {
         Ok(())
     }
 
+    /// The config is wrong, and the one that was last in force is served instead, which was kept there.
+    pub(crate) fn refused(&self, report: &Report, kept: &Path) {
+        let report = report.to_string();
+        self.node.refused(report.trim_end());
+        self.node.control.refused(Actor::Gateway, self.node.revision(), report.trim_end());
+        tracing::error!(
+            kept = %kept.display(),
+            "THE CONFIG IS WRONG, and the one that was last in force is served instead, as `start: last-good` says; once the \
+             config is mended it comes into force by itself. What is wrong:\n{}",
+            report.trim_end()
+        );
+    }
+
+    /// What the config in force says, for those who run the gateway.
+    pub(crate) fn tell(&self, loaded: &Loaded) {
+        self.node.control.started(self.node.revision(), loaded);
+    }
+
     /// Stops it as a signal would, from another thread.
     pub(crate) fn drain(&self) -> Arc<Drain> {
         Arc::clone(self.node.gateway().drain())
     }
 
     /// Runs until SIGTERM or SIGINT, or until it is stopped otherwise, then drains; a further signal ends it at once. Whether
-    /// it ended in good order. `config`: the files that are read again whenever they change, or SIGHUP asks for it.
-    pub(crate) fn until_stopped(self, config: Option<&Path>) -> bool {
+    /// it ended in good order. `files`: those that are read again whenever they change, or SIGHUP asks for it.
+    pub(crate) fn until_stopped(self, files: Option<Watched>) -> bool {
         let Self { runtime, signals, started, node, .. } = self;
         let Signals { mut stop, mut reopen, mut hup, mut usr2 } = signals;
-        let started = config.map(|_| &started);
-        let path: Option<PathBuf> = config.map(Path::to_owned);
+        let started = files.as_ref().map(|_| &started);
         let ended = runtime.block_on(async {
             tokio::select! {
                 ended = stopped(&node, &mut stop, &mut usr2, started) => ended,
                 // While it drains too: requests in flight still bring lines.
                 never = reopened(&mut reopen, &node) => match never {},
-                never = reload::whenever_asked(path.as_deref(), &mut hup, &node) => match never {},
+                never = reload::whenever_asked(files, &mut hup, &node) => match never {},
             }
         });
         if let Some(log) = node.access_log() {
@@ -124,6 +145,8 @@ async fn stopped(node: &Arc<Node>, stop: &mut Stop, usr2: &mut Signal, started: 
         () = replaced(node, usr2, started) => return left(node, stop).await,
     }
     systemd::stopping();
+    let by = if drain.is_begun() { Actor::Gateway } else { Actor::Signal("SIGTERM or SIGINT") };
+    node.control.note(&Event { what: What::Stopping, by, revision: None, detail: None });
     tracing::info!("stopping: no new connections, requests in flight finish");
     drain.begin();
     tokio::select! {
@@ -151,15 +174,21 @@ async fn replaced(node: &Node, usr2: &mut Signal, started: Option<&Started>) {
         match upgrade(started, node.gateway()).await {
             Ok(pid) => {
                 tracing::info!(pid, "upgraded: another process serves from now on");
+                note(node, What::Upgraded, Some(&format!("process {pid}")));
                 systemd::handed_over(pid);
                 return;
             }
             Err(why) => {
                 node.status.not_upgraded(&why);
+                note(node, What::NotUpgraded, Some(&why));
                 tracing::error!("not upgraded, this process goes on: {why}");
             }
         }
     }
+}
+
+fn note(node: &Node, what: What, detail: Option<&str>) {
+    node.control.note(&Event { what, by: Actor::Signal("SIGUSR2"), revision: None, detail });
 }
 
 /// Ends a process whose place another one has taken: nobody is told to go, since there is nowhere else to go to. Connections end

@@ -52,6 +52,11 @@ impl Status {
         })
     }
 
+    /// The config's name.
+    pub(crate) fn from(&self) -> &str {
+        &self.config
+    }
+
     /// A config is in force.
     pub(crate) fn show(&self, shown: Shown) {
         *self.shown.write().unwrap_or_else(PoisonError::into_inner) = shown;

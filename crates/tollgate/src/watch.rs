@@ -53,6 +53,11 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
+    /// Whose files these are.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Beginning with what is there now.
     pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), known: Looks::of(path), fresh: None }

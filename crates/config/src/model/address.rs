@@ -37,6 +37,39 @@ impl Bind {
         }
     }
 
+    /// Whether only this machine reaches it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::AllAddresses(_) => false,
+            Self::Socket(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// Whether what is sent to `address` from this machine comes out here, going by what is written.
+    #[must_use]
+    pub fn is_reached_at(&self, address: &Address) -> bool {
+        let any = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback();
+        match (self, address) {
+            (Self::Unix(own), Address::Unix(path)) => own == path,
+            (Self::AllAddresses(own), Address::Socket(to)) => *own == to.port() && any(to.ip().to_canonical()),
+            (Self::Socket(own), Address::Socket(to)) => {
+                let (ip, wanted) = (own.ip().to_canonical(), to.ip().to_canonical());
+                own.port() == to.port()
+                    && (ip == wanted
+                        || ip.is_unspecified() && any(wanted)
+                        || wanted.is_unspecified() && ip.is_loopback())
+            }
+            (_, Address::Name { name, port }) => {
+                let is_here = name == "localhost" || name.ends_with(".localhost");
+                let local = |own: &SocketAddr| any(own.ip().to_canonical());
+                is_here && self.port() == Some(*port) && !matches!(self, Self::Socket(own) if !local(own))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the two cannot both be bound.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
@@ -230,5 +263,34 @@ mod tests {
         let one = Bind::Socket("127.0.0.1:80".parse().unwrap());
         assert!(all.overlaps(&one));
         assert!(!one.overlaps(&Bind::Socket("127.0.0.2:80".parse().unwrap())));
+    }
+
+    #[test]
+    fn it_is_told_what_an_address_leads_to() {
+        let reached =
+            |bind: &str, to: &str| Bind::from_text(bind).unwrap().is_reached_at(&Address::from_text(to).unwrap());
+        for (bind, to) in [
+            ("9901", "127.0.0.1:9901"),
+            ("9901", "[::1]:9901"),
+            ("9901", "localhost:9901"),
+            ("0.0.0.0:9901", "127.0.0.2:9901"),
+            ("127.0.0.1:9901", "0.0.0.0:9901"),
+            ("127.0.0.1:9901", "[::ffff:127.0.0.1]:9901"),
+            ("127.0.0.1:9901", "admin.localhost:9901"),
+            ("10.0.0.1:9901", "10.0.0.1:9901"),
+            ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ] {
+            assert!(reached(bind, to), "{bind} {to}");
+        }
+        for (bind, to) in [
+            ("9901", "127.0.0.1:9900"),
+            ("127.0.0.1:9901", "127.0.0.2:9901"),
+            ("10.0.0.1:9901", "localhost:9901"),
+            ("9901", "orders:9901"),
+            ("unix:/run/x.sock", "unix:/run/y.sock"),
+            ("9901", "unix:/run/y.sock"),
+        ] {
+            assert!(!reached(bind, to), "{bind} {to}");
+        }
     }
 }

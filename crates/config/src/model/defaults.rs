@@ -11,6 +11,7 @@ pub(crate) mod v1 {
     pub(crate) const PROXY_PROTOCOL: &str = "off";
     pub(crate) const SOCKET_MODE: FileMode = FileMode(0o660);
     pub(crate) const LISTENER_KIND: &str = "http";
+    pub(crate) const START: &str = "strict";
     pub(crate) const DRAIN_TIME: &str = "30s";
     pub(crate) const TLS_POLICY: &str = "intermediate";
     pub(crate) const TLS_CLIENT_REQUIRED: bool = true;

@@ -10,6 +10,7 @@ use tollgate_core::section;
 
 use crate::model::address::Bind;
 use crate::model::defaults::v1;
+use crate::model::http::HostPattern;
 use crate::model::text::{FromText, words};
 use crate::model::tls::ListenerTls;
 
@@ -22,6 +23,8 @@ words! {
         Health = "health",
         /// Clients that come without TLS: they are sent to the same URL under `https`.
         Redirect = "redirect",
+        /// Whoever runs the gateway: the admin API, for those who have its token.
+        Admin = "admin",
     }
 }
 
@@ -39,7 +42,7 @@ section! {
     /// What one listener does.
     pub(crate) struct ListenerOptions: fit {
         /// `http` routes requests; `health` answers `/health/live`, `/health/ready`, `/metrics` and `/status`; `redirect` sends
-        /// clients to the same URL under `https`, for the hosts of the file's apis and certificates.
+        /// clients to the same URL under `https`, for the hosts of the file's apis and certificates; `admin` is the admin API.
         kind: ListenerKind = v1::LISTENER_KIND,
         /// TLS; without it, clients are spoken to in the clear.
         tls: Option<ListenerTls>,
@@ -47,12 +50,21 @@ section! {
         proxy_protocol: Switch = v1::PROXY_PROTOCOL,
         /// Who may connect to a Unix socket: the permissions of its file. Without it, `0660`.
         mode: Option<Spanned<FileMode>>,
+        /// The names by which the admin API may be asked for, beside addresses and `localhost`.
+        hosts: Option<Vec<Spanned<HostPattern>>>,
     }
 }
 
 /// Whether the options go together.
 fn fit(options: &ListenerOptions, cx: &mut DecodeCx) -> bool {
-    let Some(tls) = options.tls.as_ref().filter(|_| options.kind != ListenerKind::Http) else { return true };
+    let names = options.hosts.as_ref().filter(|_| options.kind != ListenerKind::Admin);
+    if let Some(first) = names.map(|names| names.first().map_or_else(Span::none, |name| name.span.clone())) {
+        let mistake = Diagnostic::error("`hosts` of a listener is for the admin API").at(&first);
+        cx.report(mistake.hint("hosts that clients ask for stand in `apis`"));
+        return false;
+    }
+    let in_the_clear = matches!(options.kind, ListenerKind::Health | ListenerKind::Redirect);
+    let Some(tls) = options.tls.as_ref().filter(|_| in_the_clear) else { return true };
     let mistake = Diagnostic::error(format!("a `{}` listener is always in the clear", options.kind.as_str()));
     let first = tls.certificates.0.first().map_or_else(Span::none, |certificate| certificate.cert.span.clone());
     cx.report(mistake.at(&first).hint("leave out `kind`, or leave out `tls`"));
@@ -114,6 +126,8 @@ pub struct Listener {
     pub proxy_protocol: Switch,
     /// The permissions of a Unix socket's file.
     pub mode: FileMode,
+    /// The names by which the admin API may be asked for.
+    pub hosts: Vec<HostPattern>,
     /// Where it is written.
     pub span: Span,
 }
@@ -147,14 +161,20 @@ fn decode_listener(entry: &Entry, cx: &mut DecodeCx) -> Option<Listener> {
     let address = Bind::from_text(&entry.key).map_err(|d| cx.report(d.at(&entry.key_span))).ok();
     let options = ListenerOptions::decode(&entry.value, cx);
     let (address, options) = (address?, options?);
-    let ListenerOptions { kind, tls, proxy_protocol, mode } = options;
+    let ListenerOptions { kind, tls, proxy_protocol, mode, hosts } = options;
     if let (Some(mode), Some(_)) = (&mode, address.port()) {
         let mistake = Diagnostic::error("`mode` is the permissions of a Unix socket, and this is none").at(&mode.span);
         cx.report(mistake.hint("leave it out, or listen on `unix:/run/tollgate.sock`"));
         return None;
     }
+    if kind == ListenerKind::Admin && tls.is_none() && !address.is_local() {
+        let warning =
+            Diagnostic::warning("the admin API is reached in the clear from other machines, its token with it");
+        cx.report(warning.at(&entry.key_span).hint("listen on `127.0.0.1`, or add `tls`"));
+    }
     let mode = mode.map(|mode| mode.value).unwrap_or_default();
-    Some(Listener { address, kind, tls, proxy_protocol, mode, span: entry.key_span.clone() })
+    let hosts = hosts.into_iter().flatten().map(|host| host.value).collect();
+    Some(Listener { address, kind, tls, proxy_protocol, mode, hosts, span: entry.key_span.clone() })
 }
 
 /// Every listener that cannot be opened beside an earlier one.
@@ -173,7 +193,7 @@ fn clashes(listeners: &[Listener]) -> Vec<Diagnostic> {
 /// A redirect to a listener that is not there.
 fn leads_nowhere(listeners: &[Listener]) -> Option<Diagnostic> {
     let redirect = listeners.iter().find(|listener| listener.kind == ListenerKind::Redirect)?;
-    if listeners.iter().any(|listener| listener.tls.is_some()) {
+    if listeners.iter().any(|listener| listener.tls.is_some() && listener.kind == ListenerKind::Http) {
         return None;
     }
     let mistake = Diagnostic::error("no listener has `tls`: there is nothing to redirect to").at(&redirect.span);

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod apis;
 pub mod correlation;
+pub mod data;
 mod defaults;
 pub mod destination;
 pub mod dns;
@@ -25,6 +26,7 @@ pub mod reply;
 pub mod route;
 pub mod services;
 pub mod settings;
+pub mod start;
 pub mod template;
 mod text;
 pub mod tls;
@@ -38,6 +40,7 @@ use tollgate_core::units::Bounded;
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::correlation::{Accept, Correlation, IdHeader};
+pub use self::data::Folder;
 pub use self::destination::Destination;
 pub use self::dns::{Dns, NameServer};
 pub use self::drain::Drain;
@@ -57,6 +60,7 @@ pub use self::services::{
     Balance, HashKey, KeepAlive, Protocol, ProxyProtocol, Queue, Retry, Service, SourceAddress, Target, Targets,
 };
 pub use self::settings::{OrNone, Settings};
+pub use self::start::Start;
 pub use self::template::{PathTemplate, Piece, Template};
 pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};
 pub use self::trust::{Network, Proxies, ProxyHeaders, Trust};
@@ -86,6 +90,12 @@ section! {
         correlation: Correlation,
         /// What is written about what happens.
         log: Log,
+        /// The folder that the gateway itself writes to, once it has to: the token of the admin API, the audit log. Without it,
+        /// `data` beside the config file.
+        data: Option<Folder>,
+        /// What the gateway starts with when its config is wrong: `strict`, it does not; `last-good`, with the one that was last in
+        /// force, which is kept in `data`.
+        start: Start = defaults::v1::START,
         /// How the gateway stops.
         drain: Drain,
         /// How names of services are looked up.
@@ -152,6 +162,10 @@ pub struct Config {
     pub correlation: Correlation,
     /// Log and access log.
     pub log: Log,
+    /// The folder that the gateway itself writes to.
+    pub data: Folder,
+    /// What the gateway starts with when its config is wrong.
+    pub start: Start,
     /// How the gateway stops.
     pub drain: Drain,
     /// Name look-ups.
@@ -191,6 +205,8 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         paths: file.paths,
         correlation: file.correlation,
         log: file.log,
+        start: file.start,
+        data: file.data.unwrap_or_else(|| Folder::beside(&tree.span)),
         drain: file.drain,
         dns: file.dns,
         services: file.services.map(|s| s.0).unwrap_or_default(),

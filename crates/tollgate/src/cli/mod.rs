@@ -1,5 +1,7 @@
 //! The command line: what can be asked for, and how answers and mistakes are shown.
 
+mod admin;
+mod audit;
 mod check;
 mod explain;
 mod fmt;
@@ -15,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use output::{Failure, Output};
-pub(crate) use run::{all, load, log_to_stderr, set_level};
+pub(crate) use run::{all, load, load_texts, log_to_stderr, set_level};
 
 /// Tollgate: an API gateway for microservices. One binary, one readable file.
 #[derive(Debug, Parser)]
@@ -66,6 +68,23 @@ enum Command {
                             new one serves; if that fails, it goes on. SIGUSR2 asks for the same."
     )]
     Upgrade(upgrade::UpgradeArgs),
+    /// Have a running gateway read its config again.
+    #[command(
+        after_help = "Example:\n  tollgate reload -c /etc/tollgate/tollgate.yaml\n\nExit code: 0 in force (or nothing changes), 2 \
+                            refused: the config before stays in force."
+    )]
+    Reload(admin::AdminArgs),
+    /// Take a running gateway out: it says that it is not ready, and serves on.
+    #[command(after_help = "Example:\n  tollgate drain && sleep 10 && systemctl stop tollgate")]
+    Drain(admin::AdminArgs),
+    /// Put a gateway back that was taken out by `drain`.
+    #[command(after_help = "Example:\n  tollgate undrain")]
+    Undrain(admin::AdminArgs),
+    /// Look at the audit log: who changed what.
+    Audit {
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Run three sample services and a gateway in front of them.
     #[command(
         after_help = "Examples:\n  tollgate demo          run until Ctrl-C\n  tollgate demo --try    run the six \
@@ -112,6 +131,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema => generate::schema(&output),
         Command::Status(args) => status::status(&args, &output),
         Command::Upgrade(args) => upgrade::upgrade(&args, &output),
+        Command::Reload(args) => admin::reload(&args, &output),
+        Command::Drain(args) => admin::drain(&args, &output),
+        Command::Undrain(args) => admin::undrain(&args, &output),
+        Command::Audit { command } => audit::audit(&command, &output),
         Command::Demo(args) => crate::demo::demo(&args, &output),
         Command::Completions { shell } => generate::completions(shell, Cli::command(), &output),
         Command::Man { directory } => generate::manual(&directory, Cli::command(), &output),

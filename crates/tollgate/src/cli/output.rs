@@ -14,6 +14,8 @@ use crate::start::{StartError, Trouble};
 pub(crate) enum Failure {
     /// The config is at fault: exit code 2.
     Config(Report),
+    /// The same, told by somebody else, as text: exit code 2.
+    Refused(String),
     /// Something else is: exit code 1.
     Other {
         /// What.
@@ -70,6 +72,10 @@ impl Output {
                 self.note(report.render(self.look).trim_end());
                 ExitCode::from(2)
             }
+            Failure::Refused(report) => {
+                self.note(report.trim_end());
+                ExitCode::from(2)
+            }
             Failure::Other { message, hint } => {
                 self.error(message, hint.as_deref());
                 ExitCode::FAILURE
@@ -99,6 +105,7 @@ impl fmt::Display for Failure {
         };
         match self {
             Self::Config(report) => f.write_str(&report.render(Look::Plain)),
+            Self::Refused(report) => f.write_str(report),
             Self::Other { message, hint } => line(message, hint.as_deref()),
             Self::Start(troubles) => troubles.iter().try_for_each(|t| line(&t.message, t.hint.as_deref())),
             Self::Silent => Ok(()),

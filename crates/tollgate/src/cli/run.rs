@@ -18,7 +18,9 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::cli::output::{Failure, Output};
 use crate::inherited::Inherited;
+use crate::last_good;
 use crate::start::{self, Running, StartError};
+use crate::watch::Watched;
 use crate::wire::policies;
 
 /// How long the last lines of the gateway's own log may take to be written.
@@ -29,6 +31,12 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let short_forms: Vec<_> = policies().iter().map(|kind| (kind.name, kind.desugar)).collect();
     let loaded = tollgate_config::load(path, &|name| std::env::var(name).ok(), &short_forms);
     loaded.map_err(|report| Failure::Config(complete(report)))
+}
+
+/// Loads texts as if they were the files of the config at `path`.
+pub(crate) fn load_texts(path: &str, texts: &[(String, String)]) -> Result<Loaded, Report> {
+    let short_forms: Vec<_> = policies().iter().map(|kind| (kind.name, kind.desugar)).collect();
+    tollgate_config::load_texts(path, texts, &|name| std::env::var(name).ok(), &short_forms)
 }
 
 /// The report, with what the compiler finds in the part that reads well.
@@ -49,28 +57,47 @@ pub(crate) fn all(name: &str, loaded: &Loaded, mut found: Vec<Diagnostic>) -> Re
 
 /// Runs the gateway until it is stopped.
 pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
-    let loaded = load(path)?;
-    let _log = log_to_stderr(loaded.config.log.level);
-    let running = prepare(path, loaded, output)?;
-    crate::memory::give_back();
-    if running.until_stopped(Some(path)) { Ok(()) } else { Err(Failure::Silent) }
-}
-
-/// Everything up to the first request.
-fn prepare(path: &Path, loaded: Loaded, output: &Output) -> Result<Running, Failure> {
-    let name = path.display().to_string();
     let inherited = Inherited::take().map_err(|error| Failure::Other {
         message: format!("the sockets that are given to this process cannot be used: {error}"),
         hint: Some("without `LISTEN_FDS` and `TOLLGATE_UPGRADE` in its environment it opens its own".to_owned()),
     })?;
-    let mut running = start::start(&name, &loaded.config, Vec::new(), inherited).map_err(|error| match error {
-        StartError::Config(found) => Failure::Config(all(&name, &loaded, found)),
-        other => {
-            output.warn(&loaded.warnings);
-            Failure::to_start(&name, other)
-        }
-    })?;
-    output.warn(&all(&name, &loaded, std::mem::take(&mut running.warnings)).diagnostics);
+    let mut log = None;
+    let mut attempt = |loaded: Loaded| {
+        log.get_or_insert_with(|| log_to_stderr(loaded.config.log.level));
+        prepare(path, &loaded, &inherited, output)
+    };
+    // Looked at before they are read: what changes from here on is noticed.
+    let files = Watched::new(path);
+    let running = match load(path).and_then(&mut attempt) {
+        // Whoever replaces a process that serves had better not serve than serve something else.
+        Err(Failure::Config(report)) if !inherited.replaces() => match last_good::find(path) {
+            Some((kept, file)) => {
+                let running = attempt(kept)?;
+                running.refused(&report, &file);
+                running
+            }
+            None => return Err(Failure::Config(report)),
+        },
+        running => running?,
+    };
+    crate::memory::give_back();
+    if running.until_stopped(Some(files)) { Ok(()) } else { Err(Failure::Silent) }
+}
+
+/// Everything up to the first request.
+fn prepare(path: &Path, loaded: &Loaded, inherited: &Inherited, output: &Output) -> Result<Running, Failure> {
+    let name = path.display().to_string();
+    let mut running =
+        start::start(&name, &loaded.config, Vec::new(), inherited.clone()).map_err(|error| match error {
+            StartError::Config(found) => Failure::Config(all(&name, loaded, found)),
+            other => {
+                output.warn(&loaded.warnings);
+                Failure::to_start(&name, other)
+            }
+        })?;
+    output.warn(&all(&name, loaded, std::mem::take(&mut running.warnings)).diagnostics);
+    running.tell(loaded);
+    last_good::keep(loaded);
     for listener in &loaded.config.listen {
         tracing::info!(address = %start::shown(&listener.address), serves = start::serves(listener), "listening");
     }

@@ -52,7 +52,7 @@ impl Gateway {
     /// Where its health listener is.
     pub(crate) fn find(&self) -> Result<Found, Failure> {
         let (address, host) = match &self.url {
-            Some(url) => from_url(url)?,
+            Some(url) => from_url(url, "a health listener: `http://127.0.0.1:9900`")?,
             None => from_config(&self.config.config)?,
         };
         Ok(Found { address, host })
@@ -80,8 +80,9 @@ impl Found {
     }
 }
 
-fn from_url(url: &str) -> Result<(Address, String), Failure> {
-    let wrong = || failure(format!("`{url}` is no URL of a health listener: `http://127.0.0.1:9900`"));
+/// Address and host of a URL. `of`: what it should be the URL of.
+pub(super) fn from_url(url: &str, of: &str) -> Result<(Address, String), Failure> {
+    let wrong = || failure(format!("`{url}` is no URL of {of}"));
     let host = url.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
     let with_port = if host.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok()) {
         host.to_owned()
@@ -102,13 +103,18 @@ fn from_config(path: &Path) -> Result<(Address, String), Failure> {
             hint: Some("add `\"127.0.0.1:9900\": health` under `listen`".to_owned()),
         });
     };
-    let mut address = match &listener.address {
+    Ok(reached(&listener.address))
+}
+
+/// Address and host of a listener of this machine.
+pub(super) fn reached(bind: &Bind) -> (Address, String) {
+    let mut address = match bind {
         Bind::AllAddresses(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), *port),
         Bind::Socket(address) => *address,
-        Bind::Unix(path) => return Ok((Address::Unix(Arc::clone(path)), "localhost".to_owned())),
+        Bind::Unix(path) => return (Address::Unix(Arc::clone(path)), "localhost".to_owned()),
     };
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    Ok((address.into(), address.to_string()))
+    (address.into(), address.to_string())
 }
