@@ -5,6 +5,7 @@
 mod chain;
 mod compile;
 mod conditions;
+pub mod diff;
 mod explain;
 pub mod faults;
 pub mod matcher;

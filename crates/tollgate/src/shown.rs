@@ -5,25 +5,36 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 use tollgate_core::node::{self, MASK, Node};
 use tollgate_core::secrets::is_secret;
+use tollgate_plan::diff;
 
 /// The tree as JSON. What came from a reference is masked, and what stands plainly under a name that tells of a secret.
 pub(crate) fn without_secrets(node: &Node) -> Value {
-    match &node.value {
-        _ if node.secret => json!(MASK),
+    as_json(node, |_| json!(MASK))
+}
+
+/// The same, with secrets marked as such, for a comparison.
+pub(crate) fn with_marked_secrets(node: &Node) -> Value {
+    as_json(node, diff::secret)
+}
+
+fn as_json(node: &Node, secret: fn(Value) -> Value) -> Value {
+    let plain = |node: &Node| match &node.value {
         node::Value::Null => Value::Null,
         node::Value::Bool(value) => json!(value),
         node::Value::Int(number) => json!(number),
         node::Value::Float(number) => json!(number),
         node::Value::String(text) => json!(text),
-        node::Value::List(items) => items.iter().map(without_secrets).collect(),
+        node::Value::List(items) => items.iter().map(|item| as_json(item, secret)).collect(),
         node::Value::Map(entries) => {
             let shown = entries.iter().map(|entry| {
                 let is_told = !is_secret(entry.key.as_bytes()) || holds_mapping(&entry.value);
-                (entry.key.clone(), if is_told { without_secrets(&entry.value) } else { json!(MASK) })
+                let value = as_json(&entry.value, secret);
+                (entry.key.clone(), if is_told || entry.value.secret { value } else { secret(value) })
             });
             Value::Object(shown.collect())
         }
-    }
+    };
+    if node.secret { secret(plain(node)) } else { plain(node) }
 }
 
 /// All routes in the order of the file, each with its api and the hosts of that.

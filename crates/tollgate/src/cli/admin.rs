@@ -68,13 +68,35 @@ pub(crate) fn undrain(args: &AdminArgs, output: &Output) -> Result<(), Failure> 
     output.print(if args.json { &text } else { "ready again\n" })
 }
 
+impl AdminArgs {
+    /// Where the config is.
+    pub(super) fn config(&self) -> &Path {
+        &self.config.config
+    }
+
+    /// Whether the answer is for a program.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+}
+
+/// Looks at something.
+pub(super) fn get(args: &AdminArgs, path: &str) -> Result<Value, Failure> {
+    ask(args, Method::Get, path).map(|(_, answer)| answer)
+}
+
 fn post(args: &AdminArgs, path: &str) -> Result<(String, Value), Failure> {
+    ask(args, Method::Post, path)
+}
+
+fn ask(args: &AdminArgs, method: Method, path: &str) -> Result<(String, Value), Failure> {
     let ((address, host), token) = whom(args)?;
     let authorization = token.authorization();
+    let word = if method == Method::Get { "GET" } else { "POST" };
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{word} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
-    let answer = http::patiently(&address, Method::Post, &head, &[], PATIENCE).map_err(|e| Failure::Other {
+    let answer = http::patiently(&address, method, &head, &[], PATIENCE).map_err(|e| Failure::Other {
         message: format!("no answer from {address}: {e}"),
         hint: Some("is the gateway running, and is that its admin listener?".to_owned()),
     })?;

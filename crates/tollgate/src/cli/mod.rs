@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod check;
+mod diff;
 mod explain;
 mod fmt;
 mod generate;
@@ -45,6 +46,13 @@ enum Command {
     /// Tell which route a request takes, why, through which policies, and where it goes.
     #[command(after_help = "Example:\n  tollgate explain GET 'http://shop.example/orders/7?x=1' -H 'X-Beta: 1'")]
     Explain(explain::ExplainArgs),
+    /// Tell what a reload would change: what is in force, or another config, against this one.
+    #[command(
+        after_help = "Examples:\n  tollgate diff                        what is in force (by the admin listener) against \
+                            ./tollgate.yaml\n  tollgate diff --from old.yaml        two configs, without a gateway\n\nExit code: 0 \
+                            nothing changes, 1 something does, 2 a wrong config, or no answer."
+    )]
+    Diff(diff::DiffArgs),
     /// Bring a config into its canonical layout.
     #[command(
         after_help = "Examples:\n  tollgate fmt tollgate.yaml            rewrite the file\n  tollgate fmt --check \
@@ -126,6 +134,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => run::run(&args.config, &output),
         Command::Check(args) => check::check(&args.config, &output),
+        Command::Diff(args) => return diff::diff_configs(&args, &output),
         Command::Explain(args) => explain::explain(&args, &output),
         Command::Fmt(args) => fmt::fmt(&args, &output),
         Command::Schema => generate::schema(&output),
