@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use tollgate_core::diagnostic::{Diagnostic, nearest};
-use tollgate_core::node::{Entry, Node, Span, Value};
+use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
 
 use crate::model::named::is_name;
 use crate::model::{Action, Config, Destination, ListenerKind, Service};
@@ -42,6 +42,31 @@ pub(crate) fn ways_to_admin(config: &Config) -> Vec<Diagnostic> {
         _ => None,
     });
     config.services.iter().map(|(_, service)| service).chain(inline).flat_map(leading).collect()
+}
+
+/// Services that tests name and that are none.
+pub(crate) fn tested(config: &Config) -> Vec<Diagnostic> {
+    let inline =
+        config.routes().filter(|(_, route)| matches!(route.action, Action::Forward { to: Destination::Inline(_), .. }));
+    let known: Vec<&str> = config
+        .services
+        .iter()
+        .map(|(name, _)| name.value.as_str())
+        .chain(inline.flat_map(|(api, route)| {
+            let own = api.name.as_ref().and_then(|api| route.label.strip_prefix(&*format!("{}: ", api.value)));
+            [Some(route.label.as_str()), own].into_iter().flatten()
+        }))
+        .collect();
+    let named = config.tests.expect.iter().flatten().filter_map(|test| test.value.0.expect.from.as_ref());
+    let unknown = named.filter(|name| !known.contains(&name.value.as_str()));
+    let mistake = |name: &Spanned<String>| {
+        let mistake = Diagnostic::error(format!("there is no service `{}`", name.value)).at(&name.span);
+        match nearest(&name.value, known.iter().copied()) {
+            Some(word) => mistake.hint(format!("did you mean `{word}`?")),
+            None => mistake.hint("a name under `services`, or the name of a route with addresses of its own"),
+        }
+    };
+    unknown.map(mistake).collect()
 }
 
 /// The entries under `key`, if it is a mapping.

@@ -1,6 +1,8 @@
 //! Short forms: each is sugar for one long form, and is rewritten to it here, place by place. What has neither form
 //! is left as it is, for the decoder to refuse. Places are kept.
 
+mod tests;
+
 use tollgate_core::node::{Entry, Node, Value};
 
 use crate::later::{each_value, in_key};
@@ -13,6 +15,7 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "listen", listen);
     in_key(tree, "trust", |trust| in_key(trust, "proxies", list));
     in_key(tree, "drain", drain);
+    in_key(tree, "tests", |tests| in_key(tests, "expect", tests::each));
     in_key(tree, "dns", |dns| in_key(dns, "servers", list));
     in_key(tree, "log", log);
     in_key(tree, "services", |services| each_value(services, service));

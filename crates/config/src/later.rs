@@ -8,7 +8,7 @@ use tollgate_core::node::{Node, Value};
 const THIS: &str = "0.1";
 
 /// Of the whole file.
-const FILE: &[&str] = &["admin", "auth", "cluster", "policies", "state", "tests", "tls"];
+const FILE: &[&str] = &["admin", "auth", "cluster", "policies", "state", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one service.

@@ -341,3 +341,15 @@ routes: { /a: plain, /b: picky }
     let long = format_tree(&loaded.tree);
     assert_eq!(load_text("conf/x.yaml", &long, &nothing, &[]).unwrap().config, loaded.config, "{long}");
 }
+
+proptest::proptest! {
+    /// Whatever is written as a test: it reads, or it is a mistake with a place.
+    #[test]
+    fn no_line_of_tests_is_too_odd(words in proptest::collection::vec("(GET|->|from|to|with|as|x|2xx|200|5B|/a|a/b|[ -~]{0,6})", 0..9)) {
+        let line = words.join(" ").replace('\'', "''");
+        let text = format!("listen: 1\nroutes: {{ /a: {{ reply: 204 }} }}\ntests: {{ expect: ['{line}'] }}\n");
+        if let Err(report) = tollgate_config::load_text("x.yaml", &text, &|_| None, &[]) {
+            proptest::prop_assert!(report.diagnostics.iter().all(|mistake| mistake.span.is_some()), "{}", report.name);
+        }
+    }
+}

@@ -13,6 +13,7 @@ use tollgate_upstream::Service;
 
 use crate::http::pump::BodyLimits;
 use crate::recall::Recall;
+use crate::rehearsal::StandIn;
 
 /// A plan with everything that its requests need.
 #[derive(Clone, Debug)]
@@ -25,6 +26,16 @@ pub struct Deployment {
     pub rules: Arc<Rules>,
     /// Which of the routes are over.
     pub recall: Arc<Recall>,
+    /// What stands in for all services while nothing is to be sent; `None`: they are asked.
+    pub stand_in: Option<Arc<StandIn>>,
+}
+
+impl Deployment {
+    /// These together, in earnest.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, backends: Arc<[Backend]>, rules: Arc<Rules>) -> Self {
+        Self { plan, backends, rules, recall: Arc::default(), stand_in: None }
+    }
 }
 
 /// A service, and what a request needs to know of it.

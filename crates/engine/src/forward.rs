@@ -81,12 +81,10 @@ pub(crate) async fn forward<S: Downstream>(
     backend: &Backend,
 ) -> Result<Transit, Stop> {
     let service = &backend.service;
-    turn.x.trail.service = Some(service.name().clone());
-    turn.upload.recode_with(std::mem::take(&mut turn.x.recoders));
-    turn.upgrade = wanted_upgrade(turn, route);
-    turn.try_timeout = proxy.try_timeout.or(backend.try_timeout.as_ref()).copied();
-    if turn.connects && turn.upgrade.is_none() {
-        return Err(CONNECT.problem().detail("this route does not change to that protocol").into());
+    prepare(turn, route, proxy, backend)?;
+    if let Some(stand_in) = &d.stand_in {
+        stand_in.answer(turn, d, backend, proxy, captures);
+        return Ok(Transit::Own);
     }
     let started = client.look();
     let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
@@ -138,6 +136,18 @@ pub(crate) async fn forward<S: Downstream>(
         service.attempted(client.worker.index, failure.outcome);
         tries.another(failure, turn, backend, client)?;
         client.look();
+    }
+}
+
+/// Settles what holds for every try.
+fn prepare(turn: &mut Turn, route: &RoutePlan, proxy: &Proxy, backend: &Backend) -> Result<(), Problem> {
+    turn.x.trail.service = Some(backend.service.name().clone());
+    turn.upload.recode_with(std::mem::take(&mut turn.x.recoders));
+    turn.upgrade = wanted_upgrade(turn, route);
+    turn.try_timeout = proxy.try_timeout.or(backend.try_timeout.as_ref()).copied();
+    match turn.connects && turn.upgrade.is_none() {
+        true => Err(CONNECT.problem().detail("this route does not change to that protocol")),
+        false => Ok(()),
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) fn copy<S>(
     captures: &Captures,
 ) {
     let Some(mirror) = &proxy.mirror else { return };
+    if d.stand_in.is_some() {
+        return;
+    }
     // What becomes of a change of protocol depends on both sides.
     if forward::wanted_upgrade(turn, route).is_some() || fastrand::u16(..10_000) >= mirror.share {
         return;

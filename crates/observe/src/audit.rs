@@ -144,7 +144,16 @@ impl AuditLog {
         let _lock = self.lock()?;
         let (mut file, mut size) = self.file()?;
         let mut before = last(&mut file)?;
-        if size >= self.largest {
+        if size == 0 {
+            // Begun by one that did not come to write into it.
+            match File::open(older(&self.path(), 1)) {
+                Ok(mut older) => before = last(&mut older)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // One that is not whole is mended where it stands.
+        if size >= self.largest && before.is_whole {
             self.rotate()?;
             (file, size) = self.file()?;
         }

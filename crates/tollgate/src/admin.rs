@@ -30,7 +30,7 @@ pub(crate) fn deployment(
     let control: Arc<dyn Control> = Arc::new(Port(Arc::clone(control)));
     let routes = tollgate_admin::routes(&control, Guard::new(token, listener.hosts.clone()));
     let plan = Arc::new(Plan::of_handlers(routes, &world.metrics).map_err(StartError::Config)?);
-    Ok(Deployment { plan, backends: Arc::new([]), rules: Arc::clone(rules), recall: Arc::default() })
+    Ok(Deployment::new(plan, Arc::new([]), Arc::clone(rules)))
 }
 
 fn trouble(message: String, hint: String) -> StartError {

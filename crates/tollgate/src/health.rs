@@ -128,5 +128,5 @@ pub(crate) fn deployment(
         ("GET", "/status", Arc::new(ShowStatus(Arc::clone(status)))),
     ];
     let plan = Arc::new(Plan::of_handlers(routes, metrics)?);
-    Ok(Deployment { plan, backends: Arc::new([]), rules: Arc::clone(rules), recall: Arc::default() })
+    Ok(Deployment::new(plan, Arc::new([]), Arc::clone(rules)))
 }

@@ -12,6 +12,7 @@ mod last_good;
 mod memory;
 mod node;
 mod redirect;
+mod rehearsal;
 mod reload;
 mod scrape;
 mod shown;

@@ -21,6 +21,7 @@ use crate::control::Controls;
 use crate::health::{self, Readiness};
 use crate::inherited::Inherited;
 use crate::redirect;
+use crate::rehearsal;
 use crate::scrape::Scrape;
 use crate::start::{StartError, Trouble, cannot_listen, other, serves, shown, wire_error};
 use crate::status::{Shown, Status};
@@ -105,6 +106,7 @@ impl Node {
         if before.is_some_and(|before| before.config == *config) {
             return Ok(Applied::Already);
         }
+        rehearsal::pass(config)?;
         let workers = workers(config);
         if workers > self.gateway.most_workers() {
             let message = format!("{workers} workers: this process can have {} at most", self.gateway.most_workers());

@@ -80,7 +80,7 @@ pub(crate) fn deployment(
     let port = ports.clone().find(|port| *port == 443).or(ports.clone().next()).unwrap_or(443);
     let handler: Arc<dyn Handler> = Arc::new(ToHttps { hosts, tls: tls.clone(), port });
     let plan = Arc::new(Plan::of_handlers(vec![("", "/**", handler)], metrics)?);
-    Ok(Deployment { plan, backends: Arc::new([]), rules: Arc::clone(rules), recall: Arc::default() })
+    Ok(Deployment::new(plan, Arc::new([]), Arc::clone(rules)))
 }
 
 #[cfg(test)]

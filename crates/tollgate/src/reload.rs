@@ -97,9 +97,9 @@ fn brought_into_force(path: &Path, node: &Node, by: Actor) -> Result<Reloaded, S
             Ok(Reloaded::Unchanged { revision: node.revision() })
         }
         Err(refusal) => {
+            tracing::error!(config, why, "refused, the config before stays in force:\n{}", refusal.trim_end());
             node.refused(refusal.trim_end());
             node.control.refused(by, node.revision(), refusal.trim_end());
-            tracing::error!(config, why, "refused, the config before stays in force:\n{}", refusal.trim_end());
             Err(refusal.trim_end().to_owned())
         }
     }

@@ -114,15 +114,26 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         backends.push(Backend { fallback, ..backend(written, &new.service) });
         made.push(new);
     }
-    let deployment = Deployment {
-        plan: Arc::new(compiled.plan),
-        backends: backends.into(),
-        rules: Arc::new(rules),
-        recall: Arc::default(),
-    };
+    let deployment = Deployment::new(Arc::new(compiled.plan), backends.into(), Arc::new(rules));
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
     Ok(Wired { deployment, warnings, tls, resolver: (config.dns.clone(), resolver), made, watching: None })
+}
+
+/// Compiles a config for a rehearsal: its services are there, but nobody looks their instances up, or after them.
+pub(crate) fn rehearsed(config: &Config, world: &World) -> Result<Deployment, WireError> {
+    let compiled = tollgate_plan::compile(config, policies(), &world.metrics, 1).map_err(WireError::Config)?;
+    let rules = rules(config);
+    let mut backends = Vec::new();
+    for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
+        let mut quiet = written.clone();
+        quiet.health = None;
+        quiet.outlier = None;
+        let service = service(name, &quiet, None, rules.heads, world);
+        backends.push(Backend { fallback, ..backend(written, &service) });
+    }
+    let deployment = Deployment::new(Arc::new(compiled.plan), backends.into(), Arc::new(rules));
+    Ok(Deployment { stand_in: Some(Arc::default()), ..deployment })
 }
 
 /// Compiles, and reads the files of certificates; tells the mistakes of both.

@@ -78,6 +78,9 @@ pub(crate) mod v1 {
     pub(crate) const MIRROR_CREDENTIALS: &str = "strip";
     pub(crate) const UPGRADE_IDLE: &str = "5m";
     pub(crate) const BODY: &str = "10MB";
+    pub(crate) const TEST_METHOD: &str = "GET";
+    pub(crate) const TEST_URL: &str = "/";
+    pub(crate) const TEST_STATUS: &str = "200";
     pub(crate) const PRIORITY: i64 = 0;
 
     pub(crate) const FILES_INDEX: &str = "index.html";

@@ -22,6 +22,7 @@ pub mod log;
 pub mod mirror;
 pub(crate) mod named;
 pub mod paths;
+pub mod rehearsal;
 pub mod reply;
 pub mod route;
 pub mod services;
@@ -54,6 +55,7 @@ pub use self::listen::{FileMode, Listener, ListenerKind, Switch};
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
 pub use self::mirror::{Credentials, Mirror};
 pub use self::paths::{Paths, Unusual};
+pub use self::rehearsal::{Expected, Sent, Test, TestFields, TestRequest, Tests};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::route::{Action, PathChange, Route};
 pub use self::services::{
@@ -108,6 +110,8 @@ section! {
         routes: Option<Routes>,
         /// What clients see: named groups of routes, each with its hosts.
         apis: Option<Named<ApiSection>>,
+        /// Requests, and what is to become of them: checked by `tollgate test`, and before the config comes into force.
+        tests: Tests,
     }
 }
 
@@ -176,6 +180,8 @@ pub struct Config {
     pub policies: Vec<Entry>,
     /// All routes: first the unnamed api of the top-level `routes` (if there are any), then `apis` as written.
     pub apis: Vec<Api>,
+    /// Requests, and what is to become of them.
+    pub tests: Tests,
 }
 
 impl Config {
@@ -212,5 +218,6 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         services: file.services.map(|s| s.0).unwrap_or_default(),
         policies: defaults.policies,
         apis,
+        tests: file.tests,
     })
 }

@@ -116,6 +116,13 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         schema: || json!({ "$ref": "#/$defs/Duration" }),
     },
     ShortForm {
+        definition: "Test",
+        short: "GET /orders/1 -> 200 from orders",
+        long: "{ request: { method: GET, url: /orders/1 }, expect: { status: 200, from: orders } }",
+        place: "tests: { expect: [@] }",
+        schema: || json!({ "type": "string", "pattern": "^\\S+ \\S+( (from|with) \\S+)* -> [1-5]([0-9]{2}|xx)( \\S+)*$" }),
+    },
+    ShortForm {
         definition: "Log",
         short: "debug",
         long: "{ level: debug }",

@@ -41,7 +41,7 @@ fn deployment(metrics: &Metrics) -> Deployment {
         },
     };
     let plan = Plan::of_handlers(vec![("GET", "/**", Arc::new(Hello) as Arc<dyn Handler>)], metrics).unwrap();
-    Deployment { plan: Arc::new(plan), backends: Arc::new([]), rules: Arc::new(rules), recall: Arc::default() }
+    Deployment::new(Arc::new(plan), Arc::new([]), Arc::new(rules))
 }
 
 fn get(address: SocketAddr) -> String {

@@ -75,6 +75,15 @@ fn the_chain_goes_on_over_files_and_processes() {
 }
 
 #[test]
+fn a_file_that_was_begun_and_not_written_to_does_not_break_the_chain() {
+    let (_folder, log) = log(3, LARGEST);
+    fs::rename(log.path(), older(&log.path(), 1)).unwrap();
+    log.record(&reloaded(4)).unwrap();
+    let verified = verify(&log.path()).unwrap().unwrap();
+    assert_eq!((verified.lines, verified.first), (4, 1));
+}
+
+#[test]
 fn a_line_that_is_not_whole_stays_to_be_seen() {
     let (_folder, log) = log(3, LARGEST);
     let text = fs::read(log.path()).unwrap();

@@ -10,6 +10,7 @@ mod generate;
 mod output;
 mod run;
 mod status;
+mod test;
 mod upgrade;
 
 use std::path::PathBuf;
@@ -43,6 +44,11 @@ enum Command {
     /// Tell every mistake of a config at once, with file, line and column.
     #[command(after_help = "Example:\n  tollgate check -c tollgate.yaml\n\nExit code: 0 fine, 2 mistakes.")]
     Check(ConfigArgs),
+    /// Run the tests of a config: requests, and what is to become of them. Nothing is sent.
+    #[command(
+        after_help = "Example:\n  tollgate test -c tollgate.yaml\n\nExit code: 0 all pass, 1 one fails, 2 the config is wrong."
+    )]
+    Test(test::TestArgs),
     /// Tell which route a request takes, why, through which policies, and where it goes.
     #[command(after_help = "Example:\n  tollgate explain GET 'http://shop.example/orders/7?x=1' -H 'X-Beta: 1'")]
     Explain(explain::ExplainArgs),
@@ -135,6 +141,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(&args.config, &output),
         Command::Check(args) => check::check(&args.config, &output),
         Command::Diff(args) => return diff::diff_configs(&args, &output),
+        Command::Test(args) => test::test(&args, &output),
         Command::Explain(args) => explain::explain(&args, &output),
         Command::Fmt(args) => fmt::fmt(&args, &output),
         Command::Schema => generate::schema(&output),

@@ -47,7 +47,7 @@ impl Sample {
     pub(crate) fn deployment(&self, metrics: &Arc<Metrics>, rules: &Arc<Rules>) -> Result<Deployment, Vec<Diagnostic>> {
         let handler: Arc<dyn Handler> = Arc::new(*self);
         let plan = Arc::new(Plan::of_handlers(vec![("", "/**", handler)], metrics)?);
-        Ok(Deployment { plan, backends: Arc::new([]), rules: Arc::clone(rules), recall: Arc::default() })
+        Ok(Deployment::new(plan, Arc::new([]), Arc::clone(rules)))
     }
 
     fn reply(&self, x: &Exchange) -> Reply {
