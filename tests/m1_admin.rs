@@ -178,10 +178,12 @@ fn a_reload_is_asked_for_and_answered_with_what_came_of_it() {
 
 #[test]
 fn a_node_is_taken_out_and_put_back_while_it_serves() {
-    let bench = Bench::start("routes: { /a: { reply: 204 } }");
+    let mut bench = Bench::start("routes: { /a: { reply: 204 } }");
     let drained = bench.run(&["drain"]);
     assert!(drained.status.success() && bench.ready() == 503, "{}", said(&drained));
     assert_eq!(bench.gateway.client().get("/a").status, 204);
+    bench.gateway.upgrade();
+    assert_eq!((bench.ready(), bench.gateway.client().get("/a").status), (503, 204), "an upgrade does not put it back");
     assert!(bench.run(&["undrain"]).status.success());
     assert_eq!(bench.ready(), 200);
 }

@@ -1,5 +1,6 @@
 //! Routes of a plan that the plans after it have no more: what is on its way there ends once it had its time.
 
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -18,11 +19,20 @@ const SOON: Duration = Duration::from_secs(1);
 /// Which of a plan's routes are over.
 #[derive(Debug, Default)]
 pub struct Recall {
+    /// Those whose end is settled.
+    due: Mutex<HashSet<Arc<Route>>>,
+    /// Those that have come to it.
     over: Mutex<Vec<Arc<Route>>>,
     bell: Notify,
 }
 
 impl Recall {
+    /// Of these routes, those whose end was not settled yet; it is from now on.
+    pub(crate) fn settle(&self, routes: Vec<Arc<Route>>) -> Vec<Arc<Route>> {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.into_iter().filter(|route| due.insert(Arc::clone(route))).collect()
+    }
+
     /// What is on its way on these ends now.
     pub(crate) fn end(&self, routes: Vec<Arc<Route>>) {
         self.over.lock().unwrap_or_else(PoisonError::into_inner).extend(routes);

@@ -67,6 +67,11 @@ impl Readiness {
         self.taken_out.store(is_out, Ordering::Release);
     }
 
+    /// Whether it is taken out.
+    pub(crate) fn is_out(&self) -> bool {
+        self.taken_out.load(Ordering::Acquire)
+    }
+
     /// Whether new traffic is welcome.
     pub(crate) fn is_ready(&self) -> bool {
         let is = |flag: &AtomicBool| flag.load(Ordering::Acquire);

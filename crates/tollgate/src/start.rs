@@ -18,7 +18,7 @@ use tollgate_observe::audit::{Event, What};
 
 use crate::inherited::Inherited;
 use crate::node::{Applied, Node, workers};
-use crate::upgrade::{Started, upgrade};
+use crate::upgrade::{Started, TAKEN_OUT, upgrade};
 use crate::watch::Watched;
 use crate::wire::WireError;
 use crate::{reload, systemd};
@@ -68,7 +68,12 @@ pub(crate) fn start(
     let started = Started::look().map_err(|e| other("it cannot be told how this process was started", &e))?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|e| other("no runtime", &e))?;
     let signals = Signals::listen(&runtime).map_err(|e| other("signals cannot be received", &e))?;
+    let is_out = inherited.replaces() && std::env::var_os(TAKEN_OUT).is_some();
     let node = Arc::new(Node::new(name, workers(config), runtime.handle().clone(), extra, inherited));
+    if is_out {
+        node.readiness().take_out(true);
+        tracing::warn!("taken out, as it was before the upgrade: `tollgate undrain` puts it back");
+    }
     let (applying, config) = (Arc::clone(&node), config.clone());
     let applied = runtime.block_on(runtime.spawn_blocking(move || applying.apply(&config)));
     let warnings = match applied.map_err(|e| other("the config was not applied", &e))?? {
@@ -171,7 +176,7 @@ async fn replaced(node: &Node, usr2: &mut Signal, started: Option<&Started>) {
         let (Some(()), Some(started)) = (usr2.recv().await, started) else { return pending().await };
         let program = started.program().display();
         tracing::info!(%program, "upgrading: the binary is started, and given all sockets once it asks");
-        match upgrade(started, node.gateway()).await {
+        match upgrade(started, node.gateway(), node.readiness().is_out()).await {
             Ok(pid) => {
                 tracing::info!(pid, "upgraded: another process serves from now on");
                 note(node, What::Upgraded, Some(&format!("process {pid}")));

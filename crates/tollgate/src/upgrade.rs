@@ -13,6 +13,9 @@ use tollgate_net::handover::Giver;
 /// Where the successor finds the name of the socket between the two.
 pub(crate) const NAME: &str = "TOLLGATE_UPGRADE";
 
+/// Tells the successor that the node is taken out: it is not put back by being upgraded.
+pub(crate) const TAKEN_OUT: &str = "TOLLGATE_TAKEN_OUT";
+
 /// How long the successor may take until it serves.
 const STARTING: Duration = Duration::from_secs(60);
 /// How long one that gave up may take to end.
@@ -58,16 +61,21 @@ impl Drop for Successor {
     }
 }
 
-/// Starts the successor and gives it all sockets; its process number, once it serves.
+/// Starts the successor and gives it all sockets; its process number, once it serves. `is_out`: balancers are told to send
+/// nothing, which goes on.
 ///
 /// # Errors
 /// Why it does not, in words.
-pub(crate) async fn upgrade(started: &Started, gateway: &Gateway) -> Result<u32, String> {
+pub(crate) async fn upgrade(started: &Started, gateway: &Gateway, is_out: bool) -> Result<u32, String> {
     let program = started.program.display();
     let giver = Giver::new().map_err(|error| format!("no socket for a successor: {error}"))?;
     let sockets = gateway.sockets().map_err(|error| format!("the sockets cannot be given: {error}"))?;
     let mut command = Command::new(&started.program);
     command.args(&started.arguments).env(NAME, giver.name()).env_remove("LISTEN_PID");
+    match is_out {
+        true => command.env(TAKEN_OUT, "1"),
+        false => command.env_remove(TAKEN_OUT),
+    };
     let child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
     let mut successor = Successor { child, serves: false };
     let Some(pid) = successor.child.id() else { return Err(format!("{program} ended at once")) };

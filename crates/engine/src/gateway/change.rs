@@ -99,7 +99,7 @@ fn recall(gateway: &Gateway, state: &mut State, deployment: &Deployment, drain_t
     state.before.retain(|(plan, recall)| {
         let Some(plan) = plan.upgrade() else { return false };
         let gone = plan.routes().map(|route| &route.meta).filter(|route| !stay.contains(&***route));
-        let gone: Vec<Arc<Route>> = gone.cloned().collect();
+        let gone = recall.settle(gone.cloned().collect());
         if !gone.is_empty() {
             let recall = Arc::clone(recall);
             gateway.parts.slow.spawn(async move {
