@@ -163,7 +163,7 @@ impl Gateway {
     /// its way stay, but for those on listeners and workers that go: these end within the drain time.
     ///
     /// # Errors
-    /// A thread cannot be made. Nothing has changed then.
+    /// A thread cannot be made, or the gateway is ending. Nothing has changed then.
     pub fn apply(&self, change: Change) -> io::Result<()> {
         change::apply(self, change)
     }
@@ -181,11 +181,12 @@ impl Gateway {
     /// Another process serves on all sockets from now on: nothing new is taken, and connections end with their next answer.
     /// What is on its way goes on until it ends, or [`Drain::begin`] is called.
     pub fn hand_over(&self) {
-        let open = std::mem::take(&mut self.state().open);
-        for open in open {
+        let mut state = self.state();
+        for open in state.open.drain(..) {
             open.door.drain.leave();
             open.file.into_iter().for_each(SocketFile::give);
         }
+        // Before another config could bring listeners back.
         self.parts.drain.leave();
     }
 

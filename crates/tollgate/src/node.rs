@@ -129,6 +129,8 @@ impl Node {
             access_log: access_log.clone(),
             drain_time: config.drain.time.0,
         };
+        // Whoever is answered from here on is answered by all of it; a process that is replaced took the same connections.
+        self.readiness.started();
         self.gateway.apply(change).map_err(|e| other("cannot start a worker", &e))?;
         let warnings = std::mem::take(&mut wired.warnings);
         // What kept the lists before up to date ends before those take its place.
@@ -161,7 +163,6 @@ impl Node {
             refused: None,
         });
         self.control.audits(config);
-        self.readiness.started();
     }
 
     /// All listeners of a config, with the sockets that they lack yet.

@@ -52,6 +52,9 @@ pub struct Listening {
 pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
     let Change { deployment, listeners, workers, access_log, drain_time } = change;
     let mut state = gateway.state();
+    if gateway.parts.drain.is_begun() {
+        return Err(io::Error::other("it is ending"));
+    }
     let buffer = || access_log.as_ref().map(|log| log.buffer());
     // What can fail comes first.
     state.retired.retain(|seat| !seat.has_ended());
