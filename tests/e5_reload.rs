@@ -148,6 +148,7 @@ fn what_is_on_its_way_on_a_route_that_is_gone_ends() {
     let agreed = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     let backend = Recorder::answering(move |taken| match taken.target.rsplit('/').next() {
+        Some("hangs") => Script(vec![Step::ReadRequest, Step::Silence]),
         Some("ws") => Script(vec![
             Step::ReadRequest,
             Step::Send(agreed.into()),
@@ -171,9 +172,13 @@ fn what_is_on_its_way_on_a_route_that_is_gone_ends() {
     };
     let [mut stays, mut goes] = ["/stays/slow", "/goes/slow"].map(open);
     let [mut ws_stays, mut ws_goes] = ["/stays/ws", "/goes/ws"].map(open);
+    let mut asks = gateway.client();
+    asks.send("GET /goes/hangs HTTP/1.1\r\nHost: g\r\n\r\n");
+    backend.wait_for("the request", |all| all.iter().any(|c| c.bytes.starts_with(b"GET /goes/hangs")));
     reload(&gateway, &route(&["stays", "other"]));
     ws_goes.wait_for_bytes(|bytes| bytes.ends_with(b"\x88\x02\x03\xE9")).unwrap();
     assert!(goes.response("GET").is_err(), "cut, and it does not look whole");
+    assert_eq!(asks.response("GET").unwrap().status, 404, "of what has no answer yet");
     let line = gateway.access_line("of what was cut", |line| line["path"] == "/goes/slow");
     assert_eq!(line["route"], "/goes/**");
     gate.open();

@@ -97,6 +97,7 @@ impl<'d> Watch<'d> {
 }
 
 /// What came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
     /// The deadline.
     Deadline,

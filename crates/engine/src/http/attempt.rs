@@ -12,6 +12,7 @@ use tollgate_core::problem::Problem;
 use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
 use tollgate_http1::transfer::{Bad, Outflow};
 use tollgate_plan::RoutePlan;
+use tollgate_plan::faults::NOT_FOUND;
 use tollgate_upstream::Connection;
 
 use crate::deployment::Deployment;
@@ -22,6 +23,7 @@ use crate::http::line::Line;
 use crate::http::pump::{BodyLimits, Broken, Pump};
 use crate::http::turn::Turn;
 use crate::http::websocket;
+use crate::recall::{Came, Watch};
 
 /// Most interim answers before the final one; more is no good faith.
 const MOST_INTERIM: u32 = 16;
@@ -124,6 +126,7 @@ struct Waiting<'d> {
     /// All of the request is out.
     upload: Upload,
     interims: u32,
+    watch: Watch<'d>,
 }
 
 /// Whether the request is out.
@@ -134,13 +137,13 @@ enum Upload {
 }
 
 /// Sends the request whose head was written and waits for the head of the answer.
-pub(crate) async fn attempt<S: Downstream>(
+pub(crate) async fn attempt<'d, S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
     connection: Connection,
-    d: &Deployment,
-    route: &RoutePlan,
-    due: &mut Due,
+    d: &'d Deployment,
+    route: &'d RoutePlan,
+    due: &'d mut Due,
 ) -> Result<Upstream, Ended> {
     let mut line = match connection {
         Connection::Whole(whole) => Line::whole(whole),
@@ -158,7 +161,8 @@ pub(crate) async fn attempt<S: Downstream>(
         due.at = due.at.max(turn.x.by(client.look() + route.bounds.idle));
     }
     let (moves, upload) = (turn.upload.moves, Upload::Running);
-    let mut waiting = Waiting { upload_error: None, due, try_end, moves, upload, interims: 0 };
+    let watch = Watch::new(&d.recall, route, client.now);
+    let mut waiting = Waiting { upload_error: None, due, try_end, moves, upload, interims: 0, watch };
     loop {
         let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut line, d, route)).await;
         if let Err(Ended::Timeout | Ended::TryTimeout) = event {
@@ -288,13 +292,19 @@ impl Waiting<'_> {
         let waits_for_client = uploading && !turn.upload.has_arrived() && !holds_back && !blocked;
         let try_end = self.try_end.filter(|end| *end < self.due.at);
         let is_late = turn.x.deadline.is_some_and(|deadline| deadline <= self.due.at);
-        client.timer.poll(cx, try_end.unwrap_or(self.due.at)).map(|()| match (waits_for_client, try_end) {
+        self.watch.poll(cx, client, try_end.unwrap_or(self.due.at)).map(|came| match (waits_for_client, try_end) {
+            _ if came == Came::Route => Err(Ended::Refused(gone())),
             (true, _) => Err(Ended::Refused(BODY_TIMEOUT.problem())),
             (false, Some(_)) => Err(Ended::TryTimeout),
             (false, None) if is_late => Err(Ended::Late),
             (false, None) => Err(Ended::Timeout),
         })
     }
+}
+
+/// What the client of a route that is no more is told, if its request lasted longer than it was given.
+fn gone() -> Problem {
+    NOT_FOUND.problem().detail("the route was taken away while the request was on its way")
 }
 
 pub(crate) fn body_problem(bad: Bad) -> Problem {
