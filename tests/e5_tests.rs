@@ -20,6 +20,7 @@ apis:
       /orders/**: { to: orders, strip: /orders, headers: { request: { set: { X-Api: v2 } }, response: { set: { X-Served: yes } } } }
       POST /exports: orders
       /inline: 192.0.2.78:9000
+      /split: { to: { orders: 50%, stock: 50% } }
       /beta: [ { when: 'header("X-Beta") == "1"', to: stock }, { reply: 204 } ]
       /office: [ { when: 'ip == "10.1.2.3"', reply: 201 }, { reply: 403 } ]
       /old/**: { redirect: '301 https://new.example/{**}' }
@@ -42,6 +43,8 @@ fn every_part_of_a_line_is_looked_at_and_nothing_is_sent() {
             "POST /exports with 100B -> 200",
             "POST /exports with 101B -> 413",
             "GET /inline -> 200 from /inline",
+            "GET /split -> 200 from orders",
+            "GET /split -> 200 from stock",
             "GET /beta -> 204",
             "GET /old/a/b -> 301 to https://new.example/a/b",
             "GET /office from 10.1.2.3 -> 201",
@@ -54,7 +57,7 @@ fn every_part_of_a_line_is_looked_at_and_nothing_is_sent() {
     );
     let ran = cli.run(&["test"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
-    assert!(ran.out.ends_with("14 passed, 0 failed\n"), "{}", ran.out);
+    assert!(ran.out.ends_with("16 passed, 0 failed\n"), "{}", ran.out);
     assert!(ran.out.starts_with("ok    GET /orders/1\n"), "{}", ran.out);
 }
 
@@ -72,7 +75,7 @@ fn what_fails_is_told_with_its_place() {
     );
     let ran = cli.run(&["test"]);
     assert_eq!(ran.code, 1);
-    let expected = "FAIL  GET /orders/1  (./tollgate.yaml:21:5)\n        the status is 200, not 404\n        the service is orders, not \
+    let expected = "FAIL  GET /orders/1  (./tollgate.yaml:22:5)\n        the status is 200, not 404\n        the service is orders, not \
                     stock\n        it takes the route shop: /orders/**\n";
     assert!(ran.out.contains(expected), "{}", ran.out);
     for line in [
@@ -105,7 +108,7 @@ fn lines_that_are_no_tests_are_mistakes() {
     ] {
         let ran = Cli::with(TOLLGATE, &tests(&[line])).run(&["test"]);
         assert_eq!(ran.code, 2, "{line}: {}", ran.out);
-        assert!(ran.err.contains(why) && ran.err.contains("tollgate.yaml:21:"), "{line}: {}", ran.err);
+        assert!(ran.err.contains(why) && ran.err.contains("tollgate.yaml:22:"), "{line}: {}", ran.err);
     }
     let ran = Cli::with(TOLLGATE, SHOP).run(&["test"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "no tests: write some under `tests`\n"));

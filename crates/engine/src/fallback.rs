@@ -23,7 +23,9 @@ pub(crate) async fn forward<S: Downstream>(
     proxy: &Proxy,
     captures: &Captures,
 ) -> Result<Transit, Stop> {
-    let backend = proxy.target(|| fastrand::u32(..)).and_then(|service| d.backends.get(service.slot));
+    // A rehearsal always comes to the same.
+    let random = || if d.stand_in.is_some() { 0 } else { fastrand::u32(..) };
+    let backend = proxy.target(random).and_then(|service| d.backends.get(service.slot));
     let Some(backend) = backend else { return Err(faults::NO_INSTANCE.problem().into()) };
     // Nothing of this request was sent, whatever stands there from one before.
     turn.request_head.clear();

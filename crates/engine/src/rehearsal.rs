@@ -54,8 +54,10 @@ pub struct Answered {
 /// What a service would be sent.
 #[derive(Clone, Debug)]
 pub struct Forwarded {
-    /// Its name.
+    /// Its name; of a split, the first of them.
     pub service: Arc<str>,
+    /// The names of all services among which the request might be split.
+    pub among: Vec<Arc<str>>,
     /// Start line and fields.
     pub head: String,
 }
@@ -78,7 +80,9 @@ impl StandIn {
         let nowhere = Address::Unix(Arc::from(std::path::Path::new("instance")));
         request_head::write(turn, d, backend, proxy, captures, &nowhere, turn.x.began);
         let head = String::from_utf8_lossy(&turn.request_head.bytes).into_owned();
-        let sent = Forwarded { service: backend.service.name().clone(), head };
+        let backends = proxy.targets.iter().filter_map(|(service, _)| d.backends.get(service.slot));
+        let among = backends.map(|backend| backend.service.name().clone()).collect();
+        let sent = Forwarded { service: backend.service.name().clone(), among, head };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
         turn.x.reply = Reply::full(200, "text/plain", "");
     }

@@ -138,9 +138,14 @@ fn differences(expect: &Expected, answered: &Answered) -> Vec<String> {
     if let Some(service) = &expect.from {
         // Of addresses in a route, the name of that; its api need not be said.
         let api = format!("{}: ", answered.route.api);
-        let name = sent.map(|sent| sent.service.strip_prefix(&*api).unwrap_or(&sent.service));
-        let expected = service.value.strip_prefix(&*api).unwrap_or(&service.value);
-        told("the service", expected, name.or(Some("none")));
+        let short = |name: &'_ str| name.strip_prefix(&*api).unwrap_or(name).to_owned();
+        let expected = short(&service.value);
+        // Of a split, any that has a share.
+        let name = sent.map(|sent| match sent.among.iter().any(|name| short(name) == expected) {
+            true => expected.clone(),
+            false => short(&sent.service),
+        });
+        told("the service", &expected, name.as_deref().or(Some("none")));
     }
     if let Some(problem) = &expect.problem {
         told("the problem", &problem.value, answered.problem.or(Some("none")));
