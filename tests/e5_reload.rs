@@ -73,6 +73,11 @@ fn a_config_that_is_refused_leaves_everything_as_it_was() {
             wait_until(text, || gateway.log().contains(text));
         }
     }
+    // Back to what is in force: nothing is wrong any more.
+    gateway.write_config(&format!("{LISTEN}routes: {{ /a: {{ reply: 200 one }} }}\n"), &[]);
+    gateway.signal(Signal::HUP);
+    wait_until("nothing is refused", || gateway.status()["config"]["refused"].is_null());
+    assert_eq!(gateway.metric("tollgate_config_reload_successful"), 1.0);
     reload(&gateway, "routes: { /a: { reply: 200 two } }");
     assert_eq!(client.get("/a").text(), "two");
     assert_eq!(gateway.metric("tollgate_config_reload_successful"), 1.0);

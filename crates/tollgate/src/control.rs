@@ -116,6 +116,11 @@ impl Controls {
         self.note(&Event { what: What::Refused, by, revision: Some(revision), detail: Some(report) });
     }
 
+    /// The config says again what is in force.
+    pub(crate) fn stands(&self) {
+        lock(&self.memory).refused = None;
+    }
+
     /// Writes an event into the audit log. Blocks: not to be called on a worker.
     pub(crate) fn note(&self, event: &Event<'_>) {
         let Some(log) = lock(&self.audit).clone() else { return };

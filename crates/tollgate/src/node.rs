@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tollgate_config::model::{Bind, Config, Listener, ListenerKind, LogTarget, LoggedQueries, Switch};
+use tollgate_config::model::{self as config, Bind, Config, Listener, ListenerKind, LogTarget, LoggedQueries, Switch};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_engine::{
@@ -44,7 +44,18 @@ pub(crate) struct Node {
     extra: Mutex<Vec<Listening>>,
     /// Sockets that were open before this process was.
     inherited: Inherited,
+    /// Held while a config is brought into force, which may take its time: nobody else may wait for it.
     force: Mutex<Option<InForce>>,
+    /// What others ask for meanwhile.
+    brief: Mutex<Brief>,
+}
+
+/// What is in force, in short.
+#[derive(Default)]
+struct Brief {
+    revision: u64,
+    drain: Option<config::Drain>,
+    access_log: Option<Arc<AccessLog>>,
 }
 
 /// What is in force.
@@ -88,7 +99,17 @@ impl Node {
         };
         let world = World { clock, metrics, bells, slow };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
-        Self { world, gateway, readiness, status, control, extra, inherited, force: Mutex::default() }
+        Self {
+            world,
+            gateway,
+            readiness,
+            status,
+            control,
+            extra,
+            inherited,
+            force: Mutex::default(),
+            brief: Mutex::default(),
+        }
     }
 
     /// The gateway.
@@ -142,6 +163,7 @@ impl Node {
             // All workers have handed their lines over.
             drop(thread::Builder::new().name("last-lines".to_owned()).spawn(move || log.close(LAST_LINES)));
         }
+        *self.brief() = Brief { revision, drain: Some(config.drain.clone()), access_log: new.access_log.clone() };
         *force = Some(new);
         Ok(Applied::Now { revision, warnings })
     }
@@ -248,14 +270,12 @@ impl Node {
 
     /// How long it serves on once it is told to stop.
     pub(crate) fn lead(&self) -> Option<Duration> {
-        let force = self.force.lock().unwrap_or_else(PoisonError::into_inner);
-        force.as_ref().and_then(|force| force.config.drain.lead).map(|lead| lead.0)
+        self.brief().drain.as_ref().and_then(|drain| drain.lead).map(|lead| lead.0)
     }
 
     /// The number of the config in force.
     pub(crate) fn revision(&self) -> u64 {
-        let force = self.force.lock().unwrap_or_else(PoisonError::into_inner);
-        force.as_ref().map_or(0, |force| force.revision)
+        self.brief().revision
     }
 
     /// Whether new traffic is welcome.
@@ -265,8 +285,7 @@ impl Node {
 
     /// How long connections may go on once they are to end.
     pub(crate) fn drain_time(&self) -> Duration {
-        let force = self.force.lock().unwrap_or_else(PoisonError::into_inner);
-        force.as_ref().map_or(Duration::ZERO, |force| force.config.drain.time.0)
+        self.brief().drain.as_ref().map_or(Duration::ZERO, |drain| drain.time.0)
     }
 
     /// Everything is served: whoever served before this process need not any more.
@@ -277,10 +296,20 @@ impl Node {
         self.inherited.serves()
     }
 
+    fn brief(&self) -> std::sync::MutexGuard<'_, Brief> {
+        self.brief.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The config says again what is in force: nothing is refused any more.
+    pub(crate) fn stands(&self) {
+        self.world.metrics.config_stands();
+        self.status.stands();
+        self.control.stands();
+    }
+
     /// The access log in force.
     pub(crate) fn access_log(&self) -> Option<Arc<AccessLog>> {
-        let force = self.force.lock().unwrap_or_else(PoisonError::into_inner);
-        force.as_ref().and_then(|force| force.access_log.clone())
+        self.brief().access_log.clone()
     }
 }
 

@@ -94,6 +94,7 @@ fn brought_into_force(path: &Path, node: &Node, by: Actor) -> Result<Reloaded, S
         }
         Ok((Applied::Already, ..)) => {
             tracing::info!(config, why, "read again: nothing changes");
+            node.stands();
             Ok(Reloaded::Unchanged { revision: node.revision() })
         }
         Err(refusal) => {

@@ -74,6 +74,11 @@ impl Status {
         *upgrades = (upgrades.0 + 1, why.to_owned());
     }
 
+    /// Nothing is refused any more.
+    pub(crate) fn stands(&self) {
+        self.shown.write().unwrap_or_else(PoisonError::into_inner).refused = None;
+    }
+
     /// As it is now.
     pub(crate) fn now(&self) -> Value {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);

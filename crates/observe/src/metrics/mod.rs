@@ -157,6 +157,11 @@ impl Metrics {
         lock(&self.config).ok = false;
     }
 
+    /// The configuration says again what is in force.
+    pub fn config_stands(&self) {
+        lock(&self.config).ok = true;
+    }
+
     /// The routes that had traffic, in the order of their names.
     pub fn routes(&self) -> Vec<Arc<RouteMetrics>> {
         self.routes.all().into_iter().filter(|r| r.is_used()).collect()
