@@ -38,6 +38,17 @@ fn other_routes_are_in_force_at_once_for_connections_that_were_there() {
 }
 
 #[test]
+fn connections_to_the_gateways_own_listeners_have_the_new_rules_too() {
+    let gateway = start("routes: { /a: { reply: 200 one } }");
+    let mut asking = RawClient::connect(gateway.health_address());
+    let id = |response: &tollgate_testkit::Response, name: &str| response.one(name).is_some();
+    assert!(id(&asking.get("/nothing"), "x-correlation-id"));
+    reload(&gateway, "correlation: { header: X-Id }\nroutes: { /a: { reply: 200 one } }");
+    let answer = asking.get("/nothing");
+    assert!(id(&answer, "x-id") && !id(&answer, "x-correlation-id"), "{answer:?}");
+}
+
+#[test]
 fn changed_files_are_noticed_without_a_signal() {
     let gateway = start("routes: { /a: { reply: 200 one } }");
     gateway.write_config(&format!("{LISTEN}routes: {{ /a: {{ reply: 200 two }} }}\n"), &[]);

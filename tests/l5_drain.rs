@@ -1,5 +1,9 @@
 //! L5: stopping loses nothing that was begun, and takes as long as the file allows.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use tollgate_testkit::deadline::timed;
@@ -153,6 +157,43 @@ fn connections_that_wait_to_be_accepted_are_served() {
     for mut client in clients {
         assert_eq!(client.response("GET").expect("it was queued before the signal").text(), "ok");
     }
+    assert_eq!(bench.gateway.ended().code(), Some(0));
+}
+
+/// The kernel makes connections that no worker has taken yet.
+#[test]
+fn whoever_got_through_while_it_stops_is_answered() {
+    for _ in 0..3 {
+        let mut bench = Bench::new("workers: 2");
+        let address = bench.gateway.address();
+        let (answered, gateway) = (AtomicUsize::new(0), &bench.gateway);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
+                        stream.write_all(b"GET /a HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n").unwrap();
+                        let mut answer = String::new();
+                        stream.read_to_string(&mut answer).expect("an answer");
+                        assert!(answer.ends_with("ok"), "{answer:?}");
+                        answered.fetch_add(1, Ordering::AcqRel);
+                    }
+                });
+            }
+            wait_until("they are answered", || answered.load(Ordering::Acquire) > 100);
+            gateway.terminate();
+        });
+        assert_eq!(bench.gateway.ended().code(), Some(0));
+    }
+}
+
+#[test]
+fn what_a_client_sends_that_has_just_connected_is_waited_for() {
+    let mut bench = Bench::new("");
+    let mut client = bench.gateway.client();
+    bench.gateway.terminate();
+    wait_until("it is not ready", || bench.gateway.health("/health/ready").status == 503);
+    client.send(GET);
+    assert_eq!(client.response("GET").expect("it had only just connected").text(), "ok");
     assert_eq!(bench.gateway.ended().code(), Some(0));
 }
 

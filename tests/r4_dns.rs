@@ -154,3 +154,29 @@ fn what_leaves_the_list_finishes_what_it_has_begun() {
     // And its connection does not rest.
     backend.wait_for("the old connection is closed", |all| all[0].ended.is_some());
 }
+
+#[test]
+fn other_settings_take_no_instance_away_before_they_find_some() {
+    let (_backend, port) = everywhere();
+    let server = NameServer::start("127.0.0.1 orders.internal\n");
+    let config = |servers: &str, to: &str| {
+        format!(
+            "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\n\
+             dns: {{ servers: [\"{servers}\"], timeout: 500ms, min_ttl: 1s, max_ttl: 1s }}\n\
+             services: {{ s: {{ to: \"{to}:{port}\" }} }}\nroutes: {{ /**: s }}\n"
+        )
+    };
+    let here = server.address().to_string();
+    let gateway = Gateway::start(TOLLGATE, &config(&here, "orders.internal"), &[]);
+    assert_eq!(answering(&gateway), set(&["127.0.0.1"]));
+    // Nobody answers there.
+    gateway.reload(&config("127.0.0.1:1", "orders.internal"), &[]);
+    assert_eq!(answering(&gateway), set(&["127.0.0.1"]));
+    assert_eq!(state(&gateway), ("stale".to_owned(), vec![format!("127.0.0.1:{port}")]));
+    // Nobody has that name.
+    gateway.reload(&config(&here, "nobody.internal"), &[]);
+    assert_eq!(answering(&gateway), set(&["127.0.0.1"]));
+    wait_until("the failure shows", || state(&gateway).0 == "stale");
+    server.change("127.0.0.3 nobody.internal\n");
+    wait_until("the new name is found", || answering(&gateway) == set(&["127.0.0.3"]));
+}

@@ -144,6 +144,14 @@ fn load_all(
     }
 }
 
+/// Whether a file of a directory is one of its config, going by its name.
+#[must_use]
+pub fn is_read(file: &Path) -> bool {
+    let is_yaml = file.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
+    let is_hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    is_yaml && !is_hidden
+}
+
 /// The files to read, in the order of their names.
 fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let cannot = |error: &std::io::Error| Diagnostic::error(format!("cannot read `{}`: {error}", path.display()));
@@ -156,9 +164,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(|error| cannot(&error))? {
         let file = entry.map_err(|error| cannot(&error))?.path();
-        let is_yaml = file.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
-        let is_hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if is_yaml && !is_hidden && file.is_file() {
+        if is_read(&file) && file.is_file() {
             files.push(file);
         }
     }

@@ -19,21 +19,28 @@ const SECRETS: &[&[u8]] = &[
     b"samlrequest",
     b"samlresponse",
     b"session",
-    b"sessionid",
     b"sid",
     b"sig",
     b"ticket",
+    b"xauth",
 ];
 /// The same, for what a name ends in: `access_token`, `X-Amz-Signature`.
 const ENDINGS: &[&[u8]] = &[
     b"accesskey",
     b"apikey",
     b"assertion",
+    b"authkey",
     b"authorization",
     b"cookie",
+    b"functionskey",
+    b"passcode",
     b"passphrase",
     b"password",
+    b"privatekey",
     b"secret",
+    b"secretkey",
+    b"sessid",
+    b"sessionid",
     b"signature",
     b"subscriptionkey",
     b"token",
@@ -89,6 +96,18 @@ mod tests {
         for name in
             ["Authorization", "proxy-authorization", "X-Api-Key", "x_access_token", "Cookie", "Set-Cookie", "sid"]
         {
+            assert!(is_secret(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "X-Auth",
+            "X-Auth-Key",
+            "x-functions-key",
+            "secret_key",
+            "private-key",
+            "passcode",
+            "PHPSESSID",
+            "jsessionid",
+        ] {
             assert!(is_secret(name.as_bytes()), "{name}");
         }
         for name in ["Accept", "Idempotency-Key", "X-Keyboard", "If-Match", "Sec-WebSocket-Key", ""] {

@@ -1,4 +1,4 @@
-//! Opening the sockets of listeners, all before any accepts.
+//! Opening the sockets of listeners, all before any listens.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io::{self, ErrorKind};
@@ -14,7 +14,7 @@ use tollgate_core::facts::Address;
 use tollgate_net::Listener;
 
 /// Connections that may wait to be accepted, per socket.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// The sockets of a listener.
 #[derive(Debug)]
@@ -59,7 +59,8 @@ pub enum Port {
     Ours,
 }
 
-/// Opens so many sockets of a listener, one per worker. A Unix socket is one that they share; see [`SocketFile`].
+/// Opens so many sockets of a listener, one per worker. A Unix socket is one that they share; see [`SocketFile`]. Those of a port
+/// do not listen yet: what connected to one that is given up in the end would be reset with it.
 ///
 /// # Errors
 /// The address, and what the system says of it.
@@ -147,12 +148,8 @@ fn sockets(address: SocketAddr, workers: usize, port: Port) -> Result<Vec<Listen
         let probe: io::Result<Socket> = open(false);
         drop(probe.map_err(|error| BindError { address: address.into(), error })?);
     }
-    let listen = |_| {
-        let socket: Socket = open(true)?;
-        socket.listen(BACKLOG)?;
-        Ok(Listener::Tcp(socket.into()))
-    };
-    (0..workers).map(listen).collect::<io::Result<_>>().map_err(|error| BindError { address: address.into(), error })
+    let bound = |_| open(true).map(|socket: Socket| Listener::Tcp(socket.into()));
+    (0..workers).map(bound).collect::<io::Result<_>>().map_err(|error| BindError { address: address.into(), error })
 }
 
 fn unix(path: &Arc<Path>, mode: FileMode, workers: usize) -> io::Result<Bound> {
@@ -245,5 +242,16 @@ mod tests {
         let _successor = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(bound);
         assert!(path.exists(), "the successor's file");
+    }
+
+    #[test]
+    fn a_port_that_is_bound_takes_nobody_until_it_listens() {
+        let bound = bind(&Bind::Socket(([127, 0, 0, 1], 0).into()), FileMode::default(), 1, Port::Free).unwrap();
+        let Listener::Tcp(socket) = &bound.listeners[0] else { panic!("{bound:?}") };
+        let address = socket.local_addr().unwrap();
+        let refused = std::net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        bound.listeners[0].listen(BACKLOG).unwrap();
+        std::net::TcpStream::connect(address).unwrap();
     }
 }

@@ -100,6 +100,13 @@ struct Open {
     file: Option<SocketFile>,
 }
 
+impl Open {
+    /// Whether it is not one of those that are served until the very end.
+    fn is_for_clients(&self) -> bool {
+        !matches!(self.door.front.load().serves, Serves::Fixed(_))
+    }
+}
+
 /// One of its sockets. It is held here, too: so it stays open while it goes from one worker to another.
 #[derive(Debug)]
 struct Held {
@@ -190,7 +197,21 @@ impl Gateway {
         self.parts.drain.leave();
     }
 
-    /// Waits until every worker has stopped, after [`Drain::begin`]; whether all ended in good order.
+    /// Begins to stop, as [`Drain::begin`] does, once everybody who is about to connect has got through: nobody else begins
+    /// to. Cut short, it goes on serving those that are connected.
+    pub async fn stop(&self) {
+        for open in self.state().open.iter().filter(|open| open.is_for_clients()) {
+            open.sockets.iter().for_each(|held| change::turn_away(&held.listener));
+        }
+        tokio::time::sleep(change::LAST_HANDSHAKES).await;
+        let mut state = self.state();
+        // Held here, they would outlive the last look into their queues.
+        state.open.iter_mut().filter(|open| open.is_for_clients()).for_each(|open| open.sockets.clear());
+        // Before another config could bring more.
+        self.parts.drain.begin();
+    }
+
+    /// Waits until every worker has stopped, after [`Gateway::stop`] or [`Drain::begin`]; whether all ended in good order.
     #[must_use]
     pub fn join(&self) -> bool {
         let seats = {

@@ -129,8 +129,7 @@ impl Place {
 
     fn start(&self, socket: Socket, ends: Ends, mut member: Member) {
         let worker = &self.worker;
-        let Front { serves, greeting } = Front::clone(&self.door.front.load());
-        let source = Deployed { serves, drain: Arc::clone(&self.drain) };
+        let source = Deployed { door: Arc::clone(&self.door), drain: Arc::clone(&self.drain) };
         let conn = match ends {
             Ends::Sockets { peer, local } => Conn::new(peer, local, worker.index),
             Ends::Unix => Conn::by_unix_socket(worker.index),
@@ -143,7 +142,8 @@ impl Place {
             socket.reset_on_close();
             return;
         }
-        connection::start(socket, conn, &greeting, worker, member, source);
+        let front = self.door.front.load();
+        connection::start(socket, conn, &front.greeting, worker, member, source);
     }
 }
 

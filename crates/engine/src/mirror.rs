@@ -71,14 +71,14 @@ struct Place(Arc<Mirror>);
 impl Place {
     fn take(mirror: &Arc<Mirror>) -> Option<Self> {
         let place = Self(Arc::clone(mirror));
-        let before = mirror.begun.fetch_add(1, Ordering::AcqRel);
+        let before = mirror.route.metrics.copies().fetch_add(1, Ordering::AcqRel);
         (before < mirror.at_once).then_some(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.begun.fetch_sub(1, Ordering::AcqRel);
+        self.0.route.metrics.copies().fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -111,14 +111,17 @@ fn fill(copied: &mut Turn, turn: &Turn, proxy: &Proxy, captures: &Captures, mirr
 
 /// Where the client came from may tell of secrets, too: those in that query are left out.
 fn strip_referer(fields: &mut Fields) {
-    let Some((page, query)) = fields.known(Known::Referer).and_then(|referer| {
+    let open = |referer: &[u8]| {
         let mark = referer.iter().position(|b| *b == b'?')?;
-        Some((&referer[..=mark], without_secrets(&referer[mark + 1..])?))
-    }) else {
-        return;
+        Some([&referer[..=mark], &without_secrets(&referer[mark + 1..])?].concat())
     };
-    let open = [page, &query].concat();
-    fields.set("Referer", open);
+    // There should be one, but all that there are may tell.
+    if fields.known(Known::Referer).is_none() || fields.all("Referer").all(|referer| open(referer).is_none()) {
+        return;
+    }
+    let all: Vec<Vec<u8>> = fields.all("Referer").map(|referer| open(referer).unwrap_or(referer.to_vec())).collect();
+    fields.remove("Referer");
+    all.into_iter().for_each(|referer| fields.add("Referer", referer));
 }
 
 /// Sends a copy once its body is there; what became of it.

@@ -1,6 +1,6 @@
 //! Routes of a plan that the plans after it have no more: what is on its way there ends once it had its time.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -19,23 +19,40 @@ const SOON: Duration = Duration::from_secs(1);
 /// Which of a plan's routes are over.
 #[derive(Debug, Default)]
 pub struct Recall {
-    /// Those whose end is settled.
-    due: Mutex<HashSet<Arc<Route>>>,
+    /// Those whose end is settled, and by which of the calls that settle it.
+    due: Mutex<Due>,
     /// Those that have come to it.
     over: Mutex<Vec<Arc<Route>>>,
     bell: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Due {
+    routes: HashMap<Arc<Route>, u64>,
+    calls: u64,
+}
+
 impl Recall {
-    /// Of these routes, those whose end was not settled yet; it is from now on.
-    pub(crate) fn settle(&self, routes: Vec<Arc<Route>>) -> Vec<Arc<Route>> {
+    /// These routes are no more, all others are, or are again. If the end of any was not settled yet, it is from now on, by
+    /// the number that is given.
+    pub(crate) fn settle(&self, gone: HashSet<Arc<Route>>) -> Option<u64> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        routes.into_iter().filter(|route| due.insert(Arc::clone(route))).collect()
+        due.routes.retain(|route, _| gone.contains(route));
+        due.calls += 1;
+        let call = due.calls;
+        for route in gone {
+            due.routes.entry(route).or_insert(call);
+        }
+        due.routes.values().any(|by| *by == call).then_some(call)
     }
 
-    /// What is on its way on these ends now.
-    pub(crate) fn end(&self, routes: Vec<Arc<Route>>) {
-        self.over.lock().unwrap_or_else(PoisonError::into_inner).extend(routes);
+    /// What is on its way on the routes whose end was settled by this number ends now, unless they have come back.
+    pub(crate) fn end(&self, call: u64) {
+        let ending: Vec<Arc<Route>> = {
+            let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            due.routes.iter().filter(|(_, by)| **by == call).map(|(route, _)| Arc::clone(route)).collect()
+        };
+        self.over.lock().unwrap_or_else(PoisonError::into_inner).extend(ending);
         self.bell.notify_waiters();
     }
 
@@ -103,4 +120,29 @@ pub(crate) enum Came {
     Deadline,
     /// The end of the route.
     Route,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(name: &str) -> Arc<Route> {
+        Arc::new(Route::new("", name))
+    }
+
+    #[test]
+    fn a_route_that_comes_back_does_not_end() {
+        let recall = Recall::default();
+        let over = || recall.over.lock().unwrap().clone();
+        let gone = |names: &[&str]| names.iter().map(|name| route(name)).collect();
+        let first = recall.settle(gone(&["a", "b"])).unwrap();
+        assert_eq!(recall.settle(gone(&["a", "b"])), None, "settled already");
+        // `a` comes back, goes again, and has its whole time then.
+        assert_eq!(recall.settle(gone(&["b"])), None);
+        let second = recall.settle(gone(&["a", "b"])).unwrap();
+        recall.end(first);
+        assert_eq!(over(), [route("b")]);
+        recall.end(second);
+        assert_eq!(over(), [route("b"), route("a")]);
+    }
 }

@@ -94,6 +94,12 @@ impl Worker {
         self.deployment.store(Arc::new(deployment));
     }
 
+    /// Lets those go on who wait for a connection to a service that is no longer in force.
+    pub(crate) fn relieve_leaving(&self) {
+        let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.iter().for_each(|leaving| leaving.service.relieve(self.index));
+    }
+
     /// Closes what rests at services that are no longer in force.
     pub(crate) fn clear_leaving(&self) {
         let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);

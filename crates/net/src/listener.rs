@@ -20,6 +20,19 @@ pub enum Listener {
 }
 
 impl Listener {
+    /// Has the system take connections from now on, so many before they are accepted. A socket on which it does so already is
+    /// left as it is: who opened it has chosen.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn listen(&self, backlog: i32) -> io::Result<()> {
+        let socket = match self {
+            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Unix(listener) => SockRef::from(listener),
+        };
+        if socket.is_listener()? { Ok(()) } else { socket.listen(backlog) }
+    }
+
     /// Has the system not answer those who begin to connect from now on; connections that are half made may come to their
     /// end. Of Unix sockets it is the file that decides whether anybody connects.
     ///

@@ -7,11 +7,12 @@
 
 mod verify;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
@@ -25,6 +26,9 @@ pub use verify::{Broken, Verified, Why, verify};
 pub const NAME: &str = "audit.log";
 /// Held while a line is written: during an upgrade two processes write.
 const LOCK: &str = "audit.lock";
+/// How often it is tried to get hold of it, and how long between two tries.
+const TRIES: u32 = 500;
+const REST: Duration = Duration::from_millis(10);
 /// What the first line of all names as the line before.
 const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// Largest file; then a new one is begun.
@@ -204,10 +208,18 @@ impl AuditLog {
     }
 
     /// Held by one process at a time.
+    #[expect(clippy::disallowed_methods, reason = "who writes here blocks, and never on a worker")]
     fn lock(&self) -> io::Result<File> {
         let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(self.folder.join(LOCK))?;
-        lock.lock()?;
-        Ok(lock)
+        for _ in 0..TRIES {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(REST),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        let why = format!("`{LOCK}` has been held by another program for {} s", (REST * TRIES).as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
     fn file(&self) -> io::Result<(File, u64)> {

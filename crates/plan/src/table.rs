@@ -1,7 +1,6 @@
 //! The plan: every route with all that is decided about it, immutable, found by the matcher.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,10 +101,8 @@ pub struct Mirror {
     pub share: u16,
     /// Largest body of a copy, in bytes.
     pub body: usize,
-    /// Most copies at a time.
+    /// Most copies at a time, those of the plans before among them.
     pub at_once: usize,
-    /// Copies that are being made or are on their way.
-    pub begun: AtomicUsize,
     /// Whether credentials are left out.
     pub strips_credentials: bool,
     /// Fields that are left out.

@@ -48,7 +48,7 @@ pub struct View {
 /// How far a [`View`] can be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The source was not heard yet: there are no endpoints so far.
+    /// The source was not heard yet: there are no endpoints so far, or those that were known before it.
     Pending,
     /// As the source says.
     Fresh,

@@ -94,13 +94,17 @@ impl NameServer {
     }
 
     fn dns(&self, metrics: &Arc<Metrics>) -> Arc<Dns> {
+        self.dns_after(None, metrics)
+    }
+
+    fn dns_after(&self, before: Option<&Arc<Dns>>, metrics: &Arc<Metrics>) -> Arc<Dns> {
         let settings = Settings {
             servers: vec![self.address],
             timeout: Duration::from_secs(2),
             min_ttl: Duration::from_secs(1),
             max_ttl: Duration::from_secs(300),
         };
-        Dns::new(&settings, Handle::current(), Clock::real(), metrics.clone()).unwrap()
+        Dns::new(&settings, Handle::current(), Clock::real(), metrics.clone(), before).unwrap()
     }
 }
 
@@ -195,6 +199,31 @@ async fn a_name_ends_with_its_last_user() {
     let closed = async { while view.changed().await.is_ok() {} };
     timeout(SOON, closed).await.expect("the task goes on");
     assert!(!metrics.encode(Format::Text).contains("orders.internal"));
+}
+
+#[tokio::test]
+async fn a_resolver_begins_with_what_the_one_before_knew() {
+    let mut server = NameServer::start("10.1.0.1 orders.internal\n").await;
+    let metrics = Metrics::new(1);
+    let before = server.dns(&metrics);
+    let old = before.source("orders.internal", 80, 1);
+    shows(&mut old.watch(), "the address", |v| v.state == State::Fresh).await;
+    let after = server.dns_after(Some(&before), &metrics);
+    let new = after.source("orders.internal", 80, 1);
+    let first = new.watch().borrow().clone();
+    assert!(first.state == State::Pending && has(&first, &["10.1.0.1:80"]), "{first:?}");
+    server.change("10.1.0.2 orders.internal\n");
+    let mut view = new.watch();
+    shows(&mut view, "the new address", |v| v.state == State::Fresh && has(v, &["10.1.0.2:80"])).await;
+    drop(old);
+    assert!(metrics.encode(Format::Text).contains("orders.internal"), "counted for as long as one looks it up");
+    server.stop();
+    let third = server.dns_after(Some(&after), &metrics).source("orders.internal", 80, 1);
+    let stale = shows(&mut third.watch(), "the failure", |v| matches!(v.state, State::Stale { .. })).await;
+    assert!(has(&stale, &["10.1.0.2:80"]), "{stale:?}");
+    drop((new, before));
+    let last = server.dns_after(Some(&after), &metrics).source("orders.internal", 80, 1);
+    assert_eq!(last.watch().borrow().endpoints, [], "nobody keeps what nobody uses");
 }
 
 #[tokio::test]

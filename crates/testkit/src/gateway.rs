@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::deadline::{Deadline, PATIENCE, pause, wait_until};
 use crate::port::free_port;
-use crate::process::{end, process};
+use crate::process::{end, process, started_with};
 use crate::raw_client::RawClient;
 use crate::strict::Response;
 
@@ -335,9 +335,8 @@ impl Drop for Gateway {
                 pause();
             }
         }
-        if let Some(successor) = self.successor {
-            end(successor);
-        }
+        // Whoever took its place, also if the test never came to know of it.
+        started_with(self.folder()).into_iter().for_each(end);
         if thread::panicking() {
             show(&self.log());
         }

@@ -136,13 +136,14 @@ impl Node {
         }
         let revision = before.map_or(1, |before| before.revision + 1);
         let mut wired = wire::wire(config, revision, &self.world, before.map(|b| &b.wired)).map_err(wire_error)?;
+        // Names are looked up before the first request, so that none is refused for want of an answer that is on its way; and
+        // before ports are taken, so that nobody else finds them taken meanwhile and nobody listening.
+        self.world.slow.block_on(wired.heard(config.dns.timeout.0 + Duration::from_millis(100)));
         let listeners = self.listeners(config, &wired, workers)?;
         let access_log = match before {
             Some(before) if before.config.log.access == config.log.access => before.access_log.clone(),
             _ => self.start_access_log(config)?.map(Arc::new),
         };
-        // Names are looked up before the first request, so that none is refused for want of an answer that is on its way.
-        self.world.slow.block_on(wired.heard(config.dns.timeout.0 + Duration::from_millis(100)));
         let change = Change {
             deployment: wired.deployment.clone(),
             listeners,
@@ -152,7 +153,7 @@ impl Node {
         };
         // Whoever is answered from here on is answered by all of it; a process that is replaced took the same connections.
         self.readiness.started();
-        self.gateway.apply(change).map_err(|e| other("cannot start a worker", &e))?;
+        self.gateway.apply(change).map_err(|e| other("cannot start workers and listeners", &e))?;
         let warnings = std::mem::take(&mut wired.warnings);
         // What kept the lists before up to date ends before those take its place.
         let old_log = force.take().and_then(|before| before.access_log);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinError;
 use tollgate_config::diagnose::render_all;
 use tollgate_config::model::Level;
 use tollgate_config::{Loaded, Look};
@@ -42,10 +43,11 @@ pub(crate) async fn whenever_asked(files: Option<Watched>, hup: &mut Signal, nod
         }
         // What is read now needs not be read once more because it has changed; what changes from here on does.
         watched = Watched::new(&path);
-        let (path, node) = (path.clone(), Arc::clone(node));
+        let (told, path, node) = (Arc::clone(node), path.clone(), Arc::clone(node));
         // Compiling takes its time, and the runtime has other things to do.
         let done = tokio::task::spawn_blocking(move || reload(&path, &node, by)).await;
-        if let (Some(answer), Ok(done)) = (answer, done) {
+        let done = done.unwrap_or_else(|failed| Err(broke(&told, by, &failed)));
+        if let Some(answer) = answer {
             // Whoever asked may have left.
             let _ = answer.send(done);
         }
@@ -70,6 +72,16 @@ async fn changed(watched: &mut Watched) {
             return;
         }
     }
+}
+
+/// A reload came to no end: the gateway's own fault, of which is told as of a config that is refused.
+fn broke(node: &Node, by: Actor, failed: &JoinError) -> String {
+    let why = format!("the reload failed, which is a fault of the gateway's own: {failed}");
+    tracing::error!(why = %by, "{why}; the config before stays in force");
+    node.refused(&why);
+    node.control.refused(by, node.revision(), &why);
+    systemd::ready(node.revision());
+    why
 }
 
 /// Reads the config and brings it into force, or tells why not.

@@ -153,9 +153,12 @@ async fn stopped(node: &Arc<Node>, stop: &mut Stop, usr2: &mut Signal, started: 
     let by = if drain.is_begun() { Actor::Gateway } else { Actor::Signal("SIGTERM or SIGINT") };
     node.control.note(&Event { what: What::Stopping, by, revision: None, detail: None });
     tracing::info!("stopping: no new connections, requests in flight finish");
-    drain.begin();
+    let stopped = async {
+        node.gateway().stop().await;
+        joined(node).await
+    };
     tokio::select! {
-        joined = joined(node) => joined,
+        joined = stopped => joined,
         () = stop.asked() => {
             tracing::warn!("stopped at once by a further signal");
             false

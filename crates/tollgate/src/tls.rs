@@ -34,11 +34,16 @@ pub(crate) struct Tls {
 impl Tls {
     /// Reads all files of the config. What is made of the same files in the same way as `before` is the same: its sessions go
     /// on.
-    pub(crate) fn build(config: &Config, now: SystemTime, before: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) fn build(
+        config: &Config,
+        now: SystemTime,
+        before: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let (mut tls, mut mistakes) = (Self::default(), Vec::new());
         for listener in &config.listen {
             let Some(written) = &listener.tls else { continue };
-            match server(server_settings(written), before) {
+            match server(server_settings(written), before, metrics) {
                 Ok(server) => {
                     tls.warnings.extend(doubts(&server, written, now));
                     tls.servers.push((listener.address.clone(), server));
@@ -48,7 +53,7 @@ impl Tls {
         }
         for (name, service) in &config.services {
             let Some(written) = &service.tls else { continue };
-            match client(client_settings(written, service.protocol.value), before) {
+            match client(client_settings(written, service.protocol.value), before, metrics) {
                 Ok(client) => tls.clients.push((name.value.clone(), client)),
                 Err(errors) => mistakes.extend(told(errors, &files_of_service(written), &name.span)),
             }
@@ -74,8 +79,8 @@ impl Tls {
 
     /// Has the files looked at, until what is returned is dropped.
     pub(crate) fn watch(&self, world: &World) -> Watching {
-        let servers = self.servers.iter().map(|(at, server)| (format!("listener {at}"), Side::Server(server.clone())));
-        let clients = self.clients.iter().map(|(of, client)| (format!("service {of}"), Side::Client(client.clone())));
+        let servers = self.servers.iter().map(|(at, server)| (listener(at), Side::Server(server.clone())));
+        let clients = self.clients.iter().map(|(of, client)| (service(of), Side::Client(client.clone())));
         let all: Vec<(String, Side)> = servers.chain(clients).collect();
         let is_owner = |name: &str| all.iter().any(|(of, _)| of == name);
         let shown = |(_, server): &(_, Arc<Server>)| server.shown().iter().map(|shown| shown.file.clone()).collect();
@@ -135,9 +140,8 @@ async fn look(of: &str, side: &Side, metrics: &Metrics) {
     // A disk may take its time; the runtime has other things to do.
     match tokio::task::spawn_blocking(move || own.refresh()).await {
         Ok(Refreshed::Renewed) => {
-            metrics.tls().renewed(of);
             side.tell_expiry(metrics);
-            tracing::info!(of, "certificate files changed and are in force");
+            renewed(of, metrics);
         }
         Ok(Refreshed::Broken(errors)) => {
             metrics.tls().failed(of);
@@ -150,22 +154,41 @@ async fn look(of: &str, side: &Side, metrics: &Metrics) {
     }
 }
 
-fn server(settings: ServerSettings, before: Option<&Tls>) -> Result<Arc<Server>, Vec<FileError>> {
-    let known = before.and_then(|tls| tls.servers.iter().find(|(_, server)| *server.settings() == settings));
-    let Some((_, known)) = known else { return Server::build(settings) };
-    match known.refresh() {
-        Refreshed::Broken(errors) => Err(errors),
-        Refreshed::Unchanged | Refreshed::Renewed => Ok(Arc::clone(known)),
-    }
+fn renewed(of: &str, metrics: &Metrics) {
+    metrics.tls().renewed(of);
+    tracing::info!(of, "certificate files changed and are in force");
 }
 
-fn client(settings: ClientSettings, before: Option<&Tls>) -> Result<Arc<Client>, Vec<FileError>> {
-    let known = before.and_then(|tls| tls.clients.iter().find(|(_, client)| *client.settings() == settings));
-    let Some((_, known)) = known else { return Client::build(settings) };
+/// What those whose files these are are called.
+fn listener(at: &Bind) -> String {
+    format!("listener {at}")
+}
+
+fn service(name: &str) -> String {
+    format!("service {name}")
+}
+
+fn server(settings: ServerSettings, before: Option<&Tls>, metrics: &Metrics) -> Result<Arc<Server>, Vec<FileError>> {
+    let known = before.and_then(|tls| tls.servers.iter().find(|(_, server)| *server.settings() == settings));
+    let Some((at, known)) = known else { return Server::build(settings) };
     match known.refresh() {
-        Refreshed::Broken(errors) => Err(errors),
-        Refreshed::Unchanged | Refreshed::Renewed => Ok(Arc::clone(known)),
+        Refreshed::Broken(errors) => return Err(errors),
+        // Of this, whoever looks at files would find nothing new.
+        Refreshed::Renewed => renewed(&listener(at), metrics),
+        Refreshed::Unchanged => {}
     }
+    Ok(Arc::clone(known))
+}
+
+fn client(settings: ClientSettings, before: Option<&Tls>, metrics: &Metrics) -> Result<Arc<Client>, Vec<FileError>> {
+    let known = before.and_then(|tls| tls.clients.iter().find(|(_, client)| *client.settings() == settings));
+    let Some((of, known)) = known else { return Client::build(settings) };
+    match known.refresh() {
+        Refreshed::Broken(errors) => return Err(errors),
+        Refreshed::Renewed => renewed(&service(of), metrics),
+        Refreshed::Unchanged => {}
+    }
+    Ok(Arc::clone(known))
 }
 
 fn pair(certificate: &Certificate) -> Pair {

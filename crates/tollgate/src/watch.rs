@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tollgate_config::is_read;
+
 /// How often is looked.
 pub(crate) const EVERY: Duration = Duration::from_millis(500);
 
@@ -26,11 +28,16 @@ struct File {
 impl Looks {
     /// What the file, or the files of the directory, look like now. Links are followed.
     pub(crate) fn of(path: &Path) -> Self {
-        let mut files = vec![path.to_owned()];
-        if let Ok(entries) = fs::read_dir(path) {
-            files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
-            files.sort();
-        }
+        let files = match fs::read_dir(path) {
+            // Whatever else is there, such as a log, is none of it: nor when it was last made or removed.
+            Ok(entries) => {
+                let files = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_read(file));
+                let mut files: Vec<PathBuf> = files.collect();
+                files.sort();
+                files
+            }
+            Err(_) => vec![path.to_owned()],
+        };
         Self(files.into_iter().map(|path| (path.clone(), File::of(&path))).collect())
     }
 }
@@ -102,6 +109,26 @@ mod tests {
         fs::rename(folder.path().join("new"), &file).unwrap();
         assert!(!watched.look() && watched.look(), "renamed over");
         fs::remove_file(&file).unwrap();
+        assert!(!watched.look() && watched.look(), "removed");
+    }
+
+    #[test]
+    fn of_a_directory_only_what_is_read_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("a.yaml", "a");
+        let mut watched = Watched::new(folder.path());
+        for name in ["access.log", "notes.txt", ".a.yaml.swp", ".b.yaml"] {
+            write(name, "x");
+            assert!(!watched.look() && !watched.look(), "{name}");
+        }
+        write("b.yml", "b");
+        // A log that grows all the time keeps nothing from being noticed.
+        write("access.log", "xx");
+        assert!(!watched.look());
+        write("access.log", "xxx");
+        assert!(watched.look());
+        fs::remove_file(folder.path().join("a.yaml")).unwrap();
         assert!(!watched.look() && watched.look(), "removed");
     }
 

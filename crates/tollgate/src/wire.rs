@@ -104,7 +104,7 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
     sources(config).map_err(WireError::Config)?;
     let resolver = match before.map(|wired| &wired.resolver) {
         Some((written, resolver)) if *written == config.dns => Arc::clone(resolver),
-        _ => resolver(config, world).map_err(WireError::Resolver)?,
+        known => resolver(config, world, known.map(|(_, known)| known)).map_err(WireError::Resolver)?,
     };
     let rules = rules(config);
     let (mut backends, mut made) = (Vec::new(), Vec::new());
@@ -144,7 +144,7 @@ fn understand(
     before: Option<&Wired>,
 ) -> Result<(Compiled, Tls), Vec<Diagnostic>> {
     let compiled = tollgate_plan::compile(config, policies(), &world.metrics, revision);
-    let tls = Tls::build(config, world.clock.unix(), before.map(|wired| &wired.tls));
+    let tls = Tls::build(config, world.clock.unix(), before.map(|wired| &wired.tls), &world.metrics);
     match (compiled, tls) {
         (Ok(compiled), Ok(tls)) => Ok((compiled, tls)),
         (compiled, tls) => Err(compiled.err().into_iter().chain(tls.err()).flatten().collect()),
@@ -184,7 +184,7 @@ pub(crate) fn rules(config: &Config) -> Rules {
     }
 }
 
-fn resolver(config: &Config, world: &World) -> Result<Arc<Dns>, dns::LookupError> {
+fn resolver(config: &Config, world: &World, before: Option<&Arc<Dns>>) -> Result<Arc<Dns>, dns::LookupError> {
     let dns = &config.dns;
     let settings = dns::Settings {
         servers: dns.servers.iter().flatten().map(|server| server.0).collect(),
@@ -192,7 +192,7 @@ fn resolver(config: &Config, world: &World) -> Result<Arc<Dns>, dns::LookupError
         min_ttl: dns.min_ttl.value.0,
         max_ttl: dns.max_ttl.value.0,
     };
-    Dns::new(&settings, world.slow.clone(), world.clock.clone(), Arc::clone(&world.metrics))
+    Dns::new(&settings, world.slow.clone(), world.clock.clone(), Arc::clone(&world.metrics), before)
 }
 
 /// A service, or the one that was there if it would be made in the same way; and its list of instances, likewise.

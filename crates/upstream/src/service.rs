@@ -33,6 +33,7 @@ pub struct Service {
 }
 
 /// The instances at one moment.
+#[derive(Clone)]
 pub(crate) struct Instances {
     pub(crate) list: Vec<Arc<Instance>>,
     pub(crate) balance: Arc<dyn Balance>,
@@ -148,9 +149,15 @@ impl Service {
         self.shared.open()
     }
 
-    /// Takes over what a source says. Instances that stay keep their connections, and what is known of them.
+    /// Takes over what a source says. Instances that stay keep their connections, and what is known of them. A source that
+    /// was never heard takes nothing away: until it is, the instances are those that another one gave.
     pub fn update(self: &Arc<Self>, view: &View) {
         let before = self.instances.load_full();
+        if view.endpoints.is_empty() && view.state != State::Fresh {
+            let Instances { list, balance, .. } = Instances::clone(&before);
+            self.instances.store(Arc::new(Instances { list, balance, state: view.state.clone() }));
+            return;
+        }
         let list: Vec<Arc<Instance>> = view.endpoints.iter().map(|e| self.instance(&before, e)).collect();
         for gone in before.list.iter().filter(|old| !list.iter().any(|new| Arc::ptr_eq(old, new))) {
             gone.retire();

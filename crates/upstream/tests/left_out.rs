@@ -6,14 +6,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
 use tollgate_core::facts::Address;
 use tollgate_observe::metrics::Metrics;
-use tollgate_registry::{Endpoint, View};
+use tollgate_registry::{Endpoint, State, View};
 use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::outlier::Outlier;
 use tollgate_upstream::{
@@ -145,4 +145,19 @@ async fn instances_that_stay_keep_what_is_known_of_them() {
     assert_eq!(ejected(&service), 0);
     service.update(&View::fresh([endpoint(1), endpoint(3)]));
     assert_eq!(ejected(&service), 0, "who left is forgotten");
+}
+
+#[tokio::test]
+async fn a_source_that_was_never_heard_takes_no_instance_away() {
+    let clock = Clock::real();
+    let service = service(None, 5000, WhenAllFail::Serve, &clock);
+    let known = |service: &Arc<Service>| service.status().0.len();
+    service.update(&View::fresh([Endpoint::new(SocketAddr::from(([10, 0, 0, 1], 80)), 1)]));
+    service.update(&View::pending());
+    assert_eq!(known(&service), 1);
+    let state = State::Stale { since: SystemTime::UNIX_EPOCH, error: "no such name".to_owned() };
+    service.update(&View { endpoints: Vec::new(), state });
+    assert_eq!(known(&service), 1);
+    service.update(&View::fresh([]));
+    assert_eq!(known(&service), 0, "a source that says so does");
 }

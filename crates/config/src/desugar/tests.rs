@@ -31,26 +31,24 @@ fn request<'t>(node: &Node, mut words: impl Iterator<Item = &'t str>) -> Option<
             "with" => "body",
             _ => return None,
         };
-        parts.push(Entry::at(key, part(node, words.next()?)));
+        put(&mut parts, key, part(node, words.next()?))?;
     }
     Some(parts)
 }
 
+/// Adds a part, unless there is one of its kind.
+fn put(parts: &mut Vec<Entry>, key: &str, value: Node) -> Option<()> {
+    let is_new = parts.iter().all(|part| part.key != key);
+    is_new.then(|| parts.push(Entry::at(key, value)))
+}
+
 fn expected<'t>(node: &Node, mut words: impl Iterator<Item = &'t str>) -> Option<Vec<Entry>> {
-    let status = words.next()?;
-    let status = match status.strip_suffix("xx") {
-        Some(class) => {
-            let range = format!("{class}00-{class}99");
-            Node { value: range.as_str().into(), ..part(node, status) }
-        }
-        None => number_part(node, status),
-    };
-    let mut parts = vec![Entry::at("status", status)];
+    let mut parts = vec![Entry::at("status", number_part(node, words.next()?))];
     while let Some(word) = words.next() {
         match word {
-            "from" => parts.push(Entry::at("from", part(node, words.next()?))),
-            "to" => parts.push(Entry::at("location", part(node, words.next()?))),
-            slug if slug.contains('/') => parts.push(Entry::at("problem", part(node, slug))),
+            "from" => put(&mut parts, "from", part(node, words.next()?))?,
+            "to" => put(&mut parts, "location", part(node, words.next()?))?,
+            slug if slug.contains('/') => put(&mut parts, "problem", part(node, slug))?,
             _ => return None,
         }
     }

@@ -168,12 +168,17 @@ impl FromText for StatusRange {
     const WHAT: &'static str = "a status";
 
     fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        if let Some(class) =
+            text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok()).filter(|class| (2..=5).contains(class))
+        {
+            return Ok(Self { from: class * 100, to: class * 100 + 99 });
+        }
         let (from, to) = text.split_once('-').unwrap_or((text, text));
         let status = |text: &str| text.trim().parse::<u16>().ok().filter(|status| (200..=599).contains(status));
         match (status(from), status(to)) {
             (Some(from), Some(to)) if from <= to => Ok(Self { from, to }),
             _ => Err(Diagnostic::error(format!("`{text}` is no status"))
-                .hint("200 to 599, or a range of them: `200`, `200-299`")),
+                .hint("200 to 599, or a range of them: `200`, `2xx`, `200-299`")),
         }
     }
 }
@@ -187,12 +192,12 @@ impl schemars::JsonSchema for StatusRange {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A status, or a range of them, both ends included.",
+            "description": "A status, all of a class, or a range, both ends included.",
             "anyOf": [
                 { "type": "integer", "minimum": 200, "maximum": 599 },
-                { "type": "string", "pattern": "^[2-5][0-9]{2}( *- *[2-5][0-9]{2})?$" },
+                { "type": "string", "pattern": "^[2-5](xx|[0-9]{2}( *- *[2-5][0-9]{2})?)$" },
             ],
-            "examples": [200, "200-299"],
+            "examples": [200, "2xx", "200-299"],
         })
     }
 }
@@ -259,7 +264,8 @@ mod tests {
         assert_eq!(read("204"), Ok((204, 204)));
         assert_eq!(read("200-399"), Ok((200, 399)));
         assert_eq!(read("200 - 299"), Ok((200, 299)));
-        for wrong in ["199", "600", "299-200", "2xx", "", "-", "200-"] {
+        assert_eq!(read("2xx"), Ok((200, 299)));
+        for wrong in ["199", "600", "299-200", "1xx", "6xx", "xx", "22xx", "2xx-3xx", "", "-", "200-"] {
             assert_eq!(read(wrong), Err(format!("`{wrong}` is no status")));
         }
         assert_eq!(StatusRange { from: 200, to: 399 }.to_string(), "200-399");

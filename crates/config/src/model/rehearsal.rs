@@ -62,7 +62,7 @@ section! {
 section! {
     /// An answer, and how it comes about.
     pub struct Expected {
-        /// Its status: `200`, or a range like `200-299`.
+        /// Its status: `200`, `2xx`, or a range like `200-299`.
         status: StatusRange = v1::TEST_STATUS,
         /// The service that gives it: its name, or, of addresses written in a route, the name of that route.
         from: Option<Spanned<String>>,

@@ -9,10 +9,10 @@ use arc_swap::ArcSwap;
 use tollgate_config::model::Bind;
 use tollgate_core::facts::Route;
 use tollgate_net::Listener;
-use tollgate_observe::access_log::AccessLog;
+use tollgate_observe::access_log::{AccessLog, LogBuffer};
 
 use super::{Assigned, Gateway, Held, Open, Seat, Serves, State};
-use crate::bind::SocketFile;
+use crate::bind::{BACKLOG, SocketFile};
 use crate::crowd::Crowd;
 use crate::deployment::Deployment;
 use crate::drain::Drain;
@@ -43,7 +43,7 @@ pub struct Listening {
     pub serves: Serves,
     /// What a connection begins with, before HTTP.
     pub greeting: Greeting,
-    /// New sockets, beside those that are open there: there must be one for each worker in the end.
+    /// New sockets, beside those that are open there: there must be one for each worker in the end. They need not listen yet.
     pub sockets: Vec<Listener>,
     /// The file of a new Unix socket.
     pub file: Option<SocketFile>,
@@ -57,21 +57,12 @@ pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
     }
     let buffer = || access_log.as_ref().map(|log| log.buffer());
     // What can fail comes first.
-    state.retired.retain(|seat| !seat.has_ended());
-    let mut new: Vec<Seat> = Vec::new();
-    while state.seats.len() + new.len() < workers.max(1) {
-        // Pools and counters go by the number: of those that end yet, none may be used.
-        let taken: Vec<usize> =
-            state.seats.iter().chain(&state.retired).chain(&new).map(|seat| seat.worker.index).collect();
-        let Some(index) = (0..gateway.most_workers()).find(|index| !taken.contains(index)) else {
-            // Whoever was too many first has had the longest time.
-            if state.retired.first().is_some_and(Seat::hurry) {
-                state.retired.remove(0);
-                continue;
-            }
-            return Err(io::Error::other("workers that were too many have not ended yet"));
-        };
-        new.push(Seat::start(index, &gateway.parts, deployment.clone(), buffer(), &gateway.drain_time)?);
+    let mut new = Vec::new();
+    let made = seat(gateway, &mut state, &mut new, workers, &|| (deployment.clone(), buffer()));
+    let made = made.and_then(|()| listen(&listeners));
+    if let Err(error) = made {
+        new.into_iter().for_each(Seat::dismiss);
+        return Err(error);
     }
     *gateway.drain_time.lock().unwrap_or_else(PoisonError::into_inner) = drain_time;
     gateway.crowd.admit(usize::try_from(deployment.rules.limits.connections.get()).unwrap_or(usize::MAX));
@@ -96,18 +87,54 @@ pub(super) fn apply(gateway: &Gateway, change: Change) -> io::Result<()> {
     Ok(())
 }
 
+/// From here on clients may connect to sockets that are new.
+fn listen(listeners: &[Listening]) -> io::Result<()> {
+    let new =
+        listeners.iter().flat_map(|listening| listening.sockets.iter().map(|socket| (&listening.address, socket)));
+    for (address, socket) in new {
+        socket.listen(BACKLOG).map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Starts the workers that are missing.
+fn seat(
+    gateway: &Gateway,
+    state: &mut State,
+    new: &mut Vec<Seat>,
+    workers: usize,
+    with: &dyn Fn() -> (Deployment, Option<LogBuffer>),
+) -> io::Result<()> {
+    state.retired.retain(|seat| !seat.has_ended());
+    while state.seats.len() + new.len() < workers.max(1) {
+        // Pools and counters go by the number: of those that end yet, none may be used.
+        let taken: Vec<usize> =
+            state.seats.iter().chain(&state.retired).chain(&*new).map(|seat| seat.worker.index).collect();
+        let Some(index) = (0..gateway.most_workers()).find(|index| !taken.contains(index)) else {
+            // Whoever was too many first has had the longest time.
+            if state.retired.first().is_some_and(Seat::hurry) {
+                state.retired.remove(0);
+                continue;
+            }
+            return Err(io::Error::other("workers that were too many have not ended yet"));
+        };
+        let (deployment, log) = with();
+        new.push(Seat::start(index, &gateway.parts, deployment, log, &gateway.drain_time)?);
+    }
+    Ok(())
+}
+
 /// Ends what is on its way on routes that are no more, once the drain time is over.
 fn recall(gateway: &Gateway, state: &mut State, deployment: &Deployment, drain_time: Duration) {
     let stay: HashSet<&Route> = deployment.plan.routes().map(|route| &*route.meta).collect();
     state.before.retain(|(plan, recall)| {
         let Some(plan) = plan.upgrade() else { return false };
         let gone = plan.routes().map(|route| &route.meta).filter(|route| !stay.contains(&***route));
-        let gone = recall.settle(gone.cloned().collect());
-        if !gone.is_empty() {
+        if let Some(settled) = recall.settle(gone.cloned().collect()) {
             let recall = Arc::clone(recall);
             gateway.parts.slow.spawn(async move {
                 tokio::time::sleep(drain_time).await;
-                recall.end(gone);
+                recall.end(settled);
             });
         }
         true
@@ -203,7 +230,7 @@ fn retire_seats(state: &mut State, gone: Vec<Seat>) {
 }
 
 /// For how long connections that are being made may come to their end before a socket is closed.
-const LAST_HANDSHAKES: Duration = Duration::from_millis(50);
+pub(super) const LAST_HANDSHAKES: Duration = Duration::from_millis(50);
 
 /// For how long connections that are told to close may take to do so.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
@@ -234,7 +261,7 @@ fn take_down(gateway: &Gateway, state: &mut State, leaving: Vec<Open>, drain_tim
 }
 
 /// Nobody who begins to connect from now on gets through: not answered is better than queued and reset.
-fn turn_away(listener: &Listener) {
+pub(super) fn turn_away(listener: &Listener) {
     if let Err(error) = listener.turn_away() {
         tracing::debug!(%error, "those who connect while a listener is closed may be reset");
     }

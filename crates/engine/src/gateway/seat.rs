@@ -94,6 +94,12 @@ impl Seat {
         matches!(self.ended.recv_timeout(LAST_CALL * 4), Err(RecvTimeoutError::Disconnected))
     }
 
+    /// Ends a worker that has nothing yet.
+    pub(super) fn dismiss(self) {
+        self.worker.drain.end();
+        self.join();
+    }
+
     /// Whether the thread has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.thread.is_finished()
@@ -232,6 +238,7 @@ async fn housekeeping(worker: &Worker, bells: &[Notify]) {
         } else if rung {
             // A bell does not say which service rang; those that did not are passed by at the price of a look.
             deployment.backends.iter().for_each(|backend| backend.service.relieve(worker.index));
+            worker.relieve_leaving();
         }
     }
 }
@@ -244,12 +251,12 @@ async fn until_drained(worker: &Worker, gateway: &Drain, drain_time: &Mutex<Dura
         () = empty(worker, Worker::is_empty) => {}
         () = worker.drain.reached(Stage::Draining) => {}
     }
-    let most = match gateway.is_begun() {
-        true => *drain_time.lock().unwrap_or_else(PoisonError::into_inner),
-        false => LAST_CALL,
+    let (most, why) = match gateway.is_begun() {
+        true => (*drain_time.lock().unwrap_or_else(PoisonError::into_inner), "drain time is over"),
+        false => (LAST_CALL, "another worker needs the place of this one"),
     };
     if tokio::time::timeout(most, empty(worker, |worker| worker.connections() == 0)).await.is_err() {
-        tracing::warn!(connections = worker.connections(), "drain time is over: connections are cut");
+        tracing::warn!(connections = worker.connections(), why, "connections are cut");
         return;
     }
     // Who asks for health or metrics now is answered yet, but not waited for as clients are.

@@ -82,11 +82,15 @@ impl Bench {
     }
 
     fn apply(&self, workers: usize, sockets: Vec<Listener>) {
+        self.try_apply(workers, sockets).unwrap();
+    }
+
+    fn try_apply(&self, workers: usize, sockets: Vec<Listener>) -> io::Result<()> {
         let deployment = deployment(&self.metrics);
         let (serves, greeting) = (Serves::Routes, Greeting::default());
         let listening = Listening { address: self.address.clone(), serves, greeting, sockets, file: None };
         let (listeners, drain_time) = (vec![listening], DRAIN_TIME);
-        self.gateway.apply(Change { deployment, listeners, workers, access_log: None, drain_time }).unwrap();
+        self.gateway.apply(Change { deployment, listeners, workers, access_log: None, drain_time })
     }
 
     /// A connection that stays open after its first answer.
@@ -132,6 +136,22 @@ fn a_worker_that_is_too_many_is_hurried_only_if_its_place_is_needed() {
     assert_eq!(closed.count(), usize::try_from(32 - left).unwrap());
     assert!(get(bench.at).ends_with("hello"));
     drop(open);
+    bench.gateway.drain().begin();
+    assert!(bench.gateway.join());
+}
+
+#[test]
+fn a_change_that_fails_leaves_nothing_behind() {
+    let bench = Bench::new(2);
+    bench.apply(1, Vec::new());
+    // There is room for one more, and not for two.
+    bench.try_apply(3, Vec::new()).unwrap_err();
+    assert_eq!(bench.gateway.workers(), 1);
+    assert!(get(bench.at).ends_with("hello"));
+    // Its place is free again.
+    bench.apply(2, Vec::new());
+    assert_eq!(bench.gateway.workers(), 2);
+    assert!(get(bench.at).ends_with("hello"));
     bench.gateway.drain().begin();
     assert!(bench.gateway.join());
 }

@@ -18,6 +18,7 @@ use crate::gateway::Serves;
 use crate::http::h1::{self, Ended};
 use crate::http::h2;
 use crate::http::handshake::greet;
+use crate::listener::Door;
 use crate::worker::Worker;
 
 /// Carries a connection to its end, on a task of its own. One that begins with HTTP at once, as most do, keeps no room for
@@ -144,8 +145,8 @@ impl Drop for Counted {
 /// Where a listener's connections find what is in force, and when they are to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Deployed {
-    /// What is served.
-    pub(crate) serves: Serves,
+    /// What is served: what the listener serves at the time, not what it served when the connection began.
+    pub(crate) door: Arc<Door>,
     /// Goes on when the gateway, the worker or the listener stops.
     pub(crate) drain: Arc<Drain>,
 }
@@ -153,12 +154,12 @@ pub(crate) struct Deployed {
 impl Deployed {
     /// Whether it is served until the very end, also while the gateway stops: balancers must be able to see that it does.
     pub(crate) fn serves_on(&self) -> bool {
-        matches!(self.serves, Serves::Fixed(_))
+        matches!(self.door.front.load().serves, Serves::Fixed(_))
     }
 
     /// What is in force now.
     pub(crate) fn now(&self, worker: &Worker) -> Arc<Deployment> {
-        match &self.serves {
+        match &self.door.front.load().serves {
             Serves::Routes => worker.deployment(),
             Serves::Fixed(deployment) | Serves::Clients(deployment) => Arc::clone(deployment),
         }

@@ -34,6 +34,9 @@ use crate::worker::Worker;
 /// How long, and how many bytes, a client may go on sending after it was refused, so that it sees the answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 1024);
 
+/// How long a client that has just connected to a gateway that stops may take to begin its first request.
+const FIRST_BYTES: Duration = Duration::from_secs(1);
+
 /// A client's HTTP/1.1 connection.
 #[derive(Debug)]
 pub(crate) struct Wire<'s> {
@@ -145,19 +148,23 @@ impl Client<Wire<'_>> {
     async fn idle(&mut self, deployment: &Deployment) -> Result<(), Closed> {
         let limits = &deployment.rules.limits;
         let patience = if self.side.served == 0 { limits.head_timeout } else { limits.keep_alive };
-        let deadline = self.now + patience.0;
+        let (deadline, first_bytes) = (self.now + patience.0, self.now + FIRST_BYTES);
         poll_fn(|cx| {
             if self.side.half_closed {
                 return Poll::Ready(Err(Closed::Client));
             }
-            let is_new = self.side.serves_on && self.side.served == 0;
-            if self.drain.stage() >= Stage::Draining && !is_new && !self.side.stream.has_input() {
+            let (is_new, is_draining) = (self.side.served == 0, self.drain.stage() >= Stage::Draining);
+            if is_draining && !is_new && !self.side.stream.has_input() {
                 return Poll::Ready(Err(Closed::Drain));
             }
             if let Poll::Ready(ready) = self.side.stream.poll_read_ready(cx) {
                 return Poll::Ready(ready.map_err(|_| Closed::Error));
             }
-            self.timer.poll(cx, deadline).map(|()| Err(Closed::Idle))
+            match is_draining && !self.side.serves_on {
+                // What a client sends that has only just connected is on its way.
+                true => self.timer.poll(cx, deadline.min(first_bytes)).map(|()| Err(Closed::Drain)),
+                false => self.timer.poll(cx, deadline).map(|()| Err(Closed::Idle)),
+            }
         })
         .await
     }

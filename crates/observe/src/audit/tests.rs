@@ -103,3 +103,16 @@ fn a_long_detail_is_cut() {
     log.record(&reloaded(2)).unwrap();
     assert_eq!(verify(&log.path()).unwrap().unwrap().lines, 2);
 }
+
+#[test]
+fn a_lock_that_another_program_holds_is_not_waited_for_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = AuditLog::open(folder.path(), clock()).unwrap();
+    let held = OpenOptions::new().append(true).open(folder.path().join(LOCK)).unwrap();
+    held.lock().unwrap();
+    let error =
+        log.record(&Event { what: What::Started, by: Actor::Gateway, revision: None, detail: None }).unwrap_err();
+    assert_eq!(error.to_string(), "`audit.lock` has been held by another program for 5 s");
+    held.unlock().unwrap();
+    log.record(&Event { what: What::Started, by: Actor::Gateway, revision: None, detail: None }).unwrap();
+}

@@ -83,6 +83,8 @@ pub struct Totals {
 struct Name {
     failures: u64,
     stale: bool,
+    /// Who looks it up.
+    users: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -133,6 +135,14 @@ impl Metrics {
         &self.tls
     }
 
+    /// Somebody looks a host name up from now on; see [`Metrics::dns_forget`].
+    pub fn dns_use(&self, name: &str) {
+        let mut names = lock(&self.names);
+        if names.contains_key(name) || names.len() < MOST_NAMES {
+            names.entry(name.into()).or_default().users += 1;
+        }
+    }
+
     /// A look-up of a host name ended. After one that failed the addresses are those of an earlier answer.
     pub fn dns_lookup(&self, name: &str, ok: bool) {
         let mut names = lock(&self.names);
@@ -142,9 +152,14 @@ impl Metrics {
         entry.stale = !ok;
     }
 
-    /// No service uses the host name any more.
+    /// One of those who looked the host name up does so no more; with the last one its counters go.
     pub fn dns_forget(&self, name: &str) {
-        lock(&self.names).remove(name);
+        let mut names = lock(&self.names);
+        let Some(entry) = names.get_mut(name) else { return };
+        entry.users = entry.users.saturating_sub(1);
+        if entry.users == 0 {
+            names.remove(name);
+        }
     }
 
     /// A configuration was applied at `at`, in time since the Unix epoch.
@@ -228,6 +243,10 @@ mod tests {
         }
         assert_eq!(lock(&metrics.names).len(), MOST_NAMES + 1);
         assert_eq!(lock(&metrics.names)[OTHER].failures, 10);
+        metrics.dns_use("host-3");
+        metrics.dns_use("host-3");
+        metrics.dns_forget("host-3");
+        assert_eq!(lock(&metrics.names)["host-3"].failures, 1, "another resolver has taken the name over");
         metrics.dns_forget("host-3");
         assert!(!lock(&metrics.names).contains_key("host-3"));
     }

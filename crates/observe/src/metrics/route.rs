@@ -1,6 +1,7 @@
 //! What is counted per route.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tollgate_core::facts::Route;
@@ -22,6 +23,8 @@ pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"
 pub struct RouteMetrics {
     route: Arc<Route>,
     shards: Shards<RouteShard>,
+    /// Copies of its requests that are being made or are on their way.
+    copies: AtomicUsize,
 }
 
 /// One worker's part of a route's counters. Only that worker's thread may write to it.
@@ -55,12 +58,17 @@ pub struct RouteTotals {
 
 impl RouteMetrics {
     pub(crate) fn new(route: Arc<Route>, workers: usize) -> Self {
-        Self { route, shards: Shards::new(workers) }
+        Self { route, shards: Shards::new(workers), copies: AtomicUsize::new(0) }
     }
 
     /// The route that is counted, as the labels name it.
     pub fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// Copies of its requests (`mirror`) that are being made or are on their way; whoever makes them counts them.
+    pub fn copies(&self) -> &AtomicUsize {
+        &self.copies
     }
 
     /// The shard that worker number `worker` writes to; made on first use, later one load and one compare.

@@ -1,7 +1,6 @@
 //! Where copies of a route's requests go.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use tollgate_config::model::{self, Credentials};
@@ -31,7 +30,6 @@ pub(super) fn mirror(
         share: written.share.hundredths(),
         body: usize::try_from(written.body.0).unwrap_or(usize::MAX),
         at_once: usize::try_from(written.at_once.get()).unwrap_or(usize::MAX),
-        begun: AtomicUsize::new(0),
         strips_credentials: written.credentials == Credentials::Strip,
         without: written.without.iter().flatten().map(name).collect(),
         metrics: metrics.service(&service.name),

@@ -8,7 +8,7 @@
 //!   while a zone that is empty by mistake must not take a service down.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -40,7 +40,8 @@ pub struct Settings {
     pub max_ttl: Duration,
 }
 
-/// Looks names up and keeps their answers; one for the process, or a new one where the settings change.
+/// Looks names up and keeps their answers; one for the process, or a new one where the settings change, which begins with
+/// what was known.
 #[derive(Debug)]
 pub struct Dns {
     lookup: Arc<Lookup>,
@@ -48,10 +49,13 @@ pub struct Dns {
     clock: Clock,
     metrics: Arc<Metrics>,
     names: Mutex<BTreeMap<String, Weak<Name>>>,
+    /// Whoever looked them up before, while it is in use.
+    before: Weak<Self>,
 }
 
 impl Dns {
-    /// A resolver whose tasks run on `runtime`, never a worker's.
+    /// A resolver whose tasks run on `runtime`, never a worker's. Names that are in use with the one `before` have the
+    /// addresses that it knows until they are heard of here.
     ///
     /// # Errors
     /// The system's own settings (`/etc/resolv.conf`) are asked for and cannot be read.
@@ -60,9 +64,11 @@ impl Dns {
         runtime: Handle,
         clock: Clock,
         metrics: Arc<Metrics>,
+        before: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, LookupError> {
         let lookup = Arc::new(Lookup::new(settings)?);
-        Ok(Arc::new(Self { lookup, runtime, clock, metrics, names: Mutex::default() }))
+        let before = before.map(Arc::downgrade).unwrap_or_default();
+        Ok(Arc::new(Self { lookup, runtime, clock, metrics, names: Mutex::default(), before }))
     }
 
     /// The instances behind a host name, all with this port and weight. A name that is looked up already answers at
@@ -72,12 +78,19 @@ impl Dns {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.retain(|_, name| name.strong_count() > 0);
         let name = names.get(&host).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let name = Name::start(self, &host);
+            let known = self.before.upgrade().and_then(|before| before.addresses(&host));
+            let name = Name::start(self, &host, known.unwrap_or_default());
             names.insert(host, Arc::downgrade(&name));
             name
         });
         let view = name.outlet(port, weight);
         Arc::new(Host { _name: name, view })
+    }
+
+    /// The addresses of a name that is in use.
+    fn addresses(&self, host: &str) -> Option<Vec<IpAddr>> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(host).and_then(Weak::upgrade).map(|name| name.addresses())
     }
 }
 

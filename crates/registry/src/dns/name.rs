@@ -45,9 +45,9 @@ struct Outlet {
 }
 
 impl Name {
-    /// Begins to look the name up, until it is dropped.
-    pub(super) fn start(dns: &Dns, host: &str) -> Arc<Self> {
-        let known = Known { host: host.into(), addresses: Vec::new(), state: State::Pending, outlets: Vec::new() };
+    /// Begins to look the name up, until it is dropped. `addresses`: what it has until then.
+    pub(super) fn start(dns: &Dns, host: &str, addresses: Vec<IpAddr>) -> Arc<Self> {
+        let known = Known { host: host.into(), addresses, state: State::Pending, outlets: Vec::new() };
         let name = Arc::new(Self {
             host: host.to_owned(),
             clock: dns.clock.clone(),
@@ -55,6 +55,7 @@ impl Name {
             known: Mutex::new(known),
             task: Mutex::default(),
         });
+        name.metrics.dns_use(host);
         let following = follow(Arc::downgrade(&name), dns.lookup.clone(), host.to_owned());
         let task = dns.runtime.spawn(following).abort_handle();
         *name.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
@@ -67,6 +68,10 @@ impl Name {
         let (view, receiver) = watch::channel(Arc::new(known.view(port, weight)));
         known.outlets.push(Outlet { port, weight, view });
         receiver
+    }
+
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        self.known().addresses.clone()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -122,7 +127,7 @@ impl Known {
         if matches!(self.state, State::Stale { .. }) {
             tracing::info!(host, "the name is found again");
         }
-        if self.state != State::Pending && self.addresses != addresses {
+        if !self.addresses.is_empty() && self.addresses != addresses {
             tracing::info!(host, ?addresses, "the name has other addresses");
         }
         self.addresses = addresses;

@@ -7,15 +7,18 @@ use tollgate_observe::metrics::Metrics;
 
 use crate::cli::output::{Failure, Output};
 use crate::cli::run::{all, load};
+use crate::rehearsal;
+use crate::start::StartError;
 use crate::tls::Tls;
 use crate::wire::policies;
 
-/// Loads and compiles a config; tells what is wrong, or what it holds.
+/// Loads and compiles a config, and runs its tests; tells what is wrong, or what it holds.
 pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let loaded = load(path)?;
     let name = path.display().to_string();
-    let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1);
-    let tls = Tls::build(&loaded.config, Clock::real().unix(), None);
+    let metrics = Metrics::new(1);
+    let compiled = tollgate_plan::compile(&loaded.config, policies(), &metrics, 1);
+    let tls = Tls::build(&loaded.config, Clock::real().unix(), None, &metrics);
     let (compiled, tls) = match (compiled, tls) {
         (Ok(compiled), Ok(tls)) => (compiled, tls),
         (compiled, tls) => {
@@ -23,15 +26,22 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
             return Err(Failure::Config(all(&name, &loaded, found)));
         }
     };
+    match rehearsal::pass(&loaded.config) {
+        Ok(()) => {}
+        Err(StartError::Config(failed)) => return Err(Failure::Config(all(&name, &loaded, failed))),
+        Err(error @ StartError::Other(_)) => return Err(Failure::to_start(&name, error)),
+    }
     let warnings = compiled.warnings.into_iter().chain(tls.warnings).collect();
     output.warn(&all(&name, &loaded, warnings).diagnostics);
     let (routes, services) = (loaded.config.routes().count(), compiled.services.len());
     let listeners = loaded.config.listen.len();
+    let tests = loaded.config.tests.expect.as_ref().map_or(0, Vec::len);
     output.print(&format!(
-        "{name}: fine ({}, {}, {})\n",
+        "{name}: fine ({}, {}, {}{})\n",
         count(listeners, "listener"),
         count(routes, "route"),
-        count(services, "service")
+        count(services, "service"),
+        if tests == 0 { String::new() } else { format!(", {} passed", count(tests, "test")) }
     ))
 }
 
