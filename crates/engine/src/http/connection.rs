@@ -176,8 +176,9 @@ mod tests {
 
     #[test]
     fn what_an_idle_connection_keeps_is_small() {
-        // Beside it stand the socket's registration, its facts and a timer; docs/performance.md has what all that comes to.
+        // Beside it stand the socket's registration, its facts and a timer; docs/performance.md has what all that comes to. With
+        // the task's own fields it just fits what the allocator hands out: a few bytes more cost half a KiB.
         let size = size(http);
-        assert!(size <= 2400, "{size} bytes for each client connection, idle ones too");
+        assert!(size <= 2392, "{size} bytes for each client connection, idle ones too");
     }
 }

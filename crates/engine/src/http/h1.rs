@@ -148,7 +148,7 @@ impl Client<Wire<'_>> {
     async fn idle(&mut self, deployment: &Deployment) -> Result<(), Closed> {
         let limits = &deployment.rules.limits;
         let patience = if self.side.served == 0 { limits.head_timeout } else { limits.keep_alive };
-        let (deadline, first_bytes) = (self.now + patience.0, self.now + FIRST_BYTES);
+        let deadline = self.now + patience.0;
         poll_fn(|cx| {
             if self.side.half_closed {
                 return Poll::Ready(Err(Closed::Client));
@@ -162,7 +162,7 @@ impl Client<Wire<'_>> {
             }
             match is_draining && !self.side.serves_on {
                 // What a client sends that has only just connected is on its way.
-                true => self.timer.poll(cx, deadline.min(first_bytes)).map(|()| Err(Closed::Drain)),
+                true => self.timer.poll(cx, deadline.min(self.now + FIRST_BYTES)).map(|()| Err(Closed::Drain)),
                 false => self.timer.poll(cx, deadline).map(|()| Err(Closed::Idle)),
             }
         })
