@@ -103,7 +103,9 @@ fn lines_that_are_no_tests_are_mistakes() {
         ("GET /a -> 700", "`700` is no status"),
         ("GET /a with much -> 200", "`much`"),
         ("GET /orders/1 -> 200 from order", "did you mean `orders`?"),
-        ("GET /orders/1 as alice -> 200", "`as` cannot be used yet"),
+        ("GET /orders/1 as alice -> 200", "nobody is called `alice`"),
+        ("GET /orders/1 with 5B with 6B -> 200", "is no test"),
+        ("GET /orders/1 -> 200 from orders from stock", "is no test"),
         ("21 x GET /orders/1 -> 1 x 429", "`x` cannot be used yet"),
     ] {
         let ran = Cli::with(TOLLGATE, &tests(&[line])).run(&["test"]);
@@ -132,4 +134,36 @@ fn a_config_whose_tests_fail_does_not_come_into_force() {
     let ran = Cli::with(TOLLGATE, &text).run(&["run"]);
     assert_eq!(ran.code, 2, "nor does a gateway start with it");
     assert!(ran.err.contains("the test `GET /a` fails"), "{}", ran.err);
+}
+
+#[test]
+fn whoever_is_said_to_call_is_known() {
+    let config = r#"listen: 8080
+auth: { idp: { issuer: "https://idp.nowhere.invalid", audience: orders } }
+services: { orders: orders.nowhere.invalid:8080 }
+defaults: { auth: idp }
+routes:
+  /orders/**: { to: orders, allow: [orders.read] }
+  /admin: { reply: 204, allow: '"admin" in claims.roles && consumer == "shop"' }
+  /open: { reply: 200 hello, auth: none }
+tests:
+  people:
+    alice: { sub: alice, scope: orders.read orders.write, roles: [admin], azp: shop }
+    bob: { sub: bob }
+  expect:
+  - GET /orders/1 -> 401 auth/missing
+  - GET /orders/1 as alice -> 200 from orders
+  - GET /orders/1 as bob -> 403 allow/scope
+  - GET /admin as alice -> 204
+  - GET /admin as bob from 10.0.0.1 -> 403 allow/denied
+  - GET /open as bob -> 200
+  - request: { url: /orders/1, as: alice }
+    expect: { status: 2xx, from: orders }
+"#;
+    let cli = Cli::with(TOLLGATE, config);
+    let ran = cli.run(&["test"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("ok    GET /orders/1 as alice\n"), "{ran:?}");
+    let ran = cli.run(&["check"]);
+    assert!(ran.out.contains("7 tests passed"), "{ran:?}");
 }

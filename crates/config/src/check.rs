@@ -69,6 +69,23 @@ pub(crate) fn tested(config: &Config) -> Vec<Diagnostic> {
     unknown.map(mistake).collect()
 }
 
+/// People who call in tests and are not known.
+pub(crate) fn calling(config: &Config) -> Vec<Diagnostic> {
+    let people = config.tests.people.as_ref();
+    let known: Vec<&str> = people.iter().flat_map(|people| &people.0).map(|(name, _)| name.value.as_str()).collect();
+    let named = config.tests.expect.iter().flatten().filter_map(|test| test.value.0.request.person.as_ref());
+    let mistake = |name: &Spanned<String>| {
+        let mistake = Diagnostic::error(format!("nobody is called `{}`", name.value)).at(&name.span);
+        match nearest(&name.value, known.iter().copied()) {
+            Some(word) => mistake.hint(format!("did you mean `{word}`?")),
+            None => {
+                mistake.hint("say under `people` who that is: `people: { alice: { sub: alice, scope: orders.read } }`")
+            }
+        }
+    };
+    named.filter(|name| !known.contains(&name.value.as_str())).map(mistake).collect()
+}
+
 /// The entries under `key`, if it is a mapping.
 pub(crate) fn entries<'n>(node: &'n Node, key: &str) -> &'n [Entry] {
     match node.get(key).map(|entry| &entry.value.value) {

@@ -18,6 +18,7 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "tests", |tests| in_key(tests, "expect", tests::each));
     in_key(tree, "dns", |dns| in_key(dns, "servers", list));
     in_key(tree, "log", log);
+    in_key(tree, "auth", |auth| each_value(auth, |source| in_key(source, "audience", list)));
     in_key(tree, "services", |services| each_value(services, service));
     in_key(tree, "defaults", |defaults| settings(defaults, policies));
     in_key(tree, "routes", |routes| each_value(routes, |node| route(node, policies)));

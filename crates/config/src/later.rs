@@ -8,16 +8,19 @@ use tollgate_core::node::{Node, Value};
 const THIS: &str = "0.1";
 
 /// Of the whole file.
-const FILE: &[&str] = &["admin", "auth", "cluster", "policies", "state", "tls"];
+const FILE: &[&str] = &["admin", "cluster", "policies", "state", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
+/// Of one source of identity.
+const AUTH: &[&str] =
+    &["api_key", "basic", "certificate", "introspection", "ldap", "login", "provider", "saml", "sigv4"];
 /// Of one service.
 const SERVICE: &[&str] = &["breaker", "registry", "smooth"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
 const ROUTE: &[&str] =
-    &["allow", "auth", "cache", "compose", "deny", "hedge", "limit", "openapi", "registry", "smooth", "validate"];
+    &["backend_token", "cache", "compose", "deny", "hedge", "limit", "openapi", "registry", "smooth", "validate"];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];
 
@@ -47,6 +50,7 @@ pub(crate) fn refuse(tree: &mut Node, cx: &mut DecodeCx) {
             in_key(listener, "tls", |tls| refuse_keys(tls, LISTENER_TLS, cx));
         });
     });
+    in_key(tree, "auth", |auth| each_value(auth, |source| refuse_keys(source, AUTH, cx)));
     in_key(tree, "services", |services| each_value(services, |service| refuse_keys(service, SERVICE, cx)));
     in_key(tree, "defaults", |defaults| refuse_keys(defaults, ROUTE, cx));
     in_key(tree, "routes", |routes| refuse_in_routes(routes, cx));

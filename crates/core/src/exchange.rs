@@ -7,6 +7,7 @@ use crate::body::{Body, Length, Recoder};
 use crate::facts::{Address, ClientAddress, Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
+use crate::principal::Principal;
 use crate::problem::Fault;
 use crate::reply::Reply;
 
@@ -27,6 +28,8 @@ pub struct Exchange {
     pub client: ClientAddress,
     /// `https` or `http`, as the client sees it.
     pub scheme: &'static str,
+    /// Who calls, once a policy has found out.
+    pub principal: Option<Arc<Principal>>,
     /// The request's head.
     pub head: RequestHead,
     /// How the request's body ends.
@@ -89,6 +92,7 @@ impl Exchange {
             scheme: conn.scheme(),
             conn,
             route,
+            principal: None,
             head: RequestHead::default(),
             length: Length::None,
             recoders: Vec::new(),
@@ -114,6 +118,7 @@ impl Exchange {
         self.peer = Peer::Client;
         self.client = conn.peer();
         self.scheme = conn.scheme();
+        self.principal = None;
         self.head.clear();
         self.length = Length::None;
         self.recoders.clear();

@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod buffer;
+pub mod caller;
 pub mod clock;
 pub mod control;
 pub mod decode;
@@ -19,6 +20,7 @@ pub mod ids;
 pub mod node;
 pub mod path;
 pub mod policy;
+pub mod principal;
 pub mod problem;
 pub mod reply;
 pub mod secrets;

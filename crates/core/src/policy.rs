@@ -11,6 +11,7 @@ use crate::diagnostic::Diagnostic;
 use crate::exchange::Exchange;
 use crate::facts::Route;
 use crate::node::Node;
+use crate::principal::Sources;
 use crate::problem::{Fault, Problem};
 use crate::reply::Reply;
 
@@ -141,6 +142,8 @@ impl Stage {
 pub struct BuildCx<'a> {
     /// The route it is built for.
     pub route: &'a Route,
+    /// Who can tell who calls.
+    pub sources: &'a Sources,
 }
 
 /// What one key of a route becomes.
@@ -158,6 +161,8 @@ pub trait PolicyConfig: Decode + JsonSchema {
     const FAULTS: &'static [&'static Fault];
     /// How `defaults` combine with a route's own.
     const MERGE: Merge = Merge::Replace;
+    /// The policy without which it makes no sense on a route.
+    const NEEDS: Option<&'static str> = None;
 
     /// Rewrites short forms to the one long form.
     fn desugar(node: Node) -> Node {
@@ -190,6 +195,8 @@ pub struct PolicyKind {
     pub faults: &'static [&'static Fault],
     /// See [`PolicyConfig::MERGE`].
     pub merge: Merge,
+    /// See [`PolicyConfig::NEEDS`].
+    pub needs: Option<&'static str>,
     /// See [`PolicyConfig::desugar`].
     pub desugar: fn(Node) -> Node,
     /// Its part of the file's schema.
@@ -208,6 +215,7 @@ impl PolicyKind {
             example: C::EXAMPLE,
             faults: C::FAULTS,
             merge: C::MERGE,
+            needs: C::NEEDS,
             desugar: C::desugar,
             schema: |generator| generator.subschema_for::<C>(),
             build: |node, cx, build_cx| {

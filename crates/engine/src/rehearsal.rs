@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tollgate_core::body::Length;
 use tollgate_core::buffer::Buffer;
 use tollgate_core::facts::{Address, Conn, Route};
+use tollgate_core::principal::Principal;
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
 use tollgate_http1::{Parsed, request, write};
@@ -34,6 +35,8 @@ pub struct Asked {
     pub is_https: bool,
     /// Who connects, and where.
     pub conn: Conn,
+    /// Who calls, as sources of identity that stand in take it over.
+    pub caller: Option<Principal>,
 }
 
 /// What became of it.
@@ -99,6 +102,7 @@ pub async fn rehearse(d: &Arc<Deployment>, parts: &Parts, asked: Asked) -> Answe
     let mut turn = Turn::take(&conn, &d.plan.unrouted.meta, now);
     turn.x.head.fields.buffer = Buffer::holding(&asked.head);
     let refused = read(&mut turn, d).err();
+    turn.x.principal = asked.caller.map(Arc::new);
     if asked.is_https {
         turn.x.scheme = "https";
     }

@@ -6,7 +6,7 @@ use tollgate_core::diagnostic::nearest;
 
 use crate::general::{Slot, slot_name};
 use crate::read::{self, FUNCTIONS, LATER, METHODS, Mistake, REQUEST_FIELDS};
-use crate::{ExprError, MAX_DEPTH};
+use crate::{ExprError, MAX_DEPTH, Scope, caller};
 
 /// What is known about a value before there is a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +54,13 @@ type Checked = Result<(IdedExpr, Type), ExprError>;
 /// Walks one expression.
 pub(crate) struct Checker<'s> {
     source: &'s SourceInfo,
+    scope: Scope,
     slots: Vec<Slot>,
 }
 
 impl<'s> Checker<'s> {
-    pub(crate) fn new(source: &'s SourceInfo) -> Self {
-        Self { source, slots: Vec::new() }
+    pub(crate) fn new(source: &'s SourceInfo, scope: Scope) -> Self {
+        Self { source, scope, slots: Vec::new() }
     }
 
     /// What the variables stand for, in the order of their numbers.
@@ -89,6 +90,11 @@ impl<'s> Checker<'s> {
         if let Some(test) = read::special_test(&expr) {
             let test = test.map_err(|mistake| self.mistake(id, mistake))?;
             return Ok((self.slot(id, Slot::Truth(test)), Type::Truth));
+        }
+        if let Some(asked) = caller::read(&expr).filter(|_| self.scope == Scope::Caller) {
+            let asked = asked.map_err(|mistake| self.mistake(id, mistake))?;
+            let kind = asked.kind();
+            return Ok((self.slot(id, Slot::Caller(asked)), kind));
         }
         match expr.expr {
             Expr::Literal(value) => {
@@ -184,6 +190,10 @@ impl<'s> Checker<'s> {
         if LATER.contains(&name) {
             return self.not_yet(id, &format!("`{name}` is"));
         }
+        if caller::WORDS.contains(&name) {
+            let mistake = Mistake::new(format!("`{name}` is not known yet when a route is looked for"));
+            return self.mistake(id, mistake.hint("what the caller may do is said by `allow`"));
+        }
         if name == "request" {
             let mistake = Mistake::new("`request` is no value by itself");
             return self.mistake(id, mistake.hint(format!("its parts are: {}", REQUEST_FIELDS.join(", "))));
@@ -195,11 +205,15 @@ impl<'s> Checker<'s> {
         if REQUEST_FIELDS.contains(&name) {
             return self.mistake(id, mistake.hint(format!("write `request.{name}`")));
         }
-        let word = nearest(name, ["request", "ip"].into_iter().chain(FUNCTIONS));
+        let callers = caller::WORDS.into_iter().filter(|_| self.scope == Scope::Caller);
+        let word = nearest(name, ["request", "ip"].into_iter().chain(callers).chain(FUNCTIONS));
         self.mistake(
             id,
             match word {
                 Some(word) => mistake.hint(format!("did you mean `{word}`?")),
+                None if self.scope == Scope::Caller => {
+                    mistake.hint(format!("known: request, ip, {}; a text needs quotes", caller::WORDS.join(", ")))
+                }
                 None => mistake.hint("known: request, ip; a text needs quotes"),
             },
         )

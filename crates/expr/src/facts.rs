@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
+use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::ClientAddress;
+use tollgate_core::host;
+use tollgate_core::principal::Principal;
 
 /// A request as conditions see it. Nothing is asked for twice without need, so answers may be looked up each time.
 pub trait Facts {
@@ -34,4 +37,51 @@ pub trait Facts {
 
     /// The value of a cookie: see [`tollgate_core::head::cookie_value`].
     fn cookie(&self, name: &str) -> Option<&str>;
+
+    /// Who calls, if that is known.
+    fn caller(&self) -> Option<&Principal> {
+        None
+    }
+}
+
+impl Facts for Exchange {
+    fn method(&self) -> &str {
+        self.head.method_text()
+    }
+
+    fn path(&self) -> &str {
+        self.head.path()
+    }
+
+    fn host(&self) -> &str {
+        host::name(self.head.host())
+    }
+
+    fn scheme(&self) -> &str {
+        self.scheme
+    }
+
+    fn ip(&self) -> ClientAddress {
+        self.client
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.fields.text(name)
+    }
+
+    fn has_header(&self, name: &str) -> bool {
+        self.head.fields.has(name)
+    }
+
+    fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.head.query_value(name)
+    }
+
+    fn cookie(&self, name: &str) -> Option<&str> {
+        self.head.cookie(name)
+    }
+
+    fn caller(&self) -> Option<&Principal> {
+        self.principal.as_deref()
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use cel::common::types::{CelBool, CelString};
 use cel::{Context, Env, IdedExpr, Value};
 
+use crate::caller::Trait;
 use crate::facts::Facts;
 use crate::plain::{Subject, Test};
 
@@ -20,6 +21,7 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
 pub(crate) enum Slot {
     Text(Subject),
     Truth(Test),
+    Caller(Trait),
 }
 
 /// The name of the variable for the slot with this number; no user can write it.
@@ -51,6 +53,7 @@ impl General {
                 Slot::Truth(test) => {
                     context.add_variable_as_val(name.as_str(), Box::new(CelBool::from(test.holds(facts))));
                 }
+                Slot::Caller(asked) => context.add_variable_from_value(name.as_str(), asked.read(facts.caller())),
             }
         }
         matches!(context.resolve(&self.expr), Ok(Value::Bool(true)))

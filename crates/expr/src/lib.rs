@@ -5,6 +5,8 @@
 //! - `header("X-Beta")`, `query("page")`, `cookie("session")`: the value, `""` if it is not there;
 //!   `has_header(…)`, `has_query(…)`, `has_cookie(…)` tell the difference;
 //! - `ip_in("10.0.0.0/8", "fd00::/8")`;
+//! - once it is known who calls: `claims.email`, `claims["https://a/b"].c`, `has(claims.email)`, `scopes` (a list), `principal` (who it
+//!   is), `consumer` (the application); a claim that is not there is nothing, and equal to nothing;
 //! - `==`, `!=`, `<`, `in […]`, `&&`, `||`, `!`, `? :`, arithmetic, and on texts `.startsWith()`, `.endsWith()`,
 //!   `.contains()`, `.matches()` (a regex, anywhere in the text), `.size()`, `.lowerAscii()`, `.upperAscii()`,
 //!   `.trim()`.
@@ -16,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod caller;
 mod check;
 mod facts;
 mod general;
@@ -58,6 +61,15 @@ impl fmt::Display for ExprError {
 
 impl std::error::Error for ExprError {}
 
+/// What a condition may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The request: who calls is not known yet.
+    Request,
+    /// The caller, too.
+    Caller,
+}
+
 /// A compiled condition. Two are equal if their texts are.
 #[derive(Debug)]
 pub struct Condition {
@@ -79,17 +91,25 @@ impl Condition {
     /// # Errors
     /// The first mistake found, with its place.
     pub fn compile(text: &str) -> Result<Self, ExprError> {
-        Self::compile_by(text, plain::read)
+        Self::compile_in(text, Scope::Request)
+    }
+
+    /// Compiles a condition that may be about this.
+    ///
+    /// # Errors
+    /// The first mistake found, with its place.
+    pub fn compile_in(text: &str, scope: Scope) -> Result<Self, ExprError> {
+        Self::compile_by(text, scope, plain::read)
     }
 
     /// `simplify` turns a part into plain compares where it can; tests hand in one that never does.
-    fn compile_by(text: &str, simplify: impl Fn(&IdedExpr) -> Option<Plain>) -> Result<Self, ExprError> {
+    fn compile_by(text: &str, scope: Scope, simplify: impl Fn(&IdedExpr) -> Option<Plain>) -> Result<Self, ExprError> {
         let (expr, source) = parse(text)?;
         let mut conjuncts = Vec::new();
         flatten(expr, &mut conjuncts);
         let mut parts = Vec::with_capacity(conjuncts.len());
         for conjunct in conjuncts {
-            let mut checker = Checker::new(&source);
+            let mut checker = Checker::new(&source, scope);
             let simple = simplify(&conjunct);
             let id = conjunct.id;
             let (checked, kind) = checker.check(conjunct, 0)?;

@@ -34,7 +34,7 @@ pub(crate) const FUNCTIONS: [&str; 12] = [
 pub(crate) const METHODS: [&str; 8] =
     ["startsWith", "endsWith", "contains", "matches", "size", "lowerAscii", "upperAscii", "trim"];
 /// Names that a later version will know.
-pub(crate) const LATER: [&str; 5] = ["claims", "scopes", "principal", "consumer", "client"];
+pub(crate) const LATER: [&str; 1] = ["client"];
 
 /// A mistake in one of our words: what, and what to do about it.
 pub(crate) struct Mistake {

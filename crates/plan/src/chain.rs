@@ -8,12 +8,14 @@ use tollgate_core::diagnostic::{Diagnostic, Severity};
 use tollgate_core::facts::Route;
 use tollgate_core::node::Entry;
 use tollgate_core::policy::{BuildCx, Merge, PolicyKind};
+use tollgate_core::principal::Sources;
 
 use crate::table::Link;
 
 /// Builds chains for the routes of one api after the other.
 pub(crate) struct Chains<'c> {
     kinds: &'c [&'static PolicyKind],
+    sources: &'c Sources,
     file: Vec<Layered<'c>>,
     api: Vec<Layered<'c>>,
 }
@@ -43,8 +45,13 @@ impl Layered<'_> {
 
 impl<'c> Chains<'c> {
     /// With the file's own `defaults`.
-    pub(crate) fn new(kinds: &'c [&'static PolicyKind], defaults: &'c [Entry], told: &mut Vec<Diagnostic>) -> Self {
-        let mut chains = Self { kinds, file: Vec::new(), api: Vec::new() };
+    pub(crate) fn new(
+        kinds: &'c [&'static PolicyKind],
+        sources: &'c Sources,
+        defaults: &'c [Entry],
+        told: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let mut chains = Self { kinds, sources, file: Vec::new(), api: Vec::new() };
         chains.file = chains.defaults(defaults, told);
         chains
     }
@@ -99,6 +106,7 @@ impl<'c> Chains<'c> {
         }
         let mut links = Vec::new();
         let mut holding: Vec<&Layered<'c>> = Vec::new();
+        let (mut needy, mut present): (Vec<&Layered<'c>>, Vec<&str>) = (Vec::new(), Vec::new());
         for (number, kind) in self.kinds.iter().enumerate() {
             // From the outermost layer in: what replaces or removes forgets what came before it.
             holding.clear();
@@ -110,6 +118,10 @@ impl<'c> Chains<'c> {
                     holding.push(layered);
                 }
             }
+            if !holding.is_empty() {
+                present.push(kind.name);
+            }
+            needy.extend(holding.iter().filter(|_| kind.needs.is_some()));
             for layered in &holding {
                 let before = told.len();
                 well &= self.links(layered, route, &mut links, told);
@@ -120,16 +132,43 @@ impl<'c> Chains<'c> {
                 }
             }
         }
+        well &= self.has_what_it_needs(&needy, &present, route, told);
         // Stable: within a stage the order of the list holds.
         links.sort_by_key(|link| link.stage);
         well.then(|| links.into())
+    }
+
+    /// Whether the policies are there without which others make no sense.
+    fn has_what_it_needs(
+        &self,
+        needy: &[&Layered<'_>],
+        present: &[&str],
+        route: &Route,
+        told: &mut Vec<Diagnostic>,
+    ) -> bool {
+        let mut well = true;
+        for layered in needy {
+            let Some(kind) = self.kinds.get(layered.kind) else { continue };
+            let Some(needed) = kind.needs.filter(|needed| !present.contains(needed)) else { continue };
+            well = false;
+            let mistake = Diagnostic::error(format!(
+                "`{}` on route `{}` makes no sense without `{needed}`",
+                kind.name, route.name
+            ));
+            told.push(
+                mistake
+                    .at(&layered.entry.key_span)
+                    .hint(format!("add `{needed}`, or write `{}: none` on the route", kind.name)),
+            );
+        }
+        well
     }
 
     /// Builds one key's policies; whether that went well.
     fn links(&self, layered: &Layered<'_>, route: &Route, links: &mut Vec<Link>, told: &mut Vec<Diagnostic>) -> bool {
         let Some(kind) = self.kinds.get(layered.kind).filter(|_| !layered.is_broken.get()) else { return false };
         let mut cx = DecodeCx::default();
-        let built = (kind.build)(&layered.entry.value, &mut cx, &BuildCx { route });
+        let built = (kind.build)(&layered.entry.value, &mut cx, &BuildCx { route, sources: self.sources });
         // A build that reports an error and yet gives something counts as failed.
         let well = built.is_some() && cx.diagnostics.iter().all(|found| found.severity == Severity::Warning);
         told.append(&mut cx.diagnostics);

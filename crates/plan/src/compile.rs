@@ -16,13 +16,13 @@ use tollgate_core::dialect::ProblemJson;
 use tollgate_core::facts::Route;
 use tollgate_core::node::{Span, Spanned};
 use tollgate_core::policy::{Hooks, PolicyKind};
+use tollgate_core::principal::Sources;
 use tollgate_expr::Condition;
 use tollgate_observe::metrics::Metrics;
 
 use crate::chain::Chains;
 use crate::conditions::Conditions;
 use crate::matcher::{Builder, Conflict, HostPattern, Pattern, RouteSpec};
-use crate::place::within;
 use crate::plan::Plan;
 use crate::readings::Readings;
 use crate::table::{Action, Bounds, Fallback, Mirror, RoutePlan};
@@ -44,17 +44,18 @@ pub struct Compiled {
     pub(crate) places: Vec<Span>,
 }
 
-/// Compiles a config. `kinds` are the policies of this build, in their order.
+/// Compiles a config. `kinds` are the policies of this build, in their order; `sources` those of identity that it names.
 ///
 /// # Errors
 /// Every mistake, and the warnings with them, in the order of their places.
 pub fn compile(
     config: &Config,
     kinds: &[&'static PolicyKind],
+    sources: &Sources,
     metrics: &Metrics,
     revision: u64,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    let mut compiler = Compiler::new(config, kinds, metrics);
+    let mut compiler = Compiler::new(config, kinds, sources, metrics);
     for api in &config.apis {
         compiler.api(api);
     }
@@ -78,9 +79,9 @@ struct Compiler<'c> {
 }
 
 impl<'c> Compiler<'c> {
-    fn new(config: &'c Config, kinds: &'c [&'static PolicyKind], metrics: &'c Metrics) -> Self {
+    fn new(config: &'c Config, kinds: &'c [&'static PolicyKind], sources: &'c Sources, metrics: &'c Metrics) -> Self {
         let mut told = Vec::new();
-        let chains = Chains::new(kinds, &config.policies, &mut told);
+        let chains = Chains::new(kinds, sources, &config.policies, &mut told);
         let services = Services::new(config, &mut told);
         let most = config.apis.iter().map(|api| api.routes.len()).sum();
         let (routes, names, labels) =
@@ -167,7 +168,7 @@ impl<'c> Compiler<'c> {
     fn pattern(&mut self, path: &Spanned<String>, label: &Arc<str>) -> Option<Pattern> {
         let text = if **label == *path.value { Arc::clone(label) } else { path.value.as_str().into() };
         let refuse = |e: crate::matcher::PatternError| {
-            let mistake = Diagnostic::error(e.message).at(&within(&path.span, &path.value, e.offset));
+            let mistake = Diagnostic::error(e.message).at(&path.span.within(&path.value, e.offset));
             self.told.push(Diagnostic { hint: e.hint, ..mistake });
         };
         Pattern::parse(text).map_err(refuse).ok()
@@ -180,7 +181,7 @@ impl<'c> Compiler<'c> {
             match Condition::compile(&text.value) {
                 Ok(condition) => compiled.push(condition),
                 Err(e) => {
-                    let mistake = Diagnostic::error(e.message).at(&within(&text.span, &text.value, e.offset));
+                    let mistake = Diagnostic::error(e.message).at(&text.span.within(&text.value, e.offset));
                     self.told.push(Diagnostic { hint: e.hint, ..mistake });
                 }
             }

@@ -9,7 +9,6 @@ pub mod diff;
 mod explain;
 pub mod faults;
 pub mod matcher;
-mod place;
 mod plan;
 mod readings;
 mod table;

@@ -11,7 +11,6 @@ use tollgate_core::facts::{ClientAddress, Route};
 use tollgate_core::field::Known;
 use tollgate_core::handler::Handler;
 use tollgate_core::head::Method;
-use tollgate_core::host;
 use tollgate_core::policy::Hooks;
 use tollgate_core::problem::Problem;
 use tollgate_expr::Facts;
@@ -195,40 +194,40 @@ impl<'x> Seen<'x> {
 }
 
 impl Facts for Seen<'_> {
-    fn method(&self) -> &str {
-        self.x.head.method_text()
-    }
-
     fn path(&self) -> &str {
         self.path
     }
 
+    fn method(&self) -> &str {
+        Facts::method(self.x)
+    }
+
     fn host(&self) -> &str {
-        host::name(self.x.head.host())
+        Facts::host(self.x)
     }
 
     fn scheme(&self) -> &str {
-        self.x.scheme
+        Facts::scheme(self.x)
     }
 
     fn ip(&self) -> ClientAddress {
-        self.x.client
+        Facts::ip(self.x)
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.x.head.fields.text(name)
+        Facts::header(self.x, name)
     }
 
     fn has_header(&self, name: &str) -> bool {
-        self.x.head.fields.has(name)
+        Facts::has_header(self.x, name)
     }
 
     fn query(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.x.head.query_value(name)
+        Facts::query(self.x, name)
     }
 
     fn cookie(&self, name: &str) -> Option<&str> {
-        self.x.head.cookie(name)
+        Facts::cookie(self.x, name)
     }
 }
 

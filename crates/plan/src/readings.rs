@@ -75,7 +75,8 @@ routes:
 "#
         );
         let loaded = loaded(&config);
-        let compiled = compile(&loaded.config, KINDS, &Metrics::new(1), 1).unwrap();
+        let compiled =
+            compile(&loaded.config, KINDS, &tollgate_core::principal::Sources::default(), &Metrics::new(1), 1).unwrap();
         let found = compiled.plan.find(&exchange(&[&format!("GET {path}"), "Host: h"])).refused;
         found.map(|problem| problem.fault.slug.to_owned())
     }

@@ -39,12 +39,14 @@ pub(crate) fn loaded(text: &str) -> Loaded {
 }
 
 pub(crate) fn compiled(text: &str) -> Compiled {
-    compile(&loaded(text).config, KINDS, &Metrics::new(1), 1).unwrap_or_else(|told| panic!("{told:#?}"))
+    compile(&loaded(text).config, KINDS, &tollgate_core::principal::Sources::default(), &Metrics::new(1), 1)
+        .unwrap_or_else(|told| panic!("{told:#?}"))
 }
 
 /// What is wrong with a config, as `line:column message (hint)`, the line counted without that of `listen`.
 pub(crate) fn mistakes(text: &str) -> Vec<String> {
-    let told = compile(&loaded(text).config, KINDS, &Metrics::new(1), 1).unwrap_err();
+    let told = compile(&loaded(text).config, KINDS, &tollgate_core::principal::Sources::default(), &Metrics::new(1), 1)
+        .unwrap_err();
     told.iter().map(shown).collect()
 }
 

@@ -23,7 +23,8 @@ use tollgate_core::facts::{Conn, Route};
 use tollgate_core::head::Fields;
 use tollgate_core::ids::{CorrelationId, Trace};
 use tollgate_core::policy::{BuildCx, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
-use tollgate_core::problem::Problem;
+use tollgate_core::principal::{Authenticator, Found, Principal, Sources, Standing};
+use tollgate_core::problem::{Fault, Problem};
 use tollgate_http1::{HeadLimits, Parsed, request, response};
 
 /// The name of the host in every request.
@@ -150,6 +151,63 @@ impl Bench {
     }
 }
 
+/// Sources of identity by these names. Each takes `Authorization: Bearer NAME.SUBJECT[.SCOPE…]`, once that was awaited if the subject
+/// is `later`; of `NAME.bad`, it says that the token has expired.
+#[must_use]
+pub fn sources(names: &[&str]) -> Sources {
+    Sources(names.iter().map(|name| Arc::new(Named((*name).into())) as Arc<dyn Authenticator>).collect())
+}
+
+#[derive(Debug)]
+struct Named(Arc<str>);
+
+static EXPIRED: Fault = Fault::client("jwt/expired", 401, "The token has expired", "");
+static FOREIGN: Fault = Fault::client("jwt/issuer", 401, "The token is from another issuer", "");
+
+impl Named {
+    fn judge(&self, said: &str) -> Result<Arc<Principal>, Problem> {
+        let mut words = said.split('.');
+        let subject = words.next().unwrap_or_default();
+        if subject == "bad" {
+            return Err(EXPIRED.problem());
+        }
+        let scopes = words.map(Into::into).collect();
+        let claims = serde_json::json!({ "sub": subject, "roles": ["user"], "level": 3, "org": { "unit": "sales" } });
+        let serde_json::Value::Object(claims) = claims else { return Err(EXPIRED.problem()) };
+        let (source, subject, consumer) = (Arc::clone(&self.0), subject.into(), Some("shop".into()));
+        Ok(Arc::new(Principal { source, subject, consumer, scopes, claims, expires: None }))
+    }
+}
+
+impl Authenticator for Named {
+    fn name(&self) -> &Arc<str> {
+        &self.0
+    }
+
+    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a> {
+        let Some(said) = x.head.fields.text("authorization").and_then(|field| field.strip_prefix("Bearer ")) else {
+            return Found::Nothing;
+        };
+        match said.strip_prefix(&*self.0).and_then(|rest| rest.strip_prefix('.')) {
+            None => Found::Foreign(FOREIGN.problem()),
+            Some(said) if said.starts_with("later") => Found::Checking(Box::pin(async move { self.judge(said) })),
+            Some(said) => Found::Checked(self.judge(said)),
+        }
+    }
+
+    fn challenge(&self) -> String {
+        format!("Bearer realm=\"{}\"", self.0)
+    }
+
+    fn describe(&self) -> String {
+        "tokens".to_owned()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::Good
+    }
+}
+
 /// A request with these fields beside `Host`, as a handler gets it. Only its head.
 ///
 /// # Panics
@@ -163,7 +221,11 @@ pub fn exchange(method: &str, target: &str, headers: &[(&str, &str)]) -> Exchang
 fn build<C: PolicyConfig>(yaml: &str, route: &Route) -> Result<Chain, Vec<String>> {
     let mut cx = DecodeCx::default();
     let built = match tollgate_config::read("bench", yaml) {
-        Ok(node) => (PolicyKind::of::<C>().build)(&C::desugar(node), &mut cx, &BuildCx { route }),
+        Ok(node) => (PolicyKind::of::<C>().build)(
+            &C::desugar(node),
+            &mut cx,
+            &BuildCx { route, sources: &sources(&["idp", "keys"]) },
+        ),
         Err(mistakes) => {
             cx.diagnostics = mistakes;
             None

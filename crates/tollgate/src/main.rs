@@ -16,6 +16,7 @@ mod rehearsal;
 mod reload;
 mod scrape;
 mod shown;
+mod sources;
 mod start;
 mod status;
 mod systemd;

@@ -182,6 +182,7 @@ impl Node {
         self.status.show(Shown {
             listeners: config.listen.iter().map(|l| (shown(&l.address), serves(l))).collect(),
             workers: workers(config),
+            sources: wired.identity.sources(),
             deployment: Some(wired.deployment.clone()),
             refused: None,
         });

@@ -15,6 +15,7 @@ use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::Conn;
 use tollgate_core::node::Spanned;
 use tollgate_engine::{Answered, Asked, Drain, Forwarded, Parts, rehearse};
+use tollgate_identity::principal;
 use tollgate_observe::metrics::Metrics;
 
 use crate::start::{StartError, other, wire_error};
@@ -91,13 +92,17 @@ pub(crate) fn run(config: &Config) -> Result<Vec<Outcome>, StartError> {
             .as_ref()
             .map_or_else(String::new, |host| format!("{}://{host}", if url.is_https { "https" } else { "http" }));
         Outcome {
-            request: format!("{} {host}{}", request.method.0, url.target),
+            request: format!("{} {host}{}{}", request.method.0, url.target, by(request)),
             differences: differences(expect, &answered),
             route: answered.route.name.to_string(),
             test: test.clone(),
         }
     };
     Ok(tests.iter().map(one).collect())
+}
+
+fn by(request: &TestRequest) -> String {
+    request.person.as_ref().map_or_else(String::new, |name| format!(" as {}", name.value))
 }
 
 /// The request as a client sends it.
@@ -120,7 +125,9 @@ fn asked(request: &TestRequest, all: &Tests) -> Asked {
     let from = request.from.or(all.from).map_or(SOMEBODY, |ip| ip.0);
     let conn =
         Conn::new((from, 49152).into(), (Ipv4Addr::LOCALHOST, if request.url.is_https { 443 } else { 80 }).into(), 0);
-    Asked { head: head.into_bytes(), is_https: request.url.is_https, conn }
+    let person = request.person.as_ref().and_then(|name| all.people.as_ref()?.get(name));
+    let caller = person.map(|claims| principal(&Arc::from("tests"), &claims.0, None));
+    Asked { head: head.into_bytes(), is_https: request.url.is_https, conn, caller }
 }
 
 /// Everything that is not as expected.

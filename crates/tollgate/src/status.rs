@@ -5,10 +5,11 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tollgate_core::clock::Clock;
+use tollgate_core::principal::{Authenticator, Sources, Standing};
 use tollgate_engine::Deployment;
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::State;
-use tollgate_upstream::{InstanceStatus, Service, Standing};
+use tollgate_upstream::{InstanceStatus, Service, Standing as InstanceStanding};
 
 use crate::health::Readiness;
 
@@ -31,6 +32,8 @@ pub(crate) struct Shown {
     pub(crate) listeners: Vec<(String, &'static str)>,
     /// Worker threads.
     pub(crate) workers: usize,
+    /// Who can tell who calls.
+    pub(crate) sources: Sources,
     /// What is served; `None`: nothing yet.
     pub(crate) deployment: Option<Deployment>,
     /// Why the last config was refused, if it was, and when.
@@ -103,8 +106,21 @@ impl Status {
             "connections": { "open": totals.connections, "accepted": totals.accepted },
             "requests": { "finished": totals.requests, "in_flight": totals.in_flight },
             "access_log": { "written": totals.log_lines, "lost": totals.log_lines_lost },
+            "identity": shown.sources.0.iter().map(|source| self.source(&**source)).collect::<Vec<_>>(),
             "services": services,
         })
+    }
+}
+
+impl Status {
+    fn source(&self, source: &dyn Authenticator) -> Value {
+        let (state, since, error) = match source.standing() {
+            Standing::Good => ("good", None, None),
+            Standing::Stale { since, error } => ("stale", Some(since), Some(error)),
+            Standing::Down { since, error } => ("down", since, Some(error)),
+        };
+        let since = since.map(|since| ago(since, &self.clock));
+        json!({ "name": &**source.name(), "state": state, "seconds": since, "error": error })
     }
 }
 
@@ -131,7 +147,7 @@ fn instance(instance: InstanceStatus) -> Value {
     });
     if let (Some(standing), Some(object)) = (instance.standing, told.as_object_mut()) {
         object.insert("standing".into(), standing.as_str().into());
-        if standing == Standing::Ejected {
+        if standing == InstanceStanding::Ejected {
             object.insert("ejected_seconds".into(), instance.ejected_for.as_secs_f64().ceil().into());
         }
         if let Some(why) = instance.why {
@@ -181,6 +197,15 @@ pub(crate) fn as_text(status: &Value) -> String {
     let _ = writeln!(out, "requests     {finished} finished, {in_flight} in flight");
     let lost = number("/access_log/lost");
     let _ = writeln!(out, "access log   {} lines written, {lost} lost", number("/access_log/written"));
+    for source in status["identity"].as_array().into_iter().flatten() {
+        let text = |key: &str| source[key].as_str().unwrap_or("?");
+        let since = source["seconds"].as_u64().map_or_else(String::new, |seconds| format!(" for {}", span(seconds)));
+        let note = match text("state") {
+            "good" => String::new(),
+            state => format!(" · {state}{since}: {}", text("error")),
+        };
+        let _ = writeln!(out, "identity     {}{note}", text("name"));
+    }
     let services = status["services"].as_array().map_or(&[][..], Vec::as_slice);
     if services.is_empty() {
         let _ = writeln!(out, "services     none");

@@ -24,6 +24,7 @@ use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings};
 
 use crate::followed::Followed;
+use crate::sources::{Identity, named, vouching};
 use crate::tls::{Tls, Watching};
 use crate::watched;
 
@@ -52,6 +53,8 @@ pub(crate) struct Wired {
     pub(crate) warnings: Vec<Diagnostic>,
     /// The TLS of listeners.
     pub(crate) tls: Tls,
+    /// Who can tell who calls.
+    pub(crate) identity: Identity,
     resolver: (model::Dns, Arc<Dns>),
     /// The services, in the order of the deployment's.
     made: Vec<Made>,
@@ -86,6 +89,7 @@ impl Wired {
             for made in &self.made {
                 made.followed.heard().await;
             }
+            self.identity.heard().await;
         };
         let _ = tokio::time::timeout(most, all).await;
         self.made.iter().filter(|made| made.is_new).for_each(|made| made.followed.begin(&made.service));
@@ -100,12 +104,14 @@ impl Wired {
 
 /// Compiles a config and makes its services; what is made as it was `before` is the same, and knows what it knew.
 pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option<&Wired>) -> Result<Wired, WireError> {
-    let (compiled, mut tls) = understand(config, revision, world, before).map_err(WireError::Config)?;
+    let Understood { compiled, mut tls, identity } =
+        understand(config, revision, world, before).map_err(WireError::Config)?;
     sources(config).map_err(WireError::Config)?;
     let resolver = match before.map(|wired| &wired.resolver) {
         Some((written, resolver)) if *written == config.dns => Arc::clone(resolver),
         known => resolver(config, world, known.map(|(_, known)| known)).map_err(WireError::Resolver)?,
     };
+    identity.start(world, &resolver).map_err(WireError::Config)?;
     let rules = rules(config);
     let (mut backends, mut made) = (Vec::new(), Vec::new());
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
@@ -117,12 +123,13 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
     let deployment = Deployment::new(Arc::new(compiled.plan), backends.into(), Arc::new(rules));
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
-    Ok(Wired { deployment, warnings, tls, resolver: (config.dns.clone(), resolver), made, watching: None })
+    Ok(Wired { deployment, warnings, tls, identity, resolver: (config.dns.clone(), resolver), made, watching: None })
 }
 
 /// Compiles a config for a rehearsal: its services are there, but nobody looks their instances up, or after them.
 pub(crate) fn rehearsed(config: &Config, world: &World) -> Result<Deployment, WireError> {
-    let compiled = tollgate_plan::compile(config, policies(), &world.metrics, 1).map_err(WireError::Config)?;
+    let compiled = tollgate_plan::compile(config, policies(), &vouching(config), &world.metrics, 1);
+    let compiled = compiled.map_err(WireError::Config)?;
     let rules = rules(config);
     let mut backends = Vec::new();
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
@@ -136,18 +143,29 @@ pub(crate) fn rehearsed(config: &Config, world: &World) -> Result<Deployment, Wi
     Ok(Deployment { stand_in: Some(Arc::default()), ..deployment })
 }
 
-/// Compiles, and reads the files of certificates; tells the mistakes of both.
+/// What a config means.
+struct Understood {
+    compiled: Compiled,
+    tls: Tls,
+    identity: Identity,
+}
+
+/// Compiles, and reads the files of certificates and keys; tells the mistakes of all.
 fn understand(
     config: &Config,
     revision: u64,
     world: &World,
     before: Option<&Wired>,
-) -> Result<(Compiled, Tls), Vec<Diagnostic>> {
-    let compiled = tollgate_plan::compile(config, policies(), &world.metrics, revision);
+) -> Result<Understood, Vec<Diagnostic>> {
+    let identity = Identity::build(config, &world.clock, before.map(|wired| &wired.identity));
+    let sources = identity.as_ref().map_or_else(|_| named(config), Identity::sources);
+    let compiled = tollgate_plan::compile(config, policies(), &sources, &world.metrics, revision);
     let tls = Tls::build(config, world.clock.unix(), before.map(|wired| &wired.tls), &world.metrics);
-    match (compiled, tls) {
-        (Ok(compiled), Ok(tls)) => Ok((compiled, tls)),
-        (compiled, tls) => Err(compiled.err().into_iter().chain(tls.err()).flatten().collect()),
+    match (compiled, tls, identity) {
+        (Ok(compiled), Ok(tls), Ok(identity)) => Ok(Understood { compiled, tls, identity }),
+        (compiled, tls, identity) => {
+            Err(compiled.err().into_iter().chain(tls.err()).chain(identity.err()).flatten().collect())
+        }
     }
 }
 

@@ -48,7 +48,7 @@ async fn introduced(settings: &Settings, address: &Address, client: Option<&Conn
     Ok(socket)
 }
 
-async fn socket(address: &Address, source: Option<IpAddr>) -> io::Result<Socket> {
+pub(crate) async fn socket(address: &Address, source: Option<IpAddr>) -> io::Result<Socket> {
     match address {
         Address::Socket(address) => {
             let stream = match source {

@@ -29,6 +29,7 @@ fn request<'t>(node: &Node, mut words: impl Iterator<Item = &'t str>) -> Option<
         let key = match word {
             "from" => "from",
             "with" => "body",
+            "as" => "as",
             _ => return None,
         };
         put(&mut parts, key, part(node, words.next()?))?;

@@ -44,6 +44,13 @@ pub(crate) mod v1 {
     pub(crate) const DNS_MIN_TTL: &str = "1s";
     pub(crate) const DNS_MAX_TTL: &str = "5m";
 
+    pub(crate) const AUTH_SKEW: &str = "30s";
+    pub(crate) const AUTH_REFRESH: &str = "10m";
+    pub(crate) const AUTH_KEEP: &str = "24h";
+    pub(crate) const AUTH_TIMEOUT: &str = "5s";
+    pub(crate) const AUTH_LARGEST: &str = "8KiB";
+    pub(crate) const AUTH_REMEMBER: i64 = 10_000;
+
     pub(crate) const TARGET_WEIGHT: i64 = 1;
     pub(crate) const BALANCE: &str = "round_robin";
     pub(crate) const QUEUE_SIZE: i64 = 100;

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod apis;
+pub mod auth;
 pub mod correlation;
 pub mod data;
 mod defaults;
@@ -40,6 +41,7 @@ use tollgate_core::units::Bounded;
 
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
+pub use self::auth::{Algorithm, AuthSource, KeysAt};
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
 pub use self::destination::Destination;
@@ -102,6 +104,8 @@ section! {
         drain: Drain,
         /// How names of services are looked up.
         dns: Dns,
+        /// Who can tell who calls: named sources of identity.
+        auth: Option<Named<AuthSource>>,
         /// What stands behind: named groups of instances.
         services: Option<Named<Service>>,
         /// What holds for every route that does not say otherwise.
@@ -174,6 +178,8 @@ pub struct Config {
     pub drain: Drain,
     /// Name look-ups.
     pub dns: Dns,
+    /// Who can tell who calls, in the order written.
+    pub auth: Vec<(Spanned<String>, AuthSource)>,
     /// The named services, in the order written.
     pub services: Vec<(Spanned<String>, Service)>,
     /// Policies of the top-level `defaults`, undecoded: for every route, below those of its api.
@@ -215,6 +221,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         data: file.data.unwrap_or_else(|| Folder::beside(&tree.span)),
         drain: file.drain,
         dns: file.dns,
+        auth: file.auth.map(|a| a.0).unwrap_or_default(),
         services: file.services.map(|s| s.0).unwrap_or_default(),
         policies: defaults.policies,
         apis,

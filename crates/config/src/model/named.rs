@@ -12,7 +12,15 @@ const LONGEST: usize = 64;
 
 /// Things by name, in the order written.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Named<T>(pub(crate) Vec<(Spanned<String>, T)>);
+pub struct Named<T>(pub(crate) Vec<(Spanned<String>, T)>);
+
+impl<T> Named<T> {
+    /// The thing of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&T> {
+        self.0.iter().find(|(own, _)| own.value == name).map(|(_, thing)| thing)
+    }
+}
 
 impl<T: Decode> Decode for Named<T> {
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {

@@ -73,7 +73,7 @@ impl Facts for Sample {
 
 /// Compiles so that all goes through the interpreter.
 pub(super) fn general(text: &str) -> Condition {
-    Condition::compile_by(text, |_| None).unwrap()
+    Condition::compile_by(text, Scope::Request, |_| None).unwrap()
 }
 
 fn is_plain(condition: &Condition) -> bool {
@@ -152,9 +152,9 @@ fn what_is_wrong_is_said_with_its_place() {
         ("request.method", 7, "a condition is true or false, this is a text"),
         ("1 + 1", 2, "a condition is true or false, this is a whole number"),
         (r#"true && header("X")"#, 14, "a condition is true or false, this is a text"),
-        (r#"claims.sub == "x""#, 0, "`claims` is not in this version of Tollgate (0.1)"),
-        (r#""orders.read" in scopes"#, 17, "`scopes` is not in this version of Tollgate (0.1)"),
-        (r#"consumer == "x""#, 0, "`consumer` is not in this version of Tollgate (0.1)"),
+        (r#"claims.sub == "x""#, 0, "`claims` is not known yet when a route is looked for"),
+        (r#""orders.read" in scopes"#, 17, "`scopes` is not known yet when a route is looked for"),
+        (r#"consumer == "x""#, 0, "`consumer` is not known yet when a route is looked for"),
         (
             r#"[1].exists(x, x == 1)"#,
             10,

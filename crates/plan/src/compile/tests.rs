@@ -238,7 +238,7 @@ fn the_time_to_compile_grows_no_faster_than_the_routes() {
     let took = |routes| {
         let config = large(routes);
         let begun = Clock::real().now();
-        let compiled = compile(&config, KINDS, &metrics, 1).unwrap();
+        let compiled = compile(&config, KINDS, &tollgate_core::principal::Sources::default(), &metrics, 1).unwrap();
         assert_eq!(compiled.plan.routes.len(), routes);
         Clock::real().now() - begun
     };

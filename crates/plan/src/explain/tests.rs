@@ -30,7 +30,14 @@ routes:
 
 fn explained(lines: &[&str]) -> Explained {
     let loaded = loaded(SHOP);
-    let compiled = compile(&loaded.config, KINDS, &tollgate_observe::metrics::Metrics::new(1), 1).unwrap();
+    let compiled = compile(
+        &loaded.config,
+        KINDS,
+        &tollgate_core::principal::Sources::default(),
+        &tollgate_observe::metrics::Metrics::new(1),
+        1,
+    )
+    .unwrap();
     explain(&loaded.config, &compiled, &exchange(lines))
 }
 
@@ -159,7 +166,14 @@ fn a_request_that_no_route_takes() {
 #[test]
 fn who_asks_is_told_where_it_is_not_who_connects() {
     let loaded = loaded(SHOP);
-    let compiled = compile(&loaded.config, KINDS, &tollgate_observe::metrics::Metrics::new(1), 1).unwrap();
+    let compiled = compile(
+        &loaded.config,
+        KINDS,
+        &tollgate_core::principal::Sources::default(),
+        &tollgate_observe::metrics::Metrics::new(1),
+        1,
+    )
+    .unwrap();
     let mut x = exchange(&["GET /own", "Host: h", "x-forwarded-for: 192.0.2.7", "X-Real-IP: 192.0.2.8", "X-Beta: 1"]);
     x.head.fields.drop_received(|field, _| field.known.tells_of_client());
     let told = explain(&loaded.config, &compiled, &x);
@@ -210,7 +224,14 @@ fn a_wrong_method_is_told_with_those_that_are_right() {
     assert!(told.contains("404") && told.contains("shop.example.com"), "{told}");
     let text = "routes:\n  GET /a: { reply: 204 }\n  PUT /a: { reply: 204 }\n";
     let loaded = loaded(text);
-    let compiled = compile(&loaded.config, KINDS, &tollgate_observe::metrics::Metrics::new(1), 1).unwrap();
+    let compiled = compile(
+        &loaded.config,
+        KINDS,
+        &tollgate_core::principal::Sources::default(),
+        &tollgate_observe::metrics::Metrics::new(1),
+        1,
+    )
+    .unwrap();
     let told = explain(&loaded.config, &compiled, &exchange(&["POST /a", "Host: h"])).to_string();
     let expected = "
         request    POST /a

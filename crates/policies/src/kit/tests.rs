@@ -21,10 +21,15 @@ fn long(kind: &PolicyKind, yaml: &str) -> Node {
     (kind.desugar)(read(yaml))
 }
 
+/// The sources of identity that examples name.
+fn sources() -> tollgate_core::principal::Sources {
+    tollgate_testkit::bench::sources(&["idp", "keys"])
+}
+
 /// How many policies it makes, or what is wrong.
 fn build(kind: &PolicyKind, node: &Node) -> Result<usize, Vec<(String, String)>> {
     let mut cx = DecodeCx::default();
-    let built = (kind.build)(node, &mut cx, &BuildCx { route: &Route::default() });
+    let built = (kind.build)(node, &mut cx, &BuildCx { route: &Route::default(), sources: &sources() });
     let told: Vec<_> = cx.diagnostics.into_iter().map(|d| (d.message, d.hint.unwrap_or_default())).collect();
     built.filter(|_| told.is_empty()).map(|built| built.len()).ok_or(told)
 }

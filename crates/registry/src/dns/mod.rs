@@ -87,6 +87,14 @@ impl Dns {
         Arc::new(Host { _name: name, view })
     }
 
+    /// Looks a name up once.
+    ///
+    /// # Errors
+    /// There is no answer, and why.
+    pub async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        self.lookup.addresses(host.trim_end_matches('.')).await.map(|answer| answer.addresses)
+    }
+
     /// The addresses of a name that is in use.
     fn addresses(&self, host: &str) -> Option<Vec<IpAddr>> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,6 +8,7 @@ use tollgate_observe::metrics::Metrics;
 use crate::cli::output::{Failure, Output};
 use crate::cli::run::{all, load};
 use crate::rehearsal;
+use crate::sources::{Identity, named};
 use crate::start::StartError;
 use crate::tls::Tls;
 use crate::wire::policies;
@@ -17,12 +18,13 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let loaded = load(path)?;
     let name = path.display().to_string();
     let metrics = Metrics::new(1);
-    let compiled = tollgate_plan::compile(&loaded.config, policies(), &metrics, 1);
+    let identity = Identity::build(&loaded.config, &Clock::real(), None);
+    let compiled = tollgate_plan::compile(&loaded.config, policies(), &named(&loaded.config), &metrics, 1);
     let tls = Tls::build(&loaded.config, Clock::real().unix(), None, &metrics);
-    let (compiled, tls) = match (compiled, tls) {
-        (Ok(compiled), Ok(tls)) => (compiled, tls),
-        (compiled, tls) => {
-            let found = compiled.err().into_iter().chain(tls.err()).flatten().collect();
+    let (compiled, tls) = match (compiled, tls, identity) {
+        (Ok(compiled), Ok(tls), Ok(_)) => (compiled, tls),
+        (compiled, tls, identity) => {
+            let found = compiled.err().into_iter().chain(tls.err()).chain(identity.err()).flatten().collect();
             return Err(Failure::Config(all(&name, &loaded, found)));
         }
     };

@@ -12,6 +12,7 @@ use crate::cli::admin::{self, AdminArgs};
 use crate::cli::output::{Failure, Output};
 use crate::cli::run::{all, load};
 use crate::shown::with_marked_secrets;
+use crate::sources::named;
 use crate::wire::policies;
 
 /// What to compare.
@@ -63,7 +64,7 @@ fn compare(args: &DiffArgs) -> Result<Diff, Failure> {
 /// A config without mistakes.
 fn right(path: &std::path::Path) -> Result<Loaded, Failure> {
     let loaded = load(path)?;
-    let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1);
+    let compiled = tollgate_plan::compile(&loaded.config, policies(), &named(&loaded.config), &Metrics::new(1), 1);
     match compiled {
         Ok(_) => Ok(loaded),
         Err(found) => Err(Failure::Config(all(&path.display().to_string(), &loaded, found))),

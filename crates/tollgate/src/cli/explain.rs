@@ -21,6 +21,7 @@ use tollgate_observe::metrics::Metrics;
 use crate::cli::output::{Failure, Output};
 use crate::cli::run::{all, load};
 use crate::cli::{ConfigArgs, failure};
+use crate::sources::named;
 use crate::wire::policies;
 
 /// The request to explain.
@@ -48,7 +49,7 @@ pub(crate) struct ExplainArgs {
 pub(crate) fn explain(args: &ExplainArgs, output: &Output) -> Result<(), Failure> {
     let loaded = load(&args.config.config)?;
     let name = args.config.config.display().to_string();
-    let compiled = tollgate_plan::compile(&loaded.config, policies(), &Metrics::new(1), 1)
+    let compiled = tollgate_plan::compile(&loaded.config, policies(), &named(&loaded.config), &Metrics::new(1), 1)
         .map_err(|found| Failure::Config(all(&name, &loaded, found)))?;
     let x = exchange(args, &compiled, &crate::wire::rules(&loaded.config))?;
     let usual = args.method.to_ascii_uppercase();

@@ -64,6 +64,7 @@ pub(crate) fn faults() -> Vec<&'static Fault> {
         tollgate_plan::faults::ALL,
         tollgate_upstream::faults::ALL,
         crate::health::FAULTS,
+        tollgate_identity::faults::FAULTS,
         crate::redirect::FAULTS,
     ];
     let own = parts.into_iter().flatten().copied();

@@ -19,6 +19,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 use crate::cli::output::{Failure, Output};
 use crate::inherited::Inherited;
 use crate::last_good;
+use crate::sources::named;
 use crate::start::{self, Running, StartError};
 use crate::watch::Watched;
 use crate::wire::policies;
@@ -42,7 +43,7 @@ pub(crate) fn load_texts(path: &str, texts: &[(String, String)]) -> Result<Loade
 /// The report, with what the compiler finds in the part that reads well.
 fn complete(report: Report) -> Report {
     let Report { name, mut diagnostics, partial: Some(partial) } = report else { return report };
-    let compiled = tollgate_plan::compile(&partial.config, policies(), &Metrics::new(1), 1);
+    let compiled = tollgate_plan::compile(&partial.config, policies(), &named(&partial.config), &Metrics::new(1), 1);
     let mut found = compiled.map_or_else(|found| found, |compiled| compiled.warnings);
     redact(&partial.tree, &mut found);
     diagnostics.append(&mut found);

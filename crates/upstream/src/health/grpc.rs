@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tollgate_net::Stream;
 
-use super::exchange::{Speaks, broken, exchange};
+use crate::exchange::{Speaks, broken, exchange};
 
 /// Most bytes of an answer: a healthy one has seven.
 const MOST: usize = 4096;

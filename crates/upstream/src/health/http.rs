@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tollgate_net::Stream;
 
-use super::exchange::{Speaks, broken, exchange};
+use crate::exchange::{Speaks, broken, exchange};
 
 /// Most bytes of the body that is searched.
 const MOST: usize = 64 * 1024;

@@ -1,10 +1,9 @@
 //! Active checks: every instance is asked now and then whether it is well, on the slow runtime, over a connection of its
 //! own that is opened like those of requests. Workers only read what became of it.
 //!
-//! `schedule` decides when and what follows; `http` and `grpc` ask, `exchange` carries it. A check that fails says why, for
+//! `schedule` decides when and what follows; `http` and `grpc` ask. A check that fails says why, for
 //! people.
 
-mod exchange;
 mod grpc;
 mod http;
 mod schedule;
@@ -18,11 +17,10 @@ use tollgate_core::facts::Address;
 use tollgate_net::Stream;
 
 use crate::connect::connect;
+use crate::exchange::Speaks;
 use crate::instance::Instance;
 use crate::service::{Refusal, Service};
 use crate::shared::{Protocol, Settings};
-
-use self::exchange::Speaks;
 
 pub use self::grpc::GrpcCheck;
 pub use self::http::HttpCheck;

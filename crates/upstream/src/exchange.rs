@@ -1,4 +1,4 @@
-//! One question and its answer, over a connection of their own: in HTTP/1.1 or HTTP/2.
+//! One question of the gateway's own and its answer, over a connection of their own: in HTTP/1.1 or HTTP/2.
 
 use std::error::Error;
 use std::future::pending;
@@ -12,9 +12,9 @@ use tollgate_net::Stream;
 /// Most bytes of an answer's head.
 const MOST_HEAD: usize = 64 * 1024;
 
-/// What a check is asked in.
+/// What it is asked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaks {
+pub(crate) enum Speaks {
     /// HTTP/1.1.
     Http1,
     /// HTTP/2.
@@ -25,17 +25,17 @@ pub(super) enum Speaks {
 ///
 /// # Errors
 /// What went wrong, or what is wrong with the answer.
-pub(super) async fn exchange<B, J>(
+pub(crate) async fn exchange<B, J, T>(
     stream: Stream,
     speaks: Speaks,
     request: Request<B>,
     judge: impl FnOnce(Response<Incoming>) -> J,
-) -> Result<(), String>
+) -> Result<T, String>
 where
     B: Body + Send + Unpin + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
-    J: Future<Output = Result<(), String>>,
+    J: Future<Output = Result<T, String>>,
 {
     let stream = TokioIo::new(stream);
     match speaks {
@@ -57,7 +57,7 @@ where
 }
 
 /// Keeps a connection going for as long as something is asked on it.
-async fn driven(connection: impl Future, asked: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+async fn driven<T>(connection: impl Future, asked: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     // The end of the connection is not the end of the answer: what came before is still to be read.
     let driving = async {
         connection.await;
@@ -70,7 +70,7 @@ async fn driven(connection: impl Future, asked: impl Future<Output = Result<(), 
 }
 
 /// What went wrong, down to its root, where it is said in words.
-pub(super) fn broken(error: &hyper::Error) -> String {
+pub(crate) fn broken(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = Error::source(error);
     while let Some(error) = source {

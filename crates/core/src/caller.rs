@@ -1,0 +1,61 @@
+//! HTTP calls that the gateway itself makes, to identity providers and the like: a port. They are made on the slow runtime, whoever
+//! asks for them.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::policy::BoxFuture;
+
+/// Makes calls.
+pub trait Caller: fmt::Debug + Send + Sync + 'static {
+    /// Makes one, to its end: redirects are not followed.
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<Answer, CallError>>;
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: &'static str,
+    /// An absolute URL, `http` or `https`.
+    pub url: String,
+    /// Header fields, beside `Host` and what frames the body.
+    pub fields: Vec<(&'static str, String)>,
+    /// The body; empty: none.
+    pub body: Vec<u8>,
+    /// Most bytes of an answer; a longer one is an error.
+    pub most: usize,
+    /// How long it may take in all.
+    pub timeout: Duration,
+}
+
+impl Call {
+    /// Asks for what is at a URL.
+    #[must_use]
+    pub fn get(url: impl Into<String>, most: usize, timeout: Duration) -> Self {
+        Self { method: "GET", url: url.into(), fields: Vec::new(), body: Vec::new(), most, timeout }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its fields, names in lower case; those that are no text are left out.
+    pub fields: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer, in words for our log: they may tell of the inside of the house.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError(pub String);
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CallError {}

@@ -1,0 +1,125 @@
+//! Who calls, once that has been checked; and who checks it: a port, implemented by `identity`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+
+use crate::exchange::Exchange;
+use crate::policy::BoxFuture;
+use crate::problem::Problem;
+
+/// Whom a source of identity vouches for. Made once per credential and shared by the requests that bring it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Principal {
+    /// The source: its name under `auth`.
+    pub source: Arc<str>,
+    /// Who it is: the `sub` of a token. Empty if the source does not say.
+    pub subject: Box<str>,
+    /// The application by which they call (`azp`, `client_id`), if the source says so.
+    pub consumer: Option<Box<str>>,
+    /// What the credential is good for (RFC 6749 §3.3).
+    pub scopes: Vec<Box<str>>,
+    /// All that the source says.
+    pub claims: Map<String, Value>,
+    /// When the credential ends, if it does.
+    pub expires: Option<SystemTime>,
+}
+
+impl Principal {
+    /// Whether the credential is good for this.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|own| **own == *scope)
+    }
+
+    /// The claim that is reached by these names, one below the other.
+    #[must_use]
+    pub fn claim<'a>(&'a self, path: &[impl AsRef<str>]) -> Option<&'a Value> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(self.claims.get(first.as_ref())?, |value, name| value.get(name.as_ref()))
+    }
+}
+
+/// What came of looking for a credential.
+pub enum Found<'a> {
+    /// The request has none that this source could look at.
+    Nothing,
+    /// It has one of the kind, but another source gave it out; what to say if none of those that are asked did.
+    Foreign(Problem),
+    /// It has one, and that is what came of it.
+    Checked(Result<Arc<Principal>, Problem>),
+    /// It has one, and somebody else has to be asked.
+    Checking(BoxFuture<'a, Result<Arc<Principal>, Problem>>),
+}
+
+/// A source of identity: knows one kind of credential, and by whom it must have been given out.
+pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
+    /// Its name under `auth`.
+    fn name(&self) -> &Arc<str>;
+
+    /// Looks for its credential and checks it. Takes no longer than a signature on the thread that asks.
+    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a>;
+
+    /// How the client may say who it is: the scheme of a challenge with its parameters (RFC 9110 §11.6.1).
+    fn challenge(&self) -> String;
+
+    /// What it takes and from whom, in a few words.
+    fn describe(&self) -> String;
+
+    /// Whether it can tell now who calls.
+    fn standing(&self) -> Standing;
+}
+
+/// Whether a source of identity can do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It can.
+    Good,
+    /// It goes on with what it knew.
+    Stale {
+        /// Since when.
+        since: SystemTime,
+        /// What is wrong, in words for a person.
+        error: String,
+    },
+    /// It cannot: requests that need it are answered 503.
+    Down {
+        /// Since when; `None`: it has not been heard of yet.
+        since: Option<SystemTime>,
+        /// What is wrong.
+        error: String,
+    },
+}
+
+/// All sources of a config, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Sources(pub Vec<Arc<dyn Authenticator>>);
+
+impl Sources {
+    /// The source of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Authenticator>> {
+        self.0.iter().find(|source| **source.name() == *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn claims_are_reached_by_their_names() {
+        let Value::Object(claims) = json!({ "realm_access": { "roles": ["a"] }, "sub": "alice" }) else { panic!() };
+        let (source, subject) = ("idp".into(), "alice".into());
+        let principal =
+            Principal { source, subject, consumer: None, scopes: vec!["read".into()], claims, expires: None };
+        assert_eq!(principal.claim(&["realm_access", "roles"]), Some(&json!(["a"])));
+        assert_eq!(principal.claim(&["sub", "x"]), None);
+        assert_eq!(principal.claim(&[""; 0]), None);
+        assert!(principal.has_scope("read") && !principal.has_scope("rea"));
+    }
+}

@@ -1,0 +1,111 @@
+//! What a condition may ask about the caller: `claims`, `scopes`, `principal`, `consumer`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cel::IdedExpr;
+use cel::Value;
+use cel::common::ast::{Expr, operators};
+use cel::objects::{Key, Map};
+use tollgate_core::principal::Principal;
+use tollgate_core::serde_json::Value as Json;
+
+use crate::check::Type;
+use crate::read::{Mistake, literal};
+
+/// Something about the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trait {
+    /// What the credential is good for.
+    Scopes,
+    /// Who it is.
+    Subject,
+    /// By which application.
+    Consumer,
+    /// The claim that is reached by these names.
+    Claim(Vec<String>),
+    /// Whether there is one.
+    HasClaim(Vec<String>),
+}
+
+impl Trait {
+    pub(crate) fn kind(&self) -> Type {
+        match self {
+            Self::Scopes => Type::List,
+            Self::Subject | Self::Consumer => Type::Text,
+            Self::Claim(_) => Type::Unknown,
+            Self::HasClaim(_) => Type::Truth,
+        }
+    }
+
+    /// Its value; of somebody who is not known, and of a claim that is not there, nothing.
+    pub(crate) fn read(&self, caller: Option<&Principal>) -> Value {
+        let Some(caller) = caller else { return Value::Null };
+        let text = |text: &str| Value::String(Arc::new(text.to_owned()));
+        match self {
+            Self::Scopes => Value::List(Arc::new(caller.scopes.iter().map(|scope| text(scope)).collect())),
+            Self::Subject => text(&caller.subject),
+            Self::Consumer => text(caller.consumer.as_deref().unwrap_or_default()),
+            Self::Claim(path) => caller.claim(path).map_or(Value::Null, value),
+            Self::HasClaim(path) => Value::Bool(caller.claim(path).is_some_and(|claim| !claim.is_null())),
+        }
+    }
+}
+
+fn value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(truth) => Value::Bool(*truth),
+        // Whole numbers are compared with whole numbers, as they are written in a condition.
+        Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(number), ..) => Value::Int(number),
+            (_, Some(number), _) => Value::UInt(number),
+            (.., number) => Value::Float(number.unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::String(Arc::new(text.clone())),
+        Json::Array(list) => Value::List(Arc::new(list.iter().map(value).collect())),
+        Json::Object(map) => {
+            let entries = map.iter().map(|(name, inner)| (Key::String(Arc::new(name.clone())), value(inner)));
+            Value::Map(Map { map: Arc::new(entries.collect::<HashMap<_, _>>()) })
+        }
+    }
+}
+
+/// The words that are about the caller.
+pub(crate) const WORDS: [&str; 4] = ["claims", "scopes", "principal", "consumer"];
+
+/// Reads an expression that is about the caller. `None`: it is about something else.
+pub(crate) fn read(expr: &IdedExpr) -> Option<Result<Trait, Mistake>> {
+    if let Expr::Ident(name) = &expr.expr {
+        return Some(Ok(match name.as_str() {
+            "scopes" => Trait::Scopes,
+            "principal" => Trait::Subject,
+            "consumer" => Trait::Consumer,
+            "claims" => {
+                return Some(Err(Mistake::new("`claims` is no value by itself").hint("name one: `claims.email`")));
+            }
+            _ => return None,
+        }));
+    }
+    let is_asked_for = matches!(&expr.expr, Expr::Select(select) if select.test);
+    let path = path(expr)?;
+    Some(Ok(if is_asked_for { Trait::HasClaim(path) } else { Trait::Claim(path) }))
+}
+
+/// `claims.a.b`, `claims["a"].b` → `[a, b]`.
+fn path(expr: &IdedExpr) -> Option<Vec<String>> {
+    let (of, name) = match &expr.expr {
+        Expr::Select(select) => (&*select.operand, select.field.as_str()),
+        Expr::Call(call) if call.func_name == operators::INDEX => {
+            let [of, name] = call.args.as_slice() else { return None };
+            (of, literal(name)?)
+        }
+        _ => return None,
+    };
+    let mut path = match &of.expr {
+        Expr::Ident(claims) if claims == "claims" => Vec::new(),
+        _ => path(of)?,
+    };
+    path.push(name.to_owned());
+    Some(path)
+}

@@ -1,0 +1,109 @@
+//! Why a credential is refused.
+
+use tollgate_core::problem::{Fault, Problem};
+
+/// All of them.
+pub static FAULTS: &[&Fault] = &[
+    &HEADER,
+    &MALFORMED,
+    &TOO_LARGE,
+    &ALGORITHM,
+    &HEADER_FIELD,
+    &UNKNOWN_KEY,
+    &SIGNATURE,
+    &ISSUER,
+    &AUDIENCE,
+    &TYPE,
+    &EXPIRED,
+    &NOT_YET,
+    &CLAIM,
+    &KEYS,
+];
+
+macro_rules! refused {
+    ($name:ident, $slug:literal, $title:literal, $help:literal) => {
+        pub(crate) static $name: Fault = Fault::client($slug, 401, $title, $help);
+    };
+}
+
+/// More than one credential, or one that does not read (RFC 6750 §3.1, `invalid_request`).
+pub(crate) static HEADER: Fault = Fault::client(
+    "bearer/malformed",
+    400,
+    "The Authorization field cannot be read",
+    "Send one `Authorization` field, with `Bearer`, a space, and the token.",
+);
+refused!(
+    MALFORMED,
+    "jwt/malformed",
+    "The token is no JWT that can be read",
+    "Send a signed JWT (RFC 7519) in its compact form: three parts, JSON objects without repeated members. Encrypted ones are not taken."
+);
+refused!(
+    TOO_LARGE,
+    "jwt/too-large",
+    "The token is too large",
+    "Ask the identity provider to put less into the token. The gateway's operator sets the limit: `largest`."
+);
+refused!(
+    ALGORITHM,
+    "jwt/algorithm",
+    "The token is not signed in a way that is accepted",
+    "The algorithm has to be the one that the provider's key is for; tokens without a signature or with a shared secret are never taken."
+);
+refused!(
+    HEADER_FIELD,
+    "jwt/header",
+    "The token's header asks for what is not done",
+    "Tokens that bring their own key, or name an address where it is, are not taken, and neither are unknown critical extensions."
+);
+refused!(
+    UNKNOWN_KEY,
+    "jwt/unknown-key",
+    "The token is signed with a key that the provider does not publish",
+    "Get a new token. If that does not help: is it from the provider that the gateway is set up with?"
+);
+refused!(SIGNATURE, "jwt/signature", "The token's signature does not hold", "Get a new token, and send it unchanged.");
+refused!(
+    ISSUER,
+    "jwt/issuer",
+    "The token is from another issuer",
+    "Get a token from the provider that this API trusts."
+);
+refused!(
+    AUDIENCE,
+    "jwt/audience",
+    "The token is not meant for this API",
+    "Ask the provider for a token whose audience (`aud`) is this API."
+);
+refused!(
+    TYPE,
+    "jwt/type",
+    "The token is of another type",
+    "Send an access token: not an ID token, nor one that is made for something else."
+);
+refused!(EXPIRED, "jwt/expired", "The token has expired", "Get a new token.");
+refused!(
+    NOT_YET,
+    "jwt/not-yet-valid",
+    "The token is not valid yet",
+    "Wait, or look at the clocks of the provider and of the gateway."
+);
+refused!(
+    CLAIM,
+    "jwt/claim",
+    "The token lacks a claim, or one cannot be read",
+    "Ask the provider for tokens with `iss`, `exp` and `aud`."
+);
+/// Never a 401: the client's token may be good.
+pub(crate) static KEYS: Fault = Fault::upstream(
+    "jwt/keys-unavailable",
+    503,
+    "The identity provider's keys cannot be had",
+    "Try again. For the operator: `tollgate status` tells why the keys of the provider cannot be read.",
+);
+
+/// One case, with the reason for our own log.
+pub(crate) fn because(fault: &'static Fault, cause: impl std::fmt::Display) -> Problem {
+    fault.problem().cause(cause)
+}

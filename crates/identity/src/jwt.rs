@@ -1,0 +1,158 @@
+//! Signed JSON Web Tokens (RFC 7519) in their compact form (RFC 7515 §3.1), judged after RFC 8725.
+//!
+//! Reading believes nothing: what a token says holds only once [`Token::is_signed_by`] and [`Expected::judge`] have looked at it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Map, Value};
+use tollgate_core::problem::Problem;
+
+use crate::faults::{ALGORITHM, AUDIENCE, CLAIM, EXPIRED, HEADER_FIELD, ISSUER, MALFORMED, NOT_YET, TYPE, because};
+use crate::json;
+use crate::jwk::{Algorithm, Key};
+
+/// What is made for something else and must never pass as an access token (RFC 8725 §3.11), whoever signed it.
+const OTHER_TYPES: [&str; 5] =
+    ["dpop+jwt", "logout+jwt", "secevent+jwt", "token-introspection+jwt", "entity-statement+jwt"];
+
+/// A token that was read, and not believed yet.
+#[derive(Debug)]
+pub struct Token<'t> {
+    /// How it says it is signed.
+    pub algorithm: Algorithm,
+    /// Which key it says it is signed with.
+    pub key: Option<String>,
+    /// What kind of token it says it is: `typ`, in lower case, without `application/` (RFC 7515 §4.1.9).
+    kind: Option<String>,
+    /// What it says.
+    pub claims: Map<String, Value>,
+    signed: &'t str,
+    signature: Vec<u8>,
+}
+
+impl<'t> Token<'t> {
+    /// Reads a token.
+    ///
+    /// # Errors
+    /// It is none, or asks for something that is not done.
+    pub fn read(token: &'t str) -> Result<Self, Problem> {
+        let malformed = |why: &str| because(&MALFORMED, why);
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(|| malformed("no JWT"))?;
+        let (header, claims) = signed.split_once('.').ok_or_else(|| malformed("no JWT"))?;
+        let part = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| malformed("not base64url"));
+        let object = |text: &str| json::object(&part(text)?).map_err(|why| because(&MALFORMED, why));
+        let mut header = object(header)?;
+        let algorithm = algorithm(&header)?;
+        // RFC 8725 §3.10: whoever follows these lets strangers say which key to believe.
+        if let Some(name) = ["jwk", "jku", "x5u"].into_iter().find(|name| header.contains_key(*name)) {
+            return Err(because(&HEADER_FIELD, format!("`{name}` in the header")));
+        }
+        // RFC 7515 §4.1.11: no extension is understood here.
+        if header.contains_key("crit") {
+            return Err(because(&HEADER_FIELD, "`crit` in the header"));
+        }
+        let mut text = |name: &str| match header.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(malformed("a header that is no text")),
+        };
+        let (key, kind) = (text("kid")?, text("typ")?.map(|kind| kind.to_ascii_lowercase()));
+        let kind = kind.map(|kind| kind.strip_prefix("application/").map(str::to_owned).unwrap_or(kind));
+        let (claims, signature) = (object(claims)?, part(signature)?);
+        Ok(Self { algorithm, key, kind, claims, signed, signature })
+    }
+
+    /// Whether this key made its signature.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &Key) -> bool {
+        key.verifies(self.algorithm, self.signed.as_bytes(), &self.signature)
+    }
+
+    /// Who says that they gave it out.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.claims.get("iss").and_then(Value::as_str)
+    }
+}
+
+/// RFC 8725 §3.1: `none`, and whatever else is no signature of a key pair, is refused before anything else is looked at.
+fn algorithm(header: &Map<String, Value>) -> Result<Algorithm, Problem> {
+    let named = header.get("alg").and_then(Value::as_str).ok_or_else(|| because(&MALFORMED, "no `alg`"))?;
+    Algorithm::of(named).ok_or_else(|| because(&ALGORITHM, "an algorithm that is never taken"))
+}
+
+/// What tokens must say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expected {
+    /// Who gives them out: any of these, letter by letter (RFC 7519 §4.1.1).
+    pub issuers: Vec<String>,
+    /// Whom they are for: one of these must be among theirs. Empty: whomever.
+    pub audiences: Vec<String>,
+    /// What kind they are; `None`: whatever is not made for something else.
+    pub kind: Option<String>,
+    /// By how much clocks may differ.
+    pub skew: Duration,
+}
+
+impl Expected {
+    /// Judges what a token says once its signature holds; when it ends.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn judge(&self, token: &Token<'_>, now: SystemTime) -> Result<SystemTime, Problem> {
+        if !token.issuer().is_some_and(|issuer| self.issuers.iter().any(|own| own == issuer)) {
+            return Err(because(&ISSUER, "another `iss`, or none"));
+        }
+        self.judge_kind(token)?;
+        let ends = time(&token.claims, "exp")?.ok_or_else(|| because(&CLAIM, "no `exp`"))?;
+        if ends + self.skew <= now {
+            return Err(EXPIRED.problem());
+        }
+        // A token from the future is one of a clock that goes wrong, or of somebody who makes them in stock.
+        for name in ["nbf", "iat"] {
+            if time(&token.claims, name)?.is_some_and(|from| from > now + self.skew) {
+                return Err(because(&NOT_YET, format!("`{name}` lies ahead")));
+            }
+        }
+        if !self.audiences.is_empty() && !self.is_for_us(&token.claims)? {
+            return Err(because(&AUDIENCE, "another `aud`, or none"));
+        }
+        Ok(ends + self.skew)
+    }
+
+    fn judge_kind(&self, token: &Token<'_>) -> Result<(), Problem> {
+        let kind = token.kind.as_deref();
+        let fits = match &self.kind {
+            Some(wanted) => kind == Some(wanted),
+            None => kind.is_none_or(|kind| !OTHER_TYPES.contains(&kind)),
+        };
+        if fits { Ok(()) } else { Err(because(&TYPE, "another `typ`, or none")) }
+    }
+
+    /// RFC 7519 §4.1.3: a text, or a list of them.
+    fn is_for_us(&self, claims: &Map<String, Value>) -> Result<bool, Problem> {
+        let is_ours = |audience: &Value| {
+            let audience = audience.as_str().ok_or_else(|| because(&CLAIM, "an `aud` that is no text"))?;
+            Ok(self.audiences.iter().any(|own| own == audience))
+        };
+        match claims.get("aud") {
+            None => Ok(false),
+            Some(Value::Array(all)) => all.iter().map(is_ours).try_fold(false, |any, ours| Ok(any | ours?)),
+            Some(one) => is_ours(one),
+        }
+    }
+}
+
+/// RFC 7519 §2, `NumericDate`: seconds since the epoch, perhaps with a fraction.
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, Problem> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    // Times beyond this are mistakes, or made to overflow somebody.
+    const YEAR_9999: f64 = 253_402_300_799.0;
+    let seconds = value.as_f64().filter(|seconds| (0.0..=YEAR_9999).contains(seconds));
+    let seconds = seconds.ok_or_else(|| because(&CLAIM, format!("`{name}` is no time")))?;
+    Ok(Some(UNIX_EPOCH + Duration::from_secs_f64(seconds)))
+}
+
+#[cfg(test)]
+mod tests;

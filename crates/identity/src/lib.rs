@@ -1,0 +1,15 @@
+//! Who calls: the protocols of identity. Knows no engine and no HTTP library: whom it has to ask, it asks through
+//! [`Caller`](tollgate_core::caller::Caller).
+
+#![forbid(unsafe_code)]
+
+pub mod bearer;
+pub mod faults;
+pub mod json;
+pub mod jwk;
+pub mod jwt;
+pub mod keys;
+mod remembered;
+mod source;
+
+pub use source::{JwtSettings, JwtSource, principal};

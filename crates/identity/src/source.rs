@@ -1,0 +1,184 @@
+//! Tokens of one provider as a source of identity.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tollgate_core::caller::Caller;
+use tollgate_core::clock::Clock;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::principal::{Authenticator, Found, Principal, Standing};
+use tollgate_core::problem::Problem;
+
+use crate::bearer;
+use crate::faults::{ALGORITHM, ISSUER, KEYS, SIGNATURE, TOO_LARGE, UNKNOWN_KEY, because};
+use crate::jwk::{Algorithm, Key};
+use crate::jwt::{Expected, Token};
+use crate::keys::{self, KeyRing, Looked};
+use crate::remembered::{Digest, Known, Remembered, digest};
+
+/// What tokens are taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JwtSettings {
+    /// What they must say.
+    pub expected: Expected,
+    /// How they may be signed.
+    pub algorithms: Vec<Algorithm>,
+    /// The provider's keys.
+    pub keys: keys::Settings,
+    /// Largest token, in bytes.
+    pub largest: usize,
+    /// About how many tokens that were checked are remembered.
+    pub remember: usize,
+}
+
+/// Tokens of one provider.
+pub struct JwtSource {
+    name: Arc<str>,
+    settings: JwtSettings,
+    ring: Arc<KeyRing>,
+    remembered: Remembered,
+    clock: Clock,
+}
+
+impl JwtSource {
+    /// Takes tokens once the keys of the provider were read: [`JwtSource::start`] has that done.
+    #[must_use]
+    pub fn new(name: &str, settings: JwtSettings, clock: Clock) -> Arc<Self> {
+        let ring = KeyRing::new(settings.keys.clone(), clock.clone());
+        let remembered = Remembered::new(settings.remember);
+        Arc::new(Self { name: name.into(), settings, ring, remembered, clock })
+    }
+
+    /// Has the provider's keys read from now on.
+    pub fn start(&self, caller: &Arc<dyn Caller>, slow: &Handle) {
+        self.ring.start(caller, slow);
+    }
+
+    /// The provider's keys.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<KeyRing> {
+        &self.ring
+    }
+
+    /// Judges a token by the keys that are known. `None`: others must be asked for first.
+    fn judge(&self, token: &Token<'_>, digest: &Digest, is_last: bool) -> Option<Result<Arc<Principal>, Problem>> {
+        let keys = match self.ring.look(token.key.as_deref(), token.algorithm) {
+            Looked::Keys(keys) => keys,
+            Looked::WrongAlgorithm => return Some(Err(because(&ALGORITHM, "its key is for another algorithm"))),
+            _ if !is_last && self.ring.may_ask() => return None,
+            // The key may be a new one: the client cannot help it that nobody can tell.
+            Looked::Unknown if self.ring.is_troubled() => return Some(Err(self.no_keys())),
+            Looked::Unknown => return Some(Err(UNKNOWN_KEY.problem())),
+            Looked::Nothing => return Some(Err(self.no_keys())),
+        };
+        let Some(key) = keys.iter().find(|key| token.is_signed_by(key)) else { return Some(Err(SIGNATURE.problem())) };
+        Some(self.believed(token, key, digest))
+    }
+
+    fn no_keys(&self) -> Problem {
+        let why = match self.ring.standing() {
+            Standing::Stale { error, .. } | Standing::Down { error, .. } => error,
+            Standing::Good => "the key may be a new one".to_owned(),
+        };
+        because(&KEYS, why).header("Retry-After", "5")
+    }
+
+    /// Judges what a token says whose signature holds.
+    fn believed(&self, token: &Token<'_>, key: &Arc<Key>, digest: &Digest) -> Result<Arc<Principal>, Problem> {
+        let until = self.settings.expected.judge(token, self.clock.unix())?;
+        let principal = Arc::new(principal(&self.name, &token.claims, Some(until)));
+        let known = Known { principal: Arc::clone(&principal), key: Arc::clone(key), until };
+        self.remembered.add(*digest, known);
+        Ok(principal)
+    }
+
+    /// The same, once others were asked.
+    async fn asked(&self, token: Token<'_>, digest: Digest) -> Result<Arc<Principal>, Problem> {
+        self.ring.ask().await;
+        self.judge(&token, &digest, true).unwrap_or_else(|| Err(self.no_keys()))
+    }
+}
+
+impl Authenticator for JwtSource {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a> {
+        let text = match bearer::token(&x.head.fields) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Found::Nothing,
+            Err(problem) => return Found::Checked(Err(problem)),
+        };
+        if text.len() > self.settings.largest {
+            return Found::Checked(Err(because(&TOO_LARGE, format!("{} bytes", text.len()))));
+        }
+        let digest = digest(text);
+        if let Some(principal) = self.remembered.get(&digest, self.clock.unix()) {
+            return Found::Checked(Ok(principal));
+        }
+        let token = match Token::read(text) {
+            Ok(token) => token,
+            Err(problem) => return Found::Foreign(problem),
+        };
+        if !token.issuer().is_some_and(|issuer| self.settings.expected.issuers.iter().any(|own| own == issuer)) {
+            return Found::Foreign(because(&ISSUER, "another `iss`, or none"));
+        }
+        if !self.settings.algorithms.contains(&token.algorithm) {
+            return Found::Checked(Err(because(&ALGORITHM, "one that is not among `algorithms`")));
+        }
+        match self.judge(&token, &digest, false) {
+            Some(judged) => Found::Checked(judged),
+            None => Found::Checking(Box::pin(self.asked(token, digest))),
+        }
+    }
+
+    fn challenge(&self) -> String {
+        format!("Bearer realm=\"{}\"", self.name)
+    }
+
+    fn describe(&self) -> String {
+        let expected = &self.settings.expected;
+        match expected.audiences.as_slice() {
+            [] => format!("tokens of {}, for whomever", expected.issuers.join(", ")),
+            audiences => format!("tokens of {} for {}", expected.issuers.join(", "), audiences.join(", ")),
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        self.ring.standing()
+    }
+}
+
+impl fmt::Debug for JwtSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtSource").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Whom claims speak for.
+#[must_use]
+pub fn principal(source: &Arc<str>, claims: &Map<String, Value>, until: Option<SystemTime>) -> Principal {
+    let text = |name: &&str| claims.get(*name).and_then(Value::as_str);
+    Principal {
+        source: Arc::clone(source),
+        subject: text(&"sub").unwrap_or_default().into(),
+        // RFC 9068 §2.2 and OpenID Connect Core §2, then what Entra and Okta call it.
+        consumer: ["client_id", "azp", "appid", "cid"].iter().find_map(text).map(Into::into),
+        scopes: scopes(claims),
+        claims: claims.clone(),
+        expires: until,
+    }
+}
+
+/// What a token is good for: `scope`, words in a text (RFC 8693 §4.2), or `scp`, as Entra and Okta write it, a list perhaps.
+fn scopes(claims: &Map<String, Value>) -> Vec<Box<str>> {
+    match claims.get("scope").or_else(|| claims.get("scp")) {
+        Some(Value::String(words)) => words.split(' ').filter(|word| !word.is_empty()).map(Into::into).collect(),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(Into::into).collect(),
+        _ => Vec::new(),
+    }
+}

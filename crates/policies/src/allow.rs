@@ -1,0 +1,174 @@
+//! Lets requests pass that their caller may make, by scopes or by a condition.
+//!
+//! # When to use
+//! Together with [`auth`](crate::auth), which finds out who calls. A list names scopes, all of which the credential must have; a
+//! condition (CEL) asks about the caller and the request: `claims.department == "sales"`, `"admin" in claims.roles`,
+//! `consumer in ["shop", "app"]`, `claims.sub == query("user")`. What cannot be told, because a claim is not there, is not allowed.
+//!
+//! Who may not is answered 403, with the scopes that are missing if it is scopes (RFC 6750 §3.1, `insufficient_scope`).
+//!
+//! # Example
+//! ```yaml
+//! allow:
+//!   scopes: [orders.read]
+//! ```
+//!
+//! # Faults
+//! - `allow/scope` (403): the credential lacks a scope; the member `missing` lists them.
+//! - `allow/denied` (403): the condition does not hold.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde_json::json;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::node::{Entry, Node, Spanned, Value};
+use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::principal::Principal;
+use tollgate_core::problem::{Fault, Problem};
+use tollgate_core::section;
+use tollgate_expr::{Condition, Scope};
+
+use crate::kit::forms::{ShortForm, joined, list_under, with_short};
+
+section! {
+    /// Lets requests pass that their caller may make, by scopes or by a condition.
+    pub struct AllowConfig {
+        /// The scopes that the credential must have, all of them.
+        scopes: Option<Vec<Spanned<String>>>,
+        /// A condition (CEL) about `claims`, `scopes`, `principal`, `consumer` and the request.
+        when: Option<Spanned<String>>,
+    }
+}
+
+impl PolicyConfig for AllowConfig {
+    const NAME: &'static str = "allow";
+    const SUMMARY: &'static str = "Lets requests pass that their caller may make, by scopes or by a condition.";
+    const EXAMPLE: &'static str = "scopes: [orders.read]";
+    const FAULTS: &'static [&'static Fault] = &[&SCOPE, &DENIED];
+    const NEEDS: Option<&'static str> = Some("auth");
+
+    /// `[a, b]` → `{ scopes: [a, b] }`; a text is a condition.
+    fn desugar(node: Node) -> Node {
+        if matches!(node.value, Value::String(_)) {
+            let span = node.span.clone();
+            return Node::new(Value::Map(vec![Entry::at("when", node)]), span);
+        }
+        list_under(node, "scopes")
+    }
+
+    fn build(self, _: &BuildCx<'_>) -> Result<Built, Diagnostic> {
+        let scopes = self.scopes.unwrap_or_default();
+        if scopes.is_empty() && self.when.is_none() {
+            return Err(Diagnostic::error("nothing is asked of the caller")
+                .hint("scopes: `allow: [orders.read]`; or a condition: `allow: 'claims.role == \"admin\"'`"));
+        }
+        // RFC 6749 §3.3.
+        let is_scope =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        if let Some(wrong) = scopes.iter().find(|scope| !is_scope(&scope.value)) {
+            let mistake = Diagnostic::error(format!("`{}` is no scope", wrong.value)).at(&wrong.span);
+            return Err(mistake.hint("one word each: `[orders.read, orders.write]`"));
+        }
+        let when = self.when.map(|text| condition(&text)).transpose()?;
+        let scopes = scopes.into_iter().map(|scope| scope.value).collect();
+        Ok(vec![(Stage::Authorize, Arc::new(Allow { scopes, when }))])
+    }
+}
+
+fn condition(text: &Spanned<String>) -> Result<Condition, Diagnostic> {
+    Condition::compile_in(&text.value, Scope::Caller).map_err(|error| {
+        let mistake = Diagnostic { hint: error.hint, ..Diagnostic::error(error.message) };
+        mistake.at(&text.span.within(&text.value, error.offset))
+    })
+}
+
+/// This policy in the list.
+pub static KIND: PolicyKind = PolicyKind {
+    schema: |generator| with_short(AllowConfig::json_schema(generator), SHORT_FORMS),
+    ..PolicyKind::of::<AllowConfig>()
+};
+
+pub(crate) const SHORT_FORMS: &[ShortForm] = &[
+    ShortForm {
+        short: "[orders.read, orders.write]",
+        long: "{ scopes: [orders.read, orders.write] }",
+        schema: || json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
+    },
+    ShortForm {
+        short: "'\"admin\" in claims.roles'",
+        long: "{ when: '\"admin\" in claims.roles' }",
+        schema: || json!({ "type": "string" }),
+    },
+];
+
+#[derive(Debug)]
+struct Allow {
+    scopes: Vec<String>,
+    when: Option<Condition>,
+}
+
+impl Policy for Allow {
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
+
+    fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
+        Step::Now(self.check(x).map(|()| Flow::Next))
+    }
+
+    fn describe(&self) -> String {
+        let scopes = joined(self.scopes.iter().map(String::as_str));
+        match (&self.when, self.scopes.is_empty()) {
+            (Some(when), true) => format!("if {}", when.text()),
+            (Some(when), false) => format!("the scopes {scopes}; if {}", when.text()),
+            (None, _) => format!("the scopes {scopes}"),
+        }
+    }
+}
+
+impl Allow {
+    fn check(&self, x: &Exchange) -> Result<(), Problem> {
+        let Some(principal) = &x.principal else { return Err(DENIED.problem().cause("nobody is known")) };
+        self.check_scopes(principal)?;
+        match &self.when {
+            Some(when) if !when.matches(x) => Err(DENIED.problem()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_scopes(&self, principal: &Principal) -> Result<(), Problem> {
+        // The usual case allocates nothing.
+        if self.scopes.iter().all(|scope| principal.has_scope(scope)) {
+            return Ok(());
+        }
+        let missing: Vec<&str> =
+            self.scopes.iter().map(String::as_str).filter(|scope| !principal.has_scope(scope)).collect();
+        let challenge = format!(
+            "Bearer realm=\"{}\", error=\"insufficient_scope\", scope=\"{}\"",
+            principal.source,
+            self.scopes.join(" ")
+        );
+        let problem = SCOPE.problem().header("WWW-Authenticate", Bytes::from(challenge));
+        Err(problem.member("missing", missing))
+    }
+}
+
+static SCOPE: Fault = Fault::client(
+    "allow/scope",
+    403,
+    "The credential is not good for this",
+    "Ask the provider for a token with the scopes that `missing` lists.",
+);
+
+static DENIED: Fault = Fault::client(
+    "allow/denied",
+    403,
+    "The caller may not do this",
+    "Whoever runs this API decides who may: ask them.",
+);
+
+#[cfg(test)]
+mod tests;

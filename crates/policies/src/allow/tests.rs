@@ -1,0 +1,61 @@
+use tollgate_testkit::bench::{Bench, Outcome};
+
+use super::*;
+use crate::auth::AuthConfig;
+
+fn bench(allow: &str) -> Bench {
+    Bench::of::<AuthConfig>("idp").and::<AllowConfig>(allow)
+}
+
+fn alice(bench: &Bench, scopes: &str) -> Outcome {
+    bench.request("GET", "/?user=alice", &[("Authorization", &format!("Bearer idp.alice{scopes}"))])
+}
+
+#[test]
+fn all_scopes_are_needed_and_those_that_are_missing_are_told() {
+    let bench = bench("[read, write]");
+    alice(&bench, ".read.write.more").passes();
+    let refused = alice(&bench, ".read").refused_with("allow/scope").replies(403);
+    assert_eq!(refused.problem()["missing"], json!(["write"]));
+    assert_eq!(
+        refused.header("www-authenticate").as_deref(),
+        Some("Bearer realm=\"idp\", error=\"insufficient_scope\", scope=\"read write\"")
+    );
+    bench.get("/").refused_with("auth/missing").replies(401);
+}
+
+#[test]
+fn a_condition_asks_about_the_caller_and_the_request() {
+    for holds in [
+        "principal == \"alice\" && consumer == \"shop\"",
+        "\"user\" in claims.roles",
+        "claims.org.unit == \"sales\" && claims[\"org\"].unit.startsWith(\"sa\")",
+        "claims.level >= 3 && claims.sub == query(\"user\")",
+        "\"read\" in scopes",
+        "has(claims.org) && !has(claims.email)",
+        "claims.email == \"x\" || claims.sub == \"alice\"",
+    ] {
+        alice(&bench(&format!("'{holds}'")), ".read").passes();
+    }
+    for denied in [
+        "principal == \"bob\"",
+        "\"admin\" in claims.roles",
+        "claims.email == \"x\"",
+        "\"x\" in claims.nothing",
+        "!(\"x\" in claims.nothing)",
+        "claims.level > 3",
+        "claims.sub.unit == \"x\"",
+    ] {
+        alice(&bench(&format!("'{denied}'")), ".read").refused_with("allow/denied").replies(403);
+    }
+}
+
+#[test]
+fn mistakes_say_what_to_write() {
+    let told = |yaml| Bench::mistakes::<AllowConfig>(yaml).join("; ");
+    assert!(told("{}").contains("nothing is asked"), "{}", told("{}"));
+    assert!(told("['a b']").contains("one word each"));
+    assert!(told("'claims == 1'").contains("name one"));
+    assert!(told("'claim.x == 1'").contains("did you mean `claims`"), "{}", told("'claim.x == 1'"));
+    assert!(told("'header(\"X\")'").contains("true or false"));
+}

@@ -1,0 +1,220 @@
+//! Lets requests pass whose caller is known, by the sources of identity that are named.
+//!
+//! # When to use
+//! On every route that is not for everybody; mostly in `defaults`, with `auth: none` on routes that are. The sources stand under
+//! `auth` at the top of the file. With several, the first one that gave the credential out decides: a credential that is there but
+//! wrong is refused, not passed over.
+//!
+//! Without a credential the answer is 401, with a challenge for each source (`WWW-Authenticate`, RFC 9110 §11.6.1, RFC 6750 §3).
+//! When nobody can tell, because the keys of the provider cannot be had, it is 503: the client is not to blame.
+//!
+//! # Example
+//! ```yaml
+//! auth: [idp]
+//! ```
+//!
+//! # Faults
+//! - `auth/missing` (401): there is no credential.
+//! - Those of the kind of credential: `jwt/expired`, `jwt/signature` and so on.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::json;
+use tollgate_core::decode::{Decode, DecodeCx};
+use tollgate_core::diagnostic::{Diagnostic, nearest};
+use tollgate_core::exchange::Exchange;
+use tollgate_core::node::{Node, Spanned, Value};
+use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::principal::{Authenticator, Found, Principal};
+use tollgate_core::problem::{Fault, Problem};
+
+use crate::kit::forms::{ShortForm, joined, with_short};
+
+/// Lets requests pass whose caller is known, by the sources of identity that are named.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthConfig(Vec<Spanned<String>>);
+
+impl PolicyConfig for AuthConfig {
+    const NAME: &'static str = "auth";
+    const SUMMARY: &'static str =
+        "Lets requests pass whose caller is known, by the sources of identity that are named.";
+    const EXAMPLE: &'static str = "[idp]";
+    const FAULTS: &'static [&'static Fault] = &[&MISSING];
+
+    /// `idp or keys` → `[idp, keys]`.
+    fn desugar(node: Node) -> Node {
+        let Value::String(text) = &node.value else { return node };
+        let part = |name: &str| Node { value: name.into(), span: node.span.narrow(name), secret: node.secret };
+        let names = text.split(" or ").map(|name| part(name.trim())).collect();
+        Node::new(Value::List(names), node.span.clone())
+    }
+
+    fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
+        let mut sources = Vec::with_capacity(self.0.len());
+        for name in self.0 {
+            match cx.sources.get(&name.value) {
+                Some(source) => sources.push(Arc::clone(source)),
+                None => return Err(unknown(&name.value, cx).at(&name.span)),
+            }
+        }
+        let challenges = sources.iter().map(|source| source.challenge()).collect();
+        Ok(vec![(Stage::Authenticate, Arc::new(Auth { sources, challenges }))])
+    }
+}
+
+fn unknown(name: &str, cx: &BuildCx<'_>) -> Diagnostic {
+    let mistake = Diagnostic::error(format!("there is no source of identity `{name}`"));
+    match nearest(name, cx.sources.0.iter().map(|source| &**source.name())) {
+        Some(word) => mistake.hint(format!("did you mean `{word}`?")),
+        None => {
+            mistake.hint("name it under `auth` at the top of the file: `auth: { idp: { issuer: …, audience: … } }`")
+        }
+    }
+}
+
+impl Decode for AuthConfig {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        let Value::List(items) = &node.value else {
+            return cx.expected(node, "names of sources of identity: `idp`, `idp or keys`, or `none`");
+        };
+        if items.is_empty() {
+            cx.report(Diagnostic::error("nobody could pass here").at(&node.span).hint("for everybody: `auth: none`"));
+            return None;
+        }
+        let mut names: Vec<Spanned<String>> = Vec::with_capacity(items.len());
+        for item in items {
+            let Some(name) = item.text() else { return cx.expected(item, "the name of a source of identity") };
+            if names.iter().any(|other| other.value == name) {
+                cx.report(Diagnostic::error(format!("`{name}` stands twice")).at(&item.span));
+                return None;
+            }
+            names.push(Spanned::new(name.to_owned(), &item.span));
+        }
+        Some(Self(names))
+    }
+}
+
+impl JsonSchema for AuthConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "AuthConfig".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Names of sources of identity: the first one that gave the credential out decides.",
+            "type": "array", "minItems": 1, "uniqueItems": true, "items": { "type": "string" },
+        })
+    }
+}
+
+/// This policy in the list.
+pub static KIND: PolicyKind = PolicyKind {
+    schema: |generator| with_short(AuthConfig::json_schema(generator), SHORT_FORMS),
+    ..PolicyKind::of::<AuthConfig>()
+};
+
+pub(crate) const SHORT_FORMS: &[ShortForm] = &[
+    ShortForm { short: "idp", long: "[idp]", schema: || json!({ "type": "string" }) },
+    ShortForm { short: "idp or keys", long: "[idp, keys]", schema: || json!({ "type": "string", "pattern": " or " }) },
+];
+
+#[derive(Debug)]
+struct Auth {
+    sources: Vec<Arc<dyn Authenticator>>,
+    /// What each of them asks for.
+    challenges: Vec<String>,
+}
+
+impl Policy for Auth {
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
+
+    fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
+        let mut foreign = None;
+        for (at, source) in self.sources.iter().enumerate() {
+            let checked = match source.authenticate(x) {
+                Found::Nothing => continue,
+                Found::Foreign(problem) => {
+                    foreign = foreign.or(Some((at, problem)));
+                    continue;
+                }
+                Found::Checked(checked) => Some(checked),
+                Found::Checking(_) => None,
+            };
+            return match checked {
+                Some(checked) => Step::Now(self.settle(x, at, checked)),
+                // Looked at once more: what is found borrows what it is written to in the end.
+                None => Step::Later(Box::pin(self.wait(x, at))),
+            };
+        }
+        Step::refuse(match foreign {
+            Some((at, problem)) => self.refuse(at, problem),
+            None => self.challenge_all(MISSING.problem()),
+        })
+    }
+
+    fn describe(&self) -> String {
+        self.sources
+            .iter()
+            .map(|source| format!("{}: {}", source.name(), source.describe()))
+            .collect::<Vec<_>>()
+            .join("; or ")
+    }
+}
+
+impl Auth {
+    async fn wait(&self, x: &mut Exchange, at: usize) -> Result<Flow, Problem> {
+        let Some(source) = self.sources.get(at) else { return Err(self.challenge_all(MISSING.problem())) };
+        let checked = match source.authenticate(x) {
+            Found::Checking(checking) => checking.await,
+            Found::Checked(checked) => checked,
+            Found::Foreign(problem) => Err(problem),
+            Found::Nothing => Err(MISSING.problem()),
+        };
+        self.settle(x, at, checked)
+    }
+
+    fn settle(&self, x: &mut Exchange, at: usize, checked: Result<Arc<Principal>, Problem>) -> Result<Flow, Problem> {
+        x.principal = Some(checked.map_err(|problem| self.refuse(at, problem))?);
+        Ok(Flow::Next)
+    }
+
+    /// A credential was refused: the challenge says why (RFC 6750 §3.1).
+    fn refuse(&self, at: usize, problem: Problem) -> Problem {
+        let error = match problem.fault.status {
+            400 => "invalid_request",
+            401 => "invalid_token",
+            _ => return problem,
+        };
+        let challenge = self.challenges.get(at).map_or("Bearer", String::as_str);
+        let title = problem.fault.title;
+        let field = format!("{challenge}, error=\"{error}\", error_description=\"{title}\"");
+        problem.header("WWW-Authenticate", Bytes::from(field))
+    }
+
+    /// Without a credential, nothing is said to be wrong with it (RFC 6750 §3.1).
+    fn challenge_all(&self, problem: Problem) -> Problem {
+        let mut all = String::new();
+        for challenge in &self.challenges {
+            let _ = write!(all, "{}{challenge}", if all.is_empty() { "" } else { ", " });
+        }
+        problem
+            .detail(format!("this API takes {}", joined(self.sources.iter().map(|source| &**source.name()))))
+            .header("WWW-Authenticate", Bytes::from(all))
+    }
+}
+
+static MISSING: Fault = Fault::client(
+    "auth/missing",
+    401,
+    "There is no credential",
+    "Say who you are in a way that `WWW-Authenticate` names, mostly by a token: `Authorization: Bearer …`.",
+);
+
+#[cfg(test)]
+mod tests;

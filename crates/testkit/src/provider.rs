@@ -1,0 +1,143 @@
+//! A real OpenID provider (npm `oidc-provider`), which `./test` installs; see `tests/provider/provider.mjs`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::deadline::wait_until;
+use crate::port::free_port;
+use crate::process::process;
+use crate::raw_client::RawClient;
+
+/// A provider that runs.
+#[derive(Debug)]
+pub struct Provider {
+    child: Child,
+    address: SocketAddr,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+impl Provider {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When it does not start: `./test` installs what it needs.
+    #[must_use]
+    pub fn start() -> Self {
+        let port = free_port();
+        let provider = Self { child: Self::run(port), address: SocketAddr::from(([127, 0, 0, 1], port)) };
+        provider.serves();
+        provider
+    }
+
+    fn run(port: u16) -> Child {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        let modules = target.join("tools/provider/node_modules");
+        assert!(modules.is_dir(), "{} is not there: `./test` installs it", modules.display());
+        let mut command = Command::new("node");
+        command.arg(root().join("tests/provider/provider.mjs")).arg(modules).arg(port.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("node runs; `./test` installs it (Debian: nodejs)")
+    }
+
+    fn serves(&self) {
+        wait_until("the provider serves", || RawClient::is_accepted(self.address));
+    }
+
+    /// What its tokens name as their issuer.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends it, as it stands.
+    ///
+    /// # Panics
+    /// When it cannot be ended.
+    pub fn stop(&mut self) {
+        self.child.kill().expect("it is ended");
+        self.child.wait().expect("its end");
+    }
+
+    /// Starts it again, with new keys.
+    pub fn again(&mut self) {
+        self.child = Self::run(self.address.port());
+        self.serves();
+    }
+
+    /// It goes on, or stands still and answers nothing.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn stands_still(&self, still: bool) {
+        let signal = if still { Signal::STOP } else { Signal::CONT };
+        rustix::process::kill_process(process(self.child.id()), signal).expect("it runs");
+    }
+
+    /// A token of the client `shop` for this audience, with these scopes, signed so.
+    ///
+    /// # Panics
+    /// When it gives none.
+    #[must_use]
+    pub fn token(&self, audience: &str, scopes: &str, algorithm: &str) -> String {
+        let form = format!(
+            "grant_type=client_credentials&scope={}&resource=urn:{audience}:{algorithm}",
+            scopes.replace(' ', "+")
+        );
+        // `shop:shop-secret`.
+        let head =
+            "Authorization: Basic c2hvcDpzaG9wLXNlY3JldA==\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+        let answer: Value = serde_json::from_str(&self.post("/token", head, &form)).expect("JSON");
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+    }
+
+    /// A token that no provider would give out: `by` the key for its `alg`, unless somebody else is named (`stranger`, `public`,
+    /// `none`). A header or claims may be a text, which is taken as it is.
+    #[must_use]
+    pub fn signed(&self, header: &Value, claims: &Value, by: &str) -> String {
+        self.post(
+            "/test/sign",
+            "Content-Type: application/json\r\n",
+            &json!({ "header": header, "claims": claims, "by": by }).to_string(),
+        )
+    }
+
+    /// Publishes a new key and signs with it; the old ones are published on, or not.
+    pub fn rotate(&self, drops_old: bool) {
+        self.post(if drops_old { "/test/rotate?drop" } else { "/test/rotate" }, "", "");
+    }
+
+    /// How often a path was asked for.
+    ///
+    /// # Panics
+    /// When it does not say.
+    #[must_use]
+    pub fn asked(&self, path: &str) -> u64 {
+        let mut client = RawClient::connect(self.address);
+        let counts: Value = serde_json::from_str(&client.get("/test/count").text()).expect("JSON");
+        counts[path].as_u64().unwrap_or_default()
+    }
+
+    fn post(&self, target: &str, fields: &str, body: &str) -> String {
+        let mut client = RawClient::connect(self.address);
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: {}\r\n{fields}Content-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        ));
+        client.response("POST").expect("an answer").text()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

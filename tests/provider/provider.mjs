@@ -1,0 +1,109 @@
+// A certified OpenID provider (npm `oidc-provider`) for tests: `provider.mjs MODULES PORT`.
+//
+// Tokens of the client `shop` by client credentials, for the resource `urn:AUDIENCE:ALGORITHM` (`urn:orders:ES256`), or
+// `urn:AUDIENCE:opaque`. Beside what every provider has, tests can ask it to do what a provider's operators do:
+// POST /test/rotate   publish a new key for each algorithm and sign with it; `?drop` publishes the old ones no more
+// GET  /test/count    how often each path was asked for
+// POST /test/sign     a token of `{ header, claims, by }`, which no provider would give out: signed by the key for `header.alg`; or `by`
+//                     a `stranger`, with the `public` key as a shared secret, or by nobody (`none`)
+import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+const [modules, port] = process.argv.slice(2);
+const { Provider } = await import(pathToFileURL(join(modules, 'oidc-provider/lib/index.js')));
+const issuer = `http://127.0.0.1:${port}`;
+
+const kinds = {
+  RS256: ['rsa', { modulusLength: 2048 }],
+  PS256: ['rsa', { modulusLength: 2048 }],
+  ES256: ['ec', { namedCurve: 'P-256' }],
+  ES384: ['ec', { namedCurve: 'P-384' }],
+  ES512: ['ec', { namedCurve: 'P-521' }],
+  EdDSA: ['ed25519', {}],
+};
+
+function newKeys() {
+  return Object.entries(kinds).map(([alg, [kind, options]]) => ({
+    ...generateKeyPairSync(kind, options).privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: `${alg}-${randomUUID()}`,
+  }));
+}
+
+let keys = newKeys();
+let handle;
+
+function start() {
+  const provider = new Provider(issuer, {
+    clients: [{
+      client_id: 'shop', client_secret: 'shop-secret', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+    }],
+    jwks: { keys },
+    enabledJWA: { idTokenSigningAlgValues: Object.keys(kinds) },
+    features: {
+      clientCredentials: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
+      devInteractions: { enabled: false },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo(_, resource) {
+          const [, audience, alg] = resource.split(':');
+          return {
+            audience, scope: 'orders.read orders.write', accessTokenTTL: 300,
+            ...(alg === 'opaque' ? { accessTokenFormat: 'opaque' } : { accessTokenFormat: 'jwt', jwt: { sign: { alg } } }),
+          };
+        },
+      },
+    },
+  });
+  provider.on('server_error', (_, error) => console.error(error));
+  handle = provider.callback();
+}
+
+function signature(signed, { header, by }) {
+  if (by === 'none') return Buffer.alloc(0);
+  const own = keys.find((key) => key.alg === (by === 'public' ? 'RS256' : header.alg));
+  if (by === 'public') {
+    const pem = createPublicKey({ key: own, format: 'jwk' }).export({ type: 'spki', format: 'pem' });
+    return createHmac('sha256', pem).update(signed).digest();
+  }
+  const [kind, options] = kinds[header.alg];
+  const key = by === 'stranger' ? generateKeyPairSync(kind, options).privateKey : createPrivateKey({ key: own, format: 'jwk' });
+  const digest = kind === 'ed25519' ? null : `sha${header.alg.slice(2)}`;
+  const padding = header.alg.startsWith('PS') ? { padding: 6, saltLength: -1 } : {};
+  return sign(digest, Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363', ...padding });
+}
+
+function made(asked) {
+  const own = keys.find((key) => key.alg === asked.header.alg);
+  const header = { ...(own ? { kid: own.kid } : {}), ...asked.header };
+  // A text is taken as it is, so that what no library would write can be written.
+  const text = (part) => (typeof part === 'string' ? part : JSON.stringify(part));
+  const signed = [header, asked.claims].map((part) => Buffer.from(text(part)).toString('base64url')).join('.');
+  return `${signed}.${signature(signed, asked).toString('base64url')}`;
+}
+
+async function body(request) {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  return JSON.parse(Buffer.concat(parts).toString());
+}
+
+start();
+const count = {};
+createServer(async (request, response) => {
+  const url = new URL(request.url, issuer);
+  count[url.pathname] = (count[url.pathname] ?? 0) + 1;
+  if (url.pathname === '/test/rotate') {
+    keys = url.searchParams.has('drop') ? newKeys() : [...newKeys(), ...keys];
+    start();
+    response.writeHead(204).end();
+  } else if (url.pathname === '/test/sign') {
+    response.writeHead(200, { 'content-type': 'text/plain' }).end(made(await body(request)));
+  } else if (url.pathname === '/test/count') {
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(count));
+  } else {
+    handle(request, response);
+  }
+}).listen(Number(port), '127.0.0.1');
