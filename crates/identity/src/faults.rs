@@ -17,7 +17,12 @@ pub static FAULTS: &[&Fault] = &[
     &EXPIRED,
     &NOT_YET,
     &CLAIM,
+    &BOUND,
     &KEYS,
+    &INACTIVE,
+    &NOT_FOR_US,
+    &UNTOLD,
+    &CROWDED,
 ];
 
 macro_rules! refused {
@@ -94,6 +99,38 @@ refused!(
     "jwt/claim",
     "The token lacks a claim, or one cannot be read",
     "Ask the provider for tokens with `iss`, `exp` and `aud`."
+);
+refused!(
+    BOUND,
+    "jwt/bound",
+    "The token is bound to a key, of which no proof is taken here",
+    "Get a token that is not bound to a key or certificate (`cnf`)."
+);
+refused!(
+    INACTIVE,
+    "token/inactive",
+    "The token is not valid, or not any more",
+    "Get a new token: the provider does not know this one, or has revoked it."
+);
+refused!(
+    NOT_FOR_US,
+    "token/audience",
+    "The token is not meant for this API",
+    "Ask the provider for a token whose audience (`aud`) is this API."
+);
+/// Never a 401, as [`KEYS`].
+pub(crate) static UNTOLD: Fault = Fault::upstream(
+    "token/unavailable",
+    503,
+    "The identity provider does not tell about the token",
+    "Try again. For the operator: `tollgate status` tells why the provider cannot be asked.",
+);
+/// More tokens are unknown at a time than the provider is asked about.
+pub(crate) static CROWDED: Fault = Fault::gateway(
+    "token/crowded",
+    503,
+    "Too many tokens are being asked about",
+    "Try again. The gateway's operator sets how many the provider is asked about at a time: `at_once`.",
 );
 /// Never a 401: the client's token may be good.
 pub(crate) static KEYS: Fault = Fault::upstream(

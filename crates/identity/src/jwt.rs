@@ -8,7 +8,9 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 use tollgate_core::problem::Problem;
 
-use crate::faults::{ALGORITHM, AUDIENCE, CLAIM, EXPIRED, HEADER_FIELD, ISSUER, MALFORMED, NOT_YET, TYPE, because};
+use crate::faults::{
+    ALGORITHM, AUDIENCE, BOUND, CLAIM, EXPIRED, HEADER_FIELD, ISSUER, MALFORMED, NOT_YET, TYPE, because,
+};
 use crate::json;
 use crate::jwk::{Algorithm, Key};
 
@@ -105,6 +107,10 @@ impl Expected {
             return Err(because(&ISSUER, "another `iss`, or none"));
         }
         self.judge_kind(token)?;
+        // RFC 9449 §7.1, RFC 8705 §3: whoever stole one of these has to have the key, too, and nobody looks whether they do.
+        if token.claims.contains_key("cnf") {
+            return Err(BOUND.problem());
+        }
         let ends = time(&token.claims, "exp")?.ok_or_else(|| because(&CLAIM, "no `exp`"))?;
         if ends + self.skew <= now {
             return Err(EXPIRED.problem());
@@ -115,7 +121,7 @@ impl Expected {
                 return Err(because(&NOT_YET, format!("`{name}` lies ahead")));
             }
         }
-        if !self.audiences.is_empty() && !self.is_for_us(&token.claims)? {
+        if !self.audiences.is_empty() && !has_audience(&token.claims, &self.audiences)? {
             return Err(because(&AUDIENCE, "another `aud`, or none"));
         }
         Ok(ends + self.skew)
@@ -129,23 +135,26 @@ impl Expected {
         };
         if fits { Ok(()) } else { Err(because(&TYPE, "another `typ`, or none")) }
     }
+}
 
-    /// RFC 7519 §4.1.3: a text, or a list of them.
-    fn is_for_us(&self, claims: &Map<String, Value>) -> Result<bool, Problem> {
-        let is_ours = |audience: &Value| {
-            let audience = audience.as_str().ok_or_else(|| because(&CLAIM, "an `aud` that is no text"))?;
-            Ok(self.audiences.iter().any(|own| own == audience))
-        };
-        match claims.get("aud") {
-            None => Ok(false),
-            Some(Value::Array(all)) => all.iter().map(is_ours).try_fold(false, |any, ours| Ok(any | ours?)),
-            Some(one) => is_ours(one),
-        }
+/// Whether any of these audiences is among those of the claims (RFC 7519 §4.1.3): a text, or a list of them.
+///
+/// # Errors
+/// The claim is something else.
+pub(crate) fn has_audience(claims: &Map<String, Value>, audiences: &[String]) -> Result<bool, Problem> {
+    let is_ours = |audience: &Value| {
+        let audience = audience.as_str().ok_or_else(|| because(&CLAIM, "an `aud` that is no text"))?;
+        Ok(audiences.iter().any(|own| own == audience))
+    };
+    match claims.get("aud") {
+        None => Ok(false),
+        Some(Value::Array(all)) => all.iter().map(is_ours).try_fold(false, |any, ours| Ok(any | ours?)),
+        Some(one) => is_ours(one),
     }
 }
 
 /// RFC 7519 §2, `NumericDate`: seconds since the epoch, perhaps with a fraction.
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, Problem> {
+pub(crate) fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, Problem> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     // Times beyond this are mistakes, or made to overflow somebody.
     const YEAR_9999: f64 = 253_402_300_799.0;

@@ -9,16 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tollgate_core::caller::{Call, Caller};
+use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::principal::Standing;
 
-use crate::json;
 use crate::jwk::{self, Algorithm, Key};
+use crate::metadata::{self, get};
 
 /// A provider is asked out of turn no more often than this.
 pub const THROTTLE: Duration = Duration::from_secs(5);
@@ -27,8 +26,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const SLOWEST: Duration = Duration::from_secs(30);
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
-/// Largest metadata or set of keys.
-const MOST: usize = 512 * 1024;
 
 /// Where the keys are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,7 +272,7 @@ async fn follow(weak: std::sync::Weak<KeyRing>, caller: Arc<dyn Caller>) {
 async fn read(settings: &Settings, caller: &Arc<dyn Caller>) -> Result<Vec<Key>, String> {
     match &settings.from {
         From::Issuer(issuer) => {
-            let url = discover(issuer, settings.timeout, caller).await?;
+            let url = metadata::endpoint(issuer, "jwks_uri", settings.timeout, caller).await?;
             jwk::set(&get(&url, settings.timeout, caller).await?).map_err(|why| format!("{url}: {why}"))
         }
         From::Url(url) => jwk::set(&get(url, settings.timeout, caller).await?).map_err(|why| format!("{url}: {why}")),
@@ -285,53 +282,6 @@ async fn read(settings: &Settings, caller: &Arc<dyn Caller>) -> Result<Vec<Key>,
             jwk::set(&text.map_err(|error| format!("{shown}: {error}"))?).map_err(|why| format!("{shown}: {why}"))
         }
     }
-}
-
-/// Where an issuer's keys are.
-async fn discover(issuer: &str, timeout: Duration, caller: &Arc<dyn Caller>) -> Result<String, String> {
-    let mut troubles = Vec::new();
-    for url in metadata(issuer) {
-        match get(&url, timeout, caller).await.and_then(|text| keys_of(&text, issuer)) {
-            Ok(keys) => return Ok(keys),
-            Err(why) => troubles.push(if why.starts_with(&url) { why } else { format!("{url}: {why}") }),
-        }
-    }
-    Err(troubles.join("; "))
-}
-
-/// Where an issuer's metadata may be: OpenID Connect Discovery 1.0 §4.1 puts the well-known part behind the path, RFC 8414 §3.1
-/// before it.
-fn metadata(issuer: &str) -> [String; 2] {
-    let bare = issuer.trim_end_matches('/');
-    let after_scheme = bare.find("://").map_or(0, |at| at + 3);
-    let path = bare[after_scheme..].find('/').map_or(bare.len(), |at| after_scheme + at);
-    let (origin, path) = bare.split_at(path);
-    [
-        format!("{bare}/.well-known/openid-configuration"),
-        format!("{origin}/.well-known/oauth-authorization-server{path}"),
-    ]
-}
-
-/// RFC 8414 §3.3: metadata that names another issuer is somebody else's.
-fn keys_of(text: &[u8], issuer: &str) -> Result<String, String> {
-    let metadata = json::object(text)?;
-    let member = |name: &str| metadata.get(name).and_then(Value::as_str);
-    match member("issuer") {
-        Some(own) if own == issuer => {}
-        Some(other) => return Err(format!("its `issuer` is `{other}`: write it exactly so if it is the right one")),
-        None => return Err("it names no `issuer`".to_owned()),
-    }
-    let keys = member("jwks_uri").ok_or("it has no `jwks_uri`")?;
-    // What was found under TLS does not lead out of it.
-    if keys.starts_with("https://") || (keys.starts_with("http://") && issuer.starts_with("http://")) {
-        return Ok(keys.to_owned());
-    }
-    Err("its `jwks_uri` is not under https".to_owned())
-}
-
-async fn get(url: &str, timeout: Duration, caller: &Arc<dyn Caller>) -> Result<Vec<u8>, String> {
-    let answer = caller.call(Call::get(url, MOST, timeout)).await.map_err(|error| format!("{url}: {error}"))?;
-    if answer.status != 200 { Err(format!("{url} answered {}", answer.status)) } else { Ok(answer.body) }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ pub mod json;
 pub mod jwk;
 pub mod jwt;
 pub mod keys;
+mod metadata;
+pub mod opaque;
 mod remembered;
 mod source;
 

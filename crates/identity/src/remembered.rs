@@ -5,13 +5,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest;
-use tollgate_core::principal::Principal;
-
-use crate::jwk::Key;
 
 /// Parts with a lock each: workers seldom meet.
 const PARTS: usize = 16;
@@ -26,40 +22,31 @@ pub(crate) fn digest(token: &str) -> Digest {
     out
 }
 
-/// What was found out about a token.
-#[derive(Clone, Debug)]
-pub(crate) struct Known {
-    pub(crate) principal: Arc<Principal>,
-    /// Made its signature.
-    pub(crate) key: Arc<Key>,
-    /// When it ends.
-    pub(crate) until: SystemTime,
-}
-
-/// Tokens that were checked.
+/// What was found out about tokens.
 #[derive(Debug)]
-pub(crate) struct Remembered {
-    parts: Vec<Mutex<Part>>,
+pub(crate) struct Remembered<V> {
+    parts: Vec<Mutex<Part<V>>>,
     /// Most of a generation of a part.
     most: usize,
 }
 
-type Generation = HashMap<Digest, Known, BuildHasherDefault<First>>;
+type Generation<V> = HashMap<Digest, V, BuildHasherDefault<First>>;
 
-#[derive(Debug, Default)]
-struct Part {
-    young: Generation,
-    old: Generation,
+#[derive(Debug)]
+struct Part<V> {
+    young: Generation<V>,
+    old: Generation<V>,
 }
 
-impl Remembered {
+impl<V: Clone> Remembered<V> {
     /// For about so many; 0: none.
     pub(crate) fn new(most: usize) -> Self {
-        Self { parts: (0..PARTS).map(|_| Mutex::default()).collect(), most: most.div_ceil(PARTS * 2) }
+        let part = || Mutex::new(Part { young: HashMap::default(), old: HashMap::default() });
+        Self { parts: (0..PARTS).map(|_| part()).collect(), most: most.div_ceil(PARTS * 2) }
     }
 
-    /// What is known of this token, if that holds.
-    pub(crate) fn get(&self, digest: &Digest, now: SystemTime) -> Option<Arc<Principal>> {
+    /// What is known of this token, if that `holds`; what does not is forgotten.
+    pub(crate) fn get(&self, digest: &Digest, holds: impl FnOnce(&V) -> bool) -> Option<V> {
         let mut part = self.part(digest);
         let known = match part.young.get(digest) {
             Some(known) => known.clone(),
@@ -69,27 +56,27 @@ impl Remembered {
                 known
             }
         };
-        if known.until <= now || known.key.is_gone() {
+        if !holds(&known) {
             part.young.remove(digest);
             return None;
         }
-        Some(known.principal)
+        Some(known)
     }
 
-    pub(crate) fn add(&self, digest: Digest, known: Known) {
+    pub(crate) fn add(&self, digest: Digest, known: V) {
         if self.most > 0 {
             self.part(&digest).add(digest, known, self.most);
         }
     }
 
-    fn part(&self, digest: &Digest) -> std::sync::MutexGuard<'_, Part> {
+    fn part(&self, digest: &Digest) -> std::sync::MutexGuard<'_, Part<V>> {
         let part = usize::from(digest[31]) % PARTS;
         self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Part {
-    fn add(&mut self, digest: Digest, known: Known, most: usize) {
+impl<V> Part<V> {
+    fn add(&mut self, digest: Digest, known: V, most: usize) {
         if self.young.len() >= most {
             self.old = std::mem::take(&mut self.young);
         }
@@ -117,56 +104,31 @@ impl Hasher for First {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use serde_json::json;
-
     use super::*;
 
-    fn key() -> Arc<Key> {
-        let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
-        Arc::new(Key::read(key.as_object().unwrap()).unwrap())
-    }
-
-    fn known(key: &Arc<Key>, until: u64) -> Known {
-        let principal = Principal {
-            source: "idp".into(),
-            subject: "alice".into(),
-            consumer: None,
-            scopes: Vec::new(),
-            claims: serde_json::Map::new(),
-            expires: None,
-        };
-        Known { principal: Arc::new(principal), key: Arc::clone(key), until: UNIX_EPOCH + Duration::from_secs(until) }
-    }
-
-    const START: SystemTime = UNIX_EPOCH;
-
     #[test]
-    fn what_is_known_holds_until_it_ends_or_its_key_goes() {
-        let (remembered, key) = (Remembered::new(100), key());
-        remembered.add(digest("a"), known(&key, 10));
-        assert!(remembered.get(&digest("a"), START).is_some());
-        assert!(remembered.get(&digest("b"), START).is_none());
-        assert!(remembered.get(&digest("a"), START + Duration::from_secs(10)).is_none());
-        remembered.add(digest("a"), known(&key, 10));
-        key.retire();
-        assert!(remembered.get(&digest("a"), START).is_none());
+    fn what_does_not_hold_any_more_is_forgotten() {
+        let remembered = Remembered::new(100);
+        remembered.add(digest("a"), 1);
+        assert_eq!(remembered.get(&digest("a"), |_| true), Some(1));
+        assert_eq!(remembered.get(&digest("b"), |_| true), None);
+        assert_eq!(remembered.get(&digest("a"), |_| false), None);
+        assert_eq!(remembered.get(&digest("a"), |_| true), None);
     }
 
     #[test]
     fn it_is_bounded_and_keeps_what_is_in_use() {
-        let (remembered, key) = (Remembered::new(320), key());
-        remembered.add(digest("kept"), known(&key, 10));
+        let remembered = Remembered::new(320);
+        remembered.add(digest("kept"), 0);
         for n in 0..10_000 {
-            remembered.add(digest(&n.to_string()), known(&key, 10));
-            assert!(remembered.get(&digest("kept"), START).is_some(), "after {n}");
+            remembered.add(digest(&n.to_string()), n);
+            assert!(remembered.get(&digest("kept"), |_| true).is_some(), "after {n}");
         }
         let held: usize =
             remembered.parts.iter().map(|part| part.lock().unwrap()).map(|p| p.young.len() + p.old.len()).sum();
         assert!(held <= 320 + PARTS, "{held}");
         let none = Remembered::new(0);
-        none.add(digest("a"), known(&key, 10));
-        assert!(none.get(&digest("a"), START).is_none());
+        none.add(digest("a"), 1);
+        assert!(none.get(&digest("a"), |_| true).is_none());
     }
 }

@@ -17,7 +17,7 @@ use crate::faults::{ALGORITHM, ISSUER, KEYS, SIGNATURE, TOO_LARGE, UNKNOWN_KEY, 
 use crate::jwk::{Algorithm, Key};
 use crate::jwt::{Expected, Token};
 use crate::keys::{self, KeyRing, Looked};
-use crate::remembered::{Digest, Known, Remembered, digest};
+use crate::remembered::{Digest, Remembered, digest};
 
 /// What tokens are taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +39,17 @@ pub struct JwtSource {
     name: Arc<str>,
     settings: JwtSettings,
     ring: Arc<KeyRing>,
-    remembered: Remembered,
+    remembered: Remembered<Known>,
     clock: Clock,
+}
+
+/// What was found out about a token.
+#[derive(Clone)]
+struct Known {
+    principal: Arc<Principal>,
+    /// Made its signature.
+    key: Arc<Key>,
+    until: SystemTime,
 }
 
 impl JwtSource {
@@ -117,8 +126,9 @@ impl Authenticator for JwtSource {
             return Found::Checked(Err(because(&TOO_LARGE, format!("{} bytes", text.len()))));
         }
         let digest = digest(text);
-        if let Some(principal) = self.remembered.get(&digest, self.clock.unix()) {
-            return Found::Checked(Ok(principal));
+        let now = self.clock.unix();
+        if let Some(known) = self.remembered.get(&digest, |known| now < known.until && !known.key.is_gone()) {
+            return Found::Checked(Ok(known.principal));
         }
         let token = match Token::read(text) {
             Ok(token) => token,

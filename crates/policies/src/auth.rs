@@ -10,52 +10,62 @@
 //!
 //! # Example
 //! ```yaml
-//! auth: [idp]
+//! auth:
+//!   sources: [idp]
 //! ```
 //!
 //! # Faults
 //! - `auth/missing` (401): there is no credential.
 //! - Those of the kind of credential: `jwt/expired`, `jwt/signature` and so on.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde_json::json;
-use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::exchange::Exchange;
 use tollgate_core::node::{Node, Spanned, Value};
 use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
 use tollgate_core::principal::{Authenticator, Found, Principal};
 use tollgate_core::problem::{Fault, Problem};
+use tollgate_core::section;
 
-use crate::kit::forms::{ShortForm, joined, with_short};
+use crate::kit::forms::{ShortForm, joined, list_under, with_short};
 
-/// Lets requests pass whose caller is known, by the sources of identity that are named.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AuthConfig(Vec<Spanned<String>>);
+section! {
+    /// Lets requests pass whose caller is known, by the sources of identity that are named.
+    pub struct AuthConfig {
+        /// Names of sources of identity: the first one that gave the credential out decides.
+        sources: Vec<Spanned<String>>,
+    }
+}
 
 impl PolicyConfig for AuthConfig {
     const NAME: &'static str = "auth";
     const SUMMARY: &'static str =
         "Lets requests pass whose caller is known, by the sources of identity that are named.";
-    const EXAMPLE: &'static str = "[idp]";
+    const EXAMPLE: &'static str = "sources: [idp]";
     const FAULTS: &'static [&'static Fault] = &[&MISSING];
 
-    /// `idp or keys` → `[idp, keys]`.
+    /// `idp or keys` → `{ sources: [idp, keys] }`.
     fn desugar(node: Node) -> Node {
-        let Value::String(text) = &node.value else { return node };
+        let Value::String(text) = &node.value else { return list_under(node, "sources") };
         let part = |name: &str| Node { value: name.into(), span: node.span.narrow(name), secret: node.secret };
         let names = text.split(" or ").map(|name| part(name.trim())).collect();
-        Node::new(Value::List(names), node.span.clone())
+        list_under(Node::new(Value::List(names), node.span.clone()), "sources")
     }
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
-        let mut sources = Vec::with_capacity(self.0.len());
-        for name in self.0 {
+        let mut sources: Vec<Arc<dyn Authenticator>> = Vec::with_capacity(self.sources.len());
+        if self.sources.is_empty() {
+            return Err(Diagnostic::error("nobody could pass here").hint("for everybody: `auth: none`"));
+        }
+        for name in self.sources {
+            if sources.iter().any(|source| **source.name() == *name.value) {
+                return Err(Diagnostic::error(format!("`{}` stands twice", name.value)).at(&name.span));
+            }
             match cx.sources.get(&name.value) {
                 Some(source) => sources.push(Arc::clone(source)),
                 None => return Err(unknown(&name.value, cx).at(&name.span)),
@@ -76,41 +86,6 @@ fn unknown(name: &str, cx: &BuildCx<'_>) -> Diagnostic {
     }
 }
 
-impl Decode for AuthConfig {
-    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        let Value::List(items) = &node.value else {
-            return cx.expected(node, "names of sources of identity: `idp`, `idp or keys`, or `none`");
-        };
-        if items.is_empty() {
-            cx.report(Diagnostic::error("nobody could pass here").at(&node.span).hint("for everybody: `auth: none`"));
-            return None;
-        }
-        let mut names: Vec<Spanned<String>> = Vec::with_capacity(items.len());
-        for item in items {
-            let Some(name) = item.text() else { return cx.expected(item, "the name of a source of identity") };
-            if names.iter().any(|other| other.value == name) {
-                cx.report(Diagnostic::error(format!("`{name}` stands twice")).at(&item.span));
-                return None;
-            }
-            names.push(Spanned::new(name.to_owned(), &item.span));
-        }
-        Some(Self(names))
-    }
-}
-
-impl JsonSchema for AuthConfig {
-    fn schema_name() -> Cow<'static, str> {
-        "AuthConfig".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "Names of sources of identity: the first one that gave the credential out decides.",
-            "type": "array", "minItems": 1, "uniqueItems": true, "items": { "type": "string" },
-        })
-    }
-}
-
 /// This policy in the list.
 pub static KIND: PolicyKind = PolicyKind {
     schema: |generator| with_short(AuthConfig::json_schema(generator), SHORT_FORMS),
@@ -118,8 +93,17 @@ pub static KIND: PolicyKind = PolicyKind {
 };
 
 pub(crate) const SHORT_FORMS: &[ShortForm] = &[
-    ShortForm { short: "idp", long: "[idp]", schema: || json!({ "type": "string" }) },
-    ShortForm { short: "idp or keys", long: "[idp, keys]", schema: || json!({ "type": "string", "pattern": " or " }) },
+    ShortForm { short: "idp", long: "{ sources: [idp] }", schema: || json!({ "type": "string" }) },
+    ShortForm {
+        short: "[idp, keys]",
+        long: "{ sources: [idp, keys] }",
+        schema: || json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
+    },
+    ShortForm {
+        short: "idp or keys",
+        long: "{ sources: [idp, keys] }",
+        schema: || json!({ "type": "string", "pattern": " or " }),
+    },
 ];
 
 #[derive(Debug)]

@@ -12,6 +12,10 @@ use crate::port::free_port;
 use crate::process::process;
 use crate::raw_client::RawClient;
 
+/// Of the client `shop`, whose secret is `shop-secret`.
+const FORM: &str =
+    "Authorization: Basic c2hvcDpzaG9wLXNlY3JldA==\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+
 /// A provider that runs.
 #[derive(Debug)]
 pub struct Provider {
@@ -90,10 +94,7 @@ impl Provider {
             "grant_type=client_credentials&scope={}&resource=urn:{audience}:{algorithm}",
             scopes.replace(' ', "+")
         );
-        // `shop:shop-secret`.
-        let head =
-            "Authorization: Basic c2hvcDpzaG9wLXNlY3JldA==\r\nContent-Type: application/x-www-form-urlencoded\r\n";
-        let answer: Value = serde_json::from_str(&self.post("/token", head, &form)).expect("JSON");
+        let answer: Value = serde_json::from_str(&self.post("/token", FORM, &form)).expect("JSON");
         answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
     }
 
@@ -106,6 +107,11 @@ impl Provider {
             "Content-Type: application/json\r\n",
             &json!({ "header": header, "claims": claims, "by": by }).to_string(),
         )
+    }
+
+    /// Takes a token back (RFC 7009).
+    pub fn revoke(&self, token: &str) {
+        self.post("/token/revocation", FORM, &format!("token={token}"));
     }
 
     /// Publishes a new key and signs with it; the old ones are published on, or not.

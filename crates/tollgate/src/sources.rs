@@ -3,7 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use tollgate_config::model::{self, Algorithm as Named, AuthSource, Config, KeysAt};
+use tokio::runtime::Handle;
+use tollgate_config::model::{self, Algorithm as Named, AuthSource, ClientAuth, Config, Introspection, KeysAt};
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
@@ -12,6 +13,7 @@ use tollgate_core::node::{Span, Spanned};
 use tollgate_core::principal::{Authenticator, Found, Principal, Sources, Standing};
 use tollgate_identity::jwk::{self, Algorithm};
 use tollgate_identity::jwt::Expected;
+use tollgate_identity::opaque::{self, OpaqueSource};
 use tollgate_identity::{JwtSettings, JwtSource, keys};
 use tollgate_net::tls::{Client, ClientSettings, Roots, Verify};
 use tollgate_registry::dns::Dns;
@@ -31,7 +33,39 @@ struct Made {
     name: String,
     written: AuthSource,
     dns: model::Dns,
-    source: Arc<JwtSource>,
+    source: Source,
+}
+
+/// A source of either kind.
+#[derive(Clone, Debug)]
+enum Source {
+    /// Tokens that are read here.
+    Jwt(Arc<JwtSource>),
+    /// Tokens that their provider is asked about.
+    Opaque(OpaqueSource),
+}
+
+impl Source {
+    fn new(name: &str, written: &AuthSource, clock: &Clock) -> Self {
+        match &written.introspection {
+            None => Self::Jwt(JwtSource::new(name, settings(written), clock.clone())),
+            Some(asked) => Self::Opaque(OpaqueSource::new(name, asking(written, asked), clock.clone())),
+        }
+    }
+
+    fn start(&self, caller: &Arc<dyn Caller>, slow: &Handle) {
+        match self {
+            Self::Jwt(source) => source.start(caller, slow),
+            Self::Opaque(source) => source.start(caller, slow),
+        }
+    }
+
+    fn as_authenticator(&self) -> Arc<dyn Authenticator> {
+        match self {
+            Self::Jwt(source) => Arc::clone(source) as Arc<dyn Authenticator>,
+            Self::Opaque(source) => Arc::new(source.clone()),
+        }
+    }
 }
 
 impl Identity {
@@ -51,10 +85,7 @@ impl Identity {
             }
             let is_alike = |made: &&Made| made.name == name.value && made.written == *written && made.dns == config.dns;
             let known = before.and_then(|before| before.made.iter().find(is_alike));
-            let source = known.map_or_else(
-                || JwtSource::new(&name.value, settings(written), clock.clone()),
-                |known| Arc::clone(&known.source),
-            );
+            let source = known.map_or_else(|| Source::new(&name.value, written, clock), |known| known.source.clone());
             made.push(Made { name: name.value.clone(), written: written.clone(), dns: config.dns.clone(), source });
         }
         if mistakes.is_empty() { Ok(Self { made }) } else { Err(mistakes) }
@@ -62,7 +93,7 @@ impl Identity {
 
     /// As policies know them.
     pub(crate) fn sources(&self) -> Sources {
-        Sources(self.made.iter().map(|made| Arc::clone(&made.source) as Arc<dyn Authenticator>).collect())
+        Sources(self.made.iter().map(|made| made.source.as_authenticator()).collect())
     }
 
     /// Has keys read from now on.
@@ -92,7 +123,9 @@ impl Identity {
     /// Waits until every provider was asked once.
     pub(crate) async fn heard(&self) {
         for made in &self.made {
-            made.source.keys().heard().await;
+            if let Source::Jwt(source) = &made.source {
+                source.keys().heard().await;
+            }
         }
     }
 }
@@ -100,7 +133,7 @@ impl Identity {
 /// The sources of a config by their names, whatever is wrong with their files: for whoever looks at the rest of it.
 pub(crate) fn named(config: &Config) -> Sources {
     let source = |(name, written): &(Spanned<String>, AuthSource)| {
-        JwtSource::new(&name.value, settings(written), Clock::real()) as Arc<dyn Authenticator>
+        Source::new(&name.value, written, &Clock::real()).as_authenticator()
     };
     Sources(config.auth.iter().map(source).collect())
 }
@@ -166,12 +199,12 @@ fn settings(written: &AuthSource) -> JwtSettings {
         expected: Expected {
             issuers: vec![written.issuer.value.0.clone()],
             audiences: written.audience.value.0.clone(),
-            kind: written.kind.as_ref().map(|kind| kind.0.clone()),
+            kind: written.kind.as_ref().map(|kind| kind.value.0.clone()),
             skew: written.skew.value.0,
         },
         algorithms: match &written.algorithms {
             None => Algorithm::ALL.to_vec(),
-            Some(named) => named.iter().filter_map(algorithm).collect(),
+            Some(named) => named.value.iter().filter_map(algorithm).collect(),
         },
         keys: keys::Settings {
             from,
@@ -181,5 +214,27 @@ fn settings(written: &AuthSource) -> JwtSettings {
         },
         largest: size(written.largest.get()),
         remember: size(written.remember.get()),
+    }
+}
+
+fn asking(written: &AuthSource, asked: &Introspection) -> opaque::Settings {
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    opaque::Settings {
+        issuer: written.issuer.value.0.clone(),
+        url: asked.url.as_ref().map(|url| url.value.0.clone()),
+        client: asked.client.clone(),
+        secret: asked.secret.0.clone(),
+        auth: match asked.auth {
+            ClientAuth::Basic => opaque::ClientAuth::Basic,
+            ClientAuth::Post => opaque::ClientAuth::Post,
+        },
+        audiences: written.audience.value.0.clone(),
+        cache: asked.cache.0,
+        negative: asked.negative.0,
+        timeout: written.timeout.0,
+        skew: written.skew.value.0,
+        largest: size(written.largest.get()),
+        remember: size(written.remember.get()),
+        at_once: size(asked.at_once.get()),
     }
 }

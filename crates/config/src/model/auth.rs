@@ -26,9 +26,9 @@ section! {
         /// Where the provider's keys are: a URL or a file.
         jwks: Option<Spanned<KeysAt>>,
         /// How tokens may be signed; without it, in all ways for which the provider has keys. Never by a shared secret.
-        algorithms: Option<Vec<Algorithm>>,
+        algorithms: Option<Spanned<Vec<Algorithm>>>,
         /// What the tokens say they are (`typ`), such as `at+jwt`; without it, anything but what is made for something else.
-        kind as "type": Option<TokenType>,
+        kind as "type": Option<Spanned<TokenType>>,
         /// By how much the clocks of the provider and of this machine may differ.
         skew: Spanned<Period> = v1::AUTH_SKEW,
         /// How often the provider's keys are read. A key that is not known is asked for at once.
@@ -37,12 +37,92 @@ section! {
         keep: Period = v1::AUTH_KEEP,
         /// How long the provider may take to answer.
         timeout: Period = v1::AUTH_TIMEOUT,
+        /// How the provider is asked about each token (RFC 7662), also about those that are no JWT; without it, tokens are read and
+        /// checked here.
+        introspection: Option<Introspection>,
         /// The certificates of those who may vouch for the provider (PEM); without it, whom the system trusts.
         ca: Option<Spanned<FilePath>>,
         /// The largest token.
         largest: BoundedSize<256, 65_536> = v1::AUTH_LARGEST,
         /// About how many tokens that were checked are remembered, so that they need not be checked again.
         remember: Bounded<0, 10_000_000> = v1::AUTH_REMEMBER,
+    }
+}
+
+section! {
+    /// How the provider is asked about a token.
+    pub struct Introspection {
+        /// Who the gateway is there: its client id.
+        client: String,
+        /// How it proves that.
+        secret: Secret,
+        /// Where it does: in the `Authorization` field (`basic`), or in the body (`post`).
+        auth: ClientAuth = v1::INTROSPECTION_AUTH,
+        /// Where to ask; without it, where the issuer's metadata says.
+        url: Option<Spanned<Url>>,
+        /// For how long an answer holds: so long may a token still pass that was revoked.
+        cache: Period = v1::INTROSPECTION_CACHE,
+        /// For how long the answer holds that a token is not valid.
+        negative: Period = v1::INTROSPECTION_NEGATIVE,
+        /// Most tokens that the provider is asked about at a time; what comes beyond that is answered 503.
+        at_once: Bounded<1, 10_000> = v1::INTROSPECTION_AT_ONCE,
+    }
+}
+
+words! {
+    /// Where a client proves who it is.
+    pub enum ClientAuth {
+        /// In the `Authorization` field.
+        Basic = "basic",
+        /// In the body.
+        Post = "post",
+    }
+}
+
+/// A text that opens doors: it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Decode for Secret {
+    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
+        match &node.value {
+            Value::String(text) if !text.is_empty() => {
+                if !node.secret {
+                    let warning = Diagnostic::warning("a secret stands in the file itself").at(&node.span);
+                    cx.report(warning.hint("refer to it: `${env:NAME}`, or `${file:/run/secrets/name}`"));
+                }
+                Some(Self(text.clone()))
+            }
+            _ => {
+                // What stands there may be one all the same: it is not shown.
+                cx.report(
+                    Diagnostic::error("expected a secret")
+                        .at(&node.span)
+                        .hint("`${env:NAME}`, `${file:/run/secrets/name}`"),
+                );
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "minLength": 1,
+            "description": "A secret, by reference: it is never shown.",
+            "examples": ["${env:NAME}", "${file:/run/secrets/name}"],
+        })
     }
 }
 
@@ -54,15 +134,17 @@ fn fits(source: &AuthSource, cx: &mut DecodeCx) -> bool {
         cx.report(mistake.hint("write it as the provider's tokens do (`iss`)"));
         well = false;
     }
-    let keys = match &source.jwks {
-        None => Some((&source.issuer.value.0, &source.issuer.span)),
-        Some(Spanned { value: KeysAt::Url(url), span }) => Some((&url.0, span)),
-        Some(Spanned { value: KeysAt::File(_), .. }) => None,
+    let keys = match (&source.introspection, &source.jwks) {
+        (Some(Introspection { url: Some(url), .. }), _) => Some((&url.value.0, &url.span)),
+        (Some(_), _) | (None, None) => Some((&source.issuer.value.0, &source.issuer.span)),
+        (None, Some(Spanned { value: KeysAt::Url(url), span })) => Some((&url.0, span)),
+        (None, Some(Spanned { value: KeysAt::File(_), .. })) => None,
     };
     if let Some((url, span)) = keys.filter(|(url, _)| !is_private(url)) {
-        let warning = Diagnostic::warning(format!("keys from `{url}` are not protected on their way")).at(span);
-        cx.report(warning.hint("whoever is on the network between can make tokens: use https"));
+        let warning = Diagnostic::warning(format!("what `{url}` says is not protected on its way")).at(span);
+        cx.report(warning.hint("whoever is on the network between can let anybody in: use https"));
     }
+    well &= is_of_one_kind(source, cx);
     if source.audience.value.0.is_empty() {
         let warning =
             Diagnostic::warning("tokens that were given out for other services are taken").at(&source.audience.span);
@@ -81,6 +163,30 @@ fn fits(source: &AuthSource, cx: &mut DecodeCx) -> bool {
         let mistake = Diagnostic::error("clocks do not differ by so much").at(&source.skew.span);
         cx.report(mistake.hint("ten minutes at most: tokens hold for that much longer"));
         well = false;
+    }
+    well
+}
+
+/// What is said of tokens that are read here has no meaning for those that are asked about.
+fn is_of_one_kind(source: &AuthSource, cx: &mut DecodeCx) -> bool {
+    if source.introspection.is_none() {
+        return true;
+    }
+    let mistake =
+        |what: &str| Diagnostic::error(format!("`{what}` has no use with `introspection`: tokens are not read here"));
+    let mut well = true;
+    if let Some(jwks) = &source.jwks {
+        cx.report(mistake("jwks").at(&jwks.span));
+        well = false;
+    }
+    for (what, span) in [
+        ("algorithms", source.algorithms.as_ref().map(|a| &a.span)),
+        ("type", source.kind.as_ref().map(|kind| &kind.span)),
+    ] {
+        if let Some(span) = span {
+            cx.report(mistake(what).at(span));
+            well = false;
+        }
     }
     well
 }

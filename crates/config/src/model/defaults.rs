@@ -49,6 +49,10 @@ pub(crate) mod v1 {
     pub(crate) const AUTH_KEEP: &str = "24h";
     pub(crate) const AUTH_TIMEOUT: &str = "5s";
     pub(crate) const AUTH_LARGEST: &str = "8KiB";
+    pub(crate) const INTROSPECTION_AUTH: &str = "basic";
+    pub(crate) const INTROSPECTION_CACHE: &str = "30s";
+    pub(crate) const INTROSPECTION_NEGATIVE: &str = "10s";
+    pub(crate) const INTROSPECTION_AT_ONCE: i64 = 100;
     pub(crate) const AUTH_REMEMBER: i64 = 10_000;
 
     pub(crate) const TARGET_WEIGHT: i64 = 1;

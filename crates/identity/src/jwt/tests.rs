@@ -104,6 +104,7 @@ fn claims_that_do_not_fit_are_told_apart() {
         ("nbf", json!(NOW + 29), ""),
         ("nbf", json!("soon"), "jwt/claim"),
         ("iat", json!(NOW + 3600), "jwt/not-yet-valid"),
+        ("cnf", json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }), "jwt/bound"),
     ] {
         assert_eq!(judged(&expected(), HEADER, &with(name, value.clone()), NOW), slug, "{name}: {value}");
     }

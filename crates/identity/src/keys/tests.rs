@@ -1,8 +1,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tollgate_core::caller::{Answer, CallError};
+use tollgate_core::caller::{Answer, Call, CallError};
 use tollgate_core::policy::BoxFuture;
 
 use super::*;
@@ -161,39 +161,4 @@ async fn a_key_that_is_published_no_more_is_gone_and_one_that_stays_is_the_same(
     ring.ask().await;
     assert!(first.is_gone() && !second.is_gone());
     assert!(Arc::ptr_eq(&second, &key("2")));
-}
-
-#[test]
-fn metadata_is_where_the_standards_say() {
-    assert_eq!(
-        metadata("https://a.example"),
-        [
-            "https://a.example/.well-known/openid-configuration",
-            "https://a.example/.well-known/oauth-authorization-server",
-        ]
-    );
-    assert_eq!(
-        metadata("https://a.example/t/1/"),
-        [
-            "https://a.example/t/1/.well-known/openid-configuration",
-            "https://a.example/.well-known/oauth-authorization-server/t/1",
-        ]
-    );
-}
-
-#[test]
-fn metadata_of_somebody_else_is_not_believed() {
-    let keys = |text: Value| keys_of(text.to_string().as_bytes(), ISSUER);
-    assert_eq!(keys(json!({ "issuer": ISSUER, "jwks_uri": "https://k" })), Ok("https://k".to_owned()));
-    for (text, why) in [
-        (json!({ "issuer": "https://idp.example/tenant/", "jwks_uri": "https://k" }), "exactly so"),
-        (json!({ "issuer": "https://evil.example", "jwks_uri": "https://k" }), "https://evil.example"),
-        (json!({ "jwks_uri": "https://k" }), "names no `issuer`"),
-        (json!({ "issuer": ISSUER }), "no `jwks_uri`"),
-        (json!({ "issuer": ISSUER, "jwks_uri": "http://k" }), "not under https"),
-        (json!({ "issuer": ISSUER, "jwks_uri": "file:///etc/passwd" }), "not under https"),
-    ] {
-        let told = keys(text.clone()).unwrap_err();
-        assert!(told.contains(why), "{text}: {told}");
-    }
 }

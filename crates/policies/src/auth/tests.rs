@@ -45,5 +45,5 @@ fn mistakes_say_what_to_write() {
     assert!(told("nobody").contains("name it under `auth`"));
     assert!(told("[]").contains("auth: none"));
     assert!(told("idp or idp").contains("stands twice"));
-    assert!(told("{ a: b }").contains("names of sources"));
+    assert!(told("{ a: b }").contains("unknown key `a`"));
 }

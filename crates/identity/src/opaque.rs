@@ -1,0 +1,343 @@
+//! Tokens that only their provider can read: it is asked about each (RFC 7662).
+//!
+//! An answer holds for a stated time, and so does a refusal: that is how long a token that was revoked may still pass. Whoever
+//! brings a token that is being asked about waits for that answer. How many are asked about at a time is bounded.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use data_encoding::BASE64;
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tollgate_core::caller::{Call, Caller};
+use tollgate_core::clock::Clock;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::principal::{Authenticator, Found, Principal, Standing};
+use tollgate_core::problem::Problem;
+
+use crate::bearer;
+use crate::faults::{CROWDED, INACTIVE, NOT_FOR_US, TOO_LARGE, UNTOLD, because};
+use crate::json;
+use crate::jwt::{has_audience, time};
+use crate::metadata;
+use crate::remembered::{Digest, Remembered, digest};
+use crate::source::principal;
+
+/// Largest answer about a token.
+const MOST: usize = 64 * 1024;
+
+/// How the gateway says who it is (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// In the `Authorization` field.
+    Basic,
+    /// In the body.
+    Post,
+}
+
+/// Whom to ask, and what to make of the answer.
+#[derive(Clone, PartialEq)]
+pub struct Settings {
+    /// Who gives the tokens out; an answer that names another issuer is not believed.
+    pub issuer: String,
+    /// Where to ask; `None`: where the issuer's metadata says.
+    pub url: Option<String>,
+    /// Who the gateway is.
+    pub client: String,
+    /// How it proves that.
+    pub secret: String,
+    /// Where it does.
+    pub auth: ClientAuth,
+    /// Whom tokens must be for: one of these. Empty: whomever.
+    pub audiences: Vec<String>,
+    /// For how long an answer holds, at most: until the token ends.
+    pub cache: Duration,
+    /// For how long a refusal holds.
+    pub negative: Duration,
+    /// How long the provider may take.
+    pub timeout: Duration,
+    /// By how much clocks may differ.
+    pub skew: Duration,
+    /// Largest token, in bytes.
+    pub largest: usize,
+    /// About how many answers are remembered, of each kind.
+    pub remember: usize,
+    /// Most tokens that are asked about at a time.
+    pub at_once: usize,
+}
+
+/// Tokens that their provider is asked about. Cheap to copy: whoever waits holds it, too.
+#[derive(Clone)]
+pub struct OpaqueSource(Arc<Inner>);
+
+struct Inner {
+    name: Arc<str>,
+    settings: Settings,
+    clock: Clock,
+    good: Remembered<(Arc<Principal>, SystemTime)>,
+    bad: Remembered<(Verdict, Instant)>,
+    asking: Mutex<HashMap<Digest, Answer>>,
+    outside: OnceLock<(Arc<dyn Caller>, Handle)>,
+    /// Where to ask, once that was found out.
+    endpoint: Mutex<Option<String>>,
+    trouble: Mutex<Option<(SystemTime, String)>>,
+}
+
+/// What came of asking about a token.
+#[derive(Clone, Debug)]
+enum Verdict {
+    Good(Arc<Principal>),
+    Inactive,
+    NotForUs,
+    Untold,
+}
+
+/// `None` until it is there.
+type Answer = watch::Receiver<Option<Verdict>>;
+
+/// What a provider said, and when the token ends.
+type Told = (Verdict, Option<SystemTime>);
+
+impl OpaqueSource {
+    /// Takes tokens once [`OpaqueSource::start`] was called.
+    #[must_use]
+    pub fn new(name: &str, settings: Settings, clock: Clock) -> Self {
+        let (good, bad) = (Remembered::new(settings.remember), Remembered::new(settings.remember));
+        Self(Arc::new(Inner {
+            name: name.into(),
+            settings,
+            clock,
+            good,
+            bad,
+            asking: Mutex::default(),
+            outside: OnceLock::new(),
+            endpoint: Mutex::default(),
+            trouble: Mutex::default(),
+        }))
+    }
+
+    /// Has the provider asked on this runtime from now on. Only the first call counts.
+    pub fn start(&self, caller: &Arc<dyn Caller>, slow: &Handle) {
+        let _ = self.0.outside.set((Arc::clone(caller), slow.clone()));
+    }
+
+    /// The answer that is on its way, or that is asked for now. `None`: too many are.
+    fn answer(&self, digest: Digest, token: &str, (caller, slow): &(Arc<dyn Caller>, Handle)) -> Option<Answer> {
+        let mut asking = lock(&self.0.asking);
+        if let Some(answer) = asking.get(&digest) {
+            return Some(answer.clone());
+        }
+        if asking.len() >= self.0.settings.at_once {
+            return None;
+        }
+        let (tells, answer) = watch::channel(None);
+        asking.insert(digest, answer.clone());
+        let (own, caller, token) = (Arc::clone(&self.0), Arc::clone(caller), token.to_owned());
+        // Whoever asks first may leave; others wait for the same answer.
+        slow.spawn(async move {
+            let told = own.ask(&token, &caller).await;
+            own.remember(digest, &told);
+            lock(&own.asking).remove(&digest);
+            let _ = tells.send(Some(told.map_or(Verdict::Untold, |(verdict, _)| verdict)));
+        });
+        Some(answer)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    /// What is known of a token.
+    fn known(&self, digest: &Digest) -> Option<Verdict> {
+        let (now, at) = (self.clock.unix(), self.clock.now());
+        let good = self.good.get(digest, |(_, until)| now < *until);
+        good.map(|(principal, _)| Verdict::Good(principal))
+            .or_else(|| self.bad.get(digest, |(_, until)| at < *until).map(|(verdict, _)| verdict))
+    }
+
+    fn remember(&self, digest: Digest, told: &Result<Told, String>) {
+        let mut trouble = lock(&self.trouble);
+        match told {
+            Ok((verdict, ends)) => {
+                if trouble.take().is_some() {
+                    tracing::info!(source = &*self.name, "the identity provider tells about tokens again");
+                }
+                if let Verdict::Good(principal) = verdict {
+                    let until = self.clock.unix() + self.settings.cache;
+                    let until = ends.map_or(until, |ends| ends.min(until));
+                    self.good.add(digest, (Arc::clone(principal), until));
+                } else {
+                    self.bad.add(digest, (verdict.clone(), self.clock.now() + self.settings.negative));
+                }
+            }
+            Err(error) if trouble.is_none() => {
+                tracing::warn!(source = &*self.name, %error, "the identity provider does not tell about tokens");
+                *trouble = Some((self.clock.unix(), error.clone()));
+            }
+            // Told once; the error may be another one by now.
+            Err(error) => *trouble = trouble.take().map(|(since, _)| (since, error.clone())),
+        }
+    }
+
+    /// Asks about a token.
+    async fn ask(&self, token: &str, caller: &Arc<dyn Caller>) -> Result<Told, String> {
+        let url = self.endpoint(caller).await?;
+        let answer = caller.call(self.question(&url, token)).await.map_err(|error| format!("{url}: {error}"))?;
+        if answer.status != 200 {
+            return Err(format!("{url} answered {}: is the gateway a client that may ask there?", answer.status));
+        }
+        let claims = json::object(&answer.body).map_err(|why| format!("{url}: {why}"))?;
+        self.judge(&claims).map_err(|why| format!("{url}: {why}"))
+    }
+
+    /// RFC 7662 §2.1.
+    fn question(&self, url: &str, token: &str) -> Call {
+        let settings = &self.settings;
+        let mut body = format!("token={}&token_type_hint=access_token", form(token));
+        let mut fields = vec![
+            ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
+            ("Accept", "application/json".to_owned()),
+        ];
+        let (client, secret) = (form(&settings.client), form(&settings.secret));
+        match settings.auth {
+            // RFC 6749 §2.3.1: encoded as in a form, and then joined.
+            ClientAuth::Basic => {
+                let joined = BASE64.encode(format!("{client}:{secret}").as_bytes());
+                fields.push(("Authorization", format!("Basic {joined}")));
+            }
+            ClientAuth::Post => body.push_str(&format!("&client_id={client}&client_secret={secret}")),
+        }
+        let (url, body) = (url.to_owned(), body.into_bytes());
+        Call { method: "POST", url, fields, body, most: MOST, timeout: settings.timeout }
+    }
+
+    async fn endpoint(&self, caller: &Arc<dyn Caller>) -> Result<String, String> {
+        if let Some(url) = &self.settings.url {
+            return Ok(url.clone());
+        }
+        let known = lock(&self.endpoint).clone();
+        if let Some(url) = known {
+            return Ok(url);
+        }
+        let (issuer, timeout) = (&self.settings.issuer, self.settings.timeout);
+        let url = metadata::endpoint(issuer, "introspection_endpoint", timeout, caller).await?;
+        *lock(&self.endpoint) = Some(url.clone());
+        Ok(url)
+    }
+
+    /// RFC 7662 §2.2.
+    fn judge(&self, claims: &Map<String, Value>) -> Result<Told, String> {
+        let Some(is_active) = claims.get("active").and_then(Value::as_bool) else {
+            return Err("no answer about a token: it has no `active`".to_owned());
+        };
+        let settings = &self.settings;
+        let told = |problem: Problem| problem.cause.clone().unwrap_or_default();
+        let (now, skew) = (self.clock.unix(), settings.skew);
+        let ends = time(claims, "exp").map_err(told)?.map(|ends| ends + skew);
+        let begins = time(claims, "nbf").map_err(told)?;
+        let is_in_time = ends.is_none_or(|ends| now < ends) && begins.is_none_or(|begins| begins <= now + skew);
+        let is_theirs = claims.get("iss").is_none_or(|issuer| issuer.as_str() == Some(&settings.issuer));
+        // One that is bound to a key passes with a proof only, and nobody looks at that (RFC 9449 §6.2).
+        if !is_active || !is_theirs || !is_in_time || claims.contains_key("cnf") {
+            return Ok((Verdict::Inactive, None));
+        }
+        if !settings.audiences.is_empty() && !has_audience(claims, &settings.audiences).unwrap_or(false) {
+            return Ok((Verdict::NotForUs, None));
+        }
+        Ok((Verdict::Good(Arc::new(principal(&self.name, claims, ends))), ends))
+    }
+
+    fn settle(&self, verdict: Verdict) -> Result<Arc<Principal>, Problem> {
+        match verdict {
+            Verdict::Good(principal) => Ok(principal),
+            Verdict::Inactive => Err(INACTIVE.problem()),
+            Verdict::NotForUs => Err(because(&NOT_FOR_US, "another `aud`, or none")),
+            Verdict::Untold => Err(self.untold()),
+        }
+    }
+
+    fn untold(&self) -> Problem {
+        let trouble = lock(&self.trouble).clone();
+        let why = trouble.map_or_else(|| "nobody is asked".to_owned(), |(_, why)| why);
+        because(&UNTOLD, why).header("Retry-After", "5")
+    }
+
+    async fn wait(&self, mut answer: Answer) -> Result<Arc<Principal>, Problem> {
+        let verdict = match answer.wait_for(Option::is_some).await {
+            Ok(verdict) => verdict.clone().unwrap_or(Verdict::Untold),
+            // Nobody answers any more.
+            Err(_) => Verdict::Untold,
+        };
+        self.settle(verdict)
+    }
+}
+
+/// As in `application/x-www-form-urlencoded`: what is not plainly harmless is encoded.
+fn form(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'*');
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            byte if is_plain(byte) => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+impl Authenticator for OpaqueSource {
+    fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a> {
+        let own = &self.0;
+        let text = match bearer::token(&x.head.fields) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Found::Nothing,
+            Err(problem) => return Found::Checked(Err(problem)),
+        };
+        if text.len() > own.settings.largest {
+            return Found::Checked(Err(because(&TOO_LARGE, format!("{} bytes", text.len()))));
+        }
+        let digest = digest(text);
+        if let Some(known) = own.known(&digest) {
+            return Found::Checked(own.settle(known));
+        }
+        let Some(outside) = own.outside.get() else { return Found::Checked(Err(own.untold())) };
+        match self.answer(digest, text, outside) {
+            Some(answer) => Found::Checking(Box::pin(own.wait(answer))),
+            None => Found::Checked(Err(CROWDED.problem().header("Retry-After", "1"))),
+        }
+    }
+
+    fn challenge(&self) -> String {
+        format!("Bearer realm=\"{}\"", self.0.name)
+    }
+
+    fn describe(&self) -> String {
+        format!("tokens that {} is asked about", self.0.settings.issuer)
+    }
+
+    fn standing(&self) -> Standing {
+        match lock(&self.0.trouble).clone() {
+            None => Standing::Good,
+            Some((since, error)) => Standing::Stale { since, error },
+        }
+    }
+}
+
+impl fmt::Debug for OpaqueSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpaqueSource").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
