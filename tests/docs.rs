@@ -143,6 +143,7 @@ fn tollgate(words: &[&str]) -> (String, i32) {
         .current_dir(root())
         .env_remove("TOLLGATE_CONFIG")
         .env("INTROSPECTION_SECRET", "any")
+        .env("API_KEYS_SECRET", "0123456789abcdef0123456789abcdef")
         .stdin(Stdio::null());
     let output = command.output().expect("tollgate runs");
     let said = [output.stderr, output.stdout].concat();
@@ -150,19 +151,20 @@ fn tollgate(words: &[&str]) -> (String, i32) {
 }
 
 /// The files that configs of the documentation may name.
-fn certificates(folder: &Path) {
+fn files_named(folder: &Path) {
     let authority = Authority::new("Documentation");
     authority.write(folder, "ca.pem");
     authority.server(&["shop.example"]).write(folder, "shop");
     authority.server(&["*.shop.example"]).write(folder, "wild");
     authority.server(&["gateway-1.internal"]).write(folder, "admin");
     authority.client("gateway").write(folder, "gateway");
+    fs::write(folder.join("keys.json"), "{\"keys\":[]}").expect("written");
 }
 
 /// Holds every block of these kinds against `tollgate check`; tells all that are not as they should be.
 fn check_blocks(kinds: &[&str], expected: i32) {
     let folder = TempDir::new().expect("a folder");
-    certificates(folder.path());
+    files_named(folder.path());
     let file = folder.path().join("tollgate.yaml");
     // What configs serve files of has to be there.
     fs::create_dir(folder.path().join("public")).expect("made");

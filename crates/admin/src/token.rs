@@ -1,4 +1,4 @@
-//! The token of the admin API: made once, kept in a file that its owner alone can read.
+//! A secret of the gateway's own, above all the token of the admin API: made once, kept in a file that its owner alone can read.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -41,15 +41,21 @@ impl Token {
     /// # Errors
     /// It can be neither read nor made, or others can read it.
     pub fn load_or_make(data: &Path) -> Result<Self, TokenError> {
-        let path = Self::file(data);
+        Self::load_or_make_at(&Self::file(data))
+    }
+
+    /// The token in this file; it and its folder are made if they are not there.
+    ///
+    /// # Errors
+    /// It can be neither read nor made, or others can read it.
+    pub fn load_or_make_at(path: &Path) -> Result<Self, TokenError> {
         if !path.exists() {
-            make(data, &path).map_err(|error| TokenError {
+            make(path).map_err(|error| TokenError {
                 message: format!("cannot make {}: {error}", path.display()),
-                hint: "the admin API needs a folder that the gateway's user may write to: `data: /var/lib/tollgate`"
-                    .to_owned(),
+                hint: "it needs a folder that the gateway's user may write to: `data: /var/lib/tollgate`".to_owned(),
             })?;
         }
-        Self::read(&path)
+        Self::read(path)
     }
 
     /// The token in this file.
@@ -105,6 +111,12 @@ impl Token {
         verify_slices_are_equal(&self.0, other).is_ok()
     }
 
+    /// What it is, for whoever makes something of it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The value of `Authorization` that shows it.
     #[must_use]
     pub fn authorization(&self) -> String {
@@ -119,11 +131,11 @@ impl fmt::Debug for Token {
 }
 
 /// Makes a token; of several processes that do so at the same time, one.
-fn make(data: &Path, path: &Path) -> io::Result<()> {
+fn make(path: &Path) -> io::Result<()> {
     let mut bytes = [0; BYTES];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
-    DirBuilder::new().recursive(true).mode(0o700).create(data)?;
-    let new = data.join(format!("{NAME}.{}", std::process::id()));
+    DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(Path::new(".")))?;
+    let new = path.with_extension(format!("{}.new", std::process::id()));
     // What an earlier process of the same number left.
     let _ = fs::remove_file(&new);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;

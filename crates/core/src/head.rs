@@ -295,6 +295,20 @@ impl RequestHead {
         lines.into_iter().find_map(|line| cookie_value(line, name))
     }
 
+    /// How many cookies have this name, over all `Cookie` fields.
+    #[must_use]
+    pub fn cookies(&self, name: &str) -> usize {
+        let lines = self.fields.all("cookie").filter_map(|line| str::from_utf8(line).ok());
+        lines.flat_map(cookie_pairs).filter(|(have, _)| *have == name).count()
+    }
+
+    /// How many parameters of the query have this name.
+    #[must_use]
+    pub fn query_values(&self, name: &str) -> usize {
+        let query = self.query().unwrap_or_default();
+        form_urlencoded::parse(query.as_bytes()).filter(|(have, _)| have == name).count()
+    }
+
     /// The host asked for, as it came.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -355,8 +369,11 @@ pub fn query_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
 /// The value of the first cookie with this name in a `Cookie` field (RFC 6265 §4.2.1), as it was sent.
 #[must_use]
 pub fn cookie_value<'c>(field: &'c str, name: &str) -> Option<&'c str> {
-    let mut pairs = field.split(';').filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
-    pairs.find(|(have, _)| *have == name).map(|(_, value)| value)
+    cookie_pairs(field).find(|(have, _)| *have == name).map(|(_, value)| value)
+}
+
+fn cookie_pairs(field: &str) -> impl Iterator<Item = (&str, &str)> {
+    field.split(';').filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
 }
 
 /// An answer's head.

@@ -23,6 +23,10 @@ pub static FAULTS: &[&Fault] = &[
     &NOT_FOR_US,
     &UNTOLD,
     &CROWDED,
+    &KEY_MALFORMED,
+    &KEY_UNKNOWN,
+    &KEY_EXPIRED,
+    &KEY_LIST,
 ];
 
 macro_rules! refused {
@@ -138,6 +142,28 @@ pub(crate) static KEYS: Fault = Fault::upstream(
     503,
     "The identity provider's keys cannot be had",
     "Try again. For the operator: `tollgate status` tells why the keys of the provider cannot be read.",
+);
+
+/// More than one key, or one that cannot be read.
+pub(crate) static KEY_MALFORMED: Fault = Fault::client(
+    "key/malformed",
+    400,
+    "The API key cannot be read",
+    "Send one API key, where the documentation of this API says: neither empty nor twice.",
+);
+refused!(
+    KEY_UNKNOWN,
+    "key/unknown",
+    "The API key is not known",
+    "Is it written in full? It may have been taken back: ask whoever runs this API."
+);
+refused!(KEY_EXPIRED, "key/expired", "The API key has expired", "Ask whoever runs this API for a new one.");
+/// Never a 401: the client's key may be good.
+pub(crate) static KEY_LIST: Fault = Fault::gateway(
+    "key/unavailable",
+    503,
+    "The list of API keys cannot be read",
+    "Try again. For the operator: `tollgate status` and the log tell why.",
 );
 
 /// One case, with the reason for our own log.

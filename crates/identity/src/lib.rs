@@ -3,8 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api_key;
 pub mod bearer;
 pub mod faults;
+mod followed;
 pub mod json;
 pub mod jwk;
 pub mod jwt;

@@ -1,16 +1,20 @@
 //! Sources of identity: made of the config, and kept over reloads with what they know if they would be made alike.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-use tollgate_config::model::{self, Algorithm as Named, AuthSource, ClientAuth, Config, Introspection, KeysAt};
+use tollgate_admin::Token;
+use tollgate_config::model::{
+    self, Algorithm as Named, ApiKeys, AuthSource, ClientAuth, Config, Introspection, KeyPlace, KeysAt, Tokens,
+};
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::node::{Span, Spanned};
 use tollgate_core::principal::{Authenticator, Found, Principal, Sources, Standing};
+use tollgate_identity::api_key::{self, ApiKeySource, List, Pepper};
 use tollgate_identity::jwk::{self, Algorithm};
 use tollgate_identity::jwt::Expected;
 use tollgate_identity::opaque::{self, OpaqueSource};
@@ -20,6 +24,9 @@ use tollgate_registry::dns::Dns;
 use tollgate_upstream::outbound::Outbound;
 
 use crate::wire::World;
+
+/// The file in `data` with the key of the hashes of API keys.
+const PEPPER: &str = "api-keys.secret";
 
 /// All sources of identity of a config.
 #[derive(Debug, Default)]
@@ -33,39 +40,79 @@ struct Made {
     name: String,
     written: AuthSource,
     dns: model::Dns,
+    data: PathBuf,
     source: Source,
 }
 
-/// A source of either kind.
+/// A source of any kind.
 #[derive(Clone, Debug)]
 enum Source {
     /// Tokens that are read here.
     Jwt(Arc<JwtSource>),
     /// Tokens that their provider is asked about.
     Opaque(OpaqueSource),
+    /// API keys.
+    Keys(Arc<ApiKeySource>),
 }
 
 impl Source {
-    fn new(name: &str, written: &AuthSource, clock: &Clock) -> Self {
-        match &written.introspection {
-            None => Self::Jwt(JwtSource::new(name, settings(written), clock.clone())),
-            Some(asked) => Self::Opaque(OpaqueSource::new(name, asking(written, asked), clock.clone())),
+    /// `pepper`: the key of the hashes of API keys, for a source that takes them.
+    fn new(name: &str, written: &AuthSource, clock: &Clock, pepper: Option<Pepper>) -> Self {
+        let clock = clock.clone();
+        match written {
+            AuthSource::Tokens(tokens) => match &tokens.introspection {
+                None => Self::Jwt(JwtSource::new(name, settings(tokens), clock)),
+                Some(asked) => Self::Opaque(OpaqueSource::new(name, asking(tokens, asked), clock)),
+            },
+            AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, pepper), clock)),
         }
     }
 
-    fn start(&self, caller: &Arc<dyn Caller>, slow: &Handle) {
-        match self {
-            Self::Jwt(source) => source.start(caller, slow),
-            Self::Opaque(source) => source.start(caller, slow),
+    /// With all that it needs to work.
+    fn make(name: &str, written: &AuthSource, clock: &Clock, data: &Path) -> Result<Self, Diagnostic> {
+        let pepper = match written {
+            AuthSource::Keys(keys) => Some(pepper(keys, data)?),
+            AuthSource::Tokens(_) => None,
+        };
+        Ok(Self::new(name, written, clock, pepper))
+    }
+
+    fn start(&self, written: &AuthSource, world: &World, dns: &Arc<Dns>) -> Result<(), Vec<Diagnostic>> {
+        match (self, written) {
+            (Self::Jwt(source), AuthSource::Tokens(tokens)) => source.start(&caller(tokens, world, dns)?, &world.slow),
+            (Self::Opaque(source), AuthSource::Tokens(tokens)) => {
+                source.start(&caller(tokens, world, dns)?, &world.slow);
+            }
+            (Self::Keys(source), _) => source.start(&world.slow),
+            (Self::Jwt(_) | Self::Opaque(_), AuthSource::Keys(_)) => {}
         }
+        Ok(())
     }
 
     fn as_authenticator(&self) -> Arc<dyn Authenticator> {
         match self {
             Self::Jwt(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Opaque(source) => Arc::new(source.clone()),
+            Self::Keys(source) => Arc::clone(source) as Arc<dyn Authenticator>,
         }
     }
+}
+
+/// Asks the provider.
+fn caller(tokens: &Tokens, world: &World, dns: &Arc<Dns>) -> Result<Arc<dyn Caller>, Vec<Diagnostic>> {
+    let roots = tokens.ca.as_ref().map_or(Roots::System, |ca| Roots::File(ca.value.0.clone()));
+    let tls = Client::build(ClientSettings {
+        roots,
+        verify: Verify::Chain,
+        pins: Vec::new(),
+        name: None,
+        certificate: None,
+        alpn: vec![b"http/1.1".to_vec()],
+    });
+    let place = tokens.ca.as_ref().map_or(&tokens.issuer.span, |ca| &ca.span);
+    let told = |error: &dyn std::fmt::Display| Diagnostic::error(error.to_string()).at(place);
+    let tls = tls.map_err(|errors| errors.iter().map(|error| told(error)).collect::<Vec<_>>())?;
+    Ok(Arc::new(Outbound::new(tls, Arc::clone(dns), world.slow.clone())))
 }
 
 impl Identity {
@@ -76,17 +123,28 @@ impl Identity {
     pub(crate) fn build(config: &Config, clock: &Clock, before: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
         let (mut made, mut mistakes) = (Vec::new(), Vec::new());
         for (name, written) in &config.auth {
-            match usable(written) {
-                Ok(()) => {}
-                Err(mistake) => {
-                    mistakes.push(mistake);
-                    continue;
-                }
+            let is_alike = |made: &&Made| {
+                made.name == name.value
+                    && made.written == *written
+                    && made.dns == config.dns
+                    && (made.data == config.data.0 || !matches!(written, AuthSource::Keys(_)))
+            };
+            let known = before.and_then(|before| before.made.iter().find(is_alike)).map(|known| known.source.clone());
+            // A file that has gone bad since harms no reload that has nothing to do with it.
+            let source = match known {
+                Some(source) => Ok(source),
+                None => usable(written).and_then(|()| Source::make(&name.value, written, clock, &config.data.0)),
+            };
+            match source {
+                Ok(source) => made.push(Made {
+                    name: name.value.clone(),
+                    written: written.clone(),
+                    dns: config.dns.clone(),
+                    data: config.data.0.clone(),
+                    source,
+                }),
+                Err(mistake) => mistakes.push(mistake),
             }
-            let is_alike = |made: &&Made| made.name == name.value && made.written == *written && made.dns == config.dns;
-            let known = before.and_then(|before| before.made.iter().find(is_alike));
-            let source = known.map_or_else(|| Source::new(&name.value, written, clock), |known| known.source.clone());
-            made.push(Made { name: name.value.clone(), written: written.clone(), dns: config.dns.clone(), source });
         }
         if mistakes.is_empty() { Ok(Self { made }) } else { Err(mistakes) }
     }
@@ -101,23 +159,7 @@ impl Identity {
     /// # Errors
     /// Files that cannot be used.
     pub(crate) fn start(&self, world: &World, dns: &Arc<Dns>) -> Result<(), Vec<Diagnostic>> {
-        for made in &self.made {
-            let roots = made.written.ca.as_ref().map_or(Roots::System, |ca| Roots::File(ca.value.0.clone()));
-            let tls = Client::build(ClientSettings {
-                roots,
-                verify: Verify::Chain,
-                pins: Vec::new(),
-                name: None,
-                certificate: None,
-                alpn: vec![b"http/1.1".to_vec()],
-            });
-            let place = made.written.ca.as_ref().map_or(&made.written.issuer.span, |ca| &ca.span);
-            let told = |error: &dyn std::fmt::Display| Diagnostic::error(error.to_string()).at(place);
-            let tls = tls.map_err(|errors| errors.iter().map(|error| told(error)).collect::<Vec<_>>())?;
-            let caller: Arc<dyn Caller> = Arc::new(Outbound::new(tls, Arc::clone(dns), world.slow.clone()));
-            made.source.start(&caller, &world.slow);
-        }
-        Ok(())
+        self.made.iter().try_for_each(|made| made.source.start(&made.written, world, dns))
     }
 
     /// Waits until every provider was asked once.
@@ -130,10 +172,19 @@ impl Identity {
     }
 }
 
+/// Looks at the files that the sources of a config need; nothing is made.
+///
+/// # Errors
+/// Files that cannot be used.
+pub(crate) fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
+    let mistakes: Vec<Diagnostic> = config.auth.iter().filter_map(|(_, written)| usable(written).err()).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
 /// The sources of a config by their names, whatever is wrong with their files: for whoever looks at the rest of it.
 pub(crate) fn named(config: &Config) -> Sources {
     let source = |(name, written): &(Spanned<String>, AuthSource)| {
-        Source::new(&name.value, written, &Clock::real()).as_authenticator()
+        Source::new(&name.value, written, &Clock::real(), None).as_authenticator()
     };
     Sources(config.auth.iter().map(source).collect())
 }
@@ -175,26 +226,71 @@ impl Authenticator for Vouching {
     }
 }
 
-/// Whether a file of keys is there and has some: one that goes bad later only keeps the last good ones.
+/// Whether a file of keys is there and can be read: one that goes bad later only keeps the last good ones.
 fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
-    let Some(Spanned { value: KeysAt::File(path), span }) = &written.jwks else { return Ok(()) };
-    let told = |why: &dyn std::fmt::Display, span: &Span| {
-        Diagnostic::error(format!("keys from `{}`: {why}", path.display())).at(span)
-    };
-    let text = fs::read(path).map_err(|error| told(&error, span))?;
-    jwk::set(&text)
-        .map(drop)
-        .map_err(|why| told(&why, span).hint("a JWK set (RFC 7517): `{ \"keys\": [ … ] }` with public keys"))
+    match written {
+        AuthSource::Tokens(tokens) => match &tokens.jwks {
+            Some(Spanned { value: KeysAt::File(path), span }) => usable_jwks(path, span),
+            _ => Ok(()),
+        },
+        AuthSource::Keys(keys) => {
+            let (path, span) = (&keys.file.value.0, &keys.file.span);
+            let listed = List::load(path, size(keys.most.get())).map(drop);
+            listed.map_err(|why| {
+                let mistake = Diagnostic::error(format!("API keys from `{}`: {why}", path.display())).at(span);
+                mistake.hint(
+                    "`tollgate key create NAME` makes the list with its first key; `{\"keys\":[]}` is an empty one",
+                )
+            })
+        }
+    }
 }
 
-fn settings(written: &AuthSource) -> JwtSettings {
+fn usable_jwks(path: &Path, span: &Span) -> Result<(), Diagnostic> {
+    let told =
+        |why: &dyn std::fmt::Display| Diagnostic::error(format!("keys from `{}`: {why}", path.display())).at(span);
+    let text = fs::read(path).map_err(|error| told(&error))?;
+    jwk::set(&text)
+        .map(drop)
+        .map_err(|why| told(&why).hint("a JWK set (RFC 7517): `{ \"keys\": [ … ] }` with public keys"))
+}
+
+/// The key of the hashes of API keys: the one that is written, or the one of the folder, made if it is not there.
+///
+/// # Errors
+/// It can be neither read nor made.
+pub(crate) fn pepper(keys: &ApiKeys, data: &Path) -> Result<Pepper, Diagnostic> {
+    let mistake = |message: String| Diagnostic::error(message).at(&keys.api_key.span);
+    let made = match &keys.secret {
+        Some(secret) => Pepper::new(secret.value.0.as_bytes()),
+        None => {
+            let token = Token::load_or_make_at(&data.join(PEPPER)).map_err(|e| mistake(e.message).hint(e.hint))?;
+            Pepper::new(token.as_bytes())
+        }
+    };
+    made.ok_or_else(|| mistake("the key of the hashes is too short".to_owned()))
+}
+
+fn keyed(written: &ApiKeys, pepper: Option<Pepper>) -> api_key::Settings {
+    let place = match &written.api_key.value {
+        KeyPlace::Header(name) => api_key::Place::Header(name.clone()),
+        KeyPlace::Query(name) => api_key::Place::Query(name.clone()),
+        KeyPlace::Cookie(name) => api_key::Place::Cookie(name.clone()),
+    };
+    api_key::Settings { place, file: written.file.value.0.clone(), pepper, most: size(written.most.get()) }
+}
+
+fn size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+fn settings(written: &Tokens) -> JwtSettings {
     let from = match &written.jwks {
         None => keys::From::Issuer(written.issuer.value.0.clone()),
         Some(Spanned { value: KeysAt::Url(url), .. }) => keys::From::Url(url.0.clone()),
         Some(Spanned { value: KeysAt::File(path), .. }) => keys::From::File(path.clone()),
     };
     let algorithm = |named: &Named| Algorithm::of(named.as_str());
-    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     JwtSettings {
         expected: Expected {
             issuers: vec![written.issuer.value.0.clone()],
@@ -217,8 +313,7 @@ fn settings(written: &AuthSource) -> JwtSettings {
     }
 }
 
-fn asking(written: &AuthSource, asked: &Introspection) -> opaque::Settings {
-    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+fn asking(written: &Tokens, asked: &Introspection) -> opaque::Settings {
     opaque::Settings {
         issuer: written.issuer.value.0.clone(),
         url: asked.url.as_ref().map(|url| url.value.0.clone()),

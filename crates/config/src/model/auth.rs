@@ -1,369 +1,45 @@
 //! `auth`: who can tell who calls, by name.
 
+pub mod api_keys;
+pub mod secret;
+pub mod tokens;
+pub mod url;
+
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tollgate_core::decode::{Decode, DecodeCx};
-use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Node, Spanned, Value};
-use tollgate_core::section;
-use tollgate_core::units::{Bounded, BoundedSize, Period};
+use tollgate_core::node::Node;
 
-use crate::model::defaults::v1;
-use crate::model::http::is_host_name;
-use crate::model::text::{FromText, decode_from_text, text_schema, words};
-use crate::model::tls::FilePath;
+pub use self::api_keys::{ApiKeys, KeyPlace};
+pub use self::secret::Secret;
+pub use self::tokens::{Algorithm, Audience, ClientAuth, Introspection, KeysAt, TokenType, Tokens};
+pub use self::url::Url;
 
-section! {
-    /// A source of identity: tokens (JWT) of one identity provider.
-    pub struct AuthSource: fits {
-        /// Who gives the tokens out, exactly as their `iss` says. Unless `jwks` says where they are, the provider's keys are found by
-        /// its metadata (OpenID Connect Discovery, RFC 8414).
-        issuer: Spanned<Url>,
-        /// Whom the tokens must be for (`aud`): one of these, or `any`, which takes tokens that were given out for others.
-        audience: Spanned<Audience>,
-        /// Where the provider's keys are: a URL or a file.
-        jwks: Option<Spanned<KeysAt>>,
-        /// How tokens may be signed; without it, in all ways for which the provider has keys. Never by a shared secret.
-        algorithms: Option<Spanned<Vec<Algorithm>>>,
-        /// What the tokens say they are (`typ`), such as `at+jwt`; without it, anything but what is made for something else.
-        kind as "type": Option<Spanned<TokenType>>,
-        /// By how much the clocks of the provider and of this machine may differ.
-        skew: Spanned<Period> = v1::AUTH_SKEW,
-        /// How often the provider's keys are read. A key that is not known is asked for at once.
-        refresh: Spanned<Period> = v1::AUTH_REFRESH,
-        /// For how long known keys hold when the provider is down; after that, requests are answered 503.
-        keep: Period = v1::AUTH_KEEP,
-        /// How long the provider may take to answer.
-        timeout: Period = v1::AUTH_TIMEOUT,
-        /// How the provider is asked about each token (RFC 7662), also about those that are no JWT; without it, tokens are read and
-        /// checked here.
-        introspection: Option<Introspection>,
-        /// The certificates of those who may vouch for the provider (PEM); without it, whom the system trusts.
-        ca: Option<Spanned<FilePath>>,
-        /// The largest token.
-        largest: BoundedSize<256, 65_536> = v1::AUTH_LARGEST,
-        /// About how many tokens that were checked are remembered, so that they need not be checked again.
-        remember: Bounded<0, 10_000_000> = v1::AUTH_REMEMBER,
-    }
+/// A source of identity: which kind it is, one key tells that the others do not have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuthSource {
+    /// Tokens of an identity provider.
+    Tokens(Box<Tokens>),
+    /// API keys.
+    Keys(ApiKeys),
 }
 
-section! {
-    /// How the provider is asked about a token.
-    pub struct Introspection {
-        /// Who the gateway is there: its client id.
-        client: String,
-        /// How it proves that.
-        secret: Secret,
-        /// Where it does: in the `Authorization` field (`basic`), or in the body (`post`).
-        auth: ClientAuth = v1::INTROSPECTION_AUTH,
-        /// Where to ask; without it, where the issuer's metadata says.
-        url: Option<Spanned<Url>>,
-        /// For how long an answer holds: so long may a token still pass that was revoked.
-        cache: Period = v1::INTROSPECTION_CACHE,
-        /// For how long the answer holds that a token is not valid.
-        negative: Period = v1::INTROSPECTION_NEGATIVE,
-        /// Most tokens that the provider is asked about at a time; what comes beyond that is answered 503.
-        at_once: Bounded<1, 10_000> = v1::INTROSPECTION_AT_ONCE,
-    }
-}
-
-words! {
-    /// Where a client proves who it is.
-    pub enum ClientAuth {
-        /// In the `Authorization` field.
-        Basic = "basic",
-        /// In the body.
-        Post = "post",
-    }
-}
-
-/// A text that opens doors: it is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl Decode for Secret {
+impl Decode for AuthSource {
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        match &node.value {
-            Value::String(text) if !text.is_empty() => {
-                if !node.secret {
-                    let warning = Diagnostic::warning("a secret stands in the file itself").at(&node.span);
-                    cx.report(warning.hint("refer to it: `${env:NAME}`, or `${file:/run/secrets/name}`"));
-                }
-                Some(Self(text.clone()))
-            }
-            _ => {
-                // What stands there may be one all the same: it is not shown.
-                cx.report(
-                    Diagnostic::error("expected a secret")
-                        .at(&node.span)
-                        .hint("`${env:NAME}`, `${file:/run/secrets/name}`"),
-                );
-                None
-            }
+        if node.get("api_key").is_some() {
+            return ApiKeys::decode(node, cx).map(Self::Keys);
         }
+        Tokens::decode(node, cx).map(|tokens| Self::Tokens(Box::new(tokens)))
     }
 }
 
-impl JsonSchema for Secret {
+impl JsonSchema for AuthSource {
     fn schema_name() -> Cow<'static, str> {
-        "Secret".into()
+        "AuthSource".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string", "minLength": 1,
-            "description": "A secret, by reference: it is never shown.",
-            "examples": ["${env:NAME}", "${file:/run/secrets/name}"],
-        })
-    }
-}
-
-/// Whether its parts go together, and are as they are probably meant.
-fn fits(source: &AuthSource, cx: &mut DecodeCx) -> bool {
-    let mut well = true;
-    if source.issuer.value.0.contains(['?', '#']) {
-        let mistake = Diagnostic::error("an issuer has neither a query nor a fragment").at(&source.issuer.span);
-        cx.report(mistake.hint("write it as the provider's tokens do (`iss`)"));
-        well = false;
-    }
-    let keys = match (&source.introspection, &source.jwks) {
-        (Some(Introspection { url: Some(url), .. }), _) => Some((&url.value.0, &url.span)),
-        (Some(_), _) | (None, None) => Some((&source.issuer.value.0, &source.issuer.span)),
-        (None, Some(Spanned { value: KeysAt::Url(url), span })) => Some((&url.0, span)),
-        (None, Some(Spanned { value: KeysAt::File(_), .. })) => None,
-    };
-    if let Some((url, span)) = keys.filter(|(url, _)| !is_private(url)) {
-        let warning = Diagnostic::warning(format!("what `{url}` says is not protected on its way")).at(span);
-        cx.report(warning.hint("whoever is on the network between can let anybody in: use https"));
-    }
-    well &= is_of_one_kind(source, cx);
-    if source.audience.value.0.is_empty() {
-        let warning =
-            Diagnostic::warning("tokens that were given out for other services are taken").at(&source.audience.span);
-        cx.report(warning.hint("name what they must be for: `audience: orders`"));
-    }
-    if let (Some(ca), None) = (&source.ca, keys.filter(|(url, _)| url.starts_with("https://"))) {
-        cx.report(Diagnostic::error("`ca` has no use: nothing is read under https").at(&ca.span));
-        well = false;
-    }
-    if source.refresh.value.0.as_secs() < 1 {
-        let mistake = Diagnostic::error("so many questions would be a load of their own").at(&source.refresh.span);
-        cx.report(mistake.hint("a second or more; a few minutes are usual"));
-        well = false;
-    }
-    if source.skew.value.0.as_secs() > 600 {
-        let mistake = Diagnostic::error("clocks do not differ by so much").at(&source.skew.span);
-        cx.report(mistake.hint("ten minutes at most: tokens hold for that much longer"));
-        well = false;
-    }
-    well
-}
-
-/// What is said of tokens that are read here has no meaning for those that are asked about.
-fn is_of_one_kind(source: &AuthSource, cx: &mut DecodeCx) -> bool {
-    if source.introspection.is_none() {
-        return true;
-    }
-    let mistake =
-        |what: &str| Diagnostic::error(format!("`{what}` has no use with `introspection`: tokens are not read here"));
-    let mut well = true;
-    if let Some(jwks) = &source.jwks {
-        cx.report(mistake("jwks").at(&jwks.span));
-        well = false;
-    }
-    for (what, span) in [
-        ("algorithms", source.algorithms.as_ref().map(|a| &a.span)),
-        ("type", source.kind.as_ref().map(|kind| &kind.span)),
-    ] {
-        if let Some(span) = span {
-            cx.report(mistake(what).at(span));
-            well = false;
-        }
-    }
-    well
-}
-
-/// Whether nobody is between: by TLS, or on this machine.
-fn is_private(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://") else { return true };
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    ["localhost", "127.", "[::1]"].iter().any(|own| authority.starts_with(own))
-}
-
-words! {
-    /// How a token may be signed.
-    pub enum Algorithm {
-        /// RSA with SHA-256.
-        Rs256 = "RS256",
-        /// RSA with SHA-384.
-        Rs384 = "RS384",
-        /// RSA with SHA-512.
-        Rs512 = "RS512",
-        /// RSA-PSS with SHA-256.
-        Ps256 = "PS256",
-        /// RSA-PSS with SHA-384.
-        Ps384 = "PS384",
-        /// RSA-PSS with SHA-512.
-        Ps512 = "PS512",
-        /// ECDSA on P-256.
-        Es256 = "ES256",
-        /// ECDSA on P-384.
-        Es384 = "ES384",
-        /// ECDSA on P-521.
-        Es512 = "ES512",
-        /// Ed25519.
-        EdDsa = "EdDSA",
-    }
-}
-
-/// An absolute URL, `http` or `https`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url(pub String);
-
-impl FromText for Url {
-    const WHAT: &'static str = "a URL";
-
-    fn from_text(text: &str) -> Result<Self, Diagnostic> {
-        let wrong = || {
-            Diagnostic::error(format!("`{text}` is no URL")).hint("`https://idp.example.com`, with or without a path")
-        };
-        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(wrong)?;
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if authority.contains('@') {
-            return Err(Diagnostic::error("a URL with a name and a password in it").hint("they would end up in logs"));
-        }
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
-        let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let is_host = match bracketed {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => is_host_name(&host.to_ascii_lowercase()) || host.parse::<std::net::Ipv4Addr>().is_ok(),
-        };
-        let is_text = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if is_port && is_host && is_text { Ok(Self(text.to_owned())) } else { Err(wrong()) }
-    }
-}
-
-decode_from_text!(Url);
-text_schema!(Url, "Url", "description": "An absolute URL.", "pattern": "^https?://[^/]+", "examples": ["https://idp.example.com"]);
-
-/// What a token says it is: a media type without `application/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenType(pub String);
-
-impl FromText for TokenType {
-    const WHAT: &'static str = "a type of tokens";
-
-    fn from_text(text: &str) -> Result<Self, Diagnostic> {
-        let bare = text.to_ascii_lowercase();
-        let bare = bare.strip_prefix("application/").unwrap_or(&bare);
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-        match !bare.is_empty() && bare.bytes().all(allowed) {
-            true => Ok(Self(bare.to_owned())),
-            false => Err(Diagnostic::error(format!("`{text}` is no type of tokens")).hint("`at+jwt`, `JWT`")),
-        }
-    }
-}
-
-decode_from_text!(TokenType);
-text_schema!(TokenType, "TokenType", "description": "What tokens say they are (`typ`).", "examples": ["at+jwt", "JWT"]);
-
-/// Whom tokens must be for; empty: whomever.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audience(pub Vec<String>);
-
-impl Decode for Audience {
-    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        let Value::List(items) = &node.value else { return cx.expected(node, "an audience, or a list of them") };
-        if let [Node { value: Value::String(text), .. }] = items.as_slice()
-            && text == "any"
-        {
-            return Some(Self(Vec::new()));
-        }
-        let mut names = Vec::with_capacity(items.len());
-        for item in items {
-            match item.text() {
-                Some("any") => cx.report(Diagnostic::error("`any` stands alone").at(&item.span)),
-                Some(name) if !name.is_empty() => names.push(name.to_owned()),
-                _ => return cx.expected(item, "an audience"),
-            }
-        }
-        if items.is_empty() {
-            cx.report(Diagnostic::error("nobody is named").at(&node.span).hint("`audience: orders`; or `any`"));
-        }
-        (!names.is_empty() && names.len() == items.len()).then_some(Self(names))
-    }
-}
-
-impl JsonSchema for Audience {
-    fn schema_name() -> Cow<'static, str> {
-        "Audience".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "Whom tokens must be for, or `any`.",
-            "type": "array", "minItems": 1, "items": { "type": "string", "minLength": 1 },
-        })
-    }
-}
-
-/// Where keys are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeysAt {
-    /// At this URL.
-    Url(Url),
-    /// In this file.
-    File(PathBuf),
-}
-
-impl Decode for KeysAt {
-    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        match node.text() {
-            Some(text) if text.starts_with("http://") || text.starts_with("https://") => {
-                Url::decode(node, cx).map(Self::Url)
-            }
-            Some(text) if text.contains("://") => {
-                cx.report(Diagnostic::error(format!("`{text}` is neither a URL of the web nor a file")).at(&node.span));
-                None
-            }
-            _ => FilePath::decode(node, cx).map(|file| Self::File(file.0)),
-        }
-    }
-}
-
-impl KeysAt {
-    /// The file, if it is one.
-    #[must_use]
-    pub fn file(&self) -> Option<&Path> {
-        match self {
-            Self::File(path) => Some(path),
-            Self::Url(_) => None,
-        }
-    }
-}
-
-impl JsonSchema for KeysAt {
-    fn schema_name() -> Cow<'static, str> {
-        "KeysAt".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "Where keys are: a URL, or a file.",
-            "examples": ["https://idp.example.com/keys", "./keys.json"],
-        })
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>()] })
     }
 }

@@ -53,6 +53,7 @@ pub(crate) mod v1 {
     pub(crate) const INTROSPECTION_CACHE: &str = "30s";
     pub(crate) const INTROSPECTION_NEGATIVE: &str = "10s";
     pub(crate) const INTROSPECTION_AT_ONCE: i64 = 100;
+    pub(crate) const API_KEYS_MOST: i64 = 100_000;
     pub(crate) const AUTH_REMEMBER: i64 = 10_000;
 
     pub(crate) const TARGET_WEIGHT: i64 = 1;

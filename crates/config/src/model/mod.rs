@@ -41,7 +41,7 @@ use tollgate_core::units::Bounded;
 
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
-pub use self::auth::{Algorithm, AuthSource, ClientAuth, Introspection, KeysAt};
+pub use self::auth::{Algorithm, ApiKeys, AuthSource, ClientAuth, Introspection, KeyPlace, KeysAt, Tokens};
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
 pub use self::destination::Destination;

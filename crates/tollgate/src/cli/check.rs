@@ -8,7 +8,7 @@ use tollgate_observe::metrics::Metrics;
 use crate::cli::output::{Failure, Output};
 use crate::cli::run::{all, load};
 use crate::rehearsal;
-use crate::sources::{Identity, named};
+use crate::sources::{self, named};
 use crate::start::StartError;
 use crate::tls::Tls;
 use crate::wire::policies;
@@ -18,7 +18,7 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let loaded = load(path)?;
     let name = path.display().to_string();
     let metrics = Metrics::new(1);
-    let identity = Identity::build(&loaded.config, &Clock::real(), None);
+    let identity = sources::check(&loaded.config);
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &named(&loaded.config), &metrics, 1);
     let tls = Tls::build(&loaded.config, Clock::real().unix(), None, &metrics);
     let (compiled, tls) = match (compiled, tls, identity) {

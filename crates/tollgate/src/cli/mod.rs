@@ -7,6 +7,7 @@ mod diff;
 mod explain;
 mod fmt;
 mod generate;
+mod key;
 mod output;
 mod run;
 mod status;
@@ -99,6 +100,11 @@ enum Command {
         #[command(subcommand)]
         command: audit::AuditCommand,
     },
+    /// Make, list and end API keys.
+    Key {
+        #[command(subcommand)]
+        command: key::KeyCommand,
+    },
     /// Run three sample services and a gateway in front of them.
     #[command(
         after_help = "Examples:\n  tollgate demo          run until Ctrl-C\n  tollgate demo --try    run the six \
@@ -151,6 +157,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Drain(args) => admin::drain(&args, &output),
         Command::Undrain(args) => admin::undrain(&args, &output),
         Command::Audit { command } => audit::audit(&command, &output),
+        Command::Key { command } => key::key(&command, &output),
         Command::Demo(args) => crate::demo::demo(&args, &output),
         Command::Completions { shell } => generate::completions(shell, Cli::command(), &output),
         Command::Man { directory } => generate::manual(&directory, Cli::command(), &output),
