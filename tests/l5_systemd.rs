@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tollgate_testkit::{Gateway, RawClient, free_port, wait_until};
+use tollgate_testkit::process::has_ended;
+use tollgate_testkit::{Cli, Gateway, RawClient, free_port, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const CONFIG: &str = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nroutes: { /**: { reply: 200 first } }\n";
@@ -115,7 +116,13 @@ fn sockets_that_systemd_opened_are_taken_over() {
     let by_file = Command::new("curl").args(["-s", "--unix-socket"]).arg(&file).arg("http://g/").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&by_file.stdout), "first");
     assert_eq!(RawClient::connect(health).get("/health/ready").status, 200, "what it was not given it opens itself");
+    let ran = Cli::new(TOLLGATE).run(&["upgrade", "-c", config.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let new: u32 = ran.out.rsplit("process ").next().and_then(|text| text.split(' ').next()).unwrap().parse().unwrap();
     drop(activated);
+    assert_eq!(RawClient::connect(http).get("/").text(), "first");
+    kill_process(Pid::from_raw(i32::try_from(new).unwrap()).unwrap(), Signal::TERM).unwrap();
+    wait_until("the successor ends", || has_ended(new));
     assert!(file.exists(), "the file is systemd's");
 }
 

@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,7 +21,7 @@ use tempfile::TempDir;
 use tollgate_testkit::load::Changing;
 use tollgate_testkit::process::has_ended;
 use tollgate_testkit::{
-    Cli, Companions, Gate, Gateway, Load, RawClient, ReadError, Recorder, Script, Signal, Step, wait_until,
+    Cli, Companions, Gate, Gateway, Load, RawClient, ReadError, Recorder, Script, Signal, Step, free_port, wait_until,
 };
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
@@ -33,6 +34,7 @@ struct Bench {
     binary: PathBuf,
     folder: TempDir,
     backend: Recorder,
+    admin: SocketAddr,
 }
 
 impl Bench {
@@ -51,13 +53,18 @@ impl Bench {
         let binary = folder.path().join("tollgate");
         install(Path::new(TOLLGATE), &binary);
         let config = format!(
-            "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health, \"unix:{{{{socket}}}}\": http }}\n\
+            "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health, \"unix:{{{{socket}}}}\": http, \"{{{{admin}}}}\": admin }}\n\
              workers: 2\n{sections}\nroutes: {{ /**: \"{{{{backend}}}}\" }}\n"
         );
         let socket = folder.path().join("g.sock");
-        let values = [("backend", backend.address().to_string()), ("socket", socket.display().to_string())];
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let values = [
+            ("backend", backend.address().to_string()),
+            ("socket", socket.display().to_string()),
+            ("admin", admin.to_string()),
+        ];
         let gateway = Gateway::start(binary.to_str().unwrap(), &config, &values);
-        Self { gateway, gate, binary, folder, backend }
+        Self { gateway, gate, binary, folder, backend, admin }
     }
 
     fn socket(&self) -> PathBuf {
@@ -216,6 +223,32 @@ fn who_stops_the_gateway_stops_what_was_about_to_replace_it() {
     bench.gateway.terminate();
     assert_eq!(bench.gateway.ended().code(), Some(0));
     wait_until("the other one ends, too", || has_ended(pid.unwrap()));
+}
+
+/// The successor would not know: it was told what holds when it was started.
+#[test]
+fn who_takes_the_node_out_meanwhile_is_told_that_another_one_serves() {
+    let mut bench = Bench::new("drain: 1s");
+    let (script, waits) = (bench.folder.path().join("slow"), bench.folder.path().join("waits"));
+    let text = format!(
+        "#!/bin/sh\ntouch {0}\nwhile [ -e {0} ]; do sleep 0.02; done\nexec {TOLLGATE} \"$@\"\n",
+        waits.display()
+    );
+    fs::write(&script, text).unwrap();
+    bench.replace(&script);
+    bench.gateway.signal(Signal::USR2);
+    wait_until("the successor is started", || waits.exists());
+    let token = fs::read_to_string(bench.gateway.folder().join("data/admin.token")).unwrap();
+    let mut client = RawClient::connect(bench.admin);
+    client.send(format!(
+        "POST /v1/drain HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nAuthorization: Bearer {}\r\n\r\n",
+        bench.admin,
+        token.trim()
+    ));
+    fs::remove_file(&waits).unwrap();
+    assert_eq!(client.response("POST").unwrap().status, 503);
+    bench.gateway.upgraded();
+    assert_eq!(bench.gateway.health("/health/ready").status, 200);
 }
 
 #[test]

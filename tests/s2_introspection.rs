@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
 
 use serde_json::Value;
-use tollgate_testkit::{Gateway, Provider, RawClient, Recorder, Response, wait_until};
+use tollgate_testkit::recorder::Taken;
+use tollgate_testkit::{Gateway, Provider, RawClient, Recorder, Response, Script, Step, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const PATH: &str = "/token/introspection";
@@ -128,4 +129,45 @@ fn a_wrong_secret_is_our_fault_and_is_shown_nowhere() {
     wait_until("it is logged", || !gateway.access_log().is_empty());
     let told = [gateway.log(), gateway.health("/metrics").text(), gateway.status().to_string(), answer.text()].concat();
     assert!(!told.contains("canary") && !told.contains(&token), "a secret is told");
+}
+
+/// A provider that answers what it is told to, and says on how many connections it was asked.
+fn asked_by(script: impl Fn(&Taken) -> Script + Send + Sync + 'static) -> (Recorder, Recorder, Gateway) {
+    let (provider, backend) = (Recorder::answering(script), Recorder::start());
+    let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\n\
+         auth: { opaque: { issuer: \"http://{{provider}}\", audience: orders, introspection: { url: \"http://{{provider}}/ask\", \
+         client: shop, secret: \"${env:SECRET}\" } } }\n\
+         routes: { /**: { to: \"{{backend}}\", auth: opaque } }\n";
+    let values = [("backend", backend.address().to_string()), ("provider", provider.address().to_string())];
+    let gateway = Gateway::start_with(TOLLGATE, config, &values, &[("SECRET", "shop-secret")]);
+    (provider, backend, gateway)
+}
+
+fn passes(gateway: &Gateway, token: &str) {
+    let request = format!("GET / HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n\r\n");
+    assert_eq!(gateway.client().call(&request).status, 200, "{token}");
+}
+
+const ACTIVE: &str = "{\"active\":true,\"aud\":\"orders\",\"sub\":\"alice\"}";
+
+#[test]
+fn a_provider_is_asked_again_and_again_on_one_connection() {
+    let (provider, _backend, gateway) = asked_by(|taken| Script::ok(taken, ACTIVE));
+    (0..20).for_each(|n| passes(&gateway, &format!("token-{n}")));
+    assert_eq!(provider.recorded().len(), 1);
+}
+
+#[test]
+fn a_kept_connection_that_died_costs_nobody_their_answer() {
+    let (provider, _backend, gateway) = asked_by(|taken| {
+        let mut script = Script::ok(taken, ACTIVE);
+        // Of every second request nothing is answered, as of one that meets a closing connection.
+        if taken.number % 2 == 1 {
+            script.0.truncate(1);
+        }
+        script.0.extend((taken.number % 2 == 1).then_some(Step::Reset));
+        script
+    });
+    (0..6).for_each(|n| passes(&gateway, &format!("token-{n}")));
+    assert!(provider.recorded().len() > 1);
 }

@@ -116,7 +116,7 @@ impl Answers {
             Does::Show(view) => self.control.show(view).await.map(text).ok_or_else(|| UNAVAILABLE.problem()),
             Does::Reload => self.control.reload(by).await.map(reloaded).map_err(not_reloaded),
             Does::Welcome(welcome) => {
-                self.control.welcome(welcome, by).await;
+                self.control.welcome(welcome, by).await.ok_or_else(|| UNAVAILABLE.problem())?;
                 Ok(answer(&json!({ "drained": welcome == Welcome::Off })))
             }
             Does::Describe => Ok(answer(&openapi::document())),

@@ -14,4 +14,4 @@ mod token;
 
 pub use api::{routes, served};
 pub use guard::Guard;
-pub use token::{Token, TokenError};
+pub use token::Token;

@@ -1,5 +1,5 @@
-//! HTTP calls that the gateway itself makes, to identity providers and the like: a port. They are made on the slow runtime, whoever
-//! asks for them.
+//! HTTP calls that the gateway itself makes, to identity providers and the like: a port. They are made on a runtime of their own,
+//! whoever asks for them; on a connection that was kept and turns out to be dead, a second time.
 
 use std::fmt;
 use std::time::Duration;

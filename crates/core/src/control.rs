@@ -13,8 +13,9 @@ pub trait Control: fmt::Debug + Send + Sync + 'static {
     /// Reads the config again and brings it into force. Goes on if nobody waits for it any more.
     fn reload(&self, by: Actor) -> BoxFuture<'_, Result<Reloaded, NotReloaded>>;
 
-    /// Says from now on that it is ready, or that it is not; either way it serves whatever comes.
-    fn welcome(&self, welcome: Welcome, by: Actor) -> BoxFuture<'_, ()>;
+    /// Says from now on that it is ready, or that it is not; either way it serves whatever comes. `None`: another process has taken
+    /// its place.
+    fn welcome(&self, welcome: Welcome, by: Actor) -> BoxFuture<'_, Option<()>>;
 }
 
 /// What can be looked at.

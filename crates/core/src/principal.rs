@@ -65,11 +65,25 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// How the client may say who it is: the scheme of a challenge with its parameters (RFC 9110 §11.6.1).
     fn challenge(&self) -> String;
 
+    /// Which bearer tokens it takes.
+    fn bearers(&self) -> Bearers;
+
     /// What it takes and from whom, in a few words.
     fn describe(&self) -> String;
 
     /// Whether it can tell now who calls.
     fn standing(&self) -> Standing;
+}
+
+/// Which bearer tokens (RFC 6750) a source of identity takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearers {
+    /// None: its credential is another one.
+    None,
+    /// Those that it can tell to be its own.
+    Own,
+    /// Whatever comes: nobody can see who gave one out.
+    All,
 }
 
 /// Whether a source of identity can do its work.

@@ -38,17 +38,18 @@ impl Trait {
         }
     }
 
-    /// Its value; of somebody who is not known, and of a claim that is not there, nothing.
-    pub(crate) fn read(&self, caller: Option<&Principal>) -> Value {
-        let Some(caller) = caller else { return Value::Null };
+    /// Its value. Somebody who is not known has none, and neither has a claim that is not there: a condition that asks for it
+    /// cannot be told, `!=` no more than `==`.
+    pub(crate) fn read(&self, caller: Option<&Principal>) -> Option<Value> {
+        let caller = caller?;
         let text = |text: &str| Value::String(Arc::new(text.to_owned()));
-        match self {
+        Some(match self {
             Self::Scopes => Value::List(Arc::new(caller.scopes.iter().map(|scope| text(scope)).collect())),
             Self::Subject => text(&caller.subject),
             Self::Consumer => text(caller.consumer.as_deref().unwrap_or_default()),
-            Self::Claim(path) => caller.claim(path).map_or(Value::Null, value),
+            Self::Claim(path) => value(caller.claim(path).filter(|claim| !claim.is_null())?),
             Self::HasClaim(path) => Value::Bool(caller.claim(path).is_some_and(|claim| !claim.is_null())),
-        }
+        })
     }
 }
 

@@ -53,7 +53,12 @@ impl General {
                 Slot::Truth(test) => {
                     context.add_variable_as_val(name.as_str(), Box::new(CelBool::from(test.holds(facts))));
                 }
-                Slot::Caller(asked) => context.add_variable_from_value(name.as_str(), asked.read(facts.caller())),
+                // What is not there is no variable: whatever looks at it fails.
+                Slot::Caller(asked) => {
+                    if let Some(value) = asked.read(facts.caller()) {
+                        context.add_variable_from_value(name.as_str(), value);
+                    }
+                }
             }
         }
         matches!(context.resolve(&self.expr), Ok(Value::Bool(true)))

@@ -18,6 +18,14 @@ use crate::jwk::{Algorithm, Key};
 const OTHER_TYPES: [&str; 5] =
     ["dpop+jwt", "logout+jwt", "secevent+jwt", "token-introspection+jwt", "entity-statement+jwt"];
 
+/// What marks tokens that are for the client alone and none that it shows around: ID tokens (OpenID Connect Core 1.0 §3.1.3.6,
+/// §3.3.2.11) and logout tokens (Back-Channel Logout 1.0 §2.4), which need not have a `typ` of their own.
+const OTHER_CLAIMS: [&str; 3] = ["at_hash", "c_hash", "events"];
+
+/// The same, as Keycloak (`typ`) and Cognito (`token_use`) say it among the claims.
+const OTHER_USES: [(&str, &[&str]); 2] =
+    [("typ", &["ID", "Refresh", "Offline", "Logout"]), ("token_use", &["id", "refresh"])];
+
 /// A token that was read, and not believed yet.
 #[derive(Debug)]
 pub struct Token<'t> {
@@ -131,10 +139,18 @@ impl Expected {
         let kind = token.kind.as_deref();
         let fits = match &self.kind {
             Some(wanted) => kind == Some(wanted),
-            None => kind.is_none_or(|kind| !OTHER_TYPES.contains(&kind)),
+            None => kind.is_none_or(|kind| !OTHER_TYPES.contains(&kind)) && !is_for_its_client(&token.claims),
         };
         if fits { Ok(()) } else { Err(because(&TYPE, "another `typ`, or none")) }
     }
+}
+
+/// Whether this is an ID token or the like.
+fn is_for_its_client(claims: &Map<String, Value>) -> bool {
+    let is_use = |(name, uses): &(&str, &[&str])| {
+        claims.get(*name).and_then(Value::as_str).is_some_and(|said| uses.contains(&said))
+    };
+    OTHER_CLAIMS.iter().any(|name| claims.contains_key(*name)) || OTHER_USES.iter().any(is_use)
 }
 
 /// Whether any of these audiences is among those of the claims (RFC 7519 §4.1.3): a text, or a list of them.

@@ -121,11 +121,9 @@ impl KeyRing {
     #[must_use]
     pub fn look(&self, id: Option<&str>, algorithm: Algorithm) -> Looked {
         /// Of a token that names no key, so many are tried: each costs a signature.
-        const TRIES: usize = 4;
+        const TRIES: usize = 8;
         let known = self.known.load();
-        let keeps =
-            |heard: Instant| self.clock.now().duration_since(heard) < self.settings.refresh + self.settings.keep;
-        if !known.heard.is_some_and(keeps) {
+        if !self.keeps(&known) {
             return Looked::Nothing;
         }
         let named: Vec<_> = known.keys.iter().filter(|key| id.is_none() || key.id.as_deref() == id).collect();
@@ -137,22 +135,37 @@ impl KeyRing {
         }
     }
 
+    /// Whether the keys were read lately enough to hold.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.keeps(&self.known.load())
+    }
+
+    fn keeps(&self, known: &Known) -> bool {
+        let most = self.settings.refresh + self.settings.keep;
+        known.heard.is_some_and(|heard| self.clock.now().duration_since(heard) < most)
+    }
+
     /// Whether asking once more now may bring something.
     #[must_use]
     pub fn may_ask(&self) -> bool {
         let round = *self.round.borrow();
+        self.is_started() && self.may_begin(round)
+    }
+
+    fn may_begin(&self, round: Round) -> bool {
         let rests = |began: Instant| self.clock.now().duration_since(began) < THROTTLE;
-        self.is_started() && (!round.is_over || !round.began.is_some_and(rests))
+        !round.is_over || !round.began.is_some_and(rests)
     }
 
     /// Has the keys read once more, together with all others who want that, and waits for it. At once if that was done just
     /// now.
     pub async fn ask(&self) {
         let mut rounds = self.round.subscribe();
-        if !self.may_ask() {
+        let before = *rounds.borrow_and_update();
+        if !self.is_started() || !self.may_begin(before) {
             return;
         }
-        let before = *rounds.borrow_and_update();
         // One that is under way will do.
         let wanted = if before.is_over || before.number == 0 { before.number + 1 } else { before.number };
         self.asked.notify_one();

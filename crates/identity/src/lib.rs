@@ -13,6 +13,7 @@ pub mod jwt;
 pub mod keys;
 mod metadata;
 pub mod opaque;
+pub mod private_file;
 mod remembered;
 mod source;
 

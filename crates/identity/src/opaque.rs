@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tollgate_core::caller::{Call, Caller};
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::principal::{Authenticator, Found, Principal, Standing};
+use tollgate_core::principal::{Authenticator, Bearers, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
 use crate::bearer;
@@ -138,12 +138,25 @@ impl OpaqueSource {
         let (own, caller, token) = (Arc::clone(&self.0), Arc::clone(caller), token.to_owned());
         // Whoever asks first may leave; others wait for the same answer.
         slow.spawn(async move {
+            let asked = Asked { own: &own, digest };
             let told = own.ask(&token, &caller).await;
             own.remember(digest, &told);
-            lock(&own.asking).remove(&digest);
+            drop(asked);
             let _ = tells.send(Some(told.map_or(Verdict::Untold, |(verdict, _)| verdict)));
         });
         Some(answer)
+    }
+}
+
+/// A token that is being asked about; not any more once this is dropped.
+struct Asked<'a> {
+    own: &'a Inner,
+    digest: Digest,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        lock(&self.own.asking).remove(&self.digest);
     }
 }
 
@@ -187,8 +200,11 @@ impl Inner {
     /// Asks about a token.
     async fn ask(&self, token: &str, caller: &Arc<dyn Caller>) -> Result<Told, String> {
         let url = self.endpoint(caller).await?;
-        let answer = caller.call(self.question(&url, token)).await.map_err(|error| format!("{url}: {error}"))?;
+        let answer = caller.call(self.question(&url, token)).await.map_err(|error| format!("{url}: {error}"));
+        // It may be elsewhere by now: the metadata is read again.
+        let answer = answer.inspect_err(|_| *lock(&self.endpoint) = None)?;
         if answer.status != 200 {
+            *lock(&self.endpoint) = None;
             return Err(format!("{url} answered {}: is the gateway a client that may ask there?", answer.status));
         }
         let claims = json::object(&answer.body).map_err(|why| format!("{url}: {why}"))?;
@@ -319,6 +335,10 @@ impl Authenticator for OpaqueSource {
 
     fn challenge(&self) -> String {
         format!("Bearer realm=\"{}\"", self.0.name)
+    }
+
+    fn bearers(&self) -> Bearers {
+        Bearers::All
     }
 
     fn describe(&self) -> String {

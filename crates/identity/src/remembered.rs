@@ -1,16 +1,28 @@
 //! Tokens that were checked: a second use costs one digest and one look-up.
 //!
+//! Each thread has a part of its own, so that workers which see the same token again and again do not wait for each other; what
+//! another thread has found out is looked for once.
+//!
 //! Bounded: there are two generations, and once the younger one is full, the older one is forgotten. What is in use moves to the
 //! younger one.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest;
 
-/// Parts with a lock each: workers seldom meet.
+/// Parts with a lock each. Where there are more threads than parts, some share one.
 const PARTS: usize = 16;
+
+thread_local! {
+    /// The part of this thread.
+    static OWN: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        THREADS.fetch_add(1, Ordering::Relaxed) % PARTS
+    };
+}
 
 /// The digest of a token: nobody finds another one that has it.
 pub(crate) type Digest = [u8; 32];
@@ -47,35 +59,57 @@ impl<V: Clone> Remembered<V> {
 
     /// What is known of this token, if that `holds`; what does not is forgotten.
     pub(crate) fn get(&self, digest: &Digest, holds: impl FnOnce(&V) -> bool) -> Option<V> {
-        let mut part = self.part(digest);
-        let known = match part.young.get(digest) {
-            Some(known) => known.clone(),
+        let own = OWN.with(|own| *own);
+        let mut part = self.part(own);
+        let known = match part.find(digest, self.most) {
+            Some(known) => known,
             None => {
-                let known = part.old.remove(digest)?;
+                drop(part);
+                let known = (0..PARTS).filter(|part| *part != own).find_map(|other| self.part(other).look(digest))?;
+                part = self.part(own);
                 part.add(*digest, known.clone(), self.most);
                 known
             }
         };
-        if !holds(&known) {
-            part.young.remove(digest);
-            return None;
+        if holds(&known) {
+            return Some(known);
         }
-        Some(known)
+        drop(part);
+        (0..PARTS).for_each(|part| self.part(part).forget(digest));
+        None
     }
 
     pub(crate) fn add(&self, digest: Digest, known: V) {
         if self.most > 0 {
-            self.part(&digest).add(digest, known, self.most);
+            self.part(OWN.with(|own| *own)).add(digest, known, self.most);
         }
     }
 
-    fn part(&self, digest: &Digest) -> std::sync::MutexGuard<'_, Part<V>> {
-        let part = usize::from(digest[31]) % PARTS;
-        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
+    fn part(&self, number: usize) -> MutexGuard<'_, Part<V>> {
+        self.parts[number % PARTS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<V> Part<V> {
+impl<V: Clone> Part<V> {
+    /// What is known; if it is old, it is young again.
+    fn find(&mut self, digest: &Digest, most: usize) -> Option<V> {
+        if let Some(known) = self.young.get(digest) {
+            return Some(known.clone());
+        }
+        let known = self.old.remove(digest)?;
+        self.add(*digest, known.clone(), most);
+        Some(known)
+    }
+
+    fn look(&self, digest: &Digest) -> Option<V> {
+        self.young.get(digest).or_else(|| self.old.get(digest)).cloned()
+    }
+
+    fn forget(&mut self, digest: &Digest) {
+        self.young.remove(digest);
+        self.old.remove(digest);
+    }
+
     fn add(&mut self, digest: Digest, known: V, most: usize) {
         if self.young.len() >= most {
             self.old = std::mem::take(&mut self.young);
@@ -113,6 +147,19 @@ mod tests {
         assert_eq!(remembered.get(&digest("a"), |_| true), Some(1));
         assert_eq!(remembered.get(&digest("b"), |_| true), None);
         assert_eq!(remembered.get(&digest("a"), |_| false), None);
+        assert_eq!(remembered.get(&digest("a"), |_| true), None);
+    }
+
+    #[test]
+    fn what_one_thread_found_out_all_know_until_it_does_not_hold() {
+        let remembered = std::sync::Arc::new(Remembered::new(320));
+        let elsewhere = |what: fn(&Remembered<u32>) -> Option<u32>| {
+            let remembered = std::sync::Arc::clone(&remembered);
+            std::thread::spawn(move || what(&remembered)).join().unwrap()
+        };
+        remembered.add(digest("a"), 1);
+        assert_eq!(elsewhere(|all| all.get(&digest("a"), |_| true)), Some(1));
+        assert_eq!(elsewhere(|all| all.get(&digest("a"), |_| false)), None);
         assert_eq!(remembered.get(&digest("a"), |_| true), None);
     }
 

@@ -28,7 +28,7 @@ use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::exchange::Exchange;
 use tollgate_core::node::{Node, Spanned, Value};
 use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
-use tollgate_core::principal::{Authenticator, Found, Principal};
+use tollgate_core::principal::{Authenticator, Bearers, Found, Principal};
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_core::section;
 
@@ -70,6 +70,14 @@ impl PolicyConfig for AuthConfig {
                 Some(source) => sources.push(Arc::clone(source)),
                 None => return Err(unknown(&name.value, cx).at(&name.span)),
             }
+        }
+        let after_all = sources.iter().skip_while(|source| source.bearers() != Bearers::All).skip(1);
+        if let Some(late) = after_all.into_iter().find(|source| source.bearers() != Bearers::None) {
+            let mistake =
+                Diagnostic::error(format!("`{}` is never asked: one before it takes all tokens", late.name()));
+            return Err(
+                mistake.hint("a source with `introspection` takes whatever comes: put it last, and one of them only")
+            );
         }
         let challenges = sources.iter().map(|source| source.challenge()).collect();
         Ok(vec![(Stage::Authenticate, Arc::new(Auth { sources, challenges }))])

@@ -23,7 +23,7 @@ use tollgate_core::facts::{Conn, Route};
 use tollgate_core::head::Fields;
 use tollgate_core::ids::{CorrelationId, Trace};
 use tollgate_core::policy::{BuildCx, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
-use tollgate_core::principal::{Authenticator, Found, Principal, Sources, Standing};
+use tollgate_core::principal::{Authenticator, Bearers, Found, Principal, Sources, Standing};
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_http1::{HeadLimits, Parsed, request, response};
 
@@ -152,7 +152,7 @@ impl Bench {
 }
 
 /// Sources of identity by these names. Each takes `Authorization: Bearer NAME.SUBJECT[.SCOPE…]`, once that was awaited if the subject
-/// is `later`; of `NAME.bad`, it says that the token has expired.
+/// is `later`; of `NAME.bad`, it says that the token has expired. `asked` says that it takes all tokens.
 #[must_use]
 pub fn sources(names: &[&str]) -> Sources {
     Sources(names.iter().map(|name| Arc::new(Named((*name).into())) as Arc<dyn Authenticator>).collect())
@@ -199,6 +199,10 @@ impl Authenticator for Named {
         format!("Bearer realm=\"{}\"", self.0)
     }
 
+    fn bearers(&self) -> Bearers {
+        if &*self.0 == "asked" { Bearers::All } else { Bearers::Own }
+    }
+
     fn describe(&self) -> String {
         "tokens".to_owned()
     }
@@ -224,7 +228,7 @@ fn build<C: PolicyConfig>(yaml: &str, route: &Route) -> Result<Chain, Vec<String
         Ok(node) => (PolicyKind::of::<C>().build)(
             &C::desugar(node),
             &mut cx,
-            &BuildCx { route, sources: &sources(&["idp", "keys"]) },
+            &BuildCx { route, sources: &sources(&["idp", "keys", "asked"]) },
         ),
         Err(mistakes) => {
             cx.diagnostics = mistakes;

@@ -44,6 +44,7 @@ pub(crate) struct Controls {
     asks: Mutex<Option<mpsc::Receiver<Ask>>>,
     memory: Mutex<Memory>,
     audit: Mutex<Option<Arc<AuditLog>>>,
+    change: tokio::sync::Mutex<Place>,
 }
 
 /// What is remembered of configs.
@@ -69,11 +70,26 @@ struct Refused {
     report: String,
 }
 
+/// Whether this process is still the one that serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is.
+    Own,
+    /// Another one has taken its place.
+    Taken,
+}
+
 impl Controls {
     pub(crate) fn new(clock: Clock, slow: Handle, status: Arc<Status>, readiness: Arc<Readiness>) -> Arc<Self> {
         let (ask, asks) = mpsc::channel(WAITING);
         let (asks, memory, audit) = (Mutex::new(Some(asks)), Mutex::default(), Mutex::default());
-        Arc::new(Self { clock, slow, status, readiness, ask, asks, memory, audit })
+        let change = tokio::sync::Mutex::new(Place::Own);
+        Arc::new(Self { clock, slow, status, readiness, ask, asks, memory, audit, change })
+    }
+
+    /// One change at a time: held while the config is read again, the node is taken out, or another process takes its place.
+    pub(crate) async fn change(&self) -> tokio::sync::MutexGuard<'_, Place> {
+        self.change.lock().await
     }
 
     /// Those who ask for a reload. Once that is dropped, nobody can any more.
@@ -200,13 +216,24 @@ impl Control for Port {
         })
     }
 
-    fn welcome(&self, welcome: Welcome, by: Actor) -> BoxFuture<'_, ()> {
-        self.0.readiness.take_out(welcome == Welcome::Off);
-        let (what, own) = (if welcome == Welcome::Off { What::Drained } else { What::Undrained }, Arc::clone(&self.0));
-        tracing::info!(%by, "{}", what.as_str());
-        let noted = self.0.slow.spawn_blocking(move || own.note(&Event { what, by, revision: None, detail: None }));
-        // It is done even if it cannot be noted, which the log says.
-        Box::pin(async move { drop(noted.await) })
+    fn welcome(&self, welcome: Welcome, by: Actor) -> BoxFuture<'_, Option<()>> {
+        let own = Arc::clone(&self.0);
+        // Done also if whoever asked for it has left.
+        let done = self.0.slow.spawn(async move {
+            let change = own.change().await;
+            if *change == Place::Taken {
+                return None;
+            }
+            own.readiness.take_out(welcome == Welcome::Off);
+            let what = if welcome == Welcome::Off { What::Drained } else { What::Undrained };
+            tracing::info!(%by, "{}", what.as_str());
+            let notes = Arc::clone(&own);
+            let noted = move || notes.note(&Event { what, by, revision: None, detail: None });
+            // It is done even if it cannot be noted, which the log says.
+            drop(tokio::task::spawn_blocking(noted).await);
+            Some(())
+        });
+        Box::pin(async move { done.await.ok().flatten() })
     }
 }
 

@@ -11,7 +11,7 @@ use tollgate_engine::{BindError, Bound, adopt, is_of};
 use tollgate_net::Listener;
 use tollgate_net::handover::Taken;
 
-use crate::upgrade::NAME;
+use crate::upgrade::{ACTIVATED, NAME};
 
 /// The sockets that no listener has asked for yet. Copies mean the same ones.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,8 @@ struct Given {
     from: Option<Taken>,
     /// Whether the files of Unix sockets are this process's own: not before it serves, and never if systemd made them.
     ours: Arc<AtomicBool>,
+    /// Whether systemd opened the sockets, for this process or one before it.
+    activated: bool,
 }
 
 impl Inherited {
@@ -33,7 +35,8 @@ impl Inherited {
     pub(crate) fn take() -> io::Result<Self> {
         if let Ok(name) = std::env::var(NAME) {
             let mut from = Taken::take(&name)?;
-            let given = Given { sockets: from.listeners(), from: Some(from), ours: Arc::default() };
+            let activated = std::env::var_os(ACTIVATED).is_some();
+            let given = Given { sockets: from.listeners(), from: Some(from), ours: Arc::default(), activated };
             return Ok(Self(Arc::new(Mutex::new(given))));
         }
         let (mut given, mut sockets) = (ListenFd::from_env(), Vec::new());
@@ -44,7 +47,13 @@ impl Inherited {
             };
             sockets.extend(socket.map(|socket: OwnedFd| Listener::try_from(socket)).transpose()?);
         }
-        Ok(Self(Arc::new(Mutex::new(Given { sockets, ..Given::default() }))))
+        let activated = !sockets.is_empty();
+        Ok(Self(Arc::new(Mutex::new(Given { sockets, activated, ..Given::default() }))))
+    }
+
+    /// Whether systemd opened the sockets, for this process or one before it.
+    pub(crate) fn are_activated(&self) -> bool {
+        self.given().activated
     }
 
     /// Whether a process that serves waits to be replaced.
@@ -73,7 +82,7 @@ impl Inherited {
         }
         if let Some(from) = given.from.take() {
             from.serves()?;
-            given.ours.store(!was_activated(), Ordering::Release);
+            given.ours.store(!given.activated, Ordering::Release);
         }
         Ok(())
     }
@@ -81,11 +90,6 @@ impl Inherited {
     fn given(&self) -> MutexGuard<'_, Given> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether systemd opened the sockets, for this process or one before it.
-fn was_activated() -> bool {
-    std::env::var_os("LISTEN_FDS").is_some()
 }
 
 fn shown(socket: &Listener) -> String {

@@ -26,7 +26,8 @@ use crate::scrape::Scrape;
 use crate::start::{StartError, Trouble, cannot_listen, other, serves, shown, wire_error};
 use crate::status::{Shown, Status};
 use crate::tls::Tls;
-use crate::wire::{self, Wired, World};
+use crate::upgrade::State;
+use crate::wire::{self, Asking, Wired, World};
 
 /// How long the access log of a config that is no longer in force may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -97,7 +98,7 @@ impl Node {
             drain,
             slow: slow.clone(),
         };
-        let world = World { clock, metrics, bells, slow };
+        let world = World { clock, metrics, bells, slow, asking: Asking::default() };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
         Self {
             world,
@@ -288,6 +289,11 @@ impl Node {
     /// How long connections may go on once they are to end.
     pub(crate) fn drain_time(&self) -> Duration {
         self.brief().drain.as_ref().map_or(Duration::ZERO, |drain| drain.time.0)
+    }
+
+    /// What a process that takes this one's place is to know.
+    pub(crate) fn state(&self) -> State {
+        State { is_out: self.readiness.is_out(), is_activated: self.inherited.are_activated() }
     }
 
     /// Everything is served: whoever served before this process need not any more.

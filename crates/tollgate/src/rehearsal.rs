@@ -19,7 +19,7 @@ use tollgate_identity::principal;
 use tollgate_observe::metrics::Metrics;
 
 use crate::start::{StartError, other, wire_error};
-use crate::wire::{self, World};
+use crate::wire::{self, Asking, World};
 
 /// Who asks, if nobody says so: nobody's address (RFC 5737), so that no proxy is meant.
 const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -79,8 +79,13 @@ pub(crate) fn run(config: &Config) -> Result<Vec<Outcome>, StartError> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|e| other("no runtime", &e))?;
     let (clock, slow) = (Clock::fake(UNIX_EPOCH + WHEN), runtime.handle().clone());
     let (metrics, bells): (_, Arc<[Notify]>) = (Metrics::new(1), Arc::new([Notify::new()]));
-    let world =
-        World { clock: clock.clone(), metrics: Arc::clone(&metrics), bells: Arc::clone(&bells), slow: slow.clone() };
+    let world = World {
+        clock: clock.clone(),
+        metrics: Arc::clone(&metrics),
+        bells: Arc::clone(&bells),
+        slow: slow.clone(),
+        asking: Asking::default(),
+    };
     let deployment = Arc::new(wire::rehearsed(config, &world).map_err(wire_error)?);
     let parts = Parts { clock, metrics, bells, drain: Arc::new(Drain::default()), slow };
     let one = |test: &Spanned<Line>| {

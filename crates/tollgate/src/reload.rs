@@ -14,7 +14,7 @@ use tollgate_config::{Loaded, Look};
 use tollgate_core::control::{Actor, Reloaded};
 
 use crate::cli::{Failure, all, load, set_level};
-use crate::control::Ask;
+use crate::control::{Ask, Place};
 use crate::node::{Applied, Node};
 use crate::start::StartError;
 use crate::watch::{EVERY, Watched};
@@ -37,7 +37,9 @@ pub(crate) async fn whenever_asked(files: Option<Watched>, hup: &mut Signal, nod
             ask = next(&mut asks) => (ask.by, Some(ask.answer)),
             () = changed(&mut watched) => (Actor::Files, None),
         };
-        if node.gateway().drain().is_begun() {
+        let control = Arc::clone(&node.control);
+        let change = control.change().await;
+        if node.gateway().drain().is_begun() || *change == Place::Taken {
             drop((answer, asks));
             return pending().await;
         }
@@ -51,6 +53,7 @@ pub(crate) async fn whenever_asked(files: Option<Watched>, hup: &mut Signal, nod
             // Whoever asked may have left.
             let _ = answer.send(done);
         }
+        drop(change);
     }
 }
 

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tollgate_admin::Token;
 use tollgate_config::model::{
     self, Algorithm as Named, ApiKeys, AuthSource, ClientAuth, Config, Introspection, KeyPlace, KeysAt, Tokens,
 };
@@ -13,20 +12,23 @@ use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::node::{Span, Spanned};
-use tollgate_core::principal::{Authenticator, Found, Principal, Sources, Standing};
+use tollgate_core::principal::{Authenticator, Bearers, Found, Principal, Sources, Standing};
 use tollgate_identity::api_key::{self, ApiKeySource, List, Pepper};
 use tollgate_identity::jwk::{self, Algorithm};
 use tollgate_identity::jwt::Expected;
 use tollgate_identity::opaque::{self, OpaqueSource};
-use tollgate_identity::{JwtSettings, JwtSource, keys};
-use tollgate_net::tls::{Client, ClientSettings, Roots, Verify};
+use tollgate_identity::{JwtSettings, JwtSource, keys, private_file};
+use tollgate_net::tls::Client;
 use tollgate_registry::dns::Dns;
 use tollgate_upstream::outbound::Outbound;
 
+use crate::tls::Tls;
 use crate::wire::World;
 
 /// The file in `data` with the key of the hashes of API keys.
 const PEPPER: &str = "api-keys.secret";
+/// Most bytes of it.
+const MOST_PEPPER: u64 = 1024;
 
 /// All sources of identity of a config.
 #[derive(Debug, Default)]
@@ -77,16 +79,18 @@ impl Source {
         Ok(Self::new(name, written, clock, pepper))
     }
 
-    fn start(&self, written: &AuthSource, world: &World, dns: &Arc<Dns>) -> Result<(), Vec<Diagnostic>> {
-        match (self, written) {
-            (Self::Jwt(source), AuthSource::Tokens(tokens)) => source.start(&caller(tokens, world, dns)?, &world.slow),
-            (Self::Opaque(source), AuthSource::Tokens(tokens)) => {
-                source.start(&caller(tokens, world, dns)?, &world.slow);
-            }
+    /// `tls`: with its provider, if it has one.
+    fn start(&self, tls: Option<&Arc<Client>>, world: &World, dns: &Arc<Dns>) {
+        let caller = |tls: &Arc<Client>| -> Arc<dyn Caller> {
+            let (asking, clock) = (world.asking().clone(), world.clock.clone());
+            Arc::new(Outbound::new(Arc::clone(tls), Arc::clone(dns), asking, clock))
+        };
+        match (self, tls.map(caller)) {
+            (Self::Jwt(source), Some(caller)) => source.start(&caller, world.asking()),
+            (Self::Opaque(source), Some(caller)) => source.start(&caller, world.asking()),
             (Self::Keys(source), _) => source.start(&world.slow),
-            (Self::Jwt(_) | Self::Opaque(_), AuthSource::Keys(_)) => {}
+            (Self::Jwt(_) | Self::Opaque(_), None) => {}
         }
-        Ok(())
     }
 
     fn as_authenticator(&self) -> Arc<dyn Authenticator> {
@@ -96,23 +100,6 @@ impl Source {
             Self::Keys(source) => Arc::clone(source) as Arc<dyn Authenticator>,
         }
     }
-}
-
-/// Asks the provider.
-fn caller(tokens: &Tokens, world: &World, dns: &Arc<Dns>) -> Result<Arc<dyn Caller>, Vec<Diagnostic>> {
-    let roots = tokens.ca.as_ref().map_or(Roots::System, |ca| Roots::File(ca.value.0.clone()));
-    let tls = Client::build(ClientSettings {
-        roots,
-        verify: Verify::Chain,
-        pins: Vec::new(),
-        name: None,
-        certificate: None,
-        alpn: vec![b"http/1.1".to_vec()],
-    });
-    let place = tokens.ca.as_ref().map_or(&tokens.issuer.span, |ca| &ca.span);
-    let told = |error: &dyn std::fmt::Display| Diagnostic::error(error.to_string()).at(place);
-    let tls = tls.map_err(|errors| errors.iter().map(|error| told(error)).collect::<Vec<_>>())?;
-    Ok(Arc::new(Outbound::new(tls, Arc::clone(dns), world.slow.clone())))
 }
 
 impl Identity {
@@ -155,11 +142,8 @@ impl Identity {
     }
 
     /// Has keys read from now on.
-    ///
-    /// # Errors
-    /// Files that cannot be used.
-    pub(crate) fn start(&self, world: &World, dns: &Arc<Dns>) -> Result<(), Vec<Diagnostic>> {
-        self.made.iter().try_for_each(|made| made.source.start(&made.written, world, dns))
+    pub(crate) fn start(&self, tls: &Tls, world: &World, dns: &Arc<Dns>) {
+        self.made.iter().for_each(|made| made.source.start(tls.provider(&made.name), world, dns));
     }
 
     /// Waits until every provider was asked once.
@@ -217,6 +201,10 @@ impl Authenticator for Vouching {
         self.0.challenge()
     }
 
+    fn bearers(&self) -> Bearers {
+        self.0.bearers()
+    }
+
     fn describe(&self) -> String {
         self.0.describe()
     }
@@ -264,8 +252,8 @@ pub(crate) fn pepper(keys: &ApiKeys, data: &Path) -> Result<Pepper, Diagnostic> 
     let made = match &keys.secret {
         Some(secret) => Pepper::new(secret.value.0.as_bytes()),
         None => {
-            let token = Token::load_or_make_at(&data.join(PEPPER)).map_err(|e| mistake(e.message).hint(e.hint))?;
-            Pepper::new(token.as_bytes())
+            let made = private_file::read_or_make(&data.join(PEPPER), MOST_PEPPER);
+            Pepper::new(made.map_err(|e| mistake(e.message).hint(e.hint))?.trim_ascii())
         }
     };
     made.ok_or_else(|| mistake("the key of the hashes is too short".to_owned()))

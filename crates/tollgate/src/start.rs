@@ -16,6 +16,7 @@ use tollgate_core::facts::Address;
 use tollgate_engine::{BindError, Drain, Listening};
 use tollgate_observe::audit::{Event, What};
 
+use crate::control::Place;
 use crate::inherited::Inherited;
 use crate::node::{Applied, Node, workers};
 use crate::upgrade::{Started, TAKEN_OUT, upgrade};
@@ -179,24 +180,32 @@ async fn replaced(node: &Node, usr2: &mut Signal, started: Option<&Started>) {
         let (Some(()), Some(started)) = (usr2.recv().await, started) else { return pending().await };
         let program = started.program().display();
         tracing::info!(%program, "upgrading: the binary is started, and given all sockets once it asks");
-        match upgrade(started, node.gateway(), node.readiness().is_out()).await {
+        // Whoever reloads, or takes the node out, does so before or after: the successor would not know.
+        let mut change = node.control.change().await;
+        match upgrade(started, node.gateway(), node.state()).await {
             Ok(pid) => {
+                *change = Place::Taken;
                 tracing::info!(pid, "upgraded: another process serves from now on");
-                note(node, What::Upgraded, Some(&format!("process {pid}")));
+                note(node, What::Upgraded, format!("process {pid}")).await;
                 systemd::handed_over(pid);
                 return;
             }
             Err(why) => {
                 node.status.not_upgraded(&why);
-                note(node, What::NotUpgraded, Some(&why));
                 tracing::error!("not upgraded, this process goes on: {why}");
+                note(node, What::NotUpgraded, why).await;
             }
         }
     }
 }
 
-fn note(node: &Node, what: What, detail: Option<&str>) {
-    node.control.note(&Event { what, by: Actor::Signal("SIGUSR2"), revision: None, detail });
+/// Off the runtime: the log is waited for, and a disk may take its time.
+async fn note(node: &Node, what: What, detail: String) {
+    let control = Arc::clone(&node.control);
+    let by = Actor::Signal("SIGUSR2");
+    let noted = move || control.note(&Event { what, by, revision: None, detail: Some(&detail) });
+    // It has happened even if it cannot be noted, which the log says.
+    drop(tokio::task::spawn_blocking(noted).await);
 }
 
 /// Ends a process whose place another one has taken: nobody is told to go, since there is nowhere else to go to. Connections end

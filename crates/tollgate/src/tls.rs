@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::AbortHandle;
-use tollgate_config::model::{self, Bind, Certificate, Config, ListenerTls, Protocol, ServiceTls, TlsPolicy};
+use tollgate_config::model::{
+    self, AuthSource, Bind, Certificate, Config, ListenerTls, Protocol, ServiceTls, TlsPolicy,
+};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Span, Spanned};
 use tollgate_net::tls::{
@@ -27,6 +29,8 @@ const WITH_CLIENTS: &[&[u8]] = &[b"h2", b"http/1.1"];
 pub(crate) struct Tls {
     servers: Vec<(Bind, Arc<Server>)>,
     clients: Vec<(String, Arc<Client>)>,
+    /// With identity providers, by the names of their sources.
+    providers: Vec<(String, Arc<Client>)>,
     /// Works, but probably not as meant.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -58,6 +62,16 @@ impl Tls {
                 Err(errors) => mistakes.extend(told(errors, &files_of_service(written), &name.span)),
             }
         }
+        for (name, source) in &config.auth {
+            let AuthSource::Tokens(written) = source else { continue };
+            match client(provider_settings(written), before, metrics) {
+                Ok(client) => tls.providers.push((name.value.clone(), client)),
+                Err(errors) => {
+                    let files: Written<'_> = written.ca.iter().map(|ca| (Part::Roots, ca)).collect();
+                    mistakes.extend(told(errors, &files, &name.span));
+                }
+            }
+        }
         if mistakes.is_empty() { Ok(tls) } else { Err(mistakes) }
     }
 
@@ -77,11 +91,17 @@ impl Tls {
         self.clients.iter().find(|(of, _)| of == name).map(|(_, client)| Arc::clone(client))
     }
 
+    /// The TLS with the provider of a source of identity.
+    pub(crate) fn provider(&self, name: &str) -> Option<&Arc<Client>> {
+        self.providers.iter().find(|(of, _)| of == name).map(|(_, client)| client)
+    }
+
     /// Has the files looked at, until what is returned is dropped.
     pub(crate) fn watch(&self, world: &World) -> Watching {
         let servers = self.servers.iter().map(|(at, server)| (listener(at), Side::Server(server.clone())));
         let clients = self.clients.iter().map(|(of, client)| (service(of), Side::Client(client.clone())));
-        let all: Vec<(String, Side)> = servers.chain(clients).collect();
+        let providers = self.providers.iter().map(|(of, client)| (provider(of), Side::Client(client.clone())));
+        let all: Vec<(String, Side)> = servers.chain(clients).chain(providers).collect();
         let is_owner = |name: &str| all.iter().any(|(of, _)| of == name);
         let shown = |(_, server): &(_, Arc<Server>)| server.shown().iter().map(|shown| shown.file.clone()).collect();
         let files: Vec<PathBuf> = self.servers.iter().map(shown).collect::<Vec<Vec<_>>>().concat();
@@ -168,6 +188,10 @@ fn service(name: &str) -> String {
     format!("service {name}")
 }
 
+fn provider(name: &str) -> String {
+    format!("auth {name}")
+}
+
 fn server(settings: ServerSettings, before: Option<&Tls>, metrics: &Metrics) -> Result<Arc<Server>, Vec<FileError>> {
     let known = before.and_then(|tls| tls.servers.iter().find(|(_, server)| *server.settings() == settings));
     let Some((at, known)) = known else { return Server::build(settings) };
@@ -181,14 +205,18 @@ fn server(settings: ServerSettings, before: Option<&Tls>, metrics: &Metrics) -> 
 }
 
 fn client(settings: ClientSettings, before: Option<&Tls>, metrics: &Metrics) -> Result<Arc<Client>, Vec<FileError>> {
-    let known = before.and_then(|tls| tls.clients.iter().find(|(_, client)| *client.settings() == settings));
+    let all = |tls: &Tls| {
+        let services = tls.clients.iter().map(|(of, client)| (service(of), Arc::clone(client)));
+        services.chain(tls.providers.iter().map(|(of, client)| (provider(of), Arc::clone(client)))).collect::<Vec<_>>()
+    };
+    let known = before.map(all).unwrap_or_default().into_iter().find(|(_, client)| *client.settings() == settings);
     let Some((of, known)) = known else { return Client::build(settings) };
     match known.refresh() {
         Refreshed::Broken(errors) => return Err(errors),
-        Refreshed::Renewed => renewed(&service(of), metrics),
+        Refreshed::Renewed => renewed(&of, metrics),
         Refreshed::Unchanged => {}
     }
-    Ok(Arc::clone(known))
+    Ok(known)
 }
 
 fn pair(certificate: &Certificate) -> Pair {
@@ -231,6 +259,17 @@ fn client_settings(written: &ServiceTls, protocol: Protocol) -> ClientSettings {
             Protocol::Http2 => protocols(&[b"h2"]),
             Protocol::Alpn => protocols(&[b"h2", b"http/1.1"]),
         },
+    }
+}
+
+fn provider_settings(written: &model::Tokens) -> ClientSettings {
+    ClientSettings {
+        roots: written.ca.as_ref().map_or(Roots::System, |ca| Roots::File(ca.value.0.clone())),
+        verify: Verify::Chain,
+        pins: Vec::new(),
+        name: None,
+        certificate: None,
+        alpn: protocols(&[b"http/1.1"]),
     }
 }
 

@@ -16,6 +16,9 @@ pub(crate) const NAME: &str = "TOLLGATE_UPGRADE";
 /// Tells the successor that the node is taken out: it is not put back by being upgraded.
 pub(crate) const TAKEN_OUT: &str = "TOLLGATE_TAKEN_OUT";
 
+/// Tells the successor that systemd opened the sockets: the files of those in the file system are not the gateway's to remove.
+pub(crate) const ACTIVATED: &str = "TOLLGATE_ACTIVATED";
+
 /// How long the successor may take until it serves.
 const STARTING: Duration = Duration::from_secs(60);
 /// How long one that gave up may take to end.
@@ -61,21 +64,31 @@ impl Drop for Successor {
     }
 }
 
-/// Starts the successor and gives it all sockets; its process number, once it serves. `is_out`: balancers are told to send
-/// nothing, which goes on.
+/// What the successor is to know of this process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State {
+    /// Balancers are told to send nothing, which goes on.
+    pub(crate) is_out: bool,
+    /// Systemd opened the sockets.
+    pub(crate) is_activated: bool,
+}
+
+/// Starts the successor and gives it all sockets; its process number, once it serves.
 ///
 /// # Errors
 /// Why it does not, in words.
-pub(crate) async fn upgrade(started: &Started, gateway: &Gateway, is_out: bool) -> Result<u32, String> {
+pub(crate) async fn upgrade(started: &Started, gateway: &Gateway, state: State) -> Result<u32, String> {
     let program = started.program.display();
     let giver = Giver::new().map_err(|error| format!("no socket for a successor: {error}"))?;
     let sockets = gateway.sockets().map_err(|error| format!("the sockets cannot be given: {error}"))?;
     let mut command = Command::new(&started.program);
     command.args(&started.arguments).env(NAME, giver.name()).env_remove("LISTEN_PID");
-    match is_out {
-        true => command.env(TAKEN_OUT, "1"),
-        false => command.env_remove(TAKEN_OUT),
-    };
+    for (name, holds) in [(TAKEN_OUT, state.is_out), (ACTIVATED, state.is_activated)] {
+        match holds {
+            true => command.env(name, "1"),
+            false => command.env_remove(name),
+        };
+    }
     let child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
     let mut successor = Successor { child, serves: false };
     let Some(pid) = successor.child.id() else { return Err(format!("{program} ended at once")) };

@@ -1,11 +1,11 @@
 //! The one place that knows everybody: config to plan, services, deployment.
 
 use std::net::UdpSocket;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::Notify;
 use tollgate_config::model::{self, Balance, Config, ProxyProtocol, SourceAddress};
 use tollgate_core::clock::Clock;
@@ -43,6 +43,31 @@ pub(crate) struct World {
     pub(crate) bells: Arc<[Notify]>,
     /// The slow runtime.
     pub(crate) slow: Handle,
+    /// The runtime of questions to others, made when it is first needed.
+    pub(crate) asking: Asking,
+}
+
+impl World {
+    /// The runtime of questions to identity providers: however many strangers make the gateway ask, health checks are not late.
+    /// If there can be no further thread, the slow one.
+    pub(crate) fn asking(&self) -> &Handle {
+        let own = self.asking.0.get_or_init(|| {
+            let mut builder = runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).thread_name("asking").enable_all().build().ok()
+        });
+        own.as_ref().map_or(&self.slow, Runtime::handle)
+    }
+}
+
+/// A runtime with a thread of its own, once it is needed.
+#[derive(Debug, Default)]
+pub(crate) struct Asking(OnceLock<Option<Runtime>>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        // Questions that are under way need not be waited for.
+        self.0.take().flatten().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 /// A deployment, and what keeps its services up to date.
@@ -111,7 +136,7 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         Some((written, resolver)) if *written == config.dns => Arc::clone(resolver),
         known => resolver(config, world, known.map(|(_, known)| known)).map_err(WireError::Resolver)?,
     };
-    identity.start(world, &resolver).map_err(WireError::Config)?;
+    identity.start(&tls, world, &resolver);
     let rules = rules(config);
     let (mut backends, mut made) = (Vec::new(), Vec::new());
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {

@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tollgate_net::Stream;
 
 /// Most bytes of an answer's head.
-const MOST_HEAD: usize = 64 * 1024;
+pub(crate) const MOST_HEAD: usize = 64 * 1024;
 
 /// What it is asked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,17 +1,22 @@
-//! Calls of the gateway's own, to identity providers and the like: the [`Caller`] port, on the slow runtime.
+//! Calls of the gateway's own, to identity providers and the like: the [`Caller`] port, on a runtime of its own.
 //!
-//! Each has a connection of its own. Not the way of requests to services: no instances, no pools, no retries.
+//! Connections are kept for a while, since a provider that is asked about every token is asked often. Not the way of requests to
+//! services: no instances, no retries but for a kept connection that turns out to be dead.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
 use tollgate_core::caller::{Answer, Call, CallError, Caller};
+use tollgate_core::clock::Clock;
 use tollgate_core::facts::Address;
 use tollgate_core::policy::BoxFuture;
 use tollgate_net::Stream;
@@ -19,21 +24,46 @@ use tollgate_net::tls::Client;
 use tollgate_registry::dns::Dns;
 
 use crate::connect::socket;
-use crate::exchange::{Speaks, broken, exchange};
+use crate::exchange::{MOST_HEAD, broken};
 
-/// Makes calls, with this TLS where it is spoken.
+/// Most connections that rest.
+const MOST_KEPT: usize = 16;
+/// How long a connection may rest: less than most servers keep one.
+const REST: Duration = Duration::from_secs(4);
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// Makes calls, with this TLS where it is spoken. Copies share the connections that they keep.
 #[derive(Clone, Debug)]
 pub struct Outbound {
     tls: Arc<Client>,
     dns: Arc<Dns>,
-    slow: Handle,
+    runtime: Handle,
+    clock: Clock,
+    kept: Arc<Mutex<Vec<Kept>>>,
+}
+
+/// A connection that rests.
+#[derive(Debug)]
+struct Kept {
+    to: Origin,
+    sender: Sender,
+    since: Instant,
+}
+
+/// Whom a connection leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin {
+    host: String,
+    port: u16,
+    is_tls: bool,
 }
 
 impl Outbound {
     /// Calls that are made on this runtime, to names that are looked up so.
     #[must_use]
-    pub fn new(tls: Arc<Client>, dns: Arc<Dns>, slow: Handle) -> Self {
-        Self { tls, dns, slow }
+    pub fn new(tls: Arc<Client>, dns: Arc<Dns>, runtime: Handle, clock: Clock) -> Self {
+        Self { tls, dns, runtime, clock, kept: Arc::default() }
     }
 
     async fn made(self, call: Call) -> Result<Answer, String> {
@@ -43,19 +73,54 @@ impl Outbound {
         };
         let is_tls = uri.scheme_str() == Some("https");
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let stream = self.connected(host, port, is_tls).await?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::builder()
-            .method(call.method)
-            .uri(path)
-            .header("Host", authority.as_str())
-            .header("User-Agent", concat!("tollgate/", env!("CARGO_PKG_VERSION")))
-            .header("Connection", "close");
-        for (name, value) in call.fields {
-            request = request.header(name, value);
+        let to = Origin { host: host.to_owned(), port, is_tls };
+        while let Some(mut sender) = self.kept(&to) {
+            let asked = sender.send_request(request(&uri, authority.as_str(), &call)?).await;
+            match asked {
+                Ok(response) => return self.answered(to, sender, response, call.most).await,
+                // It was closed while it rested.
+                Err(error) if !error.is_parse() => {}
+                Err(error) => return Err(broken(&error)),
+            }
         }
-        let request = request.body(Full::new(Bytes::from(call.body))).map_err(|error| error.to_string())?;
-        exchange(stream, Speaks::Http1, request, |response| read(response, call.most)).await
+        let mut sender = self.opened(&to).await?;
+        let asked = sender.send_request(request(&uri, authority.as_str(), &call)?).await;
+        self.answered(to, sender, asked.map_err(|error| broken(&error))?, call.most).await
+    }
+
+    /// Reads the answer; its connection may be used again afterwards.
+    async fn answered(
+        &self,
+        to: Origin,
+        sender: Sender,
+        response: Response<Incoming>,
+        most: usize,
+    ) -> Result<Answer, String> {
+        let answer = read(response, most).await?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !sender.is_closed() && kept.len() < MOST_KEPT {
+            kept.push(Kept { to, sender, since: self.clock.now() });
+        }
+        Ok(answer)
+    }
+
+    /// A connection that rests, the youngest first; those that have rested for too long are dropped.
+    fn kept(&self, to: &Origin) -> Option<Sender> {
+        let now = self.clock.now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|kept| !kept.sender.is_closed() && now.saturating_duration_since(kept.since) < REST);
+        let at = kept.iter().rposition(|kept| kept.to == *to && kept.sender.is_ready())?;
+        Some(kept.remove(at).sender)
+    }
+
+    async fn opened(&self, to: &Origin) -> Result<Sender, String> {
+        let stream = self.connected(&to.host, to.port, to.is_tls).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MOST_HEAD);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        // Ends with its sender, or when the other side closes it; what went wrong is told where the answer is awaited.
+        drop(self.runtime.spawn(async move { drop(connection.await) }));
+        Ok(sender)
     }
 
     /// To the first address that takes a connection.
@@ -85,7 +150,7 @@ impl Caller for Outbound {
     fn call(&self, call: Call) -> BoxFuture<'static, Result<Answer, CallError>> {
         let (own, most) = (self.clone(), call.timeout);
         // Whoever asks may do so from a worker, and may leave.
-        let made = self.slow.spawn(async move { tokio::time::timeout(most, own.made(call)).await });
+        let made = self.runtime.spawn(async move { tokio::time::timeout(most, own.made(call)).await });
         Box::pin(async move {
             match made.await {
                 Ok(Ok(made)) => made.map_err(CallError),
@@ -94,6 +159,19 @@ impl Caller for Outbound {
             }
         })
     }
+}
+
+fn request(uri: &Uri, host: &str, call: &Call) -> Result<Request<Full<Bytes>>, String> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::builder()
+        .method(call.method)
+        .uri(path)
+        .header("Host", host)
+        .header("User-Agent", concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+    for (name, value) in &call.fields {
+        request = request.header(*name, value);
+    }
+    request.body(Full::new(Bytes::from(call.body.clone()))).map_err(|error| error.to_string())
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is wrapped in `Limited`")]

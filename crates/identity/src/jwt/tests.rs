@@ -131,6 +131,25 @@ fn what_is_made_for_something_else_is_refused() {
 }
 
 #[test]
+fn what_is_for_the_client_alone_opens_nothing() {
+    for (name, value) in [
+        ("at_hash", json!("x")),
+        ("c_hash", json!("x")),
+        ("events", json!({ "http://schemas.openid.net/event/backchannel-logout": {} })),
+        ("typ", json!("ID")),
+        ("typ", json!("Refresh")),
+        ("token_use", json!("id")),
+    ] {
+        for header in [HEADER.replace("at+jwt", "JWT"), r#"{"alg":"ES256"}"#.to_owned()] {
+            assert_eq!(judged(&expected(), &header, &with(name, value.clone()), NOW), "jwt/type", "{name}");
+        }
+    }
+    for (name, value) in [("typ", "Bearer"), ("token_use", "access"), ("nonce", "x")] {
+        assert_eq!(judged(&expected(), HEADER, &with(name, json!(value)), NOW), "", "{name}");
+    }
+}
+
+#[test]
 fn headers_that_ask_for_what_is_not_done_are_refused() {
     for (header, slug) in [
         (r#"{"alg":"none"}"#, "jwt/algorithm"),

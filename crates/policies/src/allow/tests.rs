@@ -45,6 +45,12 @@ fn a_condition_asks_about_the_caller_and_the_request() {
         "!(\"x\" in claims.nothing)",
         "claims.level > 3",
         "claims.sub.unit == \"x\"",
+        // Of a claim that is not there nothing holds, not even that it is another one.
+        "claims.email != \"x\"",
+        "!(claims.email == \"x\")",
+        "!(claims.plan in [\"free\"])",
+        "claims.email == claims.phone",
+        "claims.org.nothing != 1",
     ] {
         alice(&bench(&format!("'{denied}'")), ".read").refused_with("allow/denied").replies(403);
     }

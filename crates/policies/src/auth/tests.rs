@@ -45,5 +45,7 @@ fn mistakes_say_what_to_write() {
     assert!(told("nobody").contains("name it under `auth`"));
     assert!(told("[]").contains("auth: none"));
     assert!(told("idp or idp").contains("stands twice"));
+    assert!(told("asked or idp").contains("`idp` is never asked"), "{}", told("asked or idp"));
+    assert_eq!(told("idp or asked"), "");
     assert!(told("{ a: b }").contains("unknown key `a`"));
 }

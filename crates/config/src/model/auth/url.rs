@@ -43,5 +43,31 @@ text_schema!(Url, "Url", "description": "An absolute URL.", "pattern": "^https?:
 pub(crate) fn is_private(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://") else { return true };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    ["localhost", "127.", "[::1]"].iter().any(|own| authority.starts_with(own))
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    host.eq_ignore_ascii_case("localhost")
+        || host == "[::1]"
+        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_needs_no_tls() {
+        for url in [
+            "https://a.example",
+            "http://localhost/x",
+            "http://localhost:9000",
+            "http://127.0.0.2:1/",
+            "http://[::1]:80/x",
+        ] {
+            assert!(is_private(url), "{url}");
+        }
+        for url in
+            ["http://a.example", "http://localhost.evil.example/", "http://127.evil.example", "http://10.0.0.1:80/"]
+        {
+            assert!(!is_private(url), "{url}");
+        }
+    }
 }
