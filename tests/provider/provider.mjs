@@ -3,15 +3,18 @@
 // Tokens of the client `shop` by client credentials, for the resource `urn:AUDIENCE:ALGORITHM` (`urn:orders:ES256`), or
 // `urn:AUDIENCE:opaque`. Beside what every provider has, tests can ask it to do what a provider's operators do:
 // POST /test/rotate   publish a new key for each algorithm and sign with it; `?drop` publishes the old ones no more
+// POST /test/client   the public key (a JWK) of the client `signer`, which proves who it is by a token that it signs
 // GET  /test/count    how often each path was asked for
 // POST /test/sign     a token of `{ header, claims, by }`, which no provider would give out: signed by the key for `header.alg`; or `by`
 //                     a `stranger`, with the `public` key as a shared secret, or by nobody (`none`)
 import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const [modules, port] = process.argv.slice(2);
+const { createLocalJWKSet, jwtVerify } = await import(pathToFileURL(createRequire(join(modules, 'x')).resolve('jose')));
 const { Provider } = await import(pathToFileURL(join(modules, 'oidc-provider/lib/index.js')));
 const issuer = `http://127.0.0.1:${port}`;
 
@@ -30,14 +33,38 @@ function newKeys() {
   }));
 }
 
+const exchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
 let keys = newKeys();
+let signer = [];
 let handle;
+
+// RFC 8693, which the provider leaves to its users: any token of its own for any audience but `forbidden`.
+async function trade(ctx, next) {
+  const { subject_token: subject, audience, scope } = ctx.oidc.params;
+  const publicKeys = keys.map(({ d, p, q, dp, dq, qi, ...open }) => open);
+  const { payload } = await jwtVerify(subject, createLocalJWKSet({ keys: publicKeys }), { issuer }).catch(() => ({}));
+  if (!payload || audience === 'forbidden') {
+    ctx.status = 400;
+    ctx.body = payload ? { error: 'invalid_target', error_description: 'not for this one' } : { error: 'invalid_request' };
+  } else {
+    const now = Math.floor(Date.now() / 1000);
+    const claims = {
+      iss: issuer, sub: payload.sub, aud: audience, client_id: ctx.oidc.client.clientId, iat: now, exp: now + 60, scope: scope ?? payload.scope,
+      act: { sub: ctx.oidc.client.clientId },
+    };
+    ctx.body = {
+      access_token: made({ header: { alg: 'ES256', typ: 'at+jwt' }, claims }), token_type: 'Bearer', expires_in: 60,
+      issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+    };
+  }
+  await next();
+}
 
 function start() {
   const provider = new Provider(issuer, {
     clients: [{
-      client_id: 'shop', client_secret: 'shop-secret', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
-    }],
+      client_id: 'shop', client_secret: 'shop-secret', grant_types: ['client_credentials', exchange], redirect_uris: [], response_types: [],
+    }, ...signer],
     jwks: { keys },
     enabledJWA: { idTokenSigningAlgValues: Object.keys(kinds) },
     features: {
@@ -57,6 +84,9 @@ function start() {
       },
     },
   });
+  provider.registerGrantType(exchange, trade, [
+    'subject_token', 'subject_token_type', 'requested_token_type', 'audience', 'scope',
+  ], ['audience']);
   provider.on('server_error', (_, error) => console.error(error));
   handle = provider.callback();
 }
@@ -101,6 +131,13 @@ createServer(async (request, response) => {
     response.writeHead(204).end();
   } else if (url.pathname === '/test/sign') {
     response.writeHead(200, { 'content-type': 'text/plain' }).end(made(await body(request)));
+  } else if (url.pathname === '/test/client') {
+    signer = [{
+      client_id: 'signer', grant_types: ['client_credentials', exchange], redirect_uris: [], response_types: [],
+      token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256', jwks: { keys: [await body(request)] },
+    }];
+    start();
+    response.writeHead(204).end();
   } else if (url.pathname === '/test/count') {
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(count));
   } else {

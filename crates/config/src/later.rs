@@ -18,8 +18,7 @@ const SERVICE: &[&str] = &["breaker", "registry", "smooth"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
-const ROUTE: &[&str] =
-    &["backend_token", "cache", "compose", "deny", "hedge", "limit", "openapi", "registry", "smooth", "validate"];
+const ROUTE: &[&str] = &["cache", "compose", "deny", "hedge", "limit", "openapi", "registry", "smooth", "validate"];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];
 

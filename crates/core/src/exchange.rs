@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::body::{Body, Length, Recoder};
 use crate::facts::{Address, ClientAddress, Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
+use crate::onward::Onward;
 use crate::principal::Principal;
 use crate::problem::Fault;
 use crate::reply::Reply;
@@ -30,10 +33,14 @@ pub struct Exchange {
     pub scheme: &'static str,
     /// Who calls, once a policy has found out.
     pub principal: Option<Arc<Principal>>,
+    /// What an attempt says of the caller in place of what the client sent.
+    pub onward: Onward,
     /// The request's head.
     pub head: RequestHead,
     /// How the request's body ends.
     pub length: Length,
+    /// The request's body, for a handler that wants it.
+    pub content: Bytes,
     /// What changes the request's body on its way to the service: the first one reads what the client sends, each other one
     /// what the one before it gives. With any of them, nobody knows how long the body will be.
     pub recoders: Vec<Box<dyn Recoder>>,
@@ -93,8 +100,10 @@ impl Exchange {
             conn,
             route,
             principal: None,
+            onward: Onward::default(),
             head: RequestHead::default(),
             length: Length::None,
+            content: Bytes::new(),
             recoders: Vec::new(),
             reply: Reply::default(),
             began,
@@ -119,8 +128,10 @@ impl Exchange {
         self.client = conn.peer();
         self.scheme = conn.scheme();
         self.principal = None;
+        self.onward.clear();
         self.head.clear();
         self.length = Length::None;
+        self.content = Bytes::new();
         self.recoders.clear();
         self.reply.head.clear();
         self.reply.body = Body::Empty;

@@ -17,6 +17,9 @@ pub enum Known {
     Forwarded,
     Host,
     Http2Settings,
+    /// One of those by which gateways and proxies usually tell who calls: `Remote-User`, `Client-Cert` (RFC 9440),
+    /// `X-Auth-Request-…`, `X-Consumer-…` and the like.
+    Identity,
     KeepAlive,
     Origin,
     ProxyAuthenticate,
@@ -85,9 +88,12 @@ impl Known {
         let first = name.first().map_or(0, u8::to_ascii_lowercase);
         let is_it = |text: &str| text.as_bytes().first() == Some(&first) && name.eq_ignore_ascii_case(text.as_bytes());
         let known = candidates.iter().find(|(text, _)| is_it(text)).map(|(_, known)| *known);
-        known.unwrap_or_else(|| {
-            let family = name.get(..X_FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(X_FORWARDED));
-            if first == b'x' && family { Self::XForwardedOther } else { Self::Other }
+        known.unwrap_or_else(|| match first {
+            b'x' if begins(name, X_FORWARDED) => Self::XForwardedOther,
+            b'x' if X_IDENTITY.iter().any(|start| begins(name, start)) => Self::Identity,
+            b'r' if begins(name, b"remote-") => Self::Identity,
+            b'c' if begins(name, b"client-cert") => Self::Identity,
+            _ => Self::Other,
         })
     }
 
@@ -138,6 +144,7 @@ impl Known {
             Known::Expect,
             Known::Forwarded,
             Known::Host,
+            Known::Identity,
             Known::KeepAlive,
             Known::ProxyAuthenticate,
             Known::ProxyAuthorization,
@@ -165,6 +172,7 @@ impl Known {
     pub fn tells_of_client(self) -> bool {
         const TELLING: u64 = bits(&[
             Known::Forwarded,
+            Known::Identity,
             Known::XForwardedFor,
             Known::XForwardedHost,
             Known::XForwardedOther,
@@ -178,6 +186,23 @@ impl Known {
 
 /// How the names of a whole family begin.
 const X_FORWARDED: &[u8] = b"x-forwarded-";
+
+/// How fields begin by which Kong, oauth2-proxy, Authelia, Grafana, APISIX, nginx and others tell who calls.
+const X_IDENTITY: [&[u8]; 9] = [
+    b"x-auth-request-",
+    b"x-authenticated-",
+    b"x-client-cert",
+    b"x-consumer-",
+    b"x-credential-identifier",
+    b"x-remote-",
+    b"x-ssl-client-",
+    b"x-userinfo",
+    b"x-webauth-",
+];
+
+fn begins(name: &[u8], start: &[u8]) -> bool {
+    name.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start))
+}
 
 const fn bits(names: &[Known]) -> u64 {
     let mut mask = 0;
@@ -242,6 +267,28 @@ mod tests {
         }
         assert_eq!(Known::of(b"X-Forwarded"), Known::Other);
         assert_eq!(Known::of(b"y-forwarded-ssl"), Known::Other);
+    }
+
+    #[test]
+    fn names_that_tell_who_calls_are_known() {
+        for name in [
+            "Remote-User",
+            "REMOTE-GROUPS",
+            "Client-Cert",
+            "client-cert-chain",
+            "X-Auth-Request-Email",
+            "X-Consumer-Username",
+            "x-remote-user",
+            "X-SSL-Client-Verify",
+            "X-Userinfo",
+        ] {
+            assert_eq!(Known::of(name.as_bytes()), Known::Identity, "{name}");
+            assert!(Known::of(name.as_bytes()).tells_of_client());
+        }
+        assert_eq!(Known::disguised(b"Remote_User"), Known::Identity);
+        for name in ["X-Client", "Client-Id", "Remote", "X-User-Agent", "X-Auth"] {
+            assert_eq!(Known::of(name.as_bytes()), Known::Other, "{name}");
+        }
     }
 
     #[test]

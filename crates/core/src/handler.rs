@@ -10,6 +10,11 @@ pub trait Handler: std::fmt::Debug + Send + Sync + 'static {
     /// The answer.
     fn call<'a>(&'a self, x: &'a mut Exchange) -> BoxFuture<'a, Result<Reply, Problem>>;
 
+    /// Most bytes of a request's body that it wants to have in `x.content`; 0: it wants none.
+    fn most_content(&self) -> usize {
+        0
+    }
+
     /// What answers, for `explain`.
     fn describe(&self) -> String {
         "the gateway itself".to_owned()

@@ -330,13 +330,42 @@ impl RequestHead {
 
     /// Takes away the parameters of the query whose names tell of secrets.
     pub fn strip_query(&mut self) {
+        self.replace_query(without_secrets);
+    }
+
+    /// Puts what is left of the query in its place; `None`: all of it is.
+    fn replace_query(&mut self, left: impl FnOnce(&[u8]) -> Option<Vec<u8>>) {
         let Some(part) = self.query else { return };
         let (start, bytes) = (usize::from(part.start), self.fields.buffer.filled_mut());
         let Some(query) = bytes.get_mut(start..usize::from(part.end)) else { return };
-        let Some(left) = without_secrets(query) else { return };
+        let Some(left) = left(query).filter(|left| left.len() <= query.len()) else { return };
         query[..left.len()].copy_from_slice(&left);
         let end = part.start.saturating_add(u16::try_from(left.len()).unwrap_or(u16::MAX)).min(part.end);
         self.query = (end > part.start).then_some(Part { end, ..part });
+    }
+
+    /// Takes away the parameters of the query that have this name.
+    pub fn remove_query_values(&mut self, name: &str) {
+        let is_it = |pair: &[u8]| form_urlencoded::parse(pair).next().is_some_and(|(have, _)| have == name);
+        self.replace_query(|query| {
+            let pairs: Vec<&[u8]> = query.split(|byte| *byte == b'&').filter(|pair| !is_it(pair)).collect();
+            Some(pairs.join(&b'&'))
+        });
+    }
+
+    /// Takes away the cookies that have this name.
+    pub fn remove_cookies(&mut self, name: &str) {
+        if self.cookies(name) == 0 {
+            return;
+        }
+        let lines: Vec<&str> = self.fields.all("cookie").filter_map(|line| str::from_utf8(line).ok()).collect();
+        let pairs = lines.into_iter().flat_map(|line| line.split(';')).map(str::trim);
+        let is_it = |pair: &str| pair.split_once('=').is_some_and(|(have, _)| have == name);
+        let left = pairs.filter(|pair| !pair.is_empty() && !is_it(pair)).collect::<Vec<_>>().join("; ");
+        self.fields.remove("Cookie");
+        if !left.is_empty() {
+            self.fields.add("Cookie", left);
+        }
     }
 
     /// Makes it ready for the next request; the buffer and the index's memory stay.

@@ -18,6 +18,7 @@ pub mod head;
 pub mod host;
 pub mod ids;
 pub mod node;
+pub mod onward;
 pub mod path;
 pub mod policy;
 pub mod principal;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::decode::{Decode, DecodeCx};
@@ -60,6 +61,8 @@ impl Step<'_> {
 pub struct Hooks {
     /// Before anything is sent to an upstream.
     pub request: bool,
+    /// Before each attempt to send it to a service.
+    pub attempt: bool,
     /// Once an answer's head is known, whoever gave it.
     pub response: bool,
     /// After the last byte, or once the client hung up.
@@ -68,11 +71,18 @@ pub struct Hooks {
 
 impl Hooks {
     /// Requests only.
-    pub const REQUEST: Self = Self { request: true, response: false, done: false };
+    pub const REQUEST: Self = Self { request: true, attempt: false, response: false, done: false };
     /// Responses only.
-    pub const RESPONSE: Self = Self { request: false, response: true, done: false };
+    pub const RESPONSE: Self = Self { request: false, attempt: false, response: true, done: false };
     /// Requests and responses.
-    pub const BOTH: Self = Self { request: true, response: true, done: false };
+    pub const BOTH: Self = Self { request: true, attempt: false, response: true, done: false };
+}
+
+/// One attempt to have a request answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The name of the service.
+    pub service: &'a str,
 }
 
 /// Something that looks at exchanges and may change or end them.
@@ -83,6 +93,17 @@ pub trait Policy: std::fmt::Debug + Send + Sync + 'static {
     /// The head was read and a route found; nothing was sent yet. May change the head, answer, or refuse.
     fn on_request<'a>(&'a self, _x: &'a mut Exchange) -> Step<'a> {
         Step::next()
+    }
+
+    /// The request is about to be sent to this service, perhaps not for the first time. May say in `x.onward` what this attempt says
+    /// in place of what the client sent; it is empty when the first policy sees it.
+    fn on_attempt<'a>(&'a self, _x: &'a mut Exchange, _to: Attempt<'a>) -> Step<'a> {
+        Step::next()
+    }
+
+    /// The request fields that nobody but this policy may write: whatever clients send under these names is dropped, on all routes.
+    fn owned_fields(&self) -> Vec<Bytes> {
+        Vec::new()
     }
 
     /// `x.reply` is there; nothing of it was sent. Runs in reverse order for every policy whose `on_request` was

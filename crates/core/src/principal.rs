@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use crate::exchange::Exchange;
+use crate::handler::Handler;
+use crate::onward::{Exchanger, Minter};
 use crate::policy::BoxFuture;
 use crate::problem::Problem;
 
@@ -68,11 +70,32 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Which bearer tokens it takes.
     fn bearers(&self) -> Bearers;
 
+    /// Where its credential is in a request.
+    fn credential(&self) -> Credential<'_>;
+
+    /// Whoever trades its tokens for others, if anybody does.
+    fn exchanger(&self) -> Option<&dyn Exchanger> {
+        None
+    }
+
     /// What it takes and from whom, in a few words.
     fn describe(&self) -> String;
 
     /// Whether it can tell now who calls.
     fn standing(&self) -> Standing;
+}
+
+/// Where a credential is in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential<'a> {
+    /// In the `Authorization` field.
+    Authorization,
+    /// In this field.
+    Header(&'a str),
+    /// In this parameter of the query.
+    Query(&'a str),
+    /// In this cookie.
+    Cookie(&'a str),
 }
 
 /// Which bearer tokens (RFC 6750) a source of identity takes.
@@ -107,15 +130,22 @@ pub enum Standing {
     },
 }
 
-/// All sources of a config, by name.
+/// Everything about identity that a config may name.
 #[derive(Clone, Debug, Default)]
-pub struct Sources(pub Vec<Arc<dyn Authenticator>>);
+pub struct Sources {
+    /// Who can tell who calls.
+    pub all: Vec<Arc<dyn Authenticator>>,
+    /// Who makes tokens of the gateway's own, if anybody does.
+    pub minter: Option<Arc<dyn Minter>>,
+    /// What answers at routes of the gateway's own, by the words for them.
+    pub endpoints: Vec<(&'static str, Arc<dyn Handler>)>,
+}
 
 impl Sources {
     /// The source of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Authenticator>> {
-        self.0.iter().find(|source| **source.name() == *name)
+        self.all.iter().find(|source| **source.name() == *name)
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Rules {
     pub trust: Trust,
     /// The correlation id.
     pub correlation: Correlation,
+    /// Request fields that policies write: what clients send under these names is dropped.
+    pub owned: Arc<[Bytes]>,
 }
 
 /// How requests are told apart.
@@ -89,12 +91,22 @@ impl Correlation {
 
     /// Whether this is that field for programs that take `_` for `-` ([`Known::disguised`]).
     pub(crate) fn is_disguised(&self, name: &[u8]) -> bool {
-        let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-        name.len() == self.header.len() && name.iter().map(dashed).eq(self.header.iter().map(dashed))
+        is_same(name, &self.header)
     }
 }
 
+/// Whether two names are the same for programs that take `_` for `-`.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().map(dashed).eq(other.iter().map(dashed))
+}
+
 impl Rules {
+    /// Whether policies write a field of this name.
+    pub(crate) fn owns(&self, name: &[u8]) -> bool {
+        self.owned.iter().any(|own| is_same(name, own))
+    }
+
     /// Limits of a request's body on a route that allows `content` bytes.
     pub(crate) fn body(&self, content: u64) -> BodyLimits {
         BodyLimits { content, trailer: self.heads.head, trailer_fields: self.heads.fields }

@@ -5,11 +5,13 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tollgate_config::model::HashKey;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::Address;
+use tollgate_core::policy::{Attempt, Flow, Step};
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_http1::faults::CONNECT;
 use tollgate_http1::list;
@@ -24,7 +26,7 @@ use crate::http::downstream::{Client, Downstream};
 use crate::http::line::Line;
 use crate::http::request_head;
 use crate::http::turn::Turn;
-use crate::serve::Stop;
+use crate::serve::{Stop, decided};
 
 /// How the answer reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +84,8 @@ pub(crate) async fn forward<S: Downstream>(
 ) -> Result<Transit, Stop> {
     let service = &backend.service;
     prepare(turn, route, proxy, backend)?;
-    if let Some(stand_in) = &d.stand_in {
-        stand_in.answer(turn, d, backend, proxy, captures);
-        return Ok(Transit::Own);
+    if d.stand_in.is_some() {
+        return Box::pin(rehearsed(client, turn, d, route, proxy, captures, backend)).await;
     }
     let started = client.look();
     let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
@@ -104,6 +105,10 @@ pub(crate) async fn forward<S: Downstream>(
             now,
             deadline: due.at,
         };
+        // Boxed: only some routes need it, and every other exchange would keep room for it.
+        if route.hooks.attempt && Box::pin(answered(client, turn, route, service.name(), due.at)).await? {
+            return Ok(Transit::Own);
+        }
         turn.x.trail.attempts += 1;
         let connected = unless_gone(client, turn, pin!(service.connection(&ask))).await;
         let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
@@ -149,6 +154,47 @@ fn prepare(turn: &mut Turn, route: &RoutePlan, proxy: &Proxy, backend: &Backend)
         true => Err(CONNECT.problem().detail("this route does not change to that protocol")),
         false => Ok(()),
     }
+}
+
+/// What would be sent is kept, and nothing is.
+async fn rehearsed<S>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    proxy: &Proxy,
+    captures: &Captures,
+    backend: &Backend,
+) -> Result<Transit, Stop> {
+    let at = turn.x.by(client.now + route.bounds.timeout);
+    let is_answered = route.hooks.attempt && answered(client, turn, route, backend.service.name(), at).await?;
+    if let Some(stand_in) = d.stand_in.as_ref().filter(|_| !is_answered) {
+        stand_in.answer(turn, d, backend, proxy, captures);
+    }
+    Ok(Transit::Own)
+}
+
+/// Has policies say what this attempt says of its own; whether one of them answers instead.
+async fn answered<S>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    route: &RoutePlan,
+    service: &str,
+    at: Instant,
+) -> Result<bool, Problem> {
+    // A token that is to be traded is kept over all attempts.
+    turn.x.onward.fields.clear();
+    for link in route.chain.iter().filter(|link| link.hooks.attempt) {
+        let ready = match link.policy.on_attempt(&mut turn.x, Attempt { service }) {
+            Step::Now(ready) => ready,
+            Step::Later(getting) => decided(client, at, getting, || format!("policy {}", link.name)).await,
+        };
+        if let Flow::Reply(reply) = ready? {
+            turn.x.reply = *reply;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Waits for a connection, but not for a client that is gone: it would hold its place in the queue in vain.

@@ -37,6 +37,8 @@ fn drop_what_is_not_believed(x: &mut Exchange, rules: &Rules, trace_continued: b
     let trusted = x.peer == Peer::Proxy;
     let correlation = &rules.correlation;
     x.head.fields.drop_received(|field, name| match field.known {
+        // Policies write it after this: nobody else may, not even a proxy that is trusted.
+        Known::Other | Known::Identity | Known::XForwardedOther if rules.owns(name) => true,
         // A field of the gateway's own in disguise: services might see it in place of the real one.
         Known::Other if name.contains(&b'_') => {
             (Known::disguised(name) != Known::Other || correlation.is_disguised(name))

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod content;
 mod crowd;
 mod deployment;
 mod drain;

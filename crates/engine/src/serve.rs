@@ -6,6 +6,7 @@ use std::time::Instant;
 use tollgate_core::body::Body;
 use tollgate_core::dialect::grpc;
 use tollgate_core::field::Known;
+use tollgate_core::handler::Handler;
 use tollgate_core::head::Version;
 use tollgate_core::policy::{Flow, Step};
 use tollgate_core::problem::Problem;
@@ -20,7 +21,7 @@ use crate::faults::SLOW;
 use crate::forward::Transit;
 use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
-use crate::{hops, identify, mirror, respond};
+use crate::{content, hops, identify, mirror, respond};
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ fn set_deadline(turn: &mut Turn, route: &RoutePlan) {
 }
 
 /// What a policy or handler decides in its own time, which is bounded.
-async fn decided<S, T>(
+pub(crate) async fn decided<S, T>(
     client: &mut Client<S>,
     at: Instant,
     deciding: impl Future<Output = Result<T, Problem>>,
@@ -204,12 +205,25 @@ async fn act<S: Downstream>(
         },
         Action::Fixed(fixed) => own(turn, respond::fixed(fixed)),
         Action::Redirect(redirect) => own(turn, respond::redirect(&turn.x, redirect, captures)),
-        Action::Serve(handler) => {
-            let at = turn.x.by(turn.x.began + route.bounds.timeout);
-            let reply = decided(client, at, handler.call(&mut turn.x), || handler.describe()).await?;
-            own(turn, reply)
-        }
+        // Boxed: every idle connection would else keep room for it.
+        Action::Serve(handler) => Box::pin(handled(client, turn, d, route, &**handler)).await,
     }
+}
+
+/// Has a part of the gateway answer, with the request's body if it wants that.
+async fn handled<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    handler: &dyn Handler,
+) -> Result<Transit, Stop> {
+    if handler.most_content() > 0 {
+        turn.x.content = content::read(client, turn, d, route, handler.most_content()).await?;
+    }
+    let at = turn.x.by(turn.x.began + route.bounds.timeout);
+    let reply = decided(client, at, handler.call(&mut turn.x), || handler.describe()).await?;
+    own(turn, reply)
 }
 
 fn own(turn: &mut Turn, reply: Reply) -> Result<Transit, Stop> {

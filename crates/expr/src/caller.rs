@@ -12,6 +12,7 @@ use tollgate_core::serde_json::Value as Json;
 
 use crate::check::Type;
 use crate::read::{Mistake, literal};
+use crate::{ExprError, parse};
 
 /// Something about the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,55 @@ fn value(json: &Json) -> Value {
             let entries = map.iter().map(|(name, inner)| (Key::String(Arc::new(name.clone())), value(inner)));
             Value::Map(Map { map: Arc::new(entries.collect::<HashMap<_, _>>()) })
         }
+    }
+}
+
+/// Something about the caller as a text, for a header field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told(Trait);
+
+impl Told {
+    /// Compiles `principal`, `consumer`, `scopes` or a claim: `claims.realm_access.roles`.
+    ///
+    /// # Errors
+    /// It is something else, with its place.
+    pub fn compile(text: &str) -> Result<Self, ExprError> {
+        let (expr, _) = parse(text)?;
+        let other = |message: String, hint| ExprError { message, hint, offset: 0 };
+        match read(&expr) {
+            Some(Ok(Trait::HasClaim(_))) | None => {
+                let hint = "`principal`, `consumer`, `scopes`, or a claim such as `claims.email`".to_owned();
+                Err(other(format!("`{}` is nothing about the caller", text.trim()), Some(hint)))
+            }
+            Some(Ok(told)) => Ok(Self(told)),
+            Some(Err(mistake)) => Err(other(mistake.message, mistake.hint)),
+        }
+    }
+
+    /// What it is of this caller: a list with `,` between its texts, scopes with blanks, an object as JSON. `None`: the claim is not
+    /// there.
+    #[must_use]
+    pub fn of(&self, caller: &Principal) -> Option<String> {
+        match &self.0 {
+            Trait::Scopes => Some(caller.scopes.join(" ")),
+            Trait::Subject => Some(caller.subject.to_string()),
+            Trait::Consumer => caller.consumer.as_deref().map(str::to_owned),
+            Trait::Claim(path) => plain(caller.claim(path)?),
+            Trait::HasClaim(_) => None,
+        }
+    }
+}
+
+fn plain(json: &Json) -> Option<String> {
+    match json {
+        Json::Null => None,
+        Json::String(text) => Some(text.clone()),
+        // A list whose texts have commas would be read as another one.
+        Json::Array(list) if list.iter().any(|item| item.as_str().is_none_or(|text| text.contains(','))) => {
+            Some(json.to_string())
+        }
+        Json::Array(list) => Some(list.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(",")),
+        other => Some(other.to_string()),
     }
 }
 

@@ -31,6 +31,7 @@ use cel::IdedExpr;
 use cel::common::ast::{Expr, SourceInfo, operators};
 use cel::parser::Parser;
 
+pub use caller::Told;
 pub use facts::Facts;
 
 use check::{Checker, Type};

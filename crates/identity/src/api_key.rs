@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::principal::{Authenticator, Bearers, Found, Principal, Standing};
+use tollgate_core::principal::{Authenticator, Bearers, Credential, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
 use crate::faults::{KEY_EXPIRED, KEY_LIST, KEY_MALFORMED, KEY_UNKNOWN, because};
@@ -287,6 +287,14 @@ impl Authenticator for ApiKeySource {
             Place::Cookie(name) => ("cookie", name),
         };
         format!("ApiKey realm=\"{}\", in=\"{place}\", name=\"{name}\"", self.name)
+    }
+
+    fn credential(&self) -> Credential<'_> {
+        match &self.settings.place {
+            Place::Header(name) => Credential::Header(name),
+            Place::Query(name) => Credential::Query(name),
+            Place::Cookie(name) => Credential::Cookie(name),
+        }
     }
 
     fn bearers(&self) -> Bearers {

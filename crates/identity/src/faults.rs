@@ -27,6 +27,11 @@ pub static FAULTS: &[&Fault] = &[
     &KEY_UNKNOWN,
     &KEY_EXPIRED,
     &KEY_LIST,
+    &MINT,
+    &TRADE_REFUSED,
+    &NOT_TRADED,
+    &METHOD,
+    &NO_TOKEN,
 ];
 
 macro_rules! refused {
@@ -164,6 +169,39 @@ pub(crate) static KEY_LIST: Fault = Fault::gateway(
     503,
     "The list of API keys cannot be read",
     "Try again. For the operator: `tollgate status` and the log tell why.",
+);
+
+/// Tokens of the gateway's own cannot be made.
+pub(crate) static MINT: Fault = Fault::gateway(
+    "mint/unavailable",
+    503,
+    "The gateway cannot make a token for the service",
+    "Try again. For the operator: the log tells what is wrong with the keys.",
+);
+/// The provider does not trade the caller's token for one that is meant for the service.
+pub(crate) static TRADE_REFUSED: Fault = Fault::client(
+    "exchange/refused",
+    403,
+    "The identity provider gives no token for this service",
+    "The caller may not use it, or the provider was not told that the gateway may trade tokens for it.",
+);
+/// The provider cannot be asked to trade a token.
+pub(crate) static NOT_TRADED: Fault = Fault::upstream(
+    "exchange/unavailable",
+    503,
+    "The identity provider does not trade tokens now",
+    "Try again. For the operator: the log tells why the provider cannot be asked.",
+);
+
+/// A route of the gateway's own, asked in a way that it is not for.
+pub(crate) static METHOD: Fault =
+    Fault::client("issuer/method", 405, "This is not asked for by that method", "`Allow` names those that are.");
+/// A token that is not traded; what the client is told is an error of OAuth.
+pub(crate) static NO_TOKEN: Fault = Fault::client(
+    "issuer/refused",
+    400,
+    "The token is not traded",
+    "`error` and `error_description` say why (RFC 6749 §5.2, RFC 8693 §2.2.2).",
 );
 
 /// One case, with the reason for our own log.

@@ -5,6 +5,8 @@
 
 pub mod api_key;
 pub mod bearer;
+pub mod client;
+pub mod exchange;
 pub mod faults;
 mod followed;
 pub mod json;
@@ -12,9 +14,13 @@ pub mod jwk;
 pub mod jwt;
 pub mod keys;
 mod metadata;
+pub mod mint;
 pub mod opaque;
 pub mod private_file;
 mod remembered;
+pub mod signing;
 mod source;
+mod together;
+pub mod trade;
 
 pub use source::{JwtSettings, JwtSource, principal};

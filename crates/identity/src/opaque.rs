@@ -3,54 +3,42 @@
 //! An answer holds for a stated time, and so does a refusal: that is how long a token that was revoked may still pass. Whoever
 //! brings a token that is being asked about waits for that answer. How many are asked about at a time is bounded.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use data_encoding::BASE64;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tollgate_core::caller::{Call, Caller};
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::principal::{Authenticator, Bearers, Found, Principal, Standing};
+use tollgate_core::onward::Exchanger;
+use tollgate_core::principal::{Authenticator, Bearers, Credential, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
 use crate::bearer;
+use crate::client::{Client, Form};
+use crate::exchange::Trader;
 use crate::faults::{CROWDED, INACTIVE, NOT_FOR_US, TOO_LARGE, UNTOLD, because};
 use crate::json;
 use crate::jwt::{has_audience, time};
 use crate::metadata;
 use crate::remembered::{Digest, Remembered, digest};
 use crate::source::principal;
+use crate::together::{Together, Waits};
 
 /// Largest answer about a token.
 const MOST: usize = 64 * 1024;
 
-/// How the gateway says who it is (RFC 6749 §2.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// In the `Authorization` field.
-    Basic,
-    /// In the body.
-    Post,
-}
-
 /// Whom to ask, and what to make of the answer.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Who gives the tokens out; an answer that names another issuer is not believed.
     pub issuer: String,
     /// Where to ask; `None`: where the issuer's metadata says.
     pub url: Option<String>,
-    /// Who the gateway is.
-    pub client: String,
-    /// How it proves that.
-    pub secret: String,
-    /// Where it does.
-    pub auth: ClientAuth,
+    /// Who the gateway is there.
+    pub client: Client,
     /// Whom tokens must be for: one of these. Empty: whomever.
     pub audiences: Vec<String>,
     /// For how long an answer holds, at most: until the token ends.
@@ -67,6 +55,8 @@ pub struct Settings {
     pub remember: usize,
     /// Most tokens that are asked about at a time.
     pub at_once: usize,
+    /// Whoever trades the provider's tokens, if that is asked for.
+    pub trader: Option<Trader>,
 }
 
 /// Tokens that their provider is asked about. Cheap to copy: whoever waits holds it, too.
@@ -79,7 +69,7 @@ struct Inner {
     clock: Clock,
     good: Remembered<(Arc<Principal>, SystemTime)>,
     bad: Remembered<(Verdict, Instant)>,
-    asking: Mutex<HashMap<Digest, Answer>>,
+    together: Arc<Together<Verdict>>,
     outside: OnceLock<(Arc<dyn Caller>, Handle)>,
     /// Where to ask, once that was found out.
     endpoint: Mutex<Option<String>>,
@@ -95,9 +85,6 @@ enum Verdict {
     Untold,
 }
 
-/// `None` until it is there.
-type Answer = watch::Receiver<Option<Verdict>>;
-
 /// What a provider said, and when the token ends.
 type Told = (Verdict, Option<SystemTime>);
 
@@ -106,13 +93,14 @@ impl OpaqueSource {
     #[must_use]
     pub fn new(name: &str, settings: Settings, clock: Clock) -> Self {
         let (good, bad) = (Remembered::new(settings.remember), Remembered::new(settings.remember));
+        let together = Together::new(settings.at_once);
         Self(Arc::new(Inner {
             name: name.into(),
             settings,
             clock,
             good,
             bad,
-            asking: Mutex::default(),
+            together,
             outside: OnceLock::new(),
             endpoint: Mutex::default(),
             trouble: Mutex::default(),
@@ -122,41 +110,22 @@ impl OpaqueSource {
     /// Has the provider asked on this runtime from now on. Only the first call counts.
     pub fn start(&self, caller: &Arc<dyn Caller>, slow: &Handle) {
         let _ = self.0.outside.set((Arc::clone(caller), slow.clone()));
+        self.0.settings.trader.iter().for_each(|trader| trader.start(caller, slow));
     }
 
     /// The answer that is on its way, or that is asked for now. `None`: too many are.
-    fn answer(&self, digest: Digest, token: &str, (caller, slow): &(Arc<dyn Caller>, Handle)) -> Option<Answer> {
-        let mut asking = lock(&self.0.asking);
-        if let Some(answer) = asking.get(&digest) {
-            return Some(answer.clone());
-        }
-        if asking.len() >= self.0.settings.at_once {
-            return None;
-        }
-        let (tells, answer) = watch::channel(None);
-        asking.insert(digest, answer.clone());
+    fn answer(
+        &self,
+        digest: Digest,
+        token: &str,
+        (caller, asking): &(Arc<dyn Caller>, Handle),
+    ) -> Option<Waits<Verdict>> {
         let (own, caller, token) = (Arc::clone(&self.0), Arc::clone(caller), token.to_owned());
-        // Whoever asks first may leave; others wait for the same answer.
-        slow.spawn(async move {
-            let asked = Asked { own: &own, digest };
+        self.0.together.ask(digest, asking, || async move {
             let told = own.ask(&token, &caller).await;
             own.remember(digest, &told);
-            drop(asked);
-            let _ = tells.send(Some(told.map_or(Verdict::Untold, |(verdict, _)| verdict)));
-        });
-        Some(answer)
-    }
-}
-
-/// A token that is being asked about; not any more once this is dropped.
-struct Asked<'a> {
-    own: &'a Inner,
-    digest: Digest,
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        lock(&self.own.asking).remove(&self.digest);
+            told.map_or(Verdict::Untold, |(verdict, _)| verdict)
+        })
     }
 }
 
@@ -200,7 +169,7 @@ impl Inner {
     /// Asks about a token.
     async fn ask(&self, token: &str, caller: &Arc<dyn Caller>) -> Result<Told, String> {
         let url = self.endpoint(caller).await?;
-        let answer = caller.call(self.question(&url, token)).await.map_err(|error| format!("{url}: {error}"));
+        let answer = caller.call(self.question(&url, token)?).await.map_err(|error| format!("{url}: {error}"));
         // It may be elsewhere by now: the metadata is read again.
         let answer = answer.inspect_err(|_| *lock(&self.endpoint) = None)?;
         if answer.status != 200 {
@@ -212,24 +181,16 @@ impl Inner {
     }
 
     /// RFC 7662 §2.1.
-    fn question(&self, url: &str, token: &str) -> Call {
-        let settings = &self.settings;
-        let mut body = format!("token={}&token_type_hint=access_token", form(token));
+    fn question(&self, url: &str, token: &str) -> Result<Call, String> {
+        let mut form = Form::default();
+        form.add("token", token).add("token_type_hint", "access_token");
         let mut fields = vec![
             ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
             ("Accept", "application/json".to_owned()),
         ];
-        let (client, secret) = (form(&settings.client), form(&settings.secret));
-        match settings.auth {
-            // RFC 6749 §2.3.1: encoded as in a form, and then joined.
-            ClientAuth::Basic => {
-                let joined = BASE64.encode(format!("{client}:{secret}").as_bytes());
-                fields.push(("Authorization", format!("Basic {joined}")));
-            }
-            ClientAuth::Post => body.push_str(&format!("&client_id={client}&client_secret={secret}")),
-        }
-        let (url, body) = (url.to_owned(), body.into_bytes());
-        Call { method: "POST", url, fields, body, most: MOST, timeout: settings.timeout }
+        self.settings.client.prove(&mut form, &mut fields, url, self.clock.unix())?;
+        let (url, body, timeout) = (url.to_owned(), form.into_body(), self.settings.timeout);
+        Ok(Call { method: "POST", url, fields, body, most: MOST, timeout })
     }
 
     async fn endpoint(&self, caller: &Arc<dyn Caller>) -> Result<String, String> {
@@ -283,28 +244,10 @@ impl Inner {
         because(&UNTOLD, why).header("Retry-After", "5")
     }
 
-    async fn wait(&self, mut answer: Answer) -> Result<Arc<Principal>, Problem> {
-        let verdict = match answer.wait_for(Option::is_some).await {
-            Ok(verdict) => verdict.clone().unwrap_or(Verdict::Untold),
-            // Nobody answers any more.
-            Err(_) => Verdict::Untold,
-        };
-        self.settle(verdict)
+    async fn wait(&self, waits: Waits<Verdict>) -> Result<Arc<Principal>, Problem> {
+        // Without an answer, nobody answers any more.
+        self.settle(waits.answer().await.unwrap_or(Verdict::Untold))
     }
-}
-
-/// As in `application/x-www-form-urlencoded`: what is not plainly harmless is encoded.
-fn form(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'*');
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            byte if is_plain(byte) => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 impl Authenticator for OpaqueSource {
@@ -335,6 +278,14 @@ impl Authenticator for OpaqueSource {
 
     fn challenge(&self) -> String {
         format!("Bearer realm=\"{}\"", self.0.name)
+    }
+
+    fn credential(&self) -> Credential<'_> {
+        Credential::Authorization
+    }
+
+    fn exchanger(&self) -> Option<&dyn Exchanger> {
+        self.0.settings.trader.as_ref().map(|trader| trader as &dyn Exchanger)
     }
 
     fn bearers(&self) -> Bearers {

@@ -111,9 +111,14 @@ pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     fs::rename(written(path, text)?, path)
 }
 
+/// Makes the folder if it is not there, for its owner alone.
+pub(crate) fn folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// The content in a file beside it.
 fn written(path: &Path, text: &[u8]) -> io::Result<PathBuf> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(Path::new(".")))?;
+    folder(path.parent().unwrap_or(Path::new(".")))?;
     let new = path.with_extension(format!("{}.new", std::process::id()));
     // What an earlier process of the same number left.
     let _ = fs::remove_file(&new);

@@ -9,10 +9,12 @@ use tokio::runtime::Handle;
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::principal::{Authenticator, Bearers, Found, Principal, Standing};
+use tollgate_core::onward::Exchanger;
+use tollgate_core::principal::{Authenticator, Bearers, Credential, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
 use crate::bearer;
+use crate::exchange::Trader;
 use crate::faults::{ALGORITHM, ISSUER, KEYS, SIGNATURE, TOO_LARGE, UNKNOWN_KEY, because};
 use crate::jwk::{Algorithm, Key};
 use crate::jwt::{Expected, Token};
@@ -20,7 +22,7 @@ use crate::keys::{self, KeyRing, Looked};
 use crate::remembered::{Digest, Remembered, digest};
 
 /// What tokens are taken.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct JwtSettings {
     /// What they must say.
     pub expected: Expected,
@@ -32,6 +34,8 @@ pub struct JwtSettings {
     pub largest: usize,
     /// About how many tokens that were checked are remembered.
     pub remember: usize,
+    /// Whoever trades the provider's tokens, if that is asked for.
+    pub trader: Option<Trader>,
 }
 
 /// Tokens of one provider.
@@ -64,6 +68,7 @@ impl JwtSource {
     /// Has the provider's keys read from now on.
     pub fn start(&self, caller: &Arc<dyn Caller>, slow: &Handle) {
         self.ring.start(caller, slow);
+        self.settings.trader.iter().for_each(|trader| trader.start(caller, slow));
     }
 
     /// The provider's keys.
@@ -153,6 +158,14 @@ impl Authenticator for JwtSource {
 
     fn challenge(&self) -> String {
         format!("Bearer realm=\"{}\"", self.name)
+    }
+
+    fn credential(&self) -> Credential<'_> {
+        Credential::Authorization
+    }
+
+    fn exchanger(&self) -> Option<&dyn Exchanger> {
+        self.settings.trader.as_ref().map(|trader| trader as &dyn Exchanger)
     }
 
     fn bearers(&self) -> Bearers {

@@ -38,6 +38,8 @@ pub struct Compiled {
     pub services: Vec<(Arc<str>, model::Service)>,
     /// What takes the place of an answer that a service has not, by slot.
     pub fallbacks: Vec<Option<Fallback>>,
+    /// Request fields that policies write, each once: nobody else may.
+    pub owned: Vec<Bytes>,
     /// What works, but probably not as meant.
     pub warnings: Vec<Diagnostic>,
     /// Where each route of the plan is written.
@@ -75,6 +77,7 @@ struct Compiler<'c> {
     /// Those of the route before.
     upgrades: Arc<[Bytes]>,
     readings: Readings,
+    owned: Vec<Bytes>,
     told: Vec<Diagnostic>,
 }
 
@@ -82,13 +85,14 @@ impl<'c> Compiler<'c> {
     fn new(config: &'c Config, kinds: &'c [&'static PolicyKind], sources: &'c Sources, metrics: &'c Metrics) -> Self {
         let mut told = Vec::new();
         let chains = Chains::new(kinds, sources, &config.policies, &mut told);
-        let services = Services::new(config, &mut told);
+        let services = Services::new(config, sources, &mut told);
         let most = config.apis.iter().map(|api| api.routes.len()).sum();
         let (routes, names, labels) =
             (Vec::with_capacity(most), Vec::with_capacity(most), HashMap::with_capacity(most));
         let (matcher, upgrades) = (Builder::with_room_for(most), Arc::default());
         let readings = Readings::new(&config.paths);
-        Self { metrics, chains, services, routes, matcher, names, labels, upgrades, readings, told }
+        let owned = Vec::new();
+        Self { metrics, chains, services, routes, matcher, names, labels, upgrades, readings, owned, told }
     }
 
     fn api(&mut self, api: &'c Api) {
@@ -110,8 +114,14 @@ impl<'c> Compiler<'c> {
         let action = self.services.action(route, &pattern, &mut self.told);
         let Some(conditions) = conditions else { return };
         if let (Some(chain), Some(action)) = (chain, action) {
+            for name in chain.iter().flat_map(|link| link.policy.owned_fields()) {
+                if !self.owned.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+                    self.owned.push(name);
+                }
+            }
             let hooks = chain.iter().fold(Hooks::default(), |all, link| Hooks {
                 request: all.request || link.hooks.request,
+                attempt: all.attempt || link.hooks.attempt,
                 response: all.response || link.hooks.response,
                 done: all.done || link.hooks.done,
             });
@@ -203,7 +213,7 @@ impl<'c> Compiler<'c> {
                 let plan = Plan::new(revision, matcher, self.routes.into(), self.readings, self.metrics);
                 let places = self.names.iter().map(|(_, span)| (*span).clone()).collect();
                 let (fallbacks, services) = (self.services.take_fallbacks(), self.services.into_slots());
-                Ok(Compiled { plan, services, fallbacks, warnings: self.told, places })
+                Ok(Compiled { plan, services, fallbacks, owned: self.owned, warnings: self.told, places })
             }
             _ => Err(self.told),
         }

@@ -86,7 +86,7 @@ impl PolicyConfig for AuthConfig {
 
 fn unknown(name: &str, cx: &BuildCx<'_>) -> Diagnostic {
     let mistake = Diagnostic::error(format!("there is no source of identity `{name}`"));
-    match nearest(name, cx.sources.0.iter().map(|source| &**source.name())) {
+    match nearest(name, cx.sources.all.iter().map(|source| &**source.name())) {
         Some(word) => mistake.hint(format!("did you mean `{word}`?")),
         None => {
             mistake.hint("name it under `auth` at the top of the file: `auth: { idp: { issuer: …, audience: … } }`")

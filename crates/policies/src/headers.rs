@@ -36,12 +36,12 @@ use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::field::Known;
 use tollgate_core::head::Fields;
-use tollgate_core::node::{Node, Spanned, Value};
+use tollgate_core::node::{Node, Spanned};
 use tollgate_core::policy::{BuildCx, Built, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
 use tollgate_core::problem::Fault;
 use tollgate_core::section;
 
-use crate::kit::forms::{ShortForm, joined};
+use crate::kit::forms::{ShortForm, decode_by_name, is_same, joined};
 
 section! {
     /// Adds, sets, renames and removes header fields, of requests and of answers.
@@ -114,29 +114,6 @@ impl Decode for FieldLines {
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
         decode_by_name(node, cx, "a mapping of names to values").map(Self)
     }
-}
-
-/// Reads a mapping whose keys are field names, no two of them the same in another case.
-fn decode_by_name<T: Decode>(node: &Node, cx: &mut DecodeCx, what: &str) -> Option<Vec<(Spanned<FieldName>, T)>> {
-    let Value::Map(entries) = &node.value else { return cx.expected(node, what) };
-    let mut read: Vec<Option<(Spanned<FieldName>, T)>> = Vec::new();
-    for entry in entries {
-        let name = Spanned::decode(&Node::new(entry.key.as_str().into(), entry.key_span.clone()), cx);
-        let value = T::decode(&entry.value, cx);
-        let twin = name.as_ref().and_then(|name| read.iter().flatten().find(|(before, _)| is_same(before, name)));
-        if let Some((twin, _)) = twin {
-            let mistake = Diagnostic::error(format!("`{}` stands here twice", entry.key)).at(&entry.key_span);
-            cx.report(mistake.related(&twin.span, "the same field: case does not matter"));
-            read.push(None);
-        } else {
-            read.push(name.zip(value));
-        }
-    }
-    read.into_iter().collect()
-}
-
-fn is_same(a: &FieldName, b: &FieldName) -> bool {
-    a.as_str().eq_ignore_ascii_case(b.as_str())
 }
 
 impl JsonSchema for Renames {
@@ -252,7 +229,7 @@ struct Headers {
 
 impl Policy for Headers {
     fn hooks(&self) -> Hooks {
-        Hooks { request: !self.request.is_empty(), response: !self.response.is_empty(), done: false }
+        Hooks { request: !self.request.is_empty(), response: !self.response.is_empty(), ..Hooks::default() }
     }
 
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {

@@ -44,6 +44,7 @@ policies! {
     auth,       // Authenticate
     allow,      // Authorize
     decompress, // Validate: first, so that whatever reads a body reads its content
+    backend_token, // Transform: before `headers`, so that what is set there holds
     headers,    // Transform
 }
 

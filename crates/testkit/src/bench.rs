@@ -6,6 +6,8 @@
 //! bench.request("GET", "/", &[("X-Tenant", "a")]).passes().response(200, &[]).replies(200);
 //! ```
 
+mod people;
+
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -22,10 +24,11 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{Conn, Route};
 use tollgate_core::head::Fields;
 use tollgate_core::ids::{CorrelationId, Trace};
-use tollgate_core::policy::{BuildCx, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
-use tollgate_core::principal::{Authenticator, Bearers, Found, Principal, Sources, Standing};
-use tollgate_core::problem::{Fault, Problem};
+use tollgate_core::policy::{Attempt, BuildCx, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::problem::Problem;
 use tollgate_http1::{HeadLimits, Parsed, request, response};
+
+pub use people::sources;
 
 /// The name of the host in every request.
 pub const HOST: &str = "bench.example";
@@ -151,67 +154,6 @@ impl Bench {
     }
 }
 
-/// Sources of identity by these names. Each takes `Authorization: Bearer NAME.SUBJECT[.SCOPE…]`, once that was awaited if the subject
-/// is `later`; of `NAME.bad`, it says that the token has expired. `asked` says that it takes all tokens.
-#[must_use]
-pub fn sources(names: &[&str]) -> Sources {
-    Sources(names.iter().map(|name| Arc::new(Named((*name).into())) as Arc<dyn Authenticator>).collect())
-}
-
-#[derive(Debug)]
-struct Named(Arc<str>);
-
-static EXPIRED: Fault = Fault::client("jwt/expired", 401, "The token has expired", "");
-static FOREIGN: Fault = Fault::client("jwt/issuer", 401, "The token is from another issuer", "");
-
-impl Named {
-    fn judge(&self, said: &str) -> Result<Arc<Principal>, Problem> {
-        let mut words = said.split('.');
-        let subject = words.next().unwrap_or_default();
-        if subject == "bad" {
-            return Err(EXPIRED.problem());
-        }
-        let scopes = words.map(Into::into).collect();
-        let claims = serde_json::json!({ "sub": subject, "roles": ["user"], "level": 3, "org": { "unit": "sales" } });
-        let serde_json::Value::Object(claims) = claims else { return Err(EXPIRED.problem()) };
-        let (source, subject, consumer) = (Arc::clone(&self.0), subject.into(), Some("shop".into()));
-        Ok(Arc::new(Principal { source, subject, consumer, scopes, claims, expires: None }))
-    }
-}
-
-impl Authenticator for Named {
-    fn name(&self) -> &Arc<str> {
-        &self.0
-    }
-
-    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a> {
-        let Some(said) = x.head.fields.text("authorization").and_then(|field| field.strip_prefix("Bearer ")) else {
-            return Found::Nothing;
-        };
-        match said.strip_prefix(&*self.0).and_then(|rest| rest.strip_prefix('.')) {
-            None => Found::Foreign(FOREIGN.problem()),
-            Some(said) if said.starts_with("later") => Found::Checking(Box::pin(async move { self.judge(said) })),
-            Some(said) => Found::Checked(self.judge(said)),
-        }
-    }
-
-    fn challenge(&self) -> String {
-        format!("Bearer realm=\"{}\"", self.0)
-    }
-
-    fn bearers(&self) -> Bearers {
-        if &*self.0 == "asked" { Bearers::All } else { Bearers::Own }
-    }
-
-    fn describe(&self) -> String {
-        "tokens".to_owned()
-    }
-
-    fn standing(&self) -> Standing {
-        Standing::Good
-    }
-}
-
 /// A request with these fields beside `Host`, as a handler gets it. Only its head.
 ///
 /// # Panics
@@ -327,7 +269,27 @@ impl Outcome {
     /// All values of a field of the request as it would be sent on.
     #[must_use]
     pub fn request_headers(&self, name: &str) -> Vec<String> {
-        texts(&self.x.head.fields, name)
+        let onward = &self.x.onward;
+        if !onward.hides(name.as_bytes()) {
+            return texts(&self.x.head.fields, name);
+        }
+        let own = onward.fields.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+        own.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
+    }
+
+    /// The request is about to be sent to this service.
+    #[must_use]
+    #[track_caller]
+    pub fn attempt(self, service: &str) -> Self {
+        let mut outcome = self.passes();
+        outcome.x.onward.fields.clear();
+        for (_, policy) in outcome.chain.clone().iter().filter(|(_, policy)| policy.hooks().attempt) {
+            let decided = wait(policy.on_attempt(&mut outcome.x, Attempt { service }));
+            if outcome.decided(decided) {
+                break;
+            }
+        }
+        outcome
     }
 
     /// The problem that the answer tells.

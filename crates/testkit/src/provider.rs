@@ -1,5 +1,6 @@
 //! A real OpenID provider (npm `oidc-provider`), which `./test` installs; see `tests/provider/provider.mjs`.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,6 +28,35 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// The npm packages of tests.
+fn modules() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let modules = target.join("tools/provider/node_modules");
+    assert!(modules.is_dir(), "{} is not there: `./test` installs it", modules.display());
+    modules
+}
+
+/// Verifies a token as a service would, by a library that has nothing to do with the gateway (npm `jose`), with the keys at a URL. Its
+/// `header` and `claims`.
+///
+/// # Errors
+/// What the library says is wrong with it.
+///
+/// # Panics
+/// When it does not run: `./test` installs it.
+pub fn verify(token: &str, jwks: &str, issuer: &str, audience: &str) -> Result<Value, String> {
+    let mut command = Command::new("node");
+    command.arg(root().join("tests/provider/verify.mjs")).arg(modules()).args([jwks, issuer, audience]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("node runs; `./test` installs it (Debian: nodejs)");
+    child.stdin.take().expect("a pipe").write_all(token.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).expect("JSON")),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
 impl Provider {
     /// Starts one.
     ///
@@ -41,9 +71,7 @@ impl Provider {
     }
 
     fn run(port: u16) -> Child {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        let modules = target.join("tools/provider/node_modules");
-        assert!(modules.is_dir(), "{} is not there: `./test` installs it", modules.display());
+        let modules = modules();
         let mut command = Command::new("node");
         command.arg(root().join("tests/provider/provider.mjs")).arg(modules).arg(port.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -117,6 +145,11 @@ impl Provider {
     /// Publishes a new key and signs with it; the old ones are published on, or not.
     pub fn rotate(&self, drops_old: bool) {
         self.post(if drops_old { "/test/rotate?drop" } else { "/test/rotate" }, "", "");
+    }
+
+    /// Knows the client `signer` from now on, by the public half of its key (a JWK).
+    pub fn knows_signer(&self, public: &Value) {
+        self.post("/test/client", "Content-Type: application/json\r\n", &public.to_string());
     }
 
     /// How often a path was asked for.

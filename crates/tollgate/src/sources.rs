@@ -3,21 +3,30 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tollgate_config::model::{
-    self, Algorithm as Named, ApiKeys, AuthSource, ClientAuth, Config, Introspection, KeyPlace, KeysAt, Tokens,
+    self, Algorithm as Named, ApiKeys, AuthSource, ClientProof, Config, Introspection, KeyPlace, KeysAt,
+    SigningAlgorithm, Tokens,
 };
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
+use tollgate_core::handler::Handler;
 use tollgate_core::node::{Span, Spanned};
-use tollgate_core::principal::{Authenticator, Bearers, Found, Principal, Sources, Standing};
+use tollgate_core::onward::{Exchanger, Minted, Minter, Trade};
+use tollgate_core::policy::BoxFuture;
+use tollgate_core::principal::{Authenticator, Bearers, Credential, Found, Principal, Sources, Standing};
+use tollgate_core::problem::Problem;
 use tollgate_identity::api_key::{self, ApiKeySource, List, Pepper};
+use tollgate_identity::exchange::{self, Trader};
 use tollgate_identity::jwk::{self, Algorithm};
 use tollgate_identity::jwt::Expected;
+use tollgate_identity::mint::{self, Issuer, KeysIn};
 use tollgate_identity::opaque::{self, OpaqueSource};
-use tollgate_identity::{JwtSettings, JwtSource, keys, private_file};
+use tollgate_identity::signing::SigningKey;
+use tollgate_identity::{JwtSettings, JwtSource, client, keys, private_file, trade};
 use tollgate_net::tls::Client;
 use tollgate_registry::dns::Dns;
 use tollgate_upstream::outbound::Outbound;
@@ -27,6 +36,8 @@ use crate::wire::World;
 
 /// The file in `data` with the key of the hashes of API keys.
 const PEPPER: &str = "api-keys.secret";
+/// The file in `data` with the keys that sign tokens of the gateway's own.
+const SIGNING_KEYS: &str = "signing-keys.json";
 /// Most bytes of it.
 const MOST_PEPPER: u64 = 1024;
 
@@ -34,6 +45,16 @@ const MOST_PEPPER: u64 = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Identity {
     made: Vec<Made>,
+    issuer: Option<Issues>,
+}
+
+/// Who the gateway is as one that gives out tokens, and what that was made of.
+#[derive(Debug)]
+struct Issues {
+    written: model::Issuer,
+    data: PathBuf,
+    issuer: Arc<Issuer>,
+    endpoints: Vec<(&'static str, Arc<dyn Handler>)>,
 }
 
 /// A source, and what it was made of.
@@ -59,15 +80,18 @@ enum Source {
 
 impl Source {
     /// `pepper`: the key of the hashes of API keys, for a source that takes them.
-    fn new(name: &str, written: &AuthSource, clock: &Clock, pepper: Option<Pepper>) -> Self {
-        let clock = clock.clone();
-        match written {
+    ///
+    /// # Errors
+    /// A key that is none.
+    fn new(name: &str, written: &AuthSource, clock: &Clock, pepper: Option<Pepper>) -> Result<Self, Diagnostic> {
+        let own = clock.clone();
+        Ok(match written {
             AuthSource::Tokens(tokens) => match &tokens.introspection {
-                None => Self::Jwt(JwtSource::new(name, settings(tokens), clock)),
-                Some(asked) => Self::Opaque(OpaqueSource::new(name, asking(tokens, asked), clock)),
+                None => Self::Jwt(JwtSource::new(name, settings(tokens, clock)?, own)),
+                Some(asked) => Self::Opaque(OpaqueSource::new(name, asking(tokens, asked, clock)?, own)),
             },
-            AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, pepper), clock)),
-        }
+            AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, pepper), own)),
+        })
     }
 
     /// With all that it needs to work.
@@ -76,7 +100,7 @@ impl Source {
             AuthSource::Keys(keys) => Some(pepper(keys, data)?),
             AuthSource::Tokens(_) => None,
         };
-        Ok(Self::new(name, written, clock, pepper))
+        Self::new(name, written, clock, pepper)
     }
 
     /// `tls`: with its provider, if it has one.
@@ -109,6 +133,13 @@ impl Identity {
     /// Files that cannot be used.
     pub(crate) fn build(config: &Config, clock: &Clock, before: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
         let (mut made, mut mistakes) = (Vec::new(), Vec::new());
+        let issuer = match issues(config, clock, before.and_then(|before| before.issuer.as_ref())) {
+            Ok(issuer) => issuer,
+            Err(mistake) => {
+                mistakes.push(mistake);
+                None
+            }
+        };
         for (name, written) in &config.auth {
             let is_alike = |made: &&Made| {
                 made.name == name.value
@@ -133,17 +164,23 @@ impl Identity {
                 Err(mistake) => mistakes.push(mistake),
             }
         }
-        if mistakes.is_empty() { Ok(Self { made }) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(Self { made, issuer }) } else { Err(mistakes) }
     }
 
     /// As policies know them.
     pub(crate) fn sources(&self) -> Sources {
-        Sources(self.made.iter().map(|made| made.source.as_authenticator()).collect())
+        let issuer = self.issuer.as_ref();
+        Sources {
+            all: self.made.iter().map(|made| made.source.as_authenticator()).collect(),
+            minter: issuer.map(|issues| Arc::clone(&issues.issuer) as Arc<dyn Minter>),
+            endpoints: issuer.map(|issues| issues.endpoints.clone()).unwrap_or_default(),
+        }
     }
 
     /// Has keys read from now on.
     pub(crate) fn start(&self, tls: &Tls, world: &World, dns: &Arc<Dns>) {
         self.made.iter().for_each(|made| made.source.start(tls.provider(&made.name), world, dns));
+        self.issuer.iter().for_each(|issues| issues.issuer.start(&world.slow));
     }
 
     /// Waits until every provider was asked once.
@@ -156,27 +193,48 @@ impl Identity {
     }
 }
 
+/// What a token is traded for while nobody is asked.
+impl Exchanger for Vouching {
+    fn exchange(&self, trade: &Trade<'_>) -> BoxFuture<'static, Result<Minted, Problem>> {
+        let token = format!("traded-for-{}", trade.audience.join("-")).into();
+        let until = Clock::real().unix() + Duration::from_secs(60);
+        Box::pin(std::future::ready(Ok(Minted { token, until })))
+    }
+}
+
 /// Looks at the files that the sources of a config need; nothing is made.
 ///
 /// # Errors
 /// Files that cannot be used.
 pub(crate) fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
-    let mistakes: Vec<Diagnostic> = config.auth.iter().filter_map(|(_, written)| usable(written).err()).collect();
+    let mut mistakes: Vec<Diagnostic> = config.auth.iter().filter_map(|(_, written)| usable(written).err()).collect();
+    if let Some(written) = &config.issuer
+        && let Err(mistake) = opened(written, KeysIn::Memory, &Clock::real())
+    {
+        mistakes.push(mistake);
+    }
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
 /// The sources of a config by their names, whatever is wrong with their files: for whoever looks at the rest of it.
 pub(crate) fn named(config: &Config) -> Sources {
     let source = |(name, written): &(Spanned<String>, AuthSource)| {
-        Source::new(&name.value, written, &Clock::real(), None).as_authenticator()
+        Source::new(&name.value, written, &Clock::real(), None).ok().map(|source| source.as_authenticator())
     };
-    Sources(config.auth.iter().map(source).collect())
+    // With keys that are forgotten: what is in the folder is for the gateway alone.
+    let issuer = config.issuer.as_ref().and_then(|written| opened(written, KeysIn::Memory, &Clock::real()).ok());
+    Sources {
+        all: config.auth.iter().filter_map(source).collect(),
+        minter: issuer.as_ref().map(|(issuer, _)| Arc::clone(issuer) as Arc<dyn Minter>),
+        endpoints: issuer.map(|(_, endpoints)| endpoints).unwrap_or_default(),
+    }
 }
 
 /// The same for a rehearsal: each vouches for whoever is said to call.
 pub(crate) fn vouching(config: &Config) -> Sources {
-    let all = named(config).0.into_iter();
-    Sources(all.map(|source| Arc::new(Vouching(source)) as Arc<dyn Authenticator>).collect())
+    let named = named(config);
+    let all = named.all.into_iter().map(|source| Arc::new(Vouching(source)) as Arc<dyn Authenticator>).collect();
+    Sources { all, ..named }
 }
 
 #[derive(Debug)]
@@ -201,6 +259,14 @@ impl Authenticator for Vouching {
         self.0.challenge()
     }
 
+    fn credential(&self) -> Credential<'_> {
+        self.0.credential()
+    }
+
+    fn exchanger(&self) -> Option<&dyn Exchanger> {
+        self.0.exchanger().map(|_| self as &dyn Exchanger)
+    }
+
     fn bearers(&self) -> Bearers {
         self.0.bearers()
     }
@@ -217,10 +283,18 @@ impl Authenticator for Vouching {
 /// Whether a file of keys is there and can be read: one that goes bad later only keeps the last good ones.
 fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
     match written {
-        AuthSource::Tokens(tokens) => match &tokens.jwks {
-            Some(Spanned { value: KeysAt::File(path), span }) => usable_jwks(path, span),
-            _ => Ok(()),
-        },
+        AuthSource::Tokens(tokens) => {
+            if let Some(asked) = &tokens.introspection {
+                client(&asked.client.value, asked.proof())?;
+            }
+            if let Some(trades) = &tokens.exchange {
+                client(&trades.client.value, trades.proof())?;
+            }
+            match &tokens.jwks {
+                Some(Spanned { value: KeysAt::File(path), span }) => usable_jwks(path, span),
+                _ => Ok(()),
+            }
+        }
         AuthSource::Keys(keys) => {
             let (path, span) = (&keys.file.value.0, &keys.file.span);
             let listed = List::load(path, size(keys.most.get())).map(drop);
@@ -268,18 +342,82 @@ fn keyed(written: &ApiKeys, pepper: Option<Pepper>) -> api_key::Settings {
     api_key::Settings { place, file: written.file.value.0.clone(), pepper, most: size(written.most.get()) }
 }
 
+type Issued = (Arc<Issuer>, Vec<(&'static str, Arc<dyn Handler>)>);
+
+/// Who gives out tokens, with these keys unless others are written.
+fn opened(written: &model::Issuer, keys: KeysIn, clock: &Clock) -> Result<Issued, Diagnostic> {
+    let place = written.key.as_ref().map_or(&written.url.span, |key| &key.span);
+    let keys = match &written.key {
+        Some(key) => KeysIn::Text(key.value.0.clone()),
+        None => keys,
+    };
+    let algorithm = match written.algorithm {
+        SigningAlgorithm::Es256 => Algorithm::Es256,
+        SigningAlgorithm::EdDsa => Algorithm::EdDsa,
+    };
+    let settings = mint::Settings { url: written.url.value.0.clone(), algorithm, keys };
+    let issuer = Issuer::open(settings, clock.clone());
+    let issuer = issuer.map_err(|error| Diagnostic::error(error.message).at(place).hint(error.hint))?;
+    let may = written.exchange.iter().flat_map(|all| all.iter());
+    let may = may.map(|(from, to)| (from.value.clone(), to.clone())).collect();
+    let endpoints = trade::endpoints(&issuer, may, clock);
+    Ok((issuer, endpoints))
+}
+
+/// The same for a gateway: one that would be made alike is the same as before.
+fn issues(config: &Config, clock: &Clock, before: Option<&Issues>) -> Result<Option<Issues>, Diagnostic> {
+    let Some(written) = &config.issuer else { return Ok(None) };
+    let data = config.data.0.clone();
+    if let Some(before) = before.filter(|before| before.written == *written && before.data == data) {
+        let (issuer, endpoints) = (Arc::clone(&before.issuer), before.endpoints.clone());
+        return Ok(Some(Issues { written: written.clone(), data, issuer, endpoints }));
+    }
+    let keys = KeysIn::File(data.join(SIGNING_KEYS), written.rotate.value.0);
+    let (issuer, endpoints) = opened(written, keys, clock)?;
+    Ok(Some(Issues { written: written.clone(), data, issuer, endpoints }))
+}
+
+/// Who the gateway is at a provider.
+fn client(id: &str, proof: Option<ClientProof<'_>>) -> Result<client::Client, Diagnostic> {
+    let proof = match proof {
+        Some(ClientProof::Basic(secret)) => client::Proof::Basic(secret.to_owned()),
+        Some(ClientProof::Post(secret)) => client::Proof::Post(secret.to_owned()),
+        Some(ClientProof::Key(key)) => {
+            let mut keys = SigningKey::from_pem(&key.value.0, "JWT")
+                .map_err(|why| Diagnostic::error(format!("the key of the client `{id}`: {why}")).at(&key.span))?;
+            client::Proof::Key(Arc::new(keys.swap_remove(0)))
+        }
+        None => client::Proof::None,
+    };
+    Ok(client::Client { id: id.to_owned(), proof })
+}
+
+fn trader(written: &Tokens, clock: &Clock) -> Result<Option<Trader>, Diagnostic> {
+    let Some(trades) = &written.exchange else { return Ok(None) };
+    let settings = exchange::Settings {
+        issuer: written.issuer.value.0.clone(),
+        url: trades.url.as_ref().map(|url| url.value.0.clone()),
+        client: client(&trades.client.value, trades.proof())?,
+        cache: trades.cache.0,
+        timeout: written.timeout.0,
+        remember: size(written.remember.get()),
+        at_once: size(trades.at_once.get()),
+    };
+    Ok(Some(Trader::new(settings, clock.clone())))
+}
+
 fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-fn settings(written: &Tokens) -> JwtSettings {
+fn settings(written: &Tokens, clock: &Clock) -> Result<JwtSettings, Diagnostic> {
     let from = match &written.jwks {
         None => keys::From::Issuer(written.issuer.value.0.clone()),
         Some(Spanned { value: KeysAt::Url(url), .. }) => keys::From::Url(url.0.clone()),
         Some(Spanned { value: KeysAt::File(path), .. }) => keys::From::File(path.clone()),
     };
     let algorithm = |named: &Named| Algorithm::of(named.as_str());
-    JwtSettings {
+    Ok(JwtSettings {
         expected: Expected {
             issuers: vec![written.issuer.value.0.clone()],
             audiences: written.audience.value.0.clone(),
@@ -298,19 +436,15 @@ fn settings(written: &Tokens) -> JwtSettings {
         },
         largest: size(written.largest.get()),
         remember: size(written.remember.get()),
-    }
+        trader: trader(written, clock)?,
+    })
 }
 
-fn asking(written: &Tokens, asked: &Introspection) -> opaque::Settings {
-    opaque::Settings {
+fn asking(written: &Tokens, asked: &Introspection, clock: &Clock) -> Result<opaque::Settings, Diagnostic> {
+    Ok(opaque::Settings {
         issuer: written.issuer.value.0.clone(),
         url: asked.url.as_ref().map(|url| url.value.0.clone()),
-        client: asked.client.clone(),
-        secret: asked.secret.0.clone(),
-        auth: match asked.auth {
-            ClientAuth::Basic => opaque::ClientAuth::Basic,
-            ClientAuth::Post => opaque::ClientAuth::Post,
-        },
+        client: client(&asked.client.value, asked.proof())?,
         audiences: written.audience.value.0.clone(),
         cache: asked.cache.0,
         negative: asked.negative.0,
@@ -319,5 +453,6 @@ fn asking(written: &Tokens, asked: &Introspection) -> opaque::Settings {
         largest: size(written.largest.get()),
         remember: size(written.remember.get()),
         at_once: size(asked.at_once.get()),
-    }
+        trader: trader(written, clock)?,
+    })
 }

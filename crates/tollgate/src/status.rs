@@ -106,7 +106,7 @@ impl Status {
             "connections": { "open": totals.connections, "accepted": totals.accepted },
             "requests": { "finished": totals.requests, "in_flight": totals.in_flight },
             "access_log": { "written": totals.log_lines, "lost": totals.log_lines_lost },
-            "identity": shown.sources.0.iter().map(|source| self.source(&**source)).collect::<Vec<_>>(),
+            "identity": shown.sources.all.iter().map(|source| self.source(&**source)).collect::<Vec<_>>(),
             "services": services,
         })
     }

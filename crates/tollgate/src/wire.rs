@@ -137,7 +137,7 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         known => resolver(config, world, known.map(|(_, known)| known)).map_err(WireError::Resolver)?,
     };
     identity.start(&tls, world, &resolver);
-    let rules = rules(config);
+    let rules = Rules { owned: compiled.owned.into(), ..rules(config) };
     let (mut backends, mut made) = (Vec::new(), Vec::new());
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
         let known = before.and_then(|wired| wired.made.iter().find(|made| made.service.name() == name));
@@ -155,7 +155,7 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
 pub(crate) fn rehearsed(config: &Config, world: &World) -> Result<Deployment, WireError> {
     let compiled = tollgate_plan::compile(config, policies(), &vouching(config), &world.metrics, 1);
     let compiled = compiled.map_err(WireError::Config)?;
-    let rules = rules(config);
+    let rules = Rules { owned: compiled.owned.into(), ..rules(config) };
     let mut backends = Vec::new();
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
         let mut quiet = written.clone();
@@ -224,6 +224,7 @@ pub(crate) fn rules(config: &Config) -> Rules {
             accept: config.correlation.accept,
             echo: config.correlation.echo,
         },
+        owned: Arc::default(),
     }
 }
 

@@ -13,7 +13,9 @@ use tollgate_core::node::Node;
 
 pub use self::api_keys::{ApiKeys, KeyPlace};
 pub use self::secret::Secret;
-pub use self::tokens::{Algorithm, Audience, ClientAuth, Introspection, KeysAt, TokenType, Tokens};
+pub use self::tokens::{
+    Algorithm, Audience, ClientAuth, ClientProof, Introspection, KeysAt, TokenExchange, TokenType, Tokens,
+};
 pub use self::url::Url;
 
 /// A source of identity: which kind it is, one key tells that the others do not have.

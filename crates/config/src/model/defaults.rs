@@ -54,6 +54,9 @@ pub(crate) mod v1 {
     pub(crate) const INTROSPECTION_NEGATIVE: &str = "10s";
     pub(crate) const INTROSPECTION_AT_ONCE: i64 = 100;
     pub(crate) const API_KEYS_MOST: i64 = 100_000;
+    pub(crate) const TOKEN_EXCHANGE_CACHE: &str = "5m";
+    pub(crate) const ISSUER_ALGORITHM: &str = "ES256";
+    pub(crate) const ISSUER_ROTATE: &str = "720h";
     pub(crate) const AUTH_REMEMBER: i64 = 10_000;
 
     pub(crate) const TARGET_WEIGHT: i64 = 1;

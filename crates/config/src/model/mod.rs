@@ -17,6 +17,7 @@ pub mod fields;
 pub mod files;
 pub mod health;
 pub mod http;
+pub mod issuer;
 pub mod limits;
 pub mod listen;
 pub mod log;
@@ -41,7 +42,9 @@ use tollgate_core::units::Bounded;
 
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
-pub use self::auth::{Algorithm, ApiKeys, AuthSource, ClientAuth, Introspection, KeyPlace, KeysAt, Tokens};
+pub use self::auth::{
+    Algorithm, ApiKeys, AuthSource, ClientAuth, ClientProof, Introspection, KeyPlace, KeysAt, TokenExchange, Tokens,
+};
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
 pub use self::destination::Destination;
@@ -52,6 +55,7 @@ pub use self::fields::{FieldName, FieldValue, ReplyFields};
 pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed};
 pub use self::health::{Check, CheckMethod, CheckPath, ErrorShare, Health, Outlier, StatusRange, WhenAllFail};
 pub use self::http::{HostPattern, HostText, Method};
+pub use self::issuer::{Issuer, SigningAlgorithm};
 pub use self::limits::Limits;
 pub use self::listen::{FileMode, Listener, ListenerKind, Switch};
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
@@ -59,7 +63,7 @@ pub use self::mirror::{Credentials, Mirror};
 pub use self::paths::{Paths, Unusual};
 pub use self::rehearsal::{Expected, Sent, Test, TestFields, TestRequest, Tests};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
-pub use self::route::{Action, PathChange, Route};
+pub use self::route::{Action, Endpoint, PathChange, Route};
 pub use self::services::{
     Balance, HashKey, KeepAlive, Protocol, ProxyProtocol, Queue, Retry, Service, SourceAddress, Target, Targets,
 };
@@ -106,6 +110,8 @@ section! {
         dns: Dns,
         /// Who can tell who calls: named sources of identity.
         auth: Option<Named<AuthSource>>,
+        /// Who the gateway is as one that gives out tokens to services.
+        issuer: Option<Issuer>,
         /// What stands behind: named groups of instances.
         services: Option<Named<Service>>,
         /// What holds for every route that does not say otherwise.
@@ -180,6 +186,8 @@ pub struct Config {
     pub dns: Dns,
     /// Who can tell who calls, in the order written.
     pub auth: Vec<(Spanned<String>, AuthSource)>,
+    /// Who the gateway is as one that gives out tokens.
+    pub issuer: Option<Issuer>,
     /// The named services, in the order written.
     pub services: Vec<(Spanned<String>, Service)>,
     /// Policies of the top-level `defaults`, undecoded: for every route, below those of its api.
@@ -222,6 +230,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         drain: file.drain,
         dns: file.dns,
         auth: file.auth.map(|a| a.0).unwrap_or_default(),
+        issuer: file.issuer,
         services: file.services.map(|s| s.0).unwrap_or_default(),
         policies: defaults.policies,
         apis,

@@ -22,6 +22,13 @@ impl<T> Named<T> {
     }
 }
 
+impl<T> Named<T> {
+    /// All of them, in the order written.
+    pub fn iter(&self) -> impl Iterator<Item = &(Spanned<String>, T)> {
+        self.0.iter()
+    }
+}
+
 impl<T: Decode> Decode for Named<T> {
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
         let entries = match &node.value {

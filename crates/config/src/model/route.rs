@@ -17,7 +17,7 @@ use crate::model::reply::{Redirect, Reply};
 use crate::model::services;
 use crate::model::settings::{Settings, SettingsLayer, split_keys};
 use crate::model::template::{PathTemplate, check_characters};
-use crate::model::text::{FromText, decode_from_text, text_schema};
+use crate::model::text::{FromText, decode_from_text, text_schema, words};
 
 /// One route, every layer of settings settled. Its policies are not: see [`Route::policies`].
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,8 @@ pub enum Action {
     Reply(Reply),
     /// Answered with a file.
     Files(Box<Files>),
+    /// Answered by a part of the gateway.
+    Serve(Spanned<Endpoint>),
 }
 
 /// How a path changes on the way to a service.
@@ -89,6 +91,9 @@ section! {
         reply: Option<Reply>,
         /// Answers with the files of a directory.
         files: Option<Files>,
+        /// Answers with a part of the gateway: `jwks`, the keys of the tokens that it gives out; `metadata`, what it says of itself
+        /// (RFC 8414); `token`, where services trade tokens (RFC 8693).
+        serve: Option<Spanned<Endpoint>>,
         /// How the instances written in this route are asked whether they are well.
         health: Option<Spanned<Health>>,
         /// When an instance written in this route is left out because requests sent to it failed.
@@ -97,6 +102,18 @@ section! {
         strip: Option<Spanned<PathPrefix>>,
         /// What the path is replaced by on the way to the service, with `{param}` and `{**}` filled in.
         rewrite: Option<Spanned<PathTemplate>>,
+    }
+}
+
+words! {
+    /// A part of the gateway that answers.
+    pub enum Endpoint {
+        /// The keys of the tokens that it gives out (RFC 7517 §5).
+        Jwks = "jwks",
+        /// What it says of itself (RFC 8414).
+        Metadata = "metadata",
+        /// Where tokens are traded (RFC 8693).
+        Token = "token",
     }
 }
 
@@ -262,13 +279,14 @@ fn action(place: &Span, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
         ("redirect", own.redirect.is_some()),
         ("reply", own.reply.is_some()),
         ("files", own.files.is_some()),
+        ("serve", own.serve.is_some()),
     ];
     let written: Vec<&str> = actions.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect();
     match written.as_slice() {
         [_] => {}
         [] => {
             let mistake = Diagnostic::error("this route does nothing").at(place);
-            cx.report(mistake.hint("say where requests go: `to: SERVICE`, or `redirect`, `reply` or `files`"));
+            cx.report(mistake.hint("say where requests go: `to: SERVICE`, or `redirect`, `reply`, `files` or `serve`"));
         }
         several => {
             let mistake =
@@ -308,6 +326,9 @@ fn action(place: &Span, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
     }
     if let Some(files) = &own.files {
         return Some(Action::Files(Box::new(files.clone())));
+    }
+    if let Some(endpoint) = &own.serve {
+        return Some(Action::Serve(endpoint.clone()));
     }
     own.redirect.clone().map(Action::Redirect).or_else(|| own.reply.clone().map(Action::Reply))
 }

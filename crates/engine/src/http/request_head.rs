@@ -34,6 +34,7 @@ pub(crate) fn write(
     let is_call = turn.is_grpc && x.deadline.is_some();
     write::fields(out, &x.head.fields, |known, name| {
         is_ours(known)
+            || x.onward.hides(name)
             || correlation.is_header(known, name)
             || (is_call && known == Known::Other && name.eq_ignore_ascii_case(b"grpc-timeout"))
     });
@@ -59,6 +60,7 @@ pub(crate) fn write(
     if turn.verdict.expects_continue {
         out.extend_from_slice(b"Expect: 100-continue\r\n");
     }
+    x.onward.fields.iter().for_each(|(name, value)| write::field(out, name, value));
     forwarded(out, x);
     write::field(out, &correlation.header, x.id.as_str().as_bytes());
     write::field(out, b"traceparent", &x.trace.field());

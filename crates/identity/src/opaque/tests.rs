@@ -1,12 +1,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
+use data_encoding::BASE64;
 use serde_json::json;
 use tollgate_core::caller::{self, CallError};
 use tollgate_core::facts::{Conn, Route};
 use tollgate_core::policy::BoxFuture;
 
 use super::*;
+use crate::client::Proof;
 
 const NOW: u64 = 1_767_225_600;
 
@@ -46,9 +48,7 @@ fn settings() -> Settings {
     Settings {
         issuer: "https://idp.example".to_owned(),
         url: Some("https://idp.example/introspect".to_owned()),
-        client: "gate way".to_owned(),
-        secret: "s:e%c".to_owned(),
-        auth: ClientAuth::Basic,
+        client: client(Proof::Basic("s:e%c".to_owned())),
         audiences: vec!["orders".to_owned()],
         cache: Duration::from_secs(30),
         negative: Duration::from_secs(10),
@@ -57,7 +57,12 @@ fn settings() -> Settings {
         largest: 1000,
         remember: 1000,
         at_once: 2,
+        trader: None,
     }
+}
+
+fn client(proof: Proof) -> Client {
+    Client { id: "gate way".to_owned(), proof }
 }
 
 fn source(provider: &Arc<Provider>, settings: Settings) -> (OpaqueSource, Clock) {
@@ -159,7 +164,7 @@ async fn all_who_bring_a_token_wait_for_one_answer_and_how_many_are_asked_about_
         .map(|n| (source.clone(), if n % 2 == 0 { "a" } else { "b" }))
         .map(|(source, token)| tokio::spawn(async move { judged(&source, token).await }))
         .collect();
-    while lock(&source.0.asking).len() < 2 {
+    while source.0.together.len() < 2 {
         tokio::task::yield_now().await;
     }
     assert_eq!(judged(&source, "c").await, Err("token/crowded"));
@@ -168,7 +173,7 @@ async fn all_who_bring_a_token_wait_for_one_answer_and_how_many_are_asked_about_
         assert_eq!(waiting.await.unwrap().as_deref(), Ok("alice"));
     }
     assert_eq!(provider.asked.load(Ordering::Acquire), 2);
-    assert!(lock(&source.0.asking).is_empty());
+    assert_eq!(source.0.together.len(), 0);
 }
 
 #[tokio::test]
@@ -194,7 +199,7 @@ async fn the_question_is_as_the_standards_say() {
     assert_eq!(String::from_utf8(call.body).unwrap(), "token=a%2Bb%2Fc%3D&token_type_hint=access_token");
     let joined = BASE64.encode(b"gate+way:s%3Ae%25c");
     assert!(call.fields.contains(&("Authorization", format!("Basic {joined}"))), "{:?}", call.fields);
-    let (post, _) = source(&provider, Settings { auth: ClientAuth::Post, ..settings() });
+    let (post, _) = source(&provider, Settings { client: client(Proof::Post("s:e%c".to_owned())), ..settings() });
     judged(&post, "t").await.unwrap();
     let body = String::from_utf8(lock(&provider.last).take().unwrap().body).unwrap();
     assert!(body.ends_with("&client_id=gate+way&client_secret=s%3Ae%25c"), "{body}");

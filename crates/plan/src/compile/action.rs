@@ -7,7 +7,9 @@ use bytes::Bytes;
 use tollgate_config::model::{self, Config, Destination, OrNone};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::ServiceRef;
+use tollgate_core::handler::Handler;
 use tollgate_core::node::Spanned;
+use tollgate_core::principal::Sources;
 use tollgate_files::Files;
 
 use crate::compile::at_most;
@@ -22,6 +24,8 @@ pub(super) struct Services<'c> {
     fallbacks: Vec<Option<Fallback>>,
     /// Those that are named in the file.
     named: HashMap<&'c str, Known<'c>>,
+    /// What answers at routes of the gateway's own.
+    endpoints: &'c [(&'static str, Arc<dyn Handler>)],
 }
 
 /// A service that is named in the file.
@@ -36,8 +40,9 @@ pub(super) type Targets = Arc<[(ServiceRef, u32)]>;
 
 impl<'c> Services<'c> {
     /// With those that are named in the file, used or not.
-    pub(super) fn new(config: &'c Config, told: &mut Vec<Diagnostic>) -> Self {
-        let mut services = Self { slots: Vec::new(), fallbacks: Vec::new(), named: HashMap::new() };
+    pub(super) fn new(config: &'c Config, sources: &'c Sources, told: &mut Vec<Diagnostic>) -> Self {
+        let endpoints = &sources.endpoints;
+        let mut services = Self { slots: Vec::new(), fallbacks: Vec::new(), named: HashMap::new(), endpoints };
         for (slot, (name, service)) in config.services.iter().enumerate() {
             let service_ref = ServiceRef { name: name.value.as_str().into(), slot };
             services.slots.push((Arc::clone(&service_ref.name), service.clone()));
@@ -103,6 +108,14 @@ impl<'c> Services<'c> {
                 Some(Action::Redirect(Redirect { status: redirect.status.get(), to }))
             }
             model::Action::Reply(reply) => Some(Action::Fixed(fixed(reply))),
+            model::Action::Serve(word) => {
+                let found = self.endpoints.iter().find(|(name, _)| *name == word.value.as_str());
+                if found.is_none() {
+                    let mistake = Diagnostic::error(format!("there is nothing to `serve: {}`", word.value.as_str()));
+                    told.push(mistake.at(&word.span).hint("the section `issuer` says who the gateway is to services"));
+                }
+                found.map(|(_, handler)| Action::Serve(Arc::clone(handler)))
+            }
             model::Action::Files(written) => files(written, pattern, route).map_err(|mistake| told.push(mistake)).ok(),
         }
     }

@@ -51,7 +51,7 @@ fn policies_run_by_stage_and_hooks_are_those_of_all() {
     let own = route(&compiled, "shop: /own");
     let stages: Vec<Stage> = own.chain.iter().map(|link| link.stage).collect();
     assert_eq!(stages, [Stage::Edge, Stage::Edge, Stage::Edge, Stage::Authenticate, Stage::Transform]);
-    assert_eq!(own.hooks, Hooks { request: true, response: true, done: false });
+    assert_eq!(own.hooks, Hooks::BOTH);
     assert_eq!(route(&compiled, "shop: /bare").hooks, Hooks::default());
 }
 

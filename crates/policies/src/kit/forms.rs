@@ -2,9 +2,10 @@
 
 use schemars::{Schema, json_schema};
 use serde_json::{Value as Json, json};
-use tollgate_core::decode::DecodeCx;
+use tollgate_config::model::FieldName;
+use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Entry, Node, Value};
+use tollgate_core::node::{Entry, Node, Spanned, Value};
 
 /// Sugar for one long form. `PolicyConfig::desugar` carries it out; the schema and the docs are made from this, and a
 /// test holds the two together.
@@ -54,6 +55,34 @@ pub(crate) fn decode_text<T>(
 ) -> Option<T> {
     let Some(text) = node.text() else { return cx.expected(node, what) };
     read(text).map_err(|mistake| cx.report(mistake.at(&node.span))).ok()
+}
+
+/// Reads a mapping whose keys are field names, no two of them the same in another case.
+pub(crate) fn decode_by_name<T: Decode>(
+    node: &Node,
+    cx: &mut DecodeCx,
+    what: &str,
+) -> Option<Vec<(Spanned<FieldName>, T)>> {
+    let Value::Map(entries) = &node.value else { return cx.expected(node, what) };
+    let mut read: Vec<Option<(Spanned<FieldName>, T)>> = Vec::new();
+    for entry in entries {
+        let name = Spanned::decode(&Node::new(entry.key.as_str().into(), entry.key_span.clone()), cx);
+        let value = T::decode(&entry.value, cx);
+        let twin = name.as_ref().and_then(|name| read.iter().flatten().find(|(before, _)| is_same(before, name)));
+        if let Some((twin, _)) = twin {
+            let mistake = Diagnostic::error(format!("`{}` stands here twice", entry.key)).at(&entry.key_span);
+            cx.report(mistake.related(&twin.span, "the same field: case does not matter"));
+            read.push(None);
+        } else {
+            read.push(name.zip(value));
+        }
+    }
+    read.into_iter().collect()
+}
+
+/// Whether two names are the same: case does not matter (RFC 9110 §5.1).
+pub(crate) fn is_same(a: &FieldName, b: &FieldName) -> bool {
+    a.as_str().eq_ignore_ascii_case(b.as_str())
 }
 
 /// Several names or values as one: `a, b`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Node, Spanned, Value};
+use tollgate_core::node::{Node, Span, Spanned, Value};
 use tollgate_core::section;
 use tollgate_core::units::{Bounded, BoundedSize, Period};
 
@@ -41,6 +41,8 @@ section! {
         /// How the provider is asked about each token (RFC 7662), also about those that are no JWT; without it, tokens are read and
         /// checked here.
         introspection: Option<Introspection>,
+        /// How the provider's tokens are traded for others that are meant for a service (RFC 8693): `backend_token: exchange`.
+        exchange: Option<TokenExchange>,
         /// The certificates of those who may vouch for the provider (PEM); without it, whom the system trusts.
         ca: Option<Spanned<FilePath>>,
         /// The largest token.
@@ -52,12 +54,14 @@ section! {
 
 section! {
     /// How the provider is asked about a token.
-    pub struct Introspection {
+    pub struct Introspection: introspection_proves {
         /// Who the gateway is there: its client id.
-        client: String,
-        /// How it proves that.
-        secret: Secret,
-        /// Where it does: in the `Authorization` field (`basic`), or in the body (`post`).
+        client: Spanned<String>,
+        /// How it proves that: by a secret.
+        secret: Option<Secret>,
+        /// The same by a token that this key signs (`private_key_jwt`): PEM, PKCS #8.
+        key: Option<Spanned<Secret>>,
+        /// Where a secret is shown: in the `Authorization` field (`basic`), or in the body (`post`).
         auth: ClientAuth = v1::INTROSPECTION_AUTH,
         /// Where to ask; without it, where the issuer's metadata says.
         url: Option<Spanned<Url>>,
@@ -68,6 +72,83 @@ section! {
         /// Most tokens that the provider is asked about at a time; what comes beyond that is answered 503.
         at_once: Bounded<1, 10_000> = v1::INTROSPECTION_AT_ONCE,
     }
+}
+
+section! {
+    /// How the provider's tokens are traded for others.
+    pub struct TokenExchange: exchange_proves {
+        /// Who the gateway is there: its client id.
+        client: Spanned<String>,
+        /// How it proves that: by a secret.
+        secret: Option<Secret>,
+        /// The same by a token that this key signs (`private_key_jwt`): PEM, PKCS #8.
+        key: Option<Spanned<Secret>>,
+        /// Where a secret is shown: in the `Authorization` field (`basic`), or in the body (`post`).
+        auth: ClientAuth = v1::INTROSPECTION_AUTH,
+        /// Where tokens are traded; without it, where the issuer's metadata says.
+        url: Option<Spanned<Url>>,
+        /// For how long a token that was traded is used, at most: until it ends.
+        cache: Period = v1::TOKEN_EXCHANGE_CACHE,
+        /// Most trades at a time; what comes beyond that is answered 503.
+        at_once: Bounded<1, 10_000> = v1::INTROSPECTION_AT_ONCE,
+    }
+}
+
+/// How a client proves who it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientProof<'c> {
+    /// By a secret in the `Authorization` field.
+    Basic(&'c str),
+    /// By a secret in the body.
+    Post(&'c str),
+    /// By a token that it signs with this key.
+    Key(&'c Spanned<Secret>),
+}
+
+impl Introspection {
+    /// How the gateway proves who it is.
+    #[must_use]
+    pub fn proof(&self) -> Option<ClientProof<'_>> {
+        proof(self.secret.as_ref(), self.key.as_ref(), self.auth)
+    }
+}
+
+impl TokenExchange {
+    /// How the gateway proves who it is.
+    #[must_use]
+    pub fn proof(&self) -> Option<ClientProof<'_>> {
+        proof(self.secret.as_ref(), self.key.as_ref(), self.auth)
+    }
+}
+
+fn proof<'c>(
+    secret: Option<&'c Secret>,
+    key: Option<&'c Spanned<Secret>>,
+    auth: ClientAuth,
+) -> Option<ClientProof<'c>> {
+    match (secret, key) {
+        (Some(secret), None) if auth == ClientAuth::Post => Some(ClientProof::Post(&secret.0)),
+        (Some(secret), None) => Some(ClientProof::Basic(&secret.0)),
+        (None, Some(key)) => Some(ClientProof::Key(key)),
+        _ => None,
+    }
+}
+
+fn introspection_proves(written: &Introspection, cx: &mut DecodeCx) -> bool {
+    proves(written.proof().is_some(), &written.client.span, cx)
+}
+
+fn exchange_proves(written: &TokenExchange, cx: &mut DecodeCx) -> bool {
+    proves(written.proof().is_some(), &written.client.span, cx)
+}
+
+fn proves(does: bool, client: &Span, cx: &mut DecodeCx) -> bool {
+    if !does {
+        let mistake =
+            Diagnostic::error("the gateway proves who it is by a secret or by a key: by one of them").at(client);
+        cx.report(mistake.hint("`secret: ${env:NAME}`, or `key: ${file:/run/secrets/client.pem}`"));
+    }
+    does
 }
 
 words! {

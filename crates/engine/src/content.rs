@@ -1,0 +1,72 @@
+//! The body of a request that the gateway itself wants: read whole, up to a bound.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tollgate_core::body::Length;
+use tollgate_core::problem::Problem;
+use tollgate_http1::faults::BODY_TOO_LARGE;
+use tollgate_plan::RoutePlan;
+
+use crate::deployment::Deployment;
+use crate::faults::BODY_TIMEOUT;
+use crate::http::attempt::body_problem;
+use crate::http::downstream::{Client, Downstream, Gone};
+use crate::http::ends::Sink;
+use crate::http::pump::{Broken, Kept, Tee};
+use crate::http::turn::Turn;
+use crate::recall::{Came, Watch};
+use crate::serve::Stop;
+
+/// All of the body, if it is no larger than that.
+pub(crate) async fn read<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    most: usize,
+) -> Result<Bytes, Stop> {
+    if turn.x.length == Length::None {
+        return Ok(Bytes::new());
+    }
+    if matches!(turn.x.length, Length::Known(n) if n > most as u64) {
+        return Err(too_large(most).into());
+    }
+    if turn.verdict.expects_continue {
+        // RFC 9110 §10.1.1.
+        turn.x.reply.head.status = 100;
+        client.side.inform(turn).await.map_err(|Gone| Stop::ClientGone)?;
+        turn.x.reply.head.clear();
+    }
+    let (to, mut kept) = oneshot::channel();
+    turn.upload.tee_to(Tee::new(most, to));
+    let mut watch = Watch::new(&d.recall, route, client.now);
+    let (mut moves, mut deadline) = (None, client.now);
+    poll_fn(|cx| {
+        match turn.upload.poll(cx, client.side.source(), &mut turn.x.head.fields.buffer, Sink::Nowhere) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(Broken::Bad(bad))) => return Poll::Ready(Err(Stop::Problem(body_problem(bad)))),
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
+            Poll::Pending => {}
+        }
+        if moves != Some(turn.upload.moves) {
+            moves = Some(turn.upload.moves);
+            deadline = turn.x.by(client.worker.now() + route.bounds.idle);
+        }
+        watch.poll(cx, client, deadline).map(|ended| match ended {
+            Came::Route => Err(Stop::ClientGone),
+            Came::Deadline => Err(Stop::Problem(BODY_TIMEOUT.problem())),
+        })
+    })
+    .await?;
+    match kept.try_recv() {
+        Ok(Kept::Whole(content)) => Ok(content),
+        Ok(Kept::TooLarge) | Err(_) => Err(too_large(most).into()),
+    }
+}
+
+fn too_large(most: usize) -> Problem {
+    BODY_TOO_LARGE.problem().detail(format!("the body is larger than {most} bytes"))
+}
