@@ -17,7 +17,7 @@ use crate::problem::Problem;
 pub struct Principal {
     /// The source: its name under `auth`.
     pub source: Arc<str>,
-    /// Who it is: the `sub` of a token. Empty if the source does not say.
+    /// Who it is: the `sub` of a token; without one, the application. Empty if the source does not say.
     pub subject: Box<str>,
     /// The application by which they call (`azp`, `client_id`), if the source says so.
     pub consumer: Option<Box<str>>,

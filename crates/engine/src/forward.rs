@@ -175,7 +175,7 @@ async fn rehearsed<S>(
 }
 
 /// Has policies say what this attempt says of its own; whether one of them answers instead.
-async fn answered<S>(
+pub(crate) async fn answered<S>(
     client: &mut Client<S>,
     turn: &mut Turn,
     route: &RoutePlan,

@@ -21,7 +21,7 @@ use crate::faults::SLOW;
 use crate::forward::Transit;
 use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
-use crate::{content, hops, identify, mirror, respond};
+use crate::{content, forward, hops, identify, mirror, respond};
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,6 +222,10 @@ async fn handled<S: Downstream>(
         turn.x.content = content::read(client, turn, d, route, handler.most_content()).await?;
     }
     let at = turn.x.by(turn.x.began + route.bounds.timeout);
+    // What a service would be told of the caller, whoever asks in its place is.
+    if route.hooks.attempt && forward::answered(client, turn, route, &route.meta.name, at).await? {
+        return Ok(Transit::Own);
+    }
     let reply = decided(client, at, handler.call(&mut turn.x), || handler.describe()).await?;
     own(turn, reply)
 }

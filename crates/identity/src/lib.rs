@@ -22,5 +22,6 @@ pub mod signing;
 mod source;
 mod together;
 pub mod trade;
+pub mod verdict;
 
 pub use source::{JwtSettings, JwtSource, principal};

@@ -195,11 +195,13 @@ impl fmt::Debug for JwtSource {
 #[must_use]
 pub fn principal(source: &Arc<str>, claims: &Map<String, Value>, until: Option<SystemTime>) -> Principal {
     let text = |name: &&str| claims.get(*name).and_then(Value::as_str);
+    // RFC 9068 §2.2 and OpenID Connect Core §2, then what Entra and Okta call it.
+    let consumer = ["client_id", "azp", "appid", "cid"].iter().find_map(text);
     Principal {
         source: Arc::clone(source),
-        subject: text(&"sub").unwrap_or_default().into(),
-        // RFC 9068 §2.2 and OpenID Connect Core §2, then what Entra and Okta call it.
-        consumer: ["client_id", "azp", "appid", "cid"].iter().find_map(text).map(Into::into),
+        // Where no user takes part, the application acts for itself (RFC 9068 §2.2).
+        subject: text(&"sub").filter(|subject| !subject.is_empty()).or(consumer).unwrap_or_default().into(),
+        consumer: consumer.map(Into::into),
         scopes: scopes(claims),
         claims: claims.clone(),
         expires: until,

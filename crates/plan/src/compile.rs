@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tollgate_config::model::{self, Api, Config};
+use tollgate_config::model::{self, Api, Config, Endpoint};
 use tollgate_core::diagnostic::{Diagnostic, Severity};
 use tollgate_core::dialect::ProblemJson;
 use tollgate_core::facts::Route;
@@ -113,6 +113,14 @@ impl<'c> Compiler<'c> {
         let Some(pattern) = pattern else { return };
         let action = self.services.action(route, &pattern, &mut self.told);
         let Some(conditions) = conditions else { return };
+        if let model::Action::Serve(word) = &route.action
+            && matches!(word.value, Endpoint::Check | Endpoint::Introspect)
+            && chain.as_ref().is_some_and(|chain| chain.iter().all(|link| link.name != "auth"))
+        {
+            let what = format!("`serve: {}` without `auth` tells everybody", word.value.as_str());
+            self.told.push(Diagnostic::error(what).at(&word.span).hint("say who may ask: `auth: keys`"));
+            return;
+        }
         if let (Some(chain), Some(action)) = (chain, action) {
             for name in chain.iter().flat_map(|link| link.policy.owned_fields()) {
                 if !self.owned.iter().any(|known| known.eq_ignore_ascii_case(&name)) {

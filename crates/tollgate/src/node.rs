@@ -183,7 +183,7 @@ impl Node {
         self.status.show(Shown {
             listeners: config.listen.iter().map(|l| (shown(&l.address), serves(l))).collect(),
             workers: workers(config),
-            sources: wired.identity.sources(),
+            sources: wired.identity.sources(&self.world.clock),
             deployment: Some(wired.deployment.clone()),
             refused: None,
         });

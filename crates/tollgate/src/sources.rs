@@ -26,7 +26,7 @@ use tollgate_identity::jwt::Expected;
 use tollgate_identity::mint::{self, Issuer, KeysIn};
 use tollgate_identity::opaque::{self, OpaqueSource};
 use tollgate_identity::signing::SigningKey;
-use tollgate_identity::{JwtSettings, JwtSource, client, keys, private_file, trade};
+use tollgate_identity::{JwtSettings, JwtSource, client, keys, private_file, trade, verdict};
 use tollgate_net::tls::Client;
 use tollgate_registry::dns::Dns;
 use tollgate_upstream::outbound::Outbound;
@@ -168,13 +168,13 @@ impl Identity {
     }
 
     /// As policies know them.
-    pub(crate) fn sources(&self) -> Sources {
+    pub(crate) fn sources(&self, clock: &Clock) -> Sources {
         let issuer = self.issuer.as_ref();
-        Sources {
-            all: self.made.iter().map(|made| made.source.as_authenticator()).collect(),
-            minter: issuer.map(|issues| Arc::clone(&issues.issuer) as Arc<dyn Minter>),
-            endpoints: issuer.map(|issues| issues.endpoints.clone()).unwrap_or_default(),
-        }
+        let all: Vec<Arc<dyn Authenticator>> = self.made.iter().map(|made| made.source.as_authenticator()).collect();
+        let mut endpoints = verdict::endpoints(&all, clock);
+        endpoints.extend(issuer.map(|issues| issues.endpoints.clone()).unwrap_or_default());
+        let minter = issuer.map(|issues| Arc::clone(&issues.issuer) as Arc<dyn Minter>);
+        Sources { all, minter, endpoints }
     }
 
     /// Has keys read from now on.
@@ -223,11 +223,11 @@ pub(crate) fn named(config: &Config) -> Sources {
     };
     // With keys that are forgotten: what is in the folder is for the gateway alone.
     let issuer = config.issuer.as_ref().and_then(|written| opened(written, KeysIn::Memory, &Clock::real()).ok());
-    Sources {
-        all: config.auth.iter().filter_map(source).collect(),
-        minter: issuer.as_ref().map(|(issuer, _)| Arc::clone(issuer) as Arc<dyn Minter>),
-        endpoints: issuer.map(|(_, endpoints)| endpoints).unwrap_or_default(),
-    }
+    let all: Vec<Arc<dyn Authenticator>> = config.auth.iter().filter_map(source).collect();
+    let mut endpoints = verdict::endpoints(&all, &Clock::real());
+    let minter = issuer.as_ref().map(|(issuer, _)| Arc::clone(issuer) as Arc<dyn Minter>);
+    endpoints.extend(issuer.map(|(_, endpoints)| endpoints).unwrap_or_default());
+    Sources { all, minter, endpoints }
 }
 
 /// The same for a rehearsal: each vouches for whoever is said to call.

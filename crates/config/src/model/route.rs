@@ -92,7 +92,8 @@ section! {
         /// Answers with the files of a directory.
         files: Option<Files>,
         /// Answers with a part of the gateway: `jwks`, the keys of the tokens that it gives out; `metadata`, what it says of itself
-        /// (RFC 8414); `token`, where services trade tokens (RFC 8693).
+        /// (RFC 8414); `token`, where services trade tokens (RFC 8693); `check`, whether the caller may pass, for other proxies to ask
+        /// (forward-auth); `introspect`, what is known of a token (RFC 7662).
         serve: Option<Spanned<Endpoint>>,
         /// How the instances written in this route are asked whether they are well.
         health: Option<Spanned<Health>>,
@@ -114,6 +115,10 @@ words! {
         Metadata = "metadata",
         /// Where tokens are traded (RFC 8693).
         Token = "token",
+        /// Whether the caller may pass: for other proxies to ask.
+        Check = "check",
+        /// What is known of a token (RFC 7662).
+        Introspect = "introspect",
     }
 }
 
