@@ -158,6 +158,7 @@ fn files_named(folder: &Path) {
     authority.server(&["*.shop.example"]).write(folder, "wild");
     authority.server(&["gateway-1.internal"]).write(folder, "admin");
     authority.client("gateway").write(folder, "gateway");
+    fs::write(folder.join("users.htpasswd"), "").expect("written");
     fs::write(folder.join("keys.json"), "{\"keys\":[]}").expect("written");
 }
 

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
 use crate::exchange::Exchange;
+use crate::facts::ClientAddress;
 use crate::handler::Handler;
 use crate::onward::{Exchanger, Minter};
 use crate::policy::BoxFuture;
-use crate::problem::Problem;
+use crate::problem::{Fault, Problem};
 
 /// Whom a source of identity vouches for. Made once per credential and shared by the requests that bring it.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,8 +62,8 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Its name under `auth`.
     fn name(&self) -> &Arc<str>;
 
-    /// Looks for its credential and checks it. Takes no longer than a signature on the thread that asks.
-    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a>;
+    /// Looks for its credential and checks it, with this effort. Takes no longer than a signature on the thread that asks.
+    fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a>;
 
     /// How the client may say who it is: the scheme of a challenge with its parameters (RFC 9110 §11.6.1).
     fn challenge(&self) -> String;
@@ -83,6 +84,24 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
 
     /// Whether it can tell now who calls.
     fn standing(&self) -> Standing;
+}
+
+/// How much a credential of a stranger may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Whatever it takes to check it.
+    Full,
+    /// What is known of it already, and no more: whoever sends it has come with too many wrong ones. The answer to others is 429.
+    Little,
+}
+
+/// How many wrong credentials an address may come with.
+pub trait Budget: fmt::Debug + Send + Sync + 'static {
+    /// For how long nothing that costs is done for it any more; `None`: something is.
+    fn is_spent(&self, by: ClientAddress) -> Option<Duration>;
+
+    /// A credential from there was refused for this reason.
+    fn failed(&self, by: ClientAddress, why: &'static Fault);
 }
 
 /// Where a credential is in a request.
@@ -135,6 +154,8 @@ pub enum Standing {
 pub struct Sources {
     /// Who can tell who calls.
     pub all: Vec<Arc<dyn Authenticator>>,
+    /// How many wrong credentials an address may come with; `None`: any number.
+    pub budget: Option<Arc<dyn Budget>>,
     /// Who makes tokens of the gateway's own, if anybody does.
     pub minter: Option<Arc<dyn Minter>>,
     /// What answers at routes of the gateway's own, by the words for them.

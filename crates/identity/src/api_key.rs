@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::principal::{Authenticator, Bearers, Credential, Found, Principal, Standing};
+use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
 use crate::faults::{KEY_EXPIRED, KEY_LIST, KEY_MALFORMED, KEY_UNKNOWN, because};
@@ -272,7 +272,7 @@ impl Authenticator for ApiKeySource {
         &self.name
     }
 
-    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a> {
+    fn authenticate<'a>(&'a self, x: &'a Exchange, _: Effort) -> Found<'a> {
         match self.key(x) {
             None => Found::Nothing,
             Some(key) => Found::Checked(key.and_then(|key| self.check(&key))),

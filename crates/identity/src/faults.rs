@@ -1,6 +1,6 @@
 //! Why a credential is refused.
 
-use tollgate_core::problem::{Fault, Problem};
+use tollgate_core::problem::{Fault, Problem, Retry, Side};
 
 /// All of them.
 pub static FAULTS: &[&Fault] = &[
@@ -32,6 +32,11 @@ pub static FAULTS: &[&Fault] = &[
     &NOT_TRADED,
     &METHOD,
     &NO_TOKEN,
+    &TOO_MANY_FAILURES,
+    &BASIC_MALFORMED,
+    &BASIC_REFUSED,
+    &BASIC_LIST,
+    &BASIC_CROWDED,
 ];
 
 macro_rules! refused {
@@ -202,6 +207,43 @@ pub(crate) static NO_TOKEN: Fault = Fault::client(
     400,
     "The token is not traded",
     "`error` and `error_description` say why (RFC 6749 §5.2, RFC 8693 §2.2.2).",
+);
+
+/// An address has come with too many wrong credentials: those that are not known to be good are not looked at for a while.
+pub(crate) static TOO_MANY_FAILURES: Fault = Fault {
+    slug: "auth/too-many-failures",
+    status: 429,
+    title: "Too many wrong credentials came from this address",
+    side: Side::Client,
+    retry: Retry::Later,
+    help: "Wait as long as `Retry-After` says. The gateway's operator sets how many an address may try in a minute: `limits.failures`.",
+};
+/// A `Basic` credential that cannot be read.
+pub(crate) static BASIC_MALFORMED: Fault = Fault::client(
+    "basic/malformed",
+    400,
+    "The name and password cannot be read",
+    "Send one `Authorization` field with `Basic` and base64 of `name:password` (RFC 7617).",
+);
+refused!(
+    BASIC_REFUSED,
+    "basic/refused",
+    "The name or the password is wrong",
+    "Try again, or ask whoever runs this API."
+);
+/// Never a 401: the client's password may be right.
+pub(crate) static BASIC_LIST: Fault = Fault::gateway(
+    "basic/unavailable",
+    503,
+    "Passwords cannot be checked",
+    "Try again. For the operator: `tollgate status` and the log tell what is wrong with the file.",
+);
+/// More passwords come than are checked at a time.
+pub(crate) static BASIC_CROWDED: Fault = Fault::gateway(
+    "basic/crowded",
+    503,
+    "Too many passwords are being checked",
+    "Try again. The gateway's operator sets how many are checked at a time: `at_once`.",
 );
 
 /// One case, with the reason for our own log.

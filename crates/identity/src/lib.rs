@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod api_key;
+pub mod basic;
 pub mod bearer;
 pub mod client;
 pub mod exchange;
+pub mod failures;
 pub mod faults;
 mod followed;
 pub mod json;

@@ -13,13 +13,13 @@ use tollgate_core::caller::{Call, Caller};
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::onward::Exchanger;
-use tollgate_core::principal::{Authenticator, Bearers, Credential, Found, Principal, Standing};
+use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
 use crate::bearer;
 use crate::client::{Client, Form};
 use crate::exchange::Trader;
-use crate::faults::{CROWDED, INACTIVE, NOT_FOR_US, TOO_LARGE, UNTOLD, because};
+use crate::faults::{CROWDED, INACTIVE, NOT_FOR_US, TOO_LARGE, TOO_MANY_FAILURES, UNTOLD, because};
 use crate::json;
 use crate::jwt::{has_audience, time};
 use crate::metadata;
@@ -255,7 +255,7 @@ impl Authenticator for OpaqueSource {
         &self.0.name
     }
 
-    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a> {
+    fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a> {
         let own = &self.0;
         let text = match bearer::token(&x.head.fields) {
             Ok(Some(text)) => text,
@@ -268,6 +268,9 @@ impl Authenticator for OpaqueSource {
         let digest = digest(text);
         if let Some(known) = own.known(&digest) {
             return Found::Checked(own.settle(known));
+        }
+        if effort == Effort::Little {
+            return Found::Checked(Err(TOO_MANY_FAILURES.problem()));
         }
         let Some(outside) = own.outside.get() else { return Found::Checked(Err(own.untold())) };
         match self.answer(digest, text, outside) {

@@ -10,12 +10,12 @@ use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::onward::Exchanger;
-use tollgate_core::principal::{Authenticator, Bearers, Credential, Found, Principal, Standing};
+use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
 use crate::bearer;
 use crate::exchange::Trader;
-use crate::faults::{ALGORITHM, ISSUER, KEYS, SIGNATURE, TOO_LARGE, UNKNOWN_KEY, because};
+use crate::faults::{ALGORITHM, ISSUER, KEYS, SIGNATURE, TOO_LARGE, TOO_MANY_FAILURES, UNKNOWN_KEY, because};
 use crate::jwk::{Algorithm, Key};
 use crate::jwt::{Expected, Token};
 use crate::keys::{self, KeyRing, Looked};
@@ -125,7 +125,7 @@ impl Authenticator for JwtSource {
         &self.name
     }
 
-    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a> {
+    fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a> {
         let text = match bearer::token(&x.head.fields) {
             Ok(Some(text)) => text,
             Ok(None) => return Found::Nothing,
@@ -149,6 +149,9 @@ impl Authenticator for JwtSource {
         }
         if !self.settings.algorithms.contains(&token.algorithm) {
             return Found::Checked(Err(because(&ALGORITHM, "one that is not among `algorithms`")));
+        }
+        if effort == Effort::Little {
+            return Found::Checked(Err(TOO_MANY_FAILURES.problem()));
         }
         match self.judge(&token, &digest, false) {
             Some(judged) => Found::Checked(judged),

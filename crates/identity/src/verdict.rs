@@ -11,7 +11,7 @@ use tollgate_core::facts::{Conn, Route};
 use tollgate_core::handler::Handler;
 use tollgate_core::head::Method;
 use tollgate_core::policy::BoxFuture;
-use tollgate_core::principal::{Authenticator, Bearers, Found, Principal};
+use tollgate_core::principal::{Authenticator, Bearers, Effort, Found, Principal};
 use tollgate_core::problem::{Problem, Side};
 use tollgate_core::reply::Reply;
 
@@ -110,7 +110,7 @@ impl Introspects {
         let mut x = Exchange::new(conn, Arc::new(Route::default()), self.clock.now());
         x.head.fields.add("Authorization", format!("Bearer {token}"));
         for source in &self.sources {
-            let checked = match source.authenticate(&x) {
+            let checked = match source.authenticate(&x, Effort::Full) {
                 Found::Nothing | Found::Foreign(_) => continue,
                 Found::Checked(checked) => checked,
                 Found::Checking(checking) => checking.await,

@@ -16,10 +16,13 @@
 //!
 //! # Faults
 //! - `auth/missing` (401): there is no credential.
+//! - `auth/too-many-failures` (429): the caller's address has come with too many wrong ones within a minute (`limits.failures`); those that are
+//!   known to be good pass all the while.
 //! - Those of the kind of credential: `jwt/expired`, `jwt/signature` and so on.
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use schemars::JsonSchema;
@@ -28,7 +31,7 @@ use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::exchange::Exchange;
 use tollgate_core::node::{Node, Spanned, Value};
 use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
-use tollgate_core::principal::{Authenticator, Bearers, Found, Principal};
+use tollgate_core::principal::{Authenticator, Bearers, Budget, Effort, Found, Principal};
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_core::section;
 
@@ -80,7 +83,8 @@ impl PolicyConfig for AuthConfig {
             );
         }
         let challenges = sources.iter().map(|source| source.challenge()).collect();
-        Ok(vec![(Stage::Authenticate, Arc::new(Auth { sources, challenges }))])
+        let budget = cx.sources.budget.clone();
+        Ok(vec![(Stage::Authenticate, Arc::new(Auth { sources, challenges, budget }))])
     }
 }
 
@@ -119,6 +123,8 @@ struct Auth {
     sources: Vec<Arc<dyn Authenticator>>,
     /// What each of them asks for.
     challenges: Vec<String>,
+    /// How many wrong credentials an address may come with.
+    budget: Option<Arc<dyn Budget>>,
 }
 
 impl Policy for Auth {
@@ -128,8 +134,10 @@ impl Policy for Auth {
 
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
         let mut foreign = None;
+        let spent = self.budget.as_ref().and_then(|budget| budget.is_spent(x.client));
+        let effort = if spent.is_some() { Effort::Little } else { Effort::Full };
         for (at, source) in self.sources.iter().enumerate() {
-            let checked = match source.authenticate(x) {
+            let checked = match source.authenticate(x, effort) {
                 Found::Nothing => continue,
                 Found::Foreign(problem) => {
                     foreign = foreign.or(Some((at, problem)));
@@ -139,13 +147,16 @@ impl Policy for Auth {
                 Found::Checking(_) => None,
             };
             return match checked {
-                Some(checked) => Step::Now(self.settle(x, at, checked)),
+                Some(checked) => Step::Now(self.settle(x, at, checked, spent)),
                 // Looked at once more: what is found borrows what it is written to in the end.
                 None => Step::Later(Box::pin(self.wait(x, at))),
             };
         }
         Step::refuse(match foreign {
-            Some((at, problem)) => self.refuse(at, problem),
+            Some((at, problem)) => {
+                self.failed(x, &problem);
+                self.refuse(at, problem)
+            }
             None => self.challenge_all(MISSING.problem()),
         })
     }
@@ -162,18 +173,39 @@ impl Policy for Auth {
 impl Auth {
     async fn wait(&self, x: &mut Exchange, at: usize) -> Result<Flow, Problem> {
         let Some(source) = self.sources.get(at) else { return Err(self.challenge_all(MISSING.problem())) };
-        let checked = match source.authenticate(x) {
+        let checked = match source.authenticate(x, Effort::Full) {
             Found::Checking(checking) => checking.await,
             Found::Checked(checked) => checked,
             Found::Foreign(problem) => Err(problem),
             Found::Nothing => Err(MISSING.problem()),
         };
-        self.settle(x, at, checked)
+        self.settle(x, at, checked, None)
     }
 
-    fn settle(&self, x: &mut Exchange, at: usize, checked: Result<Arc<Principal>, Problem>) -> Result<Flow, Problem> {
-        x.principal = Some(checked.map_err(|problem| self.refuse(at, problem))?);
+    /// `spent`: how long the caller's address waits until more than what is known already is done for it.
+    fn settle(
+        &self,
+        x: &mut Exchange,
+        at: usize,
+        checked: Result<Arc<Principal>, Problem>,
+        spent: Option<Duration>,
+    ) -> Result<Flow, Problem> {
+        let checked = checked.map_err(|problem| {
+            self.failed(x, &problem);
+            match spent.filter(|_| problem.fault.status == 429) {
+                Some(wait) => problem.header("Retry-After", wait.as_secs().max(1).to_string()),
+                None => self.refuse(at, problem),
+            }
+        });
+        x.principal = Some(checked?);
         Ok(Flow::Next)
+    }
+
+    /// Has it counted that a credential was refused.
+    fn failed(&self, x: &Exchange, problem: &Problem) {
+        if let Some(budget) = &self.budget {
+            budget.failed(x.client, problem.fault);
+        }
     }
 
     /// A credential was refused: the challenge says why (RFC 6750 §3.1).

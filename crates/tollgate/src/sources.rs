@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_config::model::{
-    self, Algorithm as Named, ApiKeys, AuthSource, ClientProof, Config, Introspection, KeyPlace, KeysAt,
+    self, Algorithm as Named, ApiKeys, AuthSource, Basic, ClientProof, Config, Introspection, KeyPlace, KeysAt,
     SigningAlgorithm, Tokens,
 };
 use tollgate_core::caller::Caller;
@@ -17,10 +17,14 @@ use tollgate_core::handler::Handler;
 use tollgate_core::node::{Span, Spanned};
 use tollgate_core::onward::{Exchanger, Minted, Minter, Trade};
 use tollgate_core::policy::BoxFuture;
-use tollgate_core::principal::{Authenticator, Bearers, Credential, Found, Principal, Sources, Standing};
+use tollgate_core::principal::{
+    Authenticator, Bearers, Budget, Credential, Effort, Found, Principal, Sources, Standing,
+};
 use tollgate_core::problem::Problem;
 use tollgate_identity::api_key::{self, ApiKeySource, List, Pepper};
+use tollgate_identity::basic::{self, BasicSource, Users};
 use tollgate_identity::exchange::{self, Trader};
+use tollgate_identity::failures::Failures;
 use tollgate_identity::jwk::{self, Algorithm};
 use tollgate_identity::jwt::Expected;
 use tollgate_identity::mint::{self, Issuer, KeysIn};
@@ -46,6 +50,8 @@ const MOST_PEPPER: u64 = 1024;
 pub(crate) struct Identity {
     made: Vec<Made>,
     issuer: Option<Issues>,
+    /// How many wrong credentials an address may come with, and how many that are.
+    failures: Option<(u64, Arc<Failures>)>,
 }
 
 /// Who the gateway is as one that gives out tokens, and what that was made of.
@@ -76,6 +82,8 @@ enum Source {
     Opaque(OpaqueSource),
     /// API keys.
     Keys(Arc<ApiKeySource>),
+    /// Names and passwords.
+    Basic(BasicSource),
 }
 
 impl Source {
@@ -91,6 +99,7 @@ impl Source {
                 Some(asked) => Self::Opaque(OpaqueSource::new(name, asking(tokens, asked, clock)?, own)),
             },
             AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, pepper), own)),
+            AuthSource::Basic(written) => Self::Basic(BasicSource::new(name, passwords(written), own)),
         })
     }
 
@@ -98,7 +107,7 @@ impl Source {
     fn make(name: &str, written: &AuthSource, clock: &Clock, data: &Path) -> Result<Self, Diagnostic> {
         let pepper = match written {
             AuthSource::Keys(keys) => Some(pepper(keys, data)?),
-            AuthSource::Tokens(_) => None,
+            AuthSource::Tokens(_) | AuthSource::Basic(_) => None,
         };
         Self::new(name, written, clock, pepper)
     }
@@ -113,6 +122,7 @@ impl Source {
             (Self::Jwt(source), Some(caller)) => source.start(&caller, world.asking()),
             (Self::Opaque(source), Some(caller)) => source.start(&caller, world.asking()),
             (Self::Keys(source), _) => source.start(&world.slow),
+            (Self::Basic(source), _) => source.start(&world.slow, world.asking()),
             (Self::Jwt(_) | Self::Opaque(_), None) => {}
         }
     }
@@ -122,6 +132,7 @@ impl Source {
             Self::Jwt(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Opaque(source) => Arc::new(source.clone()),
             Self::Keys(source) => Arc::clone(source) as Arc<dyn Authenticator>,
+            Self::Basic(source) => Arc::new(source.clone()),
         }
     }
 }
@@ -164,7 +175,10 @@ impl Identity {
                 Err(mistake) => mistakes.push(mistake),
             }
         }
-        if mistakes.is_empty() { Ok(Self { made, issuer }) } else { Err(mistakes) }
+        let most = config.limits.failures.get();
+        let known = before.and_then(|before| before.failures.clone()).filter(|(of, _)| *of == most);
+        let failures = Some(known.unwrap_or_else(|| (most, Arc::new(Failures::new(most, clock.clone())))));
+        if mistakes.is_empty() { Ok(Self { made, issuer, failures }) } else { Err(mistakes) }
     }
 
     /// As policies know them.
@@ -174,7 +188,8 @@ impl Identity {
         let mut endpoints = verdict::endpoints(&all, clock);
         endpoints.extend(issuer.map(|issues| issues.endpoints.clone()).unwrap_or_default());
         let minter = issuer.map(|issues| Arc::clone(&issues.issuer) as Arc<dyn Minter>);
-        Sources { all, minter, endpoints }
+        let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
+        Sources { all, budget, minter, endpoints }
     }
 
     /// Has keys read from now on.
@@ -227,7 +242,7 @@ pub(crate) fn named(config: &Config) -> Sources {
     let mut endpoints = verdict::endpoints(&all, &Clock::real());
     let minter = issuer.as_ref().map(|(issuer, _)| Arc::clone(issuer) as Arc<dyn Minter>);
     endpoints.extend(issuer.map(|(_, endpoints)| endpoints).unwrap_or_default());
-    Sources { all, minter, endpoints }
+    Sources { all, budget: None, minter, endpoints }
 }
 
 /// The same for a rehearsal: each vouches for whoever is said to call.
@@ -245,13 +260,13 @@ impl Authenticator for Vouching {
         self.0.name()
     }
 
-    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a> {
+    fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a> {
         match &x.principal {
             Some(caller) => {
                 let source = Arc::clone(self.name());
                 Found::Checked(Ok(Arc::new(Principal { source, ..Principal::clone(caller) })))
             }
-            None => self.0.authenticate(x),
+            None => self.0.authenticate(x, effort),
         }
     }
 
@@ -294,6 +309,14 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
                 Some(Spanned { value: KeysAt::File(path), span }) => usable_jwks(path, span),
                 _ => Ok(()),
             }
+        }
+        AuthSource::Basic(written) => {
+            let (path, span) = (&written.basic.value.0, &written.basic.span);
+            Users::load(path).map(drop).map_err(|why| {
+                let mistake =
+                    Diagnostic::error(format!("names and passwords from `{}`: {why}", path.display())).at(span);
+                mistake.hint("`htpasswd -B -c FILE NAME` makes it with its first name")
+            })
         }
         AuthSource::Keys(keys) => {
             let (path, span) = (&keys.file.value.0, &keys.file.span);
@@ -404,6 +427,16 @@ fn trader(written: &Tokens, clock: &Clock) -> Result<Option<Trader>, Diagnostic>
         at_once: size(trades.at_once.get()),
     };
     Ok(Some(Trader::new(settings, clock.clone())))
+}
+
+fn passwords(written: &Basic) -> basic::Settings {
+    basic::Settings {
+        file: written.basic.value.0.clone(),
+        cache: written.cache.0,
+        negative: written.negative.0,
+        at_once: size(written.at_once.get()),
+        remember: size(written.remember.get()),
+    }
 }
 
 fn size(n: u64) -> usize {

@@ -1,6 +1,7 @@
 //! `auth`: who can tell who calls, by name.
 
 pub mod api_keys;
+pub mod basic;
 pub mod secret;
 pub mod tokens;
 pub mod url;
@@ -12,6 +13,7 @@ use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::node::Node;
 
 pub use self::api_keys::{ApiKeys, KeyPlace};
+pub use self::basic::Basic;
 pub use self::secret::Secret;
 pub use self::tokens::{
     Algorithm, Audience, ClientAuth, ClientProof, Introspection, KeysAt, TokenExchange, TokenType, Tokens,
@@ -25,12 +27,17 @@ pub enum AuthSource {
     Tokens(Box<Tokens>),
     /// API keys.
     Keys(ApiKeys),
+    /// Names and passwords.
+    Basic(Basic),
 }
 
 impl Decode for AuthSource {
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
         if node.get("api_key").is_some() {
             return ApiKeys::decode(node, cx).map(Self::Keys);
+        }
+        if node.get("basic").is_some() {
+            return Basic::decode(node, cx).map(Self::Basic);
         }
         Tokens::decode(node, cx).map(|tokens| Self::Tokens(Box::new(tokens)))
     }
@@ -42,6 +49,6 @@ impl JsonSchema for AuthSource {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>()] })
+        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>()] })
     }
 }

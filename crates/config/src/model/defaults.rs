@@ -44,6 +44,9 @@ pub(crate) mod v1 {
     pub(crate) const DNS_MIN_TTL: &str = "1s";
     pub(crate) const DNS_MAX_TTL: &str = "5m";
 
+    pub(crate) const LIMIT_FAILURES: i64 = 300;
+    pub(crate) const BASIC_AT_ONCE: i64 = 4;
+    pub(crate) const BASIC_CACHE: &str = "5m";
     pub(crate) const AUTH_SKEW: &str = "30s";
     pub(crate) const AUTH_REFRESH: &str = "10m";
     pub(crate) const AUTH_KEEP: &str = "24h";

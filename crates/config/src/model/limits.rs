@@ -31,6 +31,9 @@ section! {
         /// Most connections from one client address (from one /64 of IPv6); further ones are closed at once. Proxies of `trust`
         /// may have any number. Without it, anybody may.
         connections_per_address: Option<Bounded<1, 16_777_216>>,
+        /// Most credentials from one client address (from one /64 of IPv6) that look guessed, within a minute: forged tokens, unknown keys,
+        /// wrong passwords. After that, those that are not known already are answered 429.
+        failures: Bounded<1, 1_000_000> = v1::LIMIT_FAILURES,
         /// Most connections of all clients together; further ones wait in the system's queue.
         connections: Bounded<1, 16_777_216> = v1::LIMIT_CONNECTIONS,
         /// Most requests on one connection, after which it is closed; without it, any number.

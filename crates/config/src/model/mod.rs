@@ -43,7 +43,8 @@ use tollgate_core::units::Bounded;
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::auth::{
-    Algorithm, ApiKeys, AuthSource, ClientAuth, ClientProof, Introspection, KeyPlace, KeysAt, TokenExchange, Tokens,
+    Algorithm, ApiKeys, AuthSource, Basic, ClientAuth, ClientProof, Introspection, KeyPlace, KeysAt, TokenExchange,
+    Tokens,
 };
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;

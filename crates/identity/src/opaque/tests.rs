@@ -84,7 +84,7 @@ fn asked(token: &str) -> Exchange {
 /// What becomes of a token: the subject, or the fault.
 async fn judged(source: &OpaqueSource, token: &str) -> Result<String, &'static str> {
     let x = asked(token);
-    let checked = match source.authenticate(&x) {
+    let checked = match source.authenticate(&x, Effort::Full) {
         Found::Checked(checked) => checked,
         Found::Checking(checking) => checking.await,
         _ => panic!("it takes every token"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::onward::{Exchanger, Minted, Minter, Recipe, Trade};
 use tollgate_core::policy::BoxFuture;
-use tollgate_core::principal::{Authenticator, Bearers, Credential, Found, Principal, Sources, Standing};
+use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Sources, Standing};
 use tollgate_core::problem::{Fault, Problem};
 
 /// Sources of identity by these names. Each takes `Authorization: Bearer NAME.SUBJECT[.SCOPE…]`, once that was awaited if the subject
@@ -13,7 +13,7 @@ use tollgate_core::problem::{Fault, Problem};
 #[must_use]
 pub fn sources(names: &[&str]) -> Sources {
     let all = names.iter().map(|name| Arc::new(Named((*name).into())) as Arc<dyn Authenticator>).collect();
-    Sources { all, minter: Some(Arc::new(Mint)), endpoints: Vec::new() }
+    Sources { all, budget: None, minter: Some(Arc::new(Mint)), endpoints: Vec::new() }
 }
 
 /// Makes tokens that say whose they are and for whom: `minted-alice-orders`.
@@ -53,7 +53,7 @@ impl Authenticator for Named {
         &self.0
     }
 
-    fn authenticate<'a>(&'a self, x: &'a Exchange) -> Found<'a> {
+    fn authenticate<'a>(&'a self, x: &'a Exchange, _: Effort) -> Found<'a> {
         let Some(said) = x.head.fields.text("authorization").and_then(|field| field.strip_prefix("Bearer ")) else {
             return Found::Nothing;
         };
