@@ -32,6 +32,13 @@ pub static FAULTS: &[&Fault] = &[
     &NOT_TRADED,
     &METHOD,
     &NO_TOKEN,
+    &SIGV4_MALFORMED,
+    &SIGV4_STREAMING,
+    &SIGV4_UNKNOWN_KEY,
+    &SIGV4_SIGNATURE,
+    &SIGV4_EXPIRED,
+    &SIGV4_SCOPE,
+    &SIGV4_BODY,
 ];
 
 macro_rules! refused {
@@ -202,6 +209,51 @@ pub(crate) static NO_TOKEN: Fault = Fault::client(
     400,
     "The token is not traded",
     "`error` and `error_description` say why (RFC 6749 §5.2, RFC 8693 §2.2.2).",
+);
+
+/// A signature of AWS that cannot be read, or does not sign what it has to.
+pub(crate) static SIGV4_MALFORMED: Fault = Fault::client(
+    "sigv4/malformed",
+    400,
+    "The AWS signature cannot be read",
+    "Sign with AWS Signature Version 4 (`AWS4-HMAC-SHA256`), in the `Authorization` field or in the query, never in both; `host` and every `x-amz-…` field have to be signed.",
+);
+/// Chunks that are signed one by one.
+pub(crate) static SIGV4_STREAMING: Fault = Fault::client(
+    "sigv4/streaming",
+    400,
+    "Bodies that are signed in chunks are not taken",
+    "Sign the whole body, or none of it: `X-Amz-Content-Sha256` is its SHA-256 or, where this API allows that, `UNSIGNED-PAYLOAD`; never `STREAMING-…`.",
+);
+refused!(
+    SIGV4_UNKNOWN_KEY,
+    "sigv4/unknown-key",
+    "The access key is not known",
+    "Is the access key id written in full? It may have been taken back: ask whoever runs this API."
+);
+refused!(
+    SIGV4_SIGNATURE,
+    "sigv4/signature",
+    "The AWS signature does not hold",
+    "Is the secret the right one, and is the request sent as it was signed? The detail has the SHA-256 of what the gateway saw: the last line of the string to sign."
+);
+refused!(
+    SIGV4_EXPIRED,
+    "sigv4/expired",
+    "The AWS signature has expired",
+    "Sign the request again when it is sent, and look at the clock of whoever signs."
+);
+refused!(
+    SIGV4_SCOPE,
+    "sigv4/scope",
+    "The AWS signature is for something else",
+    "Sign for the region and the service that the documentation of this API says, on the day of the request's date."
+);
+refused!(
+    SIGV4_BODY,
+    "sigv4/body",
+    "The body is not the one that was signed",
+    "Send the body as it was signed. Where `X-Amz-Content-Sha256` says `UNSIGNED-PAYLOAD`, or nothing, sign the body's hash instead."
 );
 
 /// One case, with the reason for our own log.
