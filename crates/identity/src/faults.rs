@@ -39,6 +39,13 @@ pub static FAULTS: &[&Fault] = &[
     &SIGV4_EXPIRED,
     &SIGV4_SCOPE,
     &SIGV4_BODY,
+    &SIGNATURE_MALFORMED,
+    &SIGNATURE_UNKNOWN_KEY,
+    &SIGNATURE_INVALID,
+    &SIGNATURE_EXPIRED,
+    &SIGNATURE_COVERAGE,
+    &DIGEST_MALFORMED,
+    &DIGEST_MISMATCH,
 ];
 
 macro_rules! refused {
@@ -254,6 +261,53 @@ refused!(
     "sigv4/body",
     "The body is not the one that was signed",
     "Send the body as it was signed. Where `X-Amz-Content-Sha256` says `UNSIGNED-PAYLOAD`, or nothing, sign the body's hash instead."
+);
+
+/// Signatures that cannot be read, or cover what is not there.
+pub(crate) static SIGNATURE_MALFORMED: Fault = Fault::client(
+    "signature/malformed",
+    400,
+    "The message signature cannot be read",
+    "`Signature-Input` and `Signature` are those of RFC 9421, and what they cover is in the request. Components with `sf`, `key`, `bs`, `tr` or `req` are not taken.",
+);
+refused!(
+    SIGNATURE_UNKNOWN_KEY,
+    "signature/unknown-key",
+    "The key of the message signature is not known",
+    "Is `keyid` the name of your key here? It may have been taken back: ask whoever runs this API."
+);
+refused!(
+    SIGNATURE_INVALID,
+    "signature/invalid",
+    "The message signature does not hold",
+    "Sign with the key that `keyid` names, and send everything that is covered unchanged."
+);
+refused!(
+    SIGNATURE_EXPIRED,
+    "signature/expired",
+    "The message signature has expired",
+    "Sign the request again when it is sent, and look at the clock of whoever signs."
+);
+refused!(
+    SIGNATURE_COVERAGE,
+    "signature/coverage",
+    "The message signature does not cover enough",
+    "Cover what the documentation of this API says, and say when the signature was made (`created`)."
+);
+
+/// Hashes of a body that cannot be read.
+pub(crate) static DIGEST_MALFORMED: Fault = Fault::client(
+    "digest/malformed",
+    400,
+    "The Content-Digest field cannot be read",
+    "Send the SHA-256 or the SHA-512 of the content, as RFC 9530 has it: `sha-256=:…:`.",
+);
+/// A body that is another one.
+pub(crate) static DIGEST_MISMATCH: Fault = Fault::client(
+    "digest/mismatch",
+    400,
+    "The content is not the one that was hashed",
+    "Send the content as it was when `Content-Digest` was made, with the same coding.",
 );
 
 /// One case, with the reason for our own log.

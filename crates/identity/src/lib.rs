@@ -6,6 +6,7 @@
 pub mod api_key;
 pub mod bearer;
 pub mod client;
+pub mod content_digest;
 pub mod exchange;
 pub mod faults;
 mod followed;
@@ -19,6 +20,7 @@ pub mod mint;
 pub mod opaque;
 pub mod private_file;
 mod remembered;
+pub mod signature;
 pub mod signing;
 pub mod sigv4;
 mod source;

@@ -38,8 +38,8 @@ const SECURITY_TOKEN: &str = "x-amz-security-token";
 const SIGNATURE: &str = "X-Amz-Signature";
 /// Stands for the hash of a body that is not signed.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
-/// Keys of signatures that are kept.
-const KEPT_KEYS: usize = 4096;
+/// Keys of signatures that are kept, each of somewhat more than a kilobyte.
+const KEPT_KEYS: usize = 1024;
 
 /// The SHA-256 of a body.
 pub type Hash = [u8; 32];
