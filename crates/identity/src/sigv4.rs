@@ -15,6 +15,7 @@ mod credential;
 mod key;
 mod sign;
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
@@ -113,7 +114,6 @@ impl Payload {
 }
 
 /// A signature that was read, and not believed yet. It is for a key, for now, and for a service that is taken here.
-#[derive(Debug)]
 pub struct Claim {
     credential: Credential,
     /// `None`: it signs the body's hash without saying it.
@@ -133,15 +133,23 @@ impl Claim {
         self.credential.token.as_deref()
     }
 
-    /// Whether it can be judged only once the body's hash is known: the request does not say it.
+    /// Whether it can be judged only once the body's hash is known: the request does not say it. That of no body is
+    /// `hash(b"")`.
     #[must_use]
     pub fn needs_body(&self) -> bool {
         self.payload.is_none()
     }
 }
 
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scope = self.credential.scope();
+        f.debug_struct("Claim").field("key", &self.key()).field("scope", &scope).finish_non_exhaustive()
+    }
+}
+
 /// A signature that holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Verified {
     /// The id of the key that made it.
     pub key: String,
@@ -157,6 +165,13 @@ pub struct Verified {
     pub expires: SystemTime,
     /// What it says of the body: the caller is to [`check`](Payload::check) the body unless it gave its hash already.
     pub payload: Payload,
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = (&self.key, &self.region, &self.service);
+        f.debug_struct("Verified").field("key", &shown).field("payload", &self.payload).finish_non_exhaustive()
+    }
 }
 
 /// Checks signatures.

@@ -23,7 +23,6 @@ const MOST_FIELDS: usize = 100;
 const LONGEST: u64 = 604_800;
 
 /// What a request says of its signature; nothing of it is believed yet.
-#[derive(Debug)]
 pub(super) struct Credential {
     pub(super) key: String,
     day: String,

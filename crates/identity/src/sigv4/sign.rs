@@ -1,5 +1,6 @@
 //! Signatures of the gateway's own, in the `Authorization` field.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use aws_lc_rs::hmac;
@@ -16,7 +17,7 @@ use crate::message::Message;
 pub const REPLACED: [&str; 4] = ["Authorization", "X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Security-Token"];
 
 /// Signs requests with one key.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Signer {
     /// The id of the key.
     pub key: String,
@@ -33,6 +34,13 @@ pub struct Signer {
     pub fields: Vec<String>,
     /// Whether the body's hash is told.
     pub hash: HashField,
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = (&self.key, &self.region, &self.service);
+        f.debug_struct("Signer").field("key", &shown).field("fields", &self.fields).finish_non_exhaustive()
+    }
 }
 
 /// Whether the body's hash is told in a field (`X-Amz-Content-Sha256`).
