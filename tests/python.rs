@@ -50,6 +50,13 @@ pub(crate) fn run(name: &str, arguments: &[&str], gateway: &Gateway) {
     assert_eq!(said.trim(), "ok", "{}\n{}", String::from_utf8_lossy(&output.stderr), gateway.log());
 }
 
+/// Runs a client; what it says.
+pub(crate) fn output(name: &str, arguments: &[&str]) -> String {
+    let output = program(name).args(arguments).output().expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
 /// A client that is at work while the test does something else.
 pub(crate) struct Client {
     child: Child,

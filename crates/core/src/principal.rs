@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
+use crate::body::Recoder;
 use crate::exchange::Exchange;
 use crate::facts::ClientAddress;
 use crate::handler::Handler;
@@ -64,6 +65,12 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
 
     /// Looks for its credential and checks it, with this effort. Takes no longer than a signature on the thread that asks.
     fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a>;
+
+    /// What looks at the body of a request that it let pass, while that is on its way: for credentials that sign it.
+    fn guard(&self, x: &Exchange) -> Option<Box<dyn Recoder>> {
+        let _ = x;
+        None
+    }
 
     /// How the client may say who it is: the scheme of a challenge with its parameters (RFC 9110 §11.6.1).
     fn challenge(&self) -> String;

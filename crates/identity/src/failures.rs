@@ -14,13 +14,14 @@ use tollgate_core::facts::ClientAddress;
 use tollgate_core::principal::Budget;
 use tollgate_core::problem::Fault;
 
-use crate::faults::{BASIC_REFUSED, INACTIVE, KEY_UNKNOWN, SIGNATURE};
+use crate::faults::{BASIC_REFUSED, INACTIVE, KEY_UNKNOWN, SIGNATURE, SIGV4_SIGNATURE, SIGV4_UNKNOWN_KEY};
 
 /// What is counted by.
 const WINDOW: Duration = Duration::from_secs(60);
 /// What whoever guesses is refused with. Not what comes of a token that has expired, or of a key that is new: whole offices behind one address
 /// come with those.
-static GUESSES: [&Fault; 4] = [&SIGNATURE, &INACTIVE, &KEY_UNKNOWN, &BASIC_REFUSED];
+static GUESSES: [&Fault; 6] =
+    [&SIGNATURE, &INACTIVE, &KEY_UNKNOWN, &BASIC_REFUSED, &SIGV4_SIGNATURE, &SIGV4_UNKNOWN_KEY];
 /// Most addresses of a generation.
 const MOST: usize = 65_536;
 

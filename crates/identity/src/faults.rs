@@ -37,6 +37,20 @@ pub static FAULTS: &[&Fault] = &[
     &BASIC_REFUSED,
     &BASIC_LIST,
     &BASIC_CROWDED,
+    &SIGV4_MALFORMED,
+    &SIGV4_STREAMING,
+    &SIGV4_UNKNOWN_KEY,
+    &SIGV4_SIGNATURE,
+    &SIGV4_EXPIRED,
+    &SIGV4_SCOPE,
+    &SIGV4_BODY,
+    &SIGNATURE_MALFORMED,
+    &SIGNATURE_UNKNOWN_KEY,
+    &SIGNATURE_INVALID,
+    &SIGNATURE_EXPIRED,
+    &SIGNATURE_COVERAGE,
+    &DIGEST_MALFORMED,
+    &DIGEST_MISMATCH,
 ];
 
 macro_rules! refused {
@@ -244,6 +258,97 @@ pub(crate) static BASIC_CROWDED: Fault = Fault::gateway(
     503,
     "Too many passwords are being checked",
     "Try again. The gateway's operator sets how many are checked at a time: `at_once`.",
+);
+/// A signature of AWS that cannot be read, or does not sign what it has to.
+pub(crate) static SIGV4_MALFORMED: Fault = Fault::client(
+    "sigv4/malformed",
+    400,
+    "The AWS signature cannot be read",
+    "Sign with AWS Signature Version 4 (`AWS4-HMAC-SHA256`), in the `Authorization` field or in the query, never in both; `host` and every `x-amz-…` field have to be signed.",
+);
+/// Chunks that are signed one by one.
+pub(crate) static SIGV4_STREAMING: Fault = Fault::client(
+    "sigv4/streaming",
+    400,
+    "Bodies that are signed in chunks are not taken",
+    "Sign the whole body, or none of it: `X-Amz-Content-Sha256` is its SHA-256 or, where this API allows that, `UNSIGNED-PAYLOAD`; never `STREAMING-…`.",
+);
+refused!(
+    SIGV4_UNKNOWN_KEY,
+    "sigv4/unknown-key",
+    "The access key is not known",
+    "Is the access key id written in full? It may have been taken back: ask whoever runs this API."
+);
+refused!(
+    SIGV4_SIGNATURE,
+    "sigv4/signature",
+    "The AWS signature does not hold",
+    "Is the secret the right one, and is the request sent as it was signed? The detail has the SHA-256 of what the gateway saw: the last line of the string to sign."
+);
+refused!(
+    SIGV4_EXPIRED,
+    "sigv4/expired",
+    "The AWS signature has expired",
+    "Sign the request again when it is sent, and look at the clock of whoever signs."
+);
+refused!(
+    SIGV4_SCOPE,
+    "sigv4/scope",
+    "The AWS signature is for something else",
+    "Sign for the region and the service that the documentation of this API says, on the day of the request's date."
+);
+refused!(
+    SIGV4_BODY,
+    "sigv4/body",
+    "The body is not the one that was signed",
+    "Send the body as it was signed. Where `X-Amz-Content-Sha256` says `UNSIGNED-PAYLOAD`, or nothing, sign the body's hash instead."
+);
+
+/// Signatures that cannot be read, or cover what is not there.
+pub(crate) static SIGNATURE_MALFORMED: Fault = Fault::client(
+    "signature/malformed",
+    400,
+    "The message signature cannot be read",
+    "`Signature-Input` and `Signature` are those of RFC 9421, and what they cover is in the request. Components with `sf`, `key`, `bs`, `tr` or `req` are not taken.",
+);
+refused!(
+    SIGNATURE_UNKNOWN_KEY,
+    "signature/unknown-key",
+    "The key of the message signature is not known",
+    "Is `keyid` the name of your key here? It may have been taken back: ask whoever runs this API."
+);
+refused!(
+    SIGNATURE_INVALID,
+    "signature/invalid",
+    "The message signature does not hold",
+    "Sign with the key that `keyid` names, and send everything that is covered unchanged."
+);
+refused!(
+    SIGNATURE_EXPIRED,
+    "signature/expired",
+    "The message signature has expired",
+    "Sign the request again when it is sent, and look at the clock of whoever signs."
+);
+refused!(
+    SIGNATURE_COVERAGE,
+    "signature/coverage",
+    "The message signature does not cover enough",
+    "Cover what the documentation of this API says, and say when the signature was made (`created`)."
+);
+
+/// Hashes of a body that cannot be read.
+pub(crate) static DIGEST_MALFORMED: Fault = Fault::client(
+    "digest/malformed",
+    400,
+    "The Content-Digest field cannot be read",
+    "Send the SHA-256 or the SHA-512 of the content, as RFC 9530 has it: `sha-256=:…:`.",
+);
+/// A body that is another one.
+pub(crate) static DIGEST_MISMATCH: Fault = Fault::client(
+    "digest/mismatch",
+    400,
+    "The content is not the one that was hashed",
+    "Send the content as it was when `Content-Digest` was made, with the same coding.",
 );
 
 /// One case, with the reason for our own log.

@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod api_key;
+pub mod aws;
 pub mod basic;
 pub mod bearer;
 pub mod client;
+pub mod content_digest;
 pub mod exchange;
 pub mod failures;
 pub mod faults;
@@ -15,12 +17,15 @@ pub mod json;
 pub mod jwk;
 pub mod jwt;
 pub mod keys;
+pub mod message;
 mod metadata;
 pub mod mint;
 pub mod opaque;
 pub mod private_file;
 mod remembered;
+pub mod signature;
 pub mod signing;
+pub mod sigv4;
 mod source;
 mod together;
 pub mod trade;

@@ -198,6 +198,10 @@ impl Auth {
             }
         });
         x.principal = Some(checked?);
+        // First of all, so that it sees the body as it was signed.
+        if let Some(guard) = self.sources.get(at).and_then(|source| source.guard(x)) {
+            x.recoders.insert(0, guard);
+        }
         Ok(Flow::Next)
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_config::model::{
-    self, Algorithm as Named, ApiKeys, AuthSource, Basic, ClientProof, Config, Introspection, KeyPlace, KeysAt,
-    SigningAlgorithm, Tokens,
+    self, Algorithm as Named, ApiKeys, AuthSource, Aws, Basic, ClientProof, Config, Introspection, KeyPlace, KeysAt,
+    SigningAlgorithm, Tokens, UnsignedBody,
 };
+use tollgate_core::body::Recoder;
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
@@ -22,6 +23,7 @@ use tollgate_core::principal::{
 };
 use tollgate_core::problem::Problem;
 use tollgate_identity::api_key::{self, ApiKeySource, List, Pepper};
+use tollgate_identity::aws::{AccessKey, AwsSource};
 use tollgate_identity::basic::{self, BasicSource, Users};
 use tollgate_identity::exchange::{self, Trader};
 use tollgate_identity::failures::Failures;
@@ -30,7 +32,7 @@ use tollgate_identity::jwt::Expected;
 use tollgate_identity::mint::{self, Issuer, KeysIn};
 use tollgate_identity::opaque::{self, OpaqueSource};
 use tollgate_identity::signing::SigningKey;
-use tollgate_identity::{JwtSettings, JwtSource, client, keys, private_file, trade, verdict};
+use tollgate_identity::{JwtSettings, JwtSource, client, keys, private_file, sigv4, trade, verdict};
 use tollgate_net::tls::Client;
 use tollgate_registry::dns::Dns;
 use tollgate_upstream::outbound::Outbound;
@@ -84,6 +86,8 @@ enum Source {
     Keys(Arc<ApiKeySource>),
     /// Names and passwords.
     Basic(BasicSource),
+    /// Requests that are signed as AWS has it.
+    Aws(Arc<AwsSource>),
 }
 
 impl Source {
@@ -100,6 +104,7 @@ impl Source {
             },
             AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, pepper), own)),
             AuthSource::Basic(written) => Self::Basic(BasicSource::new(name, passwords(written), own)),
+            AuthSource::Aws(written) => Self::Aws(AwsSource::new(name, signatures(written), access_keys(written), own)),
         })
     }
 
@@ -107,7 +112,7 @@ impl Source {
     fn make(name: &str, written: &AuthSource, clock: &Clock, data: &Path) -> Result<Self, Diagnostic> {
         let pepper = match written {
             AuthSource::Keys(keys) => Some(pepper(keys, data)?),
-            AuthSource::Tokens(_) | AuthSource::Basic(_) => None,
+            AuthSource::Tokens(_) | AuthSource::Basic(_) | AuthSource::Aws(_) => None,
         };
         Self::new(name, written, clock, pepper)
     }
@@ -123,7 +128,7 @@ impl Source {
             (Self::Opaque(source), Some(caller)) => source.start(&caller, world.asking()),
             (Self::Keys(source), _) => source.start(&world.slow),
             (Self::Basic(source), _) => source.start(&world.slow, world.asking()),
-            (Self::Jwt(_) | Self::Opaque(_), None) => {}
+            (Self::Jwt(_) | Self::Opaque(_), None) | (Self::Aws(_), _) => {}
         }
     }
 
@@ -133,6 +138,7 @@ impl Source {
             Self::Opaque(source) => Arc::new(source.clone()),
             Self::Keys(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Basic(source) => Arc::new(source.clone()),
+            Self::Aws(source) => Arc::clone(source) as Arc<dyn Authenticator>,
         }
     }
 }
@@ -270,6 +276,10 @@ impl Authenticator for Vouching {
         }
     }
 
+    fn guard(&self, x: &Exchange) -> Option<Box<dyn Recoder>> {
+        self.0.guard(x)
+    }
+
     fn challenge(&self) -> String {
         self.0.challenge()
     }
@@ -310,6 +320,7 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
                 _ => Ok(()),
             }
         }
+        AuthSource::Aws(_) => Ok(()),
         AuthSource::Basic(written) => {
             let (path, span) = (&written.basic.value.0, &written.basic.span);
             Users::load(path).map(drop).map_err(|why| {
@@ -427,6 +438,28 @@ fn trader(written: &Tokens, clock: &Clock) -> Result<Option<Trader>, Diagnostic>
         at_once: size(trades.at_once.get()),
     };
     Ok(Some(Trader::new(settings, clock.clone())))
+}
+
+fn signatures(written: &Aws) -> sigv4::Settings {
+    sigv4::Settings {
+        regions: written.regions.clone().unwrap_or_default(),
+        services: written.services.clone().unwrap_or_default(),
+        skew: written.skew.0,
+        unsigned: match written.unsigned {
+            UnsignedBody::Refused => sigv4::UnsignedBodies::Refused,
+            UnsignedBody::Taken => sigv4::UnsignedBodies::Taken,
+        },
+    }
+}
+
+fn access_keys(written: &Aws) -> Vec<AccessKey> {
+    let key = |(id, key): &(Spanned<String>, model::AwsKey)| AccessKey {
+        id: id.value.clone(),
+        secret: sigv4::Secret::new(key.secret.0.as_bytes()),
+        name: key.name.clone().unwrap_or_else(|| id.value.clone()),
+        scopes: key.scopes.clone().unwrap_or_default(),
+    };
+    written.sigv4.value.iter().map(key).collect()
 }
 
 fn passwords(written: &Basic) -> basic::Settings {

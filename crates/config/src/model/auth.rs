@@ -1,6 +1,7 @@
 //! `auth`: who can tell who calls, by name.
 
 pub mod api_keys;
+pub mod aws;
 pub mod basic;
 pub mod secret;
 pub mod tokens;
@@ -13,6 +14,7 @@ use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::node::Node;
 
 pub use self::api_keys::{ApiKeys, KeyPlace};
+pub use self::aws::{Aws, AwsKey, UnsignedBody};
 pub use self::basic::Basic;
 pub use self::secret::Secret;
 pub use self::tokens::{
@@ -29,6 +31,8 @@ pub enum AuthSource {
     Keys(ApiKeys),
     /// Names and passwords.
     Basic(Basic),
+    /// Requests that are signed as AWS has it.
+    Aws(Aws),
 }
 
 impl Decode for AuthSource {
@@ -38,6 +42,9 @@ impl Decode for AuthSource {
         }
         if node.get("basic").is_some() {
             return Basic::decode(node, cx).map(Self::Basic);
+        }
+        if node.get("sigv4").is_some() {
+            return Aws::decode(node, cx).map(Self::Aws);
         }
         Tokens::decode(node, cx).map(|tokens| Self::Tokens(Box::new(tokens)))
     }
@@ -49,6 +56,6 @@ impl JsonSchema for AuthSource {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>()] })
+        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>(), generator.subschema_for::<Aws>()] })
     }
 }

@@ -47,6 +47,8 @@ pub(crate) mod v1 {
     pub(crate) const LIMIT_FAILURES: i64 = 300;
     pub(crate) const BASIC_AT_ONCE: i64 = 4;
     pub(crate) const BASIC_CACHE: &str = "5m";
+    pub(crate) const SIGV4_SKEW: &str = "5m";
+    pub(crate) const SIGV4_UNSIGNED: &str = "refused";
     pub(crate) const AUTH_SKEW: &str = "30s";
     pub(crate) const AUTH_REFRESH: &str = "10m";
     pub(crate) const AUTH_KEEP: &str = "24h";

@@ -43,8 +43,8 @@ use tollgate_core::units::Bounded;
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::auth::{
-    Algorithm, ApiKeys, AuthSource, Basic, ClientAuth, ClientProof, Introspection, KeyPlace, KeysAt, TokenExchange,
-    Tokens,
+    Algorithm, ApiKeys, AuthSource, Aws, AwsKey, Basic, ClientAuth, ClientProof, Introspection, KeyPlace, KeysAt,
+    TokenExchange, Tokens, UnsignedBody,
 };
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;

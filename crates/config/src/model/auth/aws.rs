@@ -1,0 +1,48 @@
+//! Requests that are signed with AWS Signature Version 4.
+
+use tollgate_core::node::Spanned;
+use tollgate_core::section;
+use tollgate_core::units::Period;
+
+use crate::model::auth::secret::Secret;
+use crate::model::defaults::v1;
+use crate::model::named::Named;
+use crate::model::text::words;
+
+section! {
+    /// A source of identity: requests that are signed as AWS has it (Signature Version 4).
+    pub struct Aws {
+        /// The access keys, by their ids.
+        sigv4: Spanned<Named<AwsKey>>,
+        /// The regions that requests may be signed for; without it, whichever.
+        regions: Option<Vec<String>>,
+        /// The services that requests may be signed for, as AWS calls them (`execute-api`, `s3`); without it, whichever.
+        services: Option<Vec<String>>,
+        /// By how much clocks may differ, and for how long a signature in the `Authorization` field is good.
+        skew: Period = v1::SIGV4_SKEW,
+        /// What becomes of requests whose body is not signed (`UNSIGNED-PAYLOAD`).
+        unsigned: UnsignedBody = v1::SIGV4_UNSIGNED,
+    }
+}
+
+section! {
+    /// An access key.
+    pub struct AwsKey {
+        /// What it signs with.
+        secret: Secret,
+        /// The application that it is for: what conditions know as `consumer`. Without it, the key's id.
+        name: Option<String>,
+        /// What it is good for.
+        scopes: Option<Vec<String>>,
+    }
+}
+
+words! {
+    /// What becomes of requests whose body is not signed.
+    pub enum UnsignedBody {
+        /// They are refused.
+        Refused = "refused",
+        /// They are taken, whatever the body is.
+        Taken = "taken",
+    }
+}

@@ -1,0 +1,157 @@
+//! Requests that are signed with AWS Signature Version 4 as a source of identity: with keys that the config names.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+use serde_json::{Map, json};
+use tollgate_core::body::{Finish, Length, RecodeError, Recoder};
+use tollgate_core::clock::Clock;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
+use tollgate_core::problem::{Fault, Problem};
+
+use crate::faults::{SIGV4_BODY, SIGV4_UNKNOWN_KEY, TOO_MANY_FAILURES};
+use crate::message::Message;
+use crate::sigv4::{Hash, Payload, Secret, Settings, Verifier, hash};
+
+/// Most bytes that pass in one go.
+const PIECE: usize = 64 * 1024;
+
+/// An access key, and for whom it is.
+pub struct AccessKey {
+    /// Its id.
+    pub id: String,
+    /// What it signs with.
+    pub secret: Secret,
+    /// The application.
+    pub name: String,
+    /// What it is good for.
+    pub scopes: Vec<String>,
+}
+
+/// Signed requests as a source of identity.
+pub struct AwsSource {
+    name: Arc<str>,
+    verifier: Verifier,
+    keys: HashMap<String, (Secret, Arc<Principal>)>,
+    clock: Clock,
+}
+
+impl AwsSource {
+    /// Takes requests that are signed with these keys.
+    #[must_use]
+    pub fn new(name: &str, settings: Settings, keys: Vec<AccessKey>, clock: Clock) -> Arc<Self> {
+        let name: Arc<str> = name.into();
+        let known = |key: AccessKey| {
+            let mut claims = Map::new();
+            claims.insert("sub".to_owned(), json!(key.name));
+            claims.insert("client_id".to_owned(), json!(key.name));
+            claims.insert("key_id".to_owned(), json!(key.id));
+            claims.insert("scope".to_owned(), json!(key.scopes.join(" ")));
+            (key.id, (key.secret, Arc::new(crate::principal(&name, &claims, None))))
+        };
+        let keys = keys.into_iter().map(known).collect();
+        Arc::new(Self { verifier: Verifier::new(settings), keys, clock, name })
+    }
+
+    fn check(&self, x: &Exchange, message: &Message<'_>) -> Result<Option<Arc<Principal>>, Problem> {
+        let Some(claim) = self.verifier.read(message, self.clock.unix())? else { return Ok(None) };
+        // No key is good for a session: those are known to AWS alone.
+        let known = self.keys.get(claim.key()).filter(|_| claim.token().is_none());
+        let (secret, principal) = known.ok_or_else(|| SIGV4_UNKNOWN_KEY.problem())?;
+        let body = (x.length == Length::None).then(|| hash(b""));
+        self.verifier.judge(message, claim, secret, body.as_ref())?;
+        Ok(Some(Arc::clone(principal)))
+    }
+}
+
+impl Authenticator for AwsSource {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a> {
+        let message = Message::received(&x.head, x.scheme);
+        if !Verifier::has_signature(&message) {
+            return Found::Nothing;
+        }
+        if effort == Effort::Little {
+            return Found::Checked(Err(TOO_MANY_FAILURES.problem()));
+        }
+        match self.check(x, &message) {
+            Ok(None) => Found::Nothing,
+            Ok(Some(principal)) => Found::Checked(Ok(principal)),
+            Err(problem) => Found::Checked(Err(problem)),
+        }
+    }
+
+    fn guard(&self, x: &Exchange) -> Option<Box<dyn Recoder>> {
+        let text = x.head.fields.get("x-amz-content-sha256").filter(|_| x.length != Length::None)?;
+        let expected: Hash = HEXLOWER.decode(text).ok()?.try_into().ok()?;
+        Some(Box::new(Guard { seen: digest::Context::new(&digest::SHA256), expected: Payload::Hash(expected) }))
+    }
+
+    /// RFC 9110 §11.6.1: the scheme is AWS's own.
+    fn challenge(&self) -> String {
+        format!("AWS4-HMAC-SHA256 realm=\"{}\"", self.name)
+    }
+
+    fn credential(&self) -> Credential<'_> {
+        Credential::Authorization
+    }
+
+    fn bearers(&self) -> Bearers {
+        Bearers::None
+    }
+
+    fn describe(&self) -> String {
+        "requests that are signed as AWS has it".to_owned()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::Good
+    }
+}
+
+impl fmt::Debug for AwsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsSource").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Holds a body against the hash that was signed, while it passes: the end of another one does not get through.
+struct Guard {
+    seen: digest::Context,
+    expected: Payload,
+}
+
+impl Recoder for Guard {
+    fn recode(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<usize, RecodeError> {
+        let piece = &input[..input.len().min(PIECE)];
+        self.seen.update(piece);
+        output.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn finish(&mut self, _: &mut Vec<u8>) -> Result<Finish, RecodeError> {
+        let mut seen = [0; 32];
+        seen.copy_from_slice(self.seen.clone().finish().as_ref());
+        match self.expected.check(&seen) {
+            Ok(()) => Ok(Finish::Done),
+            Err(_) => Err(RecodeError::Malformed("a body whose hash is another one than was signed")),
+        }
+    }
+
+    fn fault(&self, _: RecodeError) -> Option<&'static Fault> {
+        Some(&SIGV4_BODY)
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}
