@@ -7,18 +7,16 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use serde_json::{Map, json};
-use tollgate_core::body::{Finish, Length, RecodeError, Recoder};
+use tollgate_core::body::{Length, Recoder};
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
-use tollgate_core::problem::{Fault, Problem};
+use tollgate_core::problem::Problem;
 
-use crate::faults::{SIGV4_BODY, SIGV4_UNKNOWN_KEY, TOO_MANY_FAILURES};
+use crate::faults::{SIGV4_UNKNOWN_KEY, TOO_MANY_FAILURES};
+use crate::guard::Guard;
 use crate::message::Message;
 use crate::sigv4::{Hash, Payload, Secret, Settings, Verifier, hash};
-
-/// Most bytes that pass in one go.
-const PIECE: usize = 64 * 1024;
 
 /// An access key, and for whom it is.
 pub struct AccessKey {
@@ -91,7 +89,7 @@ impl Authenticator for AwsSource {
     fn guard(&self, x: &Exchange) -> Option<Box<dyn Recoder>> {
         let text = x.head.fields.get("x-amz-content-sha256").filter(|_| x.length != Length::None)?;
         let expected: Hash = HEXLOWER.decode(text).ok()?.try_into().ok()?;
-        Some(Box::new(Guard { seen: digest::Context::new(&digest::SHA256), expected: Payload::Hash(expected) }))
+        Some(Box::new(Guard::Aws(digest::Context::new(&digest::SHA256), Payload::Hash(expected))))
     }
 
     /// RFC 9110 §11.6.1: the scheme is AWS's own.
@@ -119,39 +117,5 @@ impl Authenticator for AwsSource {
 impl fmt::Debug for AwsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AwsSource").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// Holds a body against the hash that was signed, while it passes: the end of another one does not get through.
-struct Guard {
-    seen: digest::Context,
-    expected: Payload,
-}
-
-impl Recoder for Guard {
-    fn recode(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<usize, RecodeError> {
-        let piece = &input[..input.len().min(PIECE)];
-        self.seen.update(piece);
-        output.extend_from_slice(piece);
-        Ok(piece.len())
-    }
-
-    fn finish(&mut self, _: &mut Vec<u8>) -> Result<Finish, RecodeError> {
-        let mut seen = [0; 32];
-        seen.copy_from_slice(self.seen.clone().finish().as_ref());
-        match self.expected.check(&seen) {
-            Ok(()) => Ok(Finish::Done),
-            Err(_) => Err(RecodeError::Malformed("a body whose hash is another one than was signed")),
-        }
-    }
-
-    fn fault(&self, _: RecodeError) -> Option<&'static Fault> {
-        Some(&SIGV4_BODY)
-    }
-}
-
-impl fmt::Debug for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Guard")
     }
 }

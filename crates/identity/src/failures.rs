@@ -14,14 +14,25 @@ use tollgate_core::facts::ClientAddress;
 use tollgate_core::principal::Budget;
 use tollgate_core::problem::Fault;
 
-use crate::faults::{BASIC_REFUSED, INACTIVE, KEY_UNKNOWN, SIGNATURE, SIGV4_SIGNATURE, SIGV4_UNKNOWN_KEY};
+use crate::faults::{
+    BASIC_REFUSED, INACTIVE, KEY_UNKNOWN, SIGNATURE, SIGNATURE_INVALID, SIGNATURE_UNKNOWN_KEY, SIGV4_SIGNATURE,
+    SIGV4_UNKNOWN_KEY,
+};
 
 /// What is counted by.
 const WINDOW: Duration = Duration::from_secs(60);
 /// What whoever guesses is refused with. Not what comes of a token that has expired, or of a key that is new: whole offices behind one address
 /// come with those.
-static GUESSES: [&Fault; 6] =
-    [&SIGNATURE, &INACTIVE, &KEY_UNKNOWN, &BASIC_REFUSED, &SIGV4_SIGNATURE, &SIGV4_UNKNOWN_KEY];
+static GUESSES: [&Fault; 8] = [
+    &SIGNATURE,
+    &INACTIVE,
+    &KEY_UNKNOWN,
+    &BASIC_REFUSED,
+    &SIGV4_SIGNATURE,
+    &SIGV4_UNKNOWN_KEY,
+    &SIGNATURE_INVALID,
+    &SIGNATURE_UNKNOWN_KEY,
+];
 /// Most addresses of a generation.
 const MOST: usize = 65_536;
 

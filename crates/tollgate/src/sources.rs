@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tollgate_config::model::{
     self, Algorithm as Named, ApiKeys, AuthSource, Aws, Basic, ClientProof, Config, Introspection, KeyPlace, KeysAt,
-    SigningAlgorithm, Tokens, UnsignedBody,
+    Signed, SigningAlgorithm, Tokens, UnsignedBody,
 };
 use tollgate_core::body::Recoder;
 use tollgate_core::caller::Caller;
@@ -31,8 +31,9 @@ use tollgate_identity::jwk::{self, Algorithm};
 use tollgate_identity::jwt::Expected;
 use tollgate_identity::mint::{self, Issuer, KeysIn};
 use tollgate_identity::opaque::{self, OpaqueSource};
+use tollgate_identity::signed::{KnownKey, SignedSource};
 use tollgate_identity::signing::SigningKey;
-use tollgate_identity::{JwtSettings, JwtSource, client, keys, private_file, sigv4, trade, verdict};
+use tollgate_identity::{JwtSettings, JwtSource, client, keys, private_file, signature, sigv4, trade, verdict};
 use tollgate_net::tls::Client;
 use tollgate_registry::dns::Dns;
 use tollgate_upstream::outbound::Outbound;
@@ -88,6 +89,8 @@ enum Source {
     Basic(BasicSource),
     /// Requests that are signed as AWS has it.
     Aws(Arc<AwsSource>),
+    /// Requests with message signatures.
+    Signed(Arc<SignedSource>),
 }
 
 impl Source {
@@ -105,6 +108,9 @@ impl Source {
             AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, pepper), own)),
             AuthSource::Basic(written) => Self::Basic(BasicSource::new(name, passwords(written), own)),
             AuthSource::Aws(written) => Self::Aws(AwsSource::new(name, signatures(written), access_keys(written), own)),
+            AuthSource::Signed(written) => {
+                Self::Signed(SignedSource::new(name, expected(written)?, known_keys(written)?, own))
+            }
         })
     }
 
@@ -112,7 +118,7 @@ impl Source {
     fn make(name: &str, written: &AuthSource, clock: &Clock, data: &Path) -> Result<Self, Diagnostic> {
         let pepper = match written {
             AuthSource::Keys(keys) => Some(pepper(keys, data)?),
-            AuthSource::Tokens(_) | AuthSource::Basic(_) | AuthSource::Aws(_) => None,
+            AuthSource::Tokens(_) | AuthSource::Basic(_) | AuthSource::Aws(_) | AuthSource::Signed(_) => None,
         };
         Self::new(name, written, clock, pepper)
     }
@@ -128,7 +134,7 @@ impl Source {
             (Self::Opaque(source), Some(caller)) => source.start(&caller, world.asking()),
             (Self::Keys(source), _) => source.start(&world.slow),
             (Self::Basic(source), _) => source.start(&world.slow, world.asking()),
-            (Self::Jwt(_) | Self::Opaque(_), None) | (Self::Aws(_), _) => {}
+            (Self::Jwt(_) | Self::Opaque(_), None) | (Self::Aws(_) | Self::Signed(_), _) => {}
         }
     }
 
@@ -139,6 +145,7 @@ impl Source {
             Self::Keys(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Basic(source) => Arc::new(source.clone()),
             Self::Aws(source) => Arc::clone(source) as Arc<dyn Authenticator>,
+            Self::Signed(source) => Arc::clone(source) as Arc<dyn Authenticator>,
         }
     }
 }
@@ -321,6 +328,7 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
             }
         }
         AuthSource::Aws(_) => Ok(()),
+        AuthSource::Signed(written) => expected(written).and_then(|_| known_keys(written)).map(drop),
         AuthSource::Basic(written) => {
             let (path, span) = (&written.basic.value.0, &written.basic.span);
             Users::load(path).map(drop).map_err(|why| {
@@ -460,6 +468,38 @@ fn access_keys(written: &Aws) -> Vec<AccessKey> {
         scopes: key.scopes.clone().unwrap_or_default(),
     };
     written.sigv4.value.iter().map(key).collect()
+}
+
+/// What a signature has to cover unless it is written.
+const COVERED: [&str; 4] = ["@method", "@authority", "@path", "@query"];
+
+fn expected(written: &Signed) -> Result<signature::Expected, Diagnostic> {
+    let usual = || COVERED.iter().filter_map(|name| signature::Component::read(name).ok()).collect();
+    let read = |one: &Spanned<String>| {
+        signature::Component::read(&one.value).map_err(|why| Diagnostic::error(why).at(&one.span))
+    };
+    let components =
+        written.components.as_ref().map(|all| all.iter().map(read).collect::<Result<_, _>>()).transpose()?;
+    let (tag, age, skew) = (written.tag.clone(), written.age.0, written.skew.0);
+    Ok(signature::Expected { components: components.unwrap_or_else(usual), tag, age, skew })
+}
+
+fn known_keys(written: &Signed) -> Result<Vec<KnownKey>, Diagnostic> {
+    let known = |(id, one): &(Spanned<String>, model::SignedKey)| {
+        let wrong = |why: String| Diagnostic::error(format!("the key `{}`: {why}", id.value)).at(&id.span);
+        let algorithm = signature::Algorithm::of(one.algorithm.as_str());
+        let key = match (algorithm, &one.key, &one.secret) {
+            (Some(algorithm), Some(key), _) => {
+                signature::VerifyingKey::from_pem(algorithm, &key.value).map_err(wrong)?
+            }
+            (_, _, Some(secret)) => signature::VerifyingKey::shared(secret.value.0.as_bytes())
+                .ok_or_else(|| wrong("too short a secret".to_owned()))?,
+            _ => return Err(wrong("there is none".to_owned())),
+        };
+        let name = one.name.clone().unwrap_or_else(|| id.value.clone());
+        Ok(KnownKey { id: id.value.clone(), key: Arc::new(key), name, scopes: one.scopes.clone().unwrap_or_default() })
+    };
+    written.signature.value.iter().map(known).collect()
 }
 
 fn passwords(written: &Basic) -> basic::Settings {

@@ -4,6 +4,7 @@ pub mod api_keys;
 pub mod aws;
 pub mod basic;
 pub mod secret;
+pub mod signed;
 pub mod tokens;
 pub mod url;
 
@@ -17,6 +18,7 @@ pub use self::api_keys::{ApiKeys, KeyPlace};
 pub use self::aws::{Aws, AwsKey, UnsignedBody};
 pub use self::basic::Basic;
 pub use self::secret::Secret;
+pub use self::signed::{Signed, SignedBy, SignedKey};
 pub use self::tokens::{
     Algorithm, Audience, ClientAuth, ClientProof, Introspection, KeysAt, TokenExchange, TokenType, Tokens,
 };
@@ -33,6 +35,8 @@ pub enum AuthSource {
     Basic(Basic),
     /// Requests that are signed as AWS has it.
     Aws(Aws),
+    /// Requests with message signatures.
+    Signed(Signed),
 }
 
 impl Decode for AuthSource {
@@ -46,6 +50,9 @@ impl Decode for AuthSource {
         if node.get("sigv4").is_some() {
             return Aws::decode(node, cx).map(Self::Aws);
         }
+        if node.get("signature").is_some() {
+            return Signed::decode(node, cx).map(Self::Signed);
+        }
         Tokens::decode(node, cx).map(|tokens| Self::Tokens(Box::new(tokens)))
     }
 }
@@ -56,6 +63,6 @@ impl JsonSchema for AuthSource {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>(), generator.subschema_for::<Aws>()] })
+        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>(), generator.subschema_for::<Aws>(), generator.subschema_for::<Signed>()] })
     }
 }

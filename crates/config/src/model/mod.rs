@@ -44,7 +44,7 @@ pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::auth::{
     Algorithm, ApiKeys, AuthSource, Aws, AwsKey, Basic, ClientAuth, ClientProof, Introspection, KeyPlace, KeysAt,
-    TokenExchange, Tokens, UnsignedBody,
+    Signed, SignedBy, SignedKey, TokenExchange, Tokens, UnsignedBody,
 };
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;

@@ -1,0 +1,79 @@
+//! Requests with message signatures.
+
+use tollgate_core::decode::DecodeCx;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::node::Spanned;
+use tollgate_core::section;
+use tollgate_core::units::Period;
+
+use crate::model::auth::secret::Secret;
+use crate::model::defaults::v1;
+use crate::model::named::Named;
+use crate::model::text::words;
+
+section! {
+    /// A source of identity: requests with message signatures (RFC 9421).
+    pub struct Signed {
+        /// The keys, by what signatures call them (`keyid`).
+        signature: Spanned<Named<SignedKey>>,
+        /// What a signature has to cover at the least, beside the digest of a body: `@method`, `@authority`, `@path`, `@query`,
+        /// names of header fields.
+        components: Option<Vec<Spanned<String>>>,
+        /// What signatures are for (`tag`): others are passed over. Without it, whichever.
+        tag: Option<String>,
+        /// How old a signature may be.
+        age: Period = v1::SIGV4_SKEW,
+        /// By how much clocks may differ.
+        skew: Period = v1::AUTH_SKEW,
+    }
+}
+
+section! {
+    /// A key that requests are signed with.
+    pub struct SignedKey: fits {
+        /// How it signs.
+        algorithm: SignedBy,
+        /// The public key (PEM): `${file:./partner.pem}`.
+        key: Option<Spanned<String>>,
+        /// The shared secret, of `hmac-sha256`: at least 32 bytes.
+        secret: Option<Spanned<Secret>>,
+        /// The application that it is for: what conditions know as `consumer`. Without it, the key's name.
+        name: Option<String>,
+        /// What it is good for.
+        scopes: Option<Vec<String>>,
+    }
+}
+
+words! {
+    /// How a request is signed (RFC 9421 §3.3).
+    pub enum SignedBy {
+        /// Ed25519.
+        Ed25519 = "ed25519",
+        /// ECDSA on P-256.
+        P256 = "ecdsa-p256-sha256",
+        /// ECDSA on P-384.
+        P384 = "ecdsa-p384-sha384",
+        /// RSA-PSS.
+        RsaPss = "rsa-pss-sha512",
+        /// RSA with the older padding.
+        RsaV15 = "rsa-v1_5-sha256",
+        /// A shared secret.
+        Hmac = "hmac-sha256",
+    }
+}
+
+fn fits(key: &SignedKey, cx: &mut DecodeCx) -> bool {
+    let fits = match (key.algorithm, &key.key, &key.secret) {
+        (SignedBy::Hmac, None, Some(_)) => true,
+        (SignedBy::Hmac, ..) => false,
+        (_, Some(_), None) => true,
+        _ => false,
+    };
+    if !fits {
+        let span = key.key.as_ref().map(|key| &key.span).or(key.secret.as_ref().map(|secret| &secret.span));
+        let mistake = Diagnostic::error(format!("`{}` has another kind of key", key.algorithm.as_str()));
+        let mistake = span.map_or(mistake.clone(), |span| mistake.at(span));
+        cx.report(mistake.hint("`secret` for `hmac-sha256`, `key` (a public key in PEM) for all others"));
+    }
+    fits
+}
