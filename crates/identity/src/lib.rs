@@ -18,6 +18,7 @@ pub mod mint;
 pub mod opaque;
 pub mod private_file;
 mod remembered;
+pub mod saml;
 pub mod signing;
 mod source;
 mod together;
