@@ -6,6 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use tollgate_core::problem::Problem;
 
 use super::assertion::{self, Accepted, Use};
+use super::binding::Brought;
 use super::encryption;
 use super::faults::{ISSUER, MALFORMED, METADATA, RECIPIENT, SIGNATURE, STATUS, because};
 use super::own_key::OwnKey;
@@ -67,19 +68,20 @@ impl Answers<'_> {
 }
 
 impl Expected<'_> {
-    /// Judges what came as `SAMLResponse` of a form (SAML 2.0 Bindings §3.5). Whether it was used before is not looked at:
-    /// [`Replays`](super::Replays) do that.
+    /// Judges what a provider answers to a question, or of its own accord: by form (SAML 2.0 Profiles §4.1.2). Whether it was used
+    /// before is not looked at: [`Replays`](super::Replays) do that.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn judge_response(
         &self,
-        saml_response: &str,
+        brought: &Brought,
         answers: Answers<'_>,
         now: SystemTime,
     ) -> Result<Accepted, Problem> {
-        let bytes = xml::base64(saml_response).ok_or_else(|| because(&MALFORMED, "not base64"))?;
-        let document = self.read(&bytes, now)?;
+        self.judge_provider(now)?;
+        let bytes = brought.answer_by_form().ok_or_else(|| because(&MALFORMED, "no answer by form"))?;
+        let document = read(bytes)?;
         let response = document.root_element();
         if !xml::is(response, SAMLP, "Response") {
             return Err(because(&MALFORMED, "no `Response`"));
@@ -105,7 +107,8 @@ impl Expected<'_> {
         // RFC 7522 §2.1: without padding and line breaks, but some pad.
         let bytes = BASE64URL_NOPAD.decode(assertion.trim_end_matches('=').as_bytes());
         let bytes = bytes.map_err(|_| because(&MALFORMED, "not base64url"))?;
-        let document = self.read(&bytes, now)?;
+        self.judge_provider(now)?;
+        let document = read(&bytes)?;
         let assertion = document.root_element();
         if !xml::is(assertion, SAML, "Assertion") {
             return Err(because(&MALFORMED, "no `Assertion`"));
@@ -116,11 +119,9 @@ impl Expected<'_> {
         assertion::judge(self, signed.read()?.root_element(), Use::Grant, now)
     }
 
-    fn read<'t>(&self, bytes: &'t [u8], now: SystemTime) -> Result<Document<'t>, Problem> {
-        if self.provider.valid_until.is_some_and(|until| until <= now) {
-            return Err(METADATA.problem());
-        }
-        read(bytes)
+    /// Whether the provider's metadata still holds.
+    pub(super) fn judge_provider(&self, now: SystemTime) -> Result<(), Problem> {
+        if self.provider.valid_until.is_some_and(|until| until <= now) { Err(METADATA.problem()) } else { Ok(()) }
     }
 
     /// What stands around the assertion. Where it is not signed, it can make things worse, but never better: all of it is said in

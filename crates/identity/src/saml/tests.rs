@@ -2,6 +2,8 @@
 
 mod attacks;
 mod canonical;
+mod messages;
+mod metadata;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -59,7 +61,11 @@ impl Judge {
     }
 
     fn judge(&self, text: &str) -> Result<Accepted, Problem> {
-        self.expected().judge_response(&BASE64.encode(text.as_bytes()), self.answers, at(self.now))
+        self.judge_bytes(text.as_bytes())
+    }
+
+    fn judge_bytes(&self, text: &[u8]) -> Result<Accepted, Problem> {
+        self.expected().judge_response(&Brought::in_form(&form(text))?, self.answers, at(self.now))
     }
 
     /// Empty: it is good.
@@ -70,6 +76,11 @@ impl Judge {
     fn grant(&self, text: &str) -> Result<Accepted, Problem> {
         self.expected().judge_grant(&BASE64URL_NOPAD.encode(text.as_bytes()), at(self.now))
     }
+}
+
+/// What a browser sends to bring an answer.
+fn form(text: &[u8]) -> String {
+    form_urlencoded::Serializer::new(String::new()).append_pair("SAMLResponse", &BASE64.encode(text)).finish()
 }
 
 /// An assertion as it is before it is signed.

@@ -2,11 +2,12 @@
 //!
 //! There is no document type, hence no entities beyond the five that XML has itself, and no processing instruction.
 
+use std::collections::HashSet;
+use std::time::SystemTime;
+
 use data_encoding::BASE64;
 use jiff::Timestamp;
 use roxmltree::ParsingOptions;
-use std::collections::HashSet;
-use std::time::SystemTime;
 
 /// Assertions (SAML 2.0 Core §1.1).
 pub(super) const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
@@ -38,14 +39,19 @@ pub(super) struct Bounds {
     bytes: usize,
     /// Elements, texts and comments.
     nodes: u32,
-    /// Of namespaces: each element inside has them all.
+    /// Namespaces, however often each is declared anew.
     declarations: usize,
+    /// Different prefixes: each element knows all that are declared around it, and looks its own up among them.
+    prefixes: usize,
 }
 
+/// The longest message.
+pub(super) const LARGEST: usize = 256 * 1024;
 /// Messages come from anybody.
-pub(super) const MESSAGE: Bounds = Bounds { bytes: 256 * 1024, nodes: 20_000, declarations: 1024 };
+pub(super) const MESSAGE: Bounds = Bounds { bytes: LARGEST, nodes: 20_000, declarations: 4096, prefixes: 64 };
 /// Metadata comes from the operator, or from whom they trust.
-pub(super) const DESCRIPTION: Bounds = Bounds { bytes: 4 * 1024 * 1024, nodes: 200_000, declarations: 8192 };
+pub(super) const DESCRIPTION: Bounds =
+    Bounds { bytes: 4 * 1024 * 1024, nodes: 200_000, declarations: 65_536, prefixes: 256 };
 
 /// Reads a document.
 ///
@@ -59,7 +65,7 @@ pub(super) fn read(text: &str, bounds: Bounds) -> Result<Document<'_>, String> {
     if text.contains("<!DOCTYPE") || text.contains("<!ENTITY") {
         return Err("a document type".to_owned());
     }
-    if text.matches("xmlns").count() > bounds.declarations {
+    if text.matches("xmlns").count() > bounds.declarations || prefixes(text) > bounds.prefixes {
         return Err("too many namespaces".to_owned());
     }
     // Between two of these lie all attributes of an element.
@@ -71,6 +77,12 @@ pub(super) fn read(text: &str, bounds: Bounds) -> Result<Document<'_>, String> {
         .map_err(|error| format!("not well-formed, or too much, at {}", error.pos()))?;
     look_through(document.root())?;
     Ok(document)
+}
+
+/// How many different prefixes are declared, at most: what looks like it in a text is counted, too.
+fn prefixes(text: &str) -> usize {
+    let named = text.split("xmlns:").skip(1);
+    named.map(|rest| rest.split(['=', ' ', '\t', '\r', '\n']).next()).collect::<HashSet<_>>().len()
 }
 
 fn look_through(root: Node<'_>) -> Result<(), String> {
@@ -262,7 +274,11 @@ mod tests {
         let many = |most: usize| (0..most).map(|n| format!(" a{n}=''")).collect::<String>();
         assert_eq!(why(&format!("<a{}/>", many(MOST_OF_ONE))), "");
         assert!(why(&format!("<a{}/>", many(MOST_OF_ONE + 1))).contains("attributes"));
-        assert!(why(&format!("<a>{}</a>", "<b xmlns='u'/>".repeat(1025))).contains("namespaces"));
+        assert_eq!(why(&format!("<a>{}</a>", "<b xmlns:c='u'/>".repeat(4096))), "");
+        assert!(why(&format!("<a>{}</a>", "<b xmlns='u'/>".repeat(4097))).contains("namespaces"));
+        let prefixes = |most: usize| (0..most).map(|n| format!(" xmlns:a{n} = 'u'")).collect::<String>();
+        assert_eq!(why(&format!("<a{}/>", prefixes(64))), "");
+        assert!(why(&format!("<a{}/>", prefixes(65))).contains("namespaces"));
     }
 
     #[test]

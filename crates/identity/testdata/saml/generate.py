@@ -8,10 +8,13 @@ The keys are for these tests alone and guard nothing. Those that are there are k
 
 import base64
 import functools
+import html
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import urllib.parse
 
 import saml2.entity
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography import x509
 from lxml import etree
-from saml2 import BINDING_HTTP_POST, BINDING_HTTP_REDIRECT, saml
+from saml2 import BINDING_HTTP_POST, BINDING_HTTP_REDIRECT, saml, samlp
 from saml2.config import IdPConfig, SPConfig
 from saml2.metadata import entity_descriptor
 from saml2.server import Server
@@ -137,6 +140,32 @@ Type="http://www.w3.org/2001/04/xmlenc#Element"><xenc:EncryptionMethod Algorithm
     tree.write("encrypted-oaep-sha256.xml", encoding="utf-8")
 
 
+def logouts():
+    """What the provider sends when a session ends: a request and an answer, by redirect and by form."""
+    server = Server(config=provider())
+    where = "https://gateway.example/saml/slo"
+    for way, binding in (("redirect", BINDING_HTTP_REDIRECT), ("form", BINDING_HTTP_POST)):
+        by_form = binding == BINDING_HTTP_POST
+        _, request = server.create_logout_request(
+            where, SP, name_id=saml.NameID(text="alice@example.org"), session_indexes=["s1", "s2"], sign=by_form,
+            sign_alg=MORE + "rsa-sha256", digest_alg=SHA256)
+        answered = samlp.LogoutResponse(
+            id="id-answer", version="2.0", issue_instant="2026-01-01T00:00:00Z", destination=where, issuer=saml.Issuer(text=IDP),
+            in_response_to="id-request", status=samlp.Status(samlp.StatusCode(value=samlp.STATUS_SUCCESS)))
+        if by_form:
+            answered = server.sign(answered, sign_alg=MORE + "rsa-sha256", digest_alg=SHA256)
+        for kind, message in (("request", request), ("answer", answered)):
+            sent = server.apply_binding(
+                binding, str(message), where, "state & more", response=kind == "answer", sign=not by_form,
+                sigalg=MORE + "rsa-sha256")
+            if by_form:
+                values = re.findall(r'name="(SAML\w+|RelayState)" value="([^"]*)"', sent["data"])
+                text = urllib.parse.urlencode({name: html.unescape(value) for name, value in values})
+            else:
+                text = dict(sent["headers"])["Location"].split("?", 1)[1]
+            pathlib.Path(f"logout-{kind}-{way}.txt").write_text(text)
+
+
 def template(method, digest, prefixes="", outer="", inner=""):
     def listed(list_of):
         if not list_of:
@@ -199,5 +228,6 @@ if __name__ == "__main__":
     pathlib.Path("sp-metadata.xml").write_text(str(entity_descriptor(service())))
     pathlib.Path("idp-metadata.xml").write_text(str(entity_descriptor(provider())))
     answers()
+    logouts()
     canonical()
     sys.stdout.write("made\n")

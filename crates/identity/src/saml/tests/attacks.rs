@@ -188,15 +188,21 @@ fn what_is_written_to_be_read_in_two_ways_is_refused_or_read_as_signed() {
         ("an entity that nobody declared", replaced(&good, "alice@example.org", "&x;")),
         ("a processing instruction", replaced(&good, "alice@", "<?x?>alice@")),
         ("an ID twice", response(&replaced(&signed(&assertion()), "<saml:Subject>", "<saml:Subject Id=\"a1\">"))),
-        ("no base64", "***".to_owned()),
+        ("no XML", "***".to_owned()),
         ("UTF-16", "\u{feff}<\0a\0/\0>\0".to_owned()),
         ("deep", format!("{}{}", "<a>".repeat(5000), "</a>".repeat(5000))),
         ("large", format!("{good}{}", " ".repeat(300_000))),
     ] {
         assert_eq!(Judge::new().slug(&text), "saml/malformed", "{name}");
     }
-    let problem = Judge::new().expected().judge_response("<x>", Answers::Nothing, at(NOW)).unwrap_err();
+    assert_eq!(Brought::in_form("SAMLResponse=%3Cx%3E").unwrap_err().fault.slug, "saml/malformed", "no base64");
+    // Profiles §4.1.2: never by redirect, and never as a question.
+    let question = Brought::in_form(&form(good.as_bytes()).replace("SAMLResponse", "SAMLRequest")).unwrap();
+    let problem = Judge::new().expected().judge_response(&question, Answers::Nothing, at(NOW)).unwrap_err();
     assert_eq!(problem.fault.slug, "saml/malformed");
+    let by_redirect = Brought::in_query(&data("logout-answer-redirect.txt")).unwrap();
+    let problem = Judge::new().expected().judge_response(&by_redirect, Answers::Nothing, at(NOW)).unwrap_err();
+    assert_eq!(problem.cause.as_deref(), Some("no answer by form"));
 }
 
 #[test]
@@ -239,8 +245,7 @@ fn no_change_of_a_byte_makes_other_claims() {
         for at in 0..bytes.len() {
             let mut changed = bytes.to_vec();
             changed[at] ^= 1;
-            let judged = judge.expected().judge_response(&BASE64.encode(&changed), judge.answers, super::at(NOW));
-            if let Ok(accepted) = judged {
+            if let Ok(accepted) = judge.judge_bytes(&changed) {
                 assert_eq!(accepted, good, "byte {at} of {name}");
             }
         }
@@ -254,7 +259,7 @@ proptest! {
         let good = judge.judge(str::from_utf8(&bytes).unwrap()).unwrap();
         let at = at % bytes.len();
         bytes[at] = by;
-        if let Ok(accepted) = judge.expected().judge_response(&BASE64.encode(&bytes), judge.answers, super::at(NOW)) {
+        if let Ok(accepted) = judge.judge_bytes(&bytes) {
             prop_assert_eq!(accepted, good);
         }
     }
@@ -262,12 +267,12 @@ proptest! {
     #[test]
     fn no_input_panics(text in ".{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..7000) {
         let judge = Judge::new();
-        let _ = judge.expected().judge_response(&text, judge.answers, super::at(NOW));
+        let _ = judge.judge(&text);
         let _ = judge.expected().judge_grant(&text, super::at(NOW));
-        let _ = judge.expected().judge_response(&BASE64.encode(&bytes), judge.answers, super::at(NOW));
+        let _ = judge.judge_bytes(&bytes);
         let whole = data("both-signed.xml");
         let shortened = [&whole.as_bytes()[..cut.min(whole.len())], &bytes[..]].concat();
-        let _ = judge.expected().judge_response(&BASE64.encode(&shortened), judge.answers, super::at(NOW));
+        let _ = judge.judge_bytes(&shortened);
         let _ = Provider::read(&bytes, None);
         let _ = Certificate::from_der(&bytes);
     }
