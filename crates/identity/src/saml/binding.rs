@@ -146,7 +146,7 @@ fn page(message: &str, kind: Kind, location: &str, state: Option<&str>) -> Page 
 pub struct Brought {
     kind: Kind,
     state: Option<String>,
-    message: Vec<u8>,
+    message: String,
     proof: Proof,
 }
 
@@ -184,7 +184,7 @@ impl Brought {
             }
             _ => Proof::Nowhere,
         };
-        Ok(Self { kind, state: value(query, "RelayState")?, message: bytes, proof })
+        Ok(Self { kind, state: value(query, "RelayState")?, message: decode(bytes)?, proof })
     }
 
     /// Reads the body of a form (`application/x-www-form-urlencoded`).
@@ -193,7 +193,7 @@ impl Brought {
     /// It has no message, or one that cannot be read.
     pub fn in_form(body: &str) -> Result<Self, Problem> {
         let (kind, message) = message(body)?;
-        Ok(Self { kind, state: value(body, "RelayState")?, message, proof: Proof::Inside })
+        Ok(Self { kind, state: value(body, "RelayState")?, message: decode(message)?, proof: Proof::Inside })
     }
 
     /// What it is.
@@ -209,8 +209,8 @@ impl Brought {
     }
 
     /// The message, if it is an answer that came by form.
-    pub(super) fn answer_by_form(&self) -> Option<&[u8]> {
-        (self.kind == Kind::Answer && matches!(self.proof, Proof::Inside)).then_some(&self.message)
+    pub(super) fn answer_by_form(&self) -> Option<&str> {
+        (self.kind == Kind::Answer && matches!(self.proof, Proof::Inside)).then_some(self.message.as_str())
     }
 
     /// The message, as one of these keys signed it.
@@ -238,6 +238,10 @@ impl Brought {
 
     /// For what is read of it: it is always signed.
     pub(super) const ENVELOPE: Envelope = Envelope::Signed;
+}
+
+fn decode(bytes: Vec<u8>) -> Result<String, Problem> {
+    xml::decode(bytes).map_err(|why| because(&MALFORMED, why))
 }
 
 /// The one message of a query or form, decoded.

@@ -38,7 +38,7 @@ pub(super) fn open(encrypted: Node<'_>, keys: &[OwnKey]) -> Result<String, Probl
         let oaep = oaep(algorithm(encrypted_key).map_err(malformed)?)?;
         let opened = keys.iter().filter_map(|key| key.open(oaep, &wrapped)).find_map(|key| decrypt(aes, &key, &text));
         if let Some(opened) = opened {
-            let opened = String::from_utf8(opened).map_err(|_| because(&MALFORMED, "no UTF-8"))?;
+            let opened = xml::decode(opened).map_err(malformed)?;
             return Ok(within(data, &opened));
         }
     }

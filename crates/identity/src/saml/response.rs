@@ -80,8 +80,8 @@ impl Expected<'_> {
         now: SystemTime,
     ) -> Result<Accepted, Problem> {
         self.judge_provider(now)?;
-        let bytes = brought.answer_by_form().ok_or_else(|| because(&MALFORMED, "no answer by form"))?;
-        let document = read(bytes)?;
+        let text = brought.answer_by_form().ok_or_else(|| because(&MALFORMED, "no answer by form"))?;
+        let document = read(text)?;
         let response = document.root_element();
         if !xml::is(response, SAMLP, "Response") {
             return Err(because(&MALFORMED, "no `Response`"));
@@ -108,7 +108,8 @@ impl Expected<'_> {
         let bytes = BASE64URL_NOPAD.decode(assertion.trim_end_matches('=').as_bytes());
         let bytes = bytes.map_err(|_| because(&MALFORMED, "not base64url"))?;
         self.judge_provider(now)?;
-        let document = read(&bytes)?;
+        let text = xml::decode(bytes).map_err(|why| because(&MALFORMED, why))?;
+        let document = read(&text)?;
         let assertion = document.root_element();
         if !xml::is(assertion, SAML, "Assertion") {
             return Err(because(&MALFORMED, "no `Assertion`"));
@@ -160,7 +161,7 @@ impl Expected<'_> {
             Some(signed) => encryption::open(the_assertion(signed.read()?.root_element())?, self.keys)?,
             None => encryption::open(holder, self.keys)?,
         };
-        let document = read(opened.as_bytes())?;
+        let document = read(&opened)?;
         let assertion = the_assertion(document.root_element())?;
         only_signed(&document, &[Some(assertion)])?;
         match signature::of(assertion)? {
@@ -186,9 +187,8 @@ pub(super) enum Envelope {
 }
 
 /// A document of strangers, within bounds and without an ID that stands twice.
-pub(super) fn read(bytes: &[u8]) -> Result<Document<'_>, Problem> {
+pub(super) fn read(text: &str) -> Result<Document<'_>, Problem> {
     let malformed = |why: String| because(&MALFORMED, why);
-    let text = str::from_utf8(bytes).map_err(|_| because(&MALFORMED, "no UTF-8"))?;
     let document = xml::read(text, MESSAGE).map_err(malformed)?;
     xml::has_unique_ids(&document).map_err(malformed)?;
     Ok(document)

@@ -53,6 +53,15 @@ pub(super) const MESSAGE: Bounds = Bounds { bytes: LARGEST, nodes: 20_000, decla
 pub(super) const DESCRIPTION: Bounds =
     Bounds { bytes: 4 * 1024 * 1024, nodes: 200_000, declarations: 65_536, prefixes: 256 };
 
+/// The text of a message, with line ends as XML has them (§2.11): the reader leaves some as they are.
+///
+/// # Errors
+/// It is no UTF-8.
+pub(super) fn decode(bytes: Vec<u8>) -> Result<String, String> {
+    let text = String::from_utf8(bytes).map_err(|_| "no UTF-8".to_owned())?;
+    Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text })
+}
+
 /// Reads a document.
 ///
 /// # Errors

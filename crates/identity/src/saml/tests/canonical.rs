@@ -10,7 +10,8 @@ fn keys() -> Vec<Certificate> {
 
 /// What is signed of the element with an ID.
 fn verified(text: &str) -> Result<String, Problem> {
-    let document = xml::read(text, MESSAGE).unwrap();
+    let text = xml::decode(text.into()).unwrap();
+    let document = xml::read(&text, MESSAGE).unwrap();
     let element = document.descendants().find(|node| node.attribute("ID") == Some("it")).unwrap();
     let own = signature::of(element)?.unwrap();
     let signed = signature::verify(element, own, &keys())?;
@@ -64,5 +65,33 @@ fn what_we_sign_we_verify() {
         let signed = sign(text, &key(name)).unwrap();
         assert!(verified(&signed).is_ok(), "{name}");
         assert!(verified(&replaced(&signed, "x='1'", "x='2'")).is_err(), "{name}");
+    }
+}
+
+/// Documents by chance, as libxml2 writes them, and as xmlsec1 digests them (`testdata/saml/canonical.py`).
+#[test]
+fn what_libxml2_writes_we_write() {
+    let path = std::env::var("TOLLGATE_CANONICAL").ok();
+    let text = path.map_or_else(|| data("canonical.json"), |path| std::fs::read_to_string(path).unwrap());
+    let cases: Vec<serde_json::Map<String, Value>> = serde_json::from_str(&text).unwrap();
+    for case in cases {
+        let said = |name: &str| case[name].as_str().unwrap();
+        let text = xml::decode(said("text").into()).unwrap();
+        let document = xml::read(&text, MESSAGE).unwrap();
+        let element = document.root_element().first_element_child().unwrap();
+        let method = format!(
+            "<m Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\"><c:InclusiveNamespaces \
+             xmlns:c=\"http://www.w3.org/2001/10/xml-exc-c14n#\" PrefixList=\"{}\"/></m>",
+            said("prefixes")
+        );
+        let method = xml::read(&method, MESSAGE).unwrap();
+        let written = super::super::canonical::Canonical::of(method.root_element()).unwrap().write(element, None);
+        if case.contains_key("canonical") {
+            assert_eq!(written, said("canonical"), "{:?} with {:?}", said("text"), said("prefixes"));
+        } else {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, written.as_bytes());
+            let shown = (&written, said("text"), said("prefixes"));
+            assert_eq!(BASE64.encode(digest.as_ref()), said("digest"), "{shown:?}");
+        }
     }
 }
