@@ -202,6 +202,7 @@ fn what_the_assertion_says_has_to_fit() {
         ("</saml:Conditions>", "<saml:OneTimeUse/></saml:Conditions>", ""),
         ("</saml:Conditions>", "<saml:Condition/></saml:Conditions>", "saml/malformed"),
         ("saml:Conditions", "saml:Advice", "saml/audience"),
+        ("saml:AudienceRestriction", "saml:ProxyRestriction", "saml/audience"),
         ("Recipient=\"https://gateway.example/saml/acs\"", "Recipient=\"https://other.example/acs\"", "saml/recipient"),
         ("Recipient=\"https://gateway.example/saml/acs\"", "", "saml/recipient"),
         ("InResponseTo=\"id-request\"", "InResponseTo=\"id-other\"", "saml/recipient"),

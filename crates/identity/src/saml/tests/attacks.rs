@@ -81,6 +81,11 @@ fn signature_wrapping_is_refused() {
     for (name, text, slug) in cases {
         assert_eq!(Judge::new().slug(&text), slug, "{name}: {text}");
     }
+    // These hold, but for what stands where it does not belong.
+    let filled = behind_issuer(&bare, &inside(&own, "</ds:Signature>", &object("<x/>")));
+    assert_eq!(Judge::new().slug(&response(&filled)), "saml/signature", "more in a signature");
+    let beside = response(&format!("{}{original}", extensions(&own)));
+    assert_eq!(Judge::new().slug(&beside), "saml/signature", "a signature where none belongs");
     // What is around is not read: here is nothing to refuse.
     let around = response(&format!("{}{original}", extensions(&evil())));
     assert_eq!(Judge::new().judge(&around).unwrap().claims["sub"], "alice@example.org");
@@ -217,6 +222,9 @@ fn what_is_encrypted_in_a_weak_way_or_for_others_is_refused() {
     let at = good.rfind("CipherValue>").unwrap() - 100;
     let changed = format!("{}{}{}", &good[..at], if &good[at..=at] == "A" { "B" } else { "A" }, &good[at + 1..]);
     assert_eq!(Judge::new().slug(&changed), "saml/encrypted", "the cipher sees a change");
+    let labelled = "mgf1p\"><xenc:OAEPparams xmlns:xenc=\"http://www.w3.org/2001/04/xmlenc#\">AA==</xenc:OAEPparams></ns0:EncryptionMethod>";
+    let labelled = replaced(&good, "mgf1p\"/>", labelled);
+    assert_eq!(Judge::new().slug(&labelled), "saml/encrypted", "a label is not known");
     let around = data("encrypted-256-response-signed.xml");
     let (before, rest) = around.split_once("<ns2:Signature ").unwrap();
     let stripped = format!("{before}{}", rest.split_once("</ns2:Signature>").unwrap().1);

@@ -204,6 +204,37 @@ fn a_query_that_was_tampered_with_is_refused() {
 }
 
 #[test]
+fn what_a_logout_says_has_to_fit() {
+    let good = "<samlp:LogoutRequest xmlns:samlp=\"urn:oasis:names:tc:SAML:2.0:protocol\" \
+                xmlns:saml=\"urn:oasis:names:tc:SAML:2.0:assertion\" ID=\"l1\" Version=\"2.0\" \
+                IssueInstant=\"2026-01-01T00:00:00Z\" Destination=\"https://gateway.example/saml/slo\" \
+                NotOnOrAfter=\"2026-01-01T00:10:00Z\"><saml:Issuer>https://idp.example/metadata</saml:Issuer>\
+                <saml:NameID>alice</saml:NameID></samlp:LogoutRequest>";
+    let slug = |text: &str| {
+        let body = form(text.as_bytes()).replace("SAMLResponse", "SAMLRequest");
+        let judged = logout().expected().judge_logout_request(&Brought::in_form(&body).unwrap(), at(NOW));
+        judged.map_or_else(|problem| problem.fault.slug, |_| "")
+    };
+    assert_eq!(slug(good), "saml/signature");
+    let another = "<samlp:Extensions><s:Signature xmlns:s=\"http://www.w3.org/2000/09/xmldsig#\"/></samlp:Extensions>";
+    for (what, by, expected) in [
+        ("ID=\"l1\"", "ID=\"l2\"", ""),
+        ("00:10:00Z", "00:04:30Z", "saml/expired"),
+        ("IssueInstant=\"2026", "IssueInstant=\"2027", "saml/not-yet-valid"),
+        ("https://idp.example/metadata", "https://other.example", "saml/issuer"),
+        (" Destination=\"https://gateway.example/saml/slo\"", "", "saml/recipient"),
+        ("<saml:NameID>", &format!("{another}<saml:NameID>"), "saml/signature"),
+        (
+            "</samlp:LogoutRequest>",
+            &format!("{}</samlp:LogoutRequest>", "<samlp:SessionIndex/>".repeat(101)),
+            "saml/malformed",
+        ),
+    ] {
+        assert_eq!(slug(&signed(&replaced(good, what, by))), expected, "{what} -> {by}");
+    }
+}
+
+#[test]
 fn what_unpacks_to_more_than_is_read_is_refused() {
     let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut deflate, &vec![b' '; 50_000_000]).unwrap();
