@@ -158,6 +158,8 @@ fn files_named(folder: &Path) {
     authority.server(&["*.shop.example"]).write(folder, "wild");
     authority.server(&["gateway-1.internal"]).write(folder, "admin");
     authority.client("gateway").write(folder, "gateway");
+    let metadata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../identity/testdata/saml/idp-metadata.xml");
+    fs::copy(metadata, folder.join("idp-metadata.xml")).expect("written");
     fs::write(folder.join("users.htpasswd"), "").expect("written");
     fs::write(folder.join("keys.json"), "{\"keys\":[]}").expect("written");
 }

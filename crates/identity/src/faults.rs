@@ -37,6 +37,7 @@ pub static FAULTS: &[&Fault] = &[
     &BASIC_REFUSED,
     &BASIC_LIST,
     &BASIC_CROWDED,
+    &SAML_METADATA,
     &SIGV4_MALFORMED,
     &SIGV4_STREAMING,
     &SIGV4_UNKNOWN_KEY,
@@ -258,6 +259,13 @@ pub(crate) static BASIC_CROWDED: Fault = Fault::gateway(
     503,
     "Too many passwords are being checked",
     "Try again. The gateway's operator sets how many are checked at a time: `at_once`.",
+);
+/// Never the client's fault: the assertion may be good.
+pub(crate) static SAML_METADATA: Fault = Fault::gateway(
+    "saml/unavailable",
+    503,
+    "The identity provider's metadata cannot be read",
+    "Try again. For the operator: the log tells what is wrong with the file.",
 );
 /// A signature of AWS that cannot be read, or does not sign what it has to.
 pub(crate) static SIGV4_MALFORMED: Fault = Fault::client(

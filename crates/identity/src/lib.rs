@@ -24,6 +24,8 @@ pub mod mint;
 pub mod opaque;
 pub mod private_file;
 mod remembered;
+pub mod saml;
+mod saml_grant;
 pub mod signature;
 pub mod signed;
 pub mod signing;
@@ -33,4 +35,5 @@ mod together;
 pub mod trade;
 pub mod verdict;
 
+pub use saml_grant::SamlGrant;
 pub use source::{JwtSettings, JwtSource, principal};

@@ -18,9 +18,12 @@ use crate::exchange::{ACCESS_TOKEN, GRANT};
 use crate::faults::{METHOD, NO_TOKEN};
 use crate::jwt::{Expected, Token};
 use crate::mint::Issuer;
+use crate::saml_grant::{Refusal, SamlGrant};
 
 /// RFC 8693 §3: what an access token of the gateway's own is, too.
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// The grant of SAML assertions (RFC 7522 §2.1).
+const SAML: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 /// Most bytes of a question.
 const MOST: usize = 64 * 1024;
 /// How long a token holds that was traded: never longer than the one that it was traded for.
@@ -33,12 +36,17 @@ pub type May = Vec<(String, Vec<String>)>;
 
 /// What answers at routes of the gateway's own, by the words for them.
 #[must_use]
-pub fn endpoints(issuer: &Arc<Issuer>, may: May, clock: &Clock) -> Vec<(&'static str, Arc<dyn Handler>)> {
+pub fn endpoints(
+    issuer: &Arc<Issuer>,
+    may: May,
+    saml: Option<Arc<SamlGrant>>,
+    clock: &Clock,
+) -> Vec<(&'static str, Arc<dyn Handler>)> {
     let own = || Arc::clone(issuer);
     vec![
         ("jwks", Arc::new(Keys(own()))),
         ("metadata", Arc::new(Metadata(own()))),
-        ("token", Arc::new(Trades { issuer: own(), may, clock: clock.clone() })),
+        ("token", Arc::new(Trades { issuer: own(), may, saml, clock: clock.clone() })),
     ]
 }
 
@@ -67,7 +75,7 @@ impl Handler for Metadata {
             "issuer": url,
             "jwks_uri": format!("{below}/.well-known/jwks.json"),
             "token_endpoint": format!("{below}/token"),
-            "grant_types_supported": [GRANT],
+            "grant_types_supported": [GRANT, SAML],
             "response_types_supported": [],
             "token_endpoint_auth_methods_supported": ["none"],
         });
@@ -92,15 +100,29 @@ fn public(x: &Exchange, text: String) -> Result<Reply, Problem> {
 struct Trades {
     issuer: Arc<Issuer>,
     may: May,
+    /// Assertions that are taken, if any are.
+    saml: Option<Arc<SamlGrant>>,
     clock: Clock,
 }
 
 /// Why a token is not traded: a word of RFC 6749 §5.2 or RFC 8693 §2.2.2, and what is wrong.
 type Refused = (&'static str, &'static str);
 
+/// What is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Grant {
+    /// A token of the gateway's own (RFC 8693).
+    #[default]
+    Token,
+    /// A SAML assertion (RFC 7522).
+    Saml,
+}
+
 /// What is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Asked {
+    grant: Grant,
+    /// The token, or the assertion.
     token: String,
     audience: Vec<String>,
     scope: Option<Vec<String>>,
@@ -129,7 +151,11 @@ impl Trades {
             kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
         });
         let asked = if is_form { Asked::read(&x.content) } else { Err(("invalid_request", "the body is no form")) };
-        let (status, body) = match asked.and_then(|asked| self.trade(x, &asked)) {
+        let traded = asked.and_then(|asked| match asked.grant {
+            Grant::Token => self.trade(x, &asked),
+            Grant::Saml => self.assert(x, &asked),
+        });
+        let (status, body) = match traded {
             Ok(traded) => (200, traded?),
             Err((error, description)) => {
                 x.trail.fault = Some(&NO_TOKEN);
@@ -141,7 +167,7 @@ impl Trades {
         Ok(Reply::full(status, "application/json", format!("{body}\n")).header("Cache-Control", "no-store"))
     }
 
-    fn trade(&self, x: &Exchange, asked: &Asked) -> Result<Result<Value, Problem>, Refused> {
+    fn trade(&self, x: &mut Exchange, asked: &Asked) -> Result<Result<Value, Problem>, Refused> {
         let now = self.clock.unix();
         let (subject, ends) = self.subject(&asked.token, now)?;
         let from = self.from(x, &subject, &asked.audience)?;
@@ -168,6 +194,28 @@ impl Trades {
         claims.insert("act".to_owned(), actor);
         let until = ends.min(now + LIFETIME);
         Ok(self.issuer.give(claims, &asked.audience, until).map(|minted| told(&minted, &scope, now)))
+    }
+
+    /// RFC 7522 §2.1.
+    fn assert(&self, x: &mut Exchange, asked: &Asked) -> Result<Result<Value, Problem>, Refused> {
+        let now = self.clock.unix();
+        let saml = self.saml.as_ref().ok_or(("unsupported_grant_type", "no assertions are taken here"))?;
+        if !saml.gives_for(&asked.audience) {
+            return Err(("invalid_target", "no token is given for this audience"));
+        }
+        if asked.scope.as_ref().is_some_and(|scope| !scope.is_empty()) {
+            return Err(("invalid_scope", "an assertion is good for no scope"));
+        }
+        let mut claims = match saml.judge(&asked.token, now) {
+            Ok(claims) => claims,
+            Err(Refusal::Own(problem)) => return Ok(Err(problem)),
+            Err(Refusal::Client(slug, title)) => {
+                x.trail.cause = Some(slug.to_owned());
+                return Err(("invalid_grant", title));
+            }
+        };
+        claims.retain(|name, _| !OWN.contains(&name.as_str()));
+        Ok(self.issuer.give(claims, &asked.audience, now + LIFETIME).map(|minted| told(&minted, "", now)))
     }
 
     /// What the token says that is to be traded, and when it ends.
@@ -233,7 +281,7 @@ impl Asked {
             }
             match &*name {
                 "grant_type" => grant = Some(value),
-                "subject_token" => asked.token = value.into_owned(),
+                "subject_token" | "assertion" => asked.token = value.into_owned(),
                 "subject_token_type" => kind = Some(value),
                 "audience" => asked.audience.push(value.into_owned()),
                 "scope" => {
@@ -249,8 +297,21 @@ impl Asked {
             }
             seen.push(name);
         }
+        if seen.iter().any(|name| name == "assertion") != (grant.as_deref() == Some(SAML)) {
+            return Err((
+                "invalid_request",
+                "`assertion` goes with the grant of SAML assertions, and nothing else does",
+            ));
+        }
         match (grant.as_deref(), kind.as_deref()) {
             (None, _) => Err(("invalid_request", "`grant_type` is missing")),
+            (Some(SAML), None) => {
+                asked.grant = Grant::Saml;
+                match asked.audience.is_empty() {
+                    true => Err(("invalid_target", "`audience` is missing")),
+                    false => Ok(asked),
+                }
+            }
             (Some(GRANT), Some(ACCESS_TOKEN | JWT)) if !asked.token.is_empty() => match asked.audience.is_empty() {
                 true => Err(("invalid_target", "`audience` is missing")),
                 false => Ok(asked),

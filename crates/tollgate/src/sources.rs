@@ -33,7 +33,9 @@ use tollgate_identity::mint::{self, Issuer, KeysIn};
 use tollgate_identity::opaque::{self, OpaqueSource};
 use tollgate_identity::signed::{KnownKey, SignedSource};
 use tollgate_identity::signing::SigningKey;
-use tollgate_identity::{JwtSettings, JwtSource, client, keys, private_file, signature, sigv4, trade, verdict};
+use tollgate_identity::{
+    JwtSettings, JwtSource, SamlGrant, client, keys, private_file, signature, sigv4, trade, verdict,
+};
 use tollgate_net::tls::Client;
 use tollgate_registry::dns::Dns;
 use tollgate_upstream::outbound::Outbound;
@@ -63,6 +65,7 @@ struct Issues {
     written: model::Issuer,
     data: PathBuf,
     issuer: Arc<Issuer>,
+    saml: Option<Arc<SamlGrant>>,
     endpoints: Vec<(&'static str, Arc<dyn Handler>)>,
 }
 
@@ -208,7 +211,10 @@ impl Identity {
     /// Has keys read from now on.
     pub(crate) fn start(&self, tls: &Tls, world: &World, dns: &Arc<Dns>) {
         self.made.iter().for_each(|made| made.source.start(tls.provider(&made.name), world, dns));
-        self.issuer.iter().for_each(|issues| issues.issuer.start(&world.slow));
+        if let Some(issues) = &self.issuer {
+            issues.issuer.start(&world.slow);
+            issues.saml.iter().for_each(|saml| saml.start(&world.slow));
+        }
     }
 
     /// Waits until every provider was asked once.
@@ -253,8 +259,8 @@ pub(crate) fn named(config: &Config) -> Sources {
     let issuer = config.issuer.as_ref().and_then(|written| opened(written, KeysIn::Memory, &Clock::real()).ok());
     let all: Vec<Arc<dyn Authenticator>> = config.auth.iter().filter_map(source).collect();
     let mut endpoints = verdict::endpoints(&all, &Clock::real());
-    let minter = issuer.as_ref().map(|(issuer, _)| Arc::clone(issuer) as Arc<dyn Minter>);
-    endpoints.extend(issuer.map(|(_, endpoints)| endpoints).unwrap_or_default());
+    let minter = issuer.as_ref().map(|(issuer, ..)| Arc::clone(issuer) as Arc<dyn Minter>);
+    endpoints.extend(issuer.map(|(.., endpoints)| endpoints).unwrap_or_default());
     Sources { all, budget: None, minter, endpoints }
 }
 
@@ -384,7 +390,7 @@ fn keyed(written: &ApiKeys, pepper: Option<Pepper>) -> api_key::Settings {
     api_key::Settings { place, file: written.file.value.0.clone(), pepper, most: size(written.most.get()) }
 }
 
-type Issued = (Arc<Issuer>, Vec<(&'static str, Arc<dyn Handler>)>);
+type Issued = (Arc<Issuer>, Option<Arc<SamlGrant>>, Vec<(&'static str, Arc<dyn Handler>)>);
 
 /// Who gives out tokens, with these keys unless others are written.
 fn opened(written: &model::Issuer, keys: KeysIn, clock: &Clock) -> Result<Issued, Diagnostic> {
@@ -402,8 +408,17 @@ fn opened(written: &model::Issuer, keys: KeysIn, clock: &Clock) -> Result<Issued
     let issuer = issuer.map_err(|error| Diagnostic::error(error.message).at(place).hint(error.hint))?;
     let may = written.exchange.iter().flat_map(|all| all.iter());
     let may = may.map(|(from, to)| (from.value.clone(), to.clone())).collect();
-    let endpoints = trade::endpoints(&issuer, may, clock);
-    Ok((issuer, endpoints))
+    let saml = written.saml.as_ref().map(|saml| {
+        let (file, entity) = (&saml.metadata.value.0, saml.entity.as_deref());
+        SamlGrant::look(file, entity).map_err(|why| {
+            Diagnostic::error(format!("metadata from `{}`: {why}", file.display())).at(&saml.metadata.span)
+        })?;
+        let (entity, to) = (saml.entity.clone(), saml.to.clone());
+        Ok(SamlGrant::new(file.clone(), entity, &written.url.value.0, to, clock.clone()))
+    });
+    let saml = saml.transpose()?;
+    let endpoints = trade::endpoints(&issuer, may, saml.clone(), clock);
+    Ok((issuer, saml, endpoints))
 }
 
 /// The same for a gateway: one that would be made alike is the same as before.
@@ -411,12 +426,13 @@ fn issues(config: &Config, clock: &Clock, before: Option<&Issues>) -> Result<Opt
     let Some(written) = &config.issuer else { return Ok(None) };
     let data = config.data.0.clone();
     if let Some(before) = before.filter(|before| before.written == *written && before.data == data) {
-        let (issuer, endpoints) = (Arc::clone(&before.issuer), before.endpoints.clone());
-        return Ok(Some(Issues { written: written.clone(), data, issuer, endpoints }));
+        let (issuer, saml) = (Arc::clone(&before.issuer), before.saml.clone());
+        let endpoints = before.endpoints.clone();
+        return Ok(Some(Issues { written: written.clone(), data, issuer, saml, endpoints }));
     }
     let keys = KeysIn::File(data.join(SIGNING_KEYS), written.rotate.value.0);
-    let (issuer, endpoints) = opened(written, keys, clock)?;
-    Ok(Some(Issues { written: written.clone(), data, issuer, endpoints }))
+    let (issuer, saml, endpoints) = opened(written, keys, clock)?;
+    Ok(Some(Issues { written: written.clone(), data, issuer, saml, endpoints }))
 }
 
 /// Who the gateway is at a provider.

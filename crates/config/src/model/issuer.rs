@@ -10,6 +10,7 @@ use crate::model::auth::{Secret, Url};
 use crate::model::defaults::v1;
 use crate::model::named::Named;
 use crate::model::text::words;
+use crate::model::tls::FilePath;
 
 section! {
     /// Who the gateway is as one that gives out tokens: to services, on behalf of those who call them.
@@ -25,6 +26,20 @@ section! {
         key: Option<Spanned<Secret>>,
         /// Which tokens may be traded for which at a route with `serve: token`: whom a token is for, and for whom it may be traded.
         exchange: Option<Named<Vec<String>>>,
+        /// SAML assertions that are traded for tokens at the same route (RFC 7522).
+        saml: Option<SamlGrant>,
+    }
+}
+
+section! {
+    /// Which SAML assertions are traded, and for what.
+    pub struct SamlGrant {
+        /// The metadata of the identity provider (XML); read again when it changes.
+        metadata: Spanned<FilePath>,
+        /// Which provider it is (`entityID`), if the metadata has several.
+        entity: Option<String>,
+        /// The services for which tokens are given.
+        to: Vec<String>,
     }
 }
 
