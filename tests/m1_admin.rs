@@ -71,6 +71,30 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+/// They need to know where it listens, and nothing else.
+#[test]
+fn a_gateway_is_asked_also_while_its_config_is_wrong_or_its_secrets_are_elsewhere() {
+    let bench = Bench::start("routes: { /: { reply: 200 } }");
+    let wrong = [
+        "routes: { /: { reply: nonsense } }",
+        "auth: { idp: { issuer: \"https://idp.example\", audience: a, introspection: { client: c, secret: \"${env:TOLLGATE_NOT_SET}\" } } }\n\
+         routes: { /: { reply: 200, auth: idp } }",
+    ];
+    for sections in wrong {
+        bench.write(sections);
+        let status = bench.run(&["status"]);
+        assert!(status.status.success() && said(&status).contains("listener"), "{}", said(&status));
+        for command in ["drain", "undrain"] {
+            let ran = bench.run(&[command]);
+            assert!(ran.status.success(), "{}", said(&ran));
+        }
+        let reloaded = bench.run(&["reload"]);
+        assert_eq!(reloaded.status.code(), Some(2));
+        assert!(said(&reloaded).contains("refused: the config before stays in force"), "{}", said(&reloaded));
+        assert!(bench.run(&["audit", "verify"]).status.success());
+    }
+}
+
 #[test]
 fn the_token_is_made_for_its_owner_alone_and_appears_nowhere_else() {
     let bench = Bench::start("routes: { /a: { reply: 204 } }");

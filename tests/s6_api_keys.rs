@@ -28,6 +28,7 @@ fn key_with(folder: &Path, words: &[&str], input: &str) -> Output {
 }
 
 fn key(folder: &Path, words: &[&str]) -> String {
+    // The command needs the list and its secret, and nothing else of the config.
     let output = key_with(folder, words, "");
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -174,6 +175,18 @@ fn a_key_is_followed_by_another_and_ends() {
     key(bench.folder(), &["prune"]);
     assert_eq!(ids(bench.folder(), "shop").len(), 1);
     bench.becomes("/", &old, "key/unknown");
+}
+
+#[test]
+fn a_key_is_followed_by_one_that_lasts_as_long() {
+    let bench = Bench::new();
+    key(bench.folder(), &["create", "shop", "--expires", "90d"]);
+    key(bench.folder(), &["rotate", &ids(bench.folder(), "shop").remove(0)]);
+    let listed: Value = serde_json::from_str(&key(bench.folder(), &["list", "--json"])).unwrap();
+    let all = listed["keys"].as_array().unwrap();
+    let (new, day) = (all.last().unwrap(), |at: &Value| at.as_str().unwrap()[..10].to_owned());
+    assert_ne!(day(&new["expires"]), day(&new["created"]), "{new}");
+    assert_ne!(day(&all[1]["expires"]), day(&new["expires"]), "the one before ends tomorrow");
 }
 
 #[test]

@@ -22,7 +22,7 @@ mod syntax;
 pub use desugar::ShortForms;
 pub use diagnose::{Look, Report};
 pub use fmt::{format, format_tree};
-pub use load::{Loaded, is_read, load, load_text, load_texts, sources};
+pub use load::{Loaded, Part, is_read, load, load_part, load_text, load_texts, sources};
 pub use model::Config;
 pub use model::route::{known_route_keys, known_setting_keys};
 pub use partial::Partial;

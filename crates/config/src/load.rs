@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::diagnostic::{Diagnostic, Severity};
-use tollgate_core::node::{Node, Source, Span, Value};
+use tollgate_core::node::{Entry, Node, Source, Span, Value};
 
 use crate::desugar::{ShortForms, desugar};
 use crate::diagnose::{Report, place};
@@ -49,6 +49,70 @@ pub fn load(path: &Path, env: Environment<'_>, policies: ShortForms<'_>) -> Resu
         }
     }
     load_all(&name, &texts, env, policies, mistakes)
+}
+
+/// What a command needs that asks a gateway which runs with a config: everything else may be wrong, or name secrets that are not at
+/// hand here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Where it listens, and its folder.
+    Places,
+    /// Its API keys, and its folder.
+    ApiKeys,
+}
+
+impl Part {
+    fn wants(self, entry: &Entry) -> bool {
+        match entry.key.as_str() {
+            "data" => true,
+            "listen" => self == Self::Places,
+            "auth" => self == Self::ApiKeys,
+            _ => false,
+        }
+    }
+}
+
+/// Loads a part of a config, and looks at nothing else.
+///
+/// # Errors
+/// What is wrong with that part, or a file that cannot be read at all.
+pub fn load_part(path: &Path, env: Environment<'_>, part: Part) -> Result<Config, Report> {
+    let name = path.display().to_string();
+    let mut tree = Node::synthetic(Value::Null);
+    let mut mistakes = Vec::new();
+    for file in files(path).map_err(|mistake| Report::new(&name, vec![mistake]))? {
+        let read = read_text(&file).map_err(|mistake| vec![mistake]);
+        match read.and_then(|text| read_on(&file.display().to_string(), &text)) {
+            Ok(Readable { node, .. }) => match tree.value {
+                Value::Null => tree = node,
+                _ => mistakes.extend(merge(&mut tree, node, &mut Vec::new()).err()),
+            },
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(Report::new(&name, mistakes));
+    }
+    if let Value::Map(entries) = &mut tree.value {
+        entries.retain(|entry| part.wants(entry));
+        // Where nothing is to be listened on, something else stands in its place: nobody looks at it.
+        if part == Part::ApiKeys {
+            entries.push(Entry::at("listen", Node::synthetic(Value::Int(1))));
+        }
+        for entry in entries.iter_mut().filter(|entry| entry.key == "auth") {
+            if let Value::Map(sources) = &mut entry.value.value {
+                sources.retain(|source| source.value.get("api_key").is_some());
+            }
+        }
+    }
+    let mut unresolved = Vec::new();
+    resolve(&mut tree, env, &mut unresolved);
+    desugar(&mut tree, &[]);
+    let mut cx = DecodeCx { diagnostics: unresolved };
+    let config = model::decode(&tree, &mut cx);
+    redact(&tree, &mut cx.diagnostics);
+    let is_wrong = cx.diagnostics.iter().any(|found| found.severity == Severity::Error);
+    config.filter(|_| !is_wrong).ok_or_else(|| Report::new(&name, cx.diagnostics))
 }
 
 /// Loads texts as if they were files of these names, in this order.

@@ -45,7 +45,7 @@ pub fn endpoints(
     let own = || Arc::clone(issuer);
     vec![
         ("jwks", Arc::new(Keys(own()))),
-        ("metadata", Arc::new(Metadata(own()))),
+        ("metadata", Arc::new(Metadata { issuer: own(), grants: grants(&may, saml.as_ref()) })),
         ("token", Arc::new(Trades { issuer: own(), may, saml, clock: clock.clone() })),
     ]
 }
@@ -63,22 +63,32 @@ impl Handler for Keys {
     }
 }
 
+/// What is taken at the token endpoint.
+fn grants(may: &May, saml: Option<&Arc<SamlGrant>>) -> Vec<&'static str> {
+    (!may.is_empty()).then_some(GRANT).into_iter().chain(saml.map(|_| SAML)).collect()
+}
+
 #[derive(Debug)]
-struct Metadata(Arc<Issuer>);
+struct Metadata {
+    issuer: Arc<Issuer>,
+    grants: Vec<&'static str>,
+}
 
 impl Handler for Metadata {
     fn call<'a>(&'a self, x: &'a mut Exchange) -> BoxFuture<'a, Result<Reply, Problem>> {
-        let url = self.0.url();
+        let url = self.issuer.url();
         let below = url.trim_end_matches('/');
         // RFC 8414 §2.
-        let document = json!({
+        let mut document = json!({
             "issuer": url,
             "jwks_uri": format!("{below}/.well-known/jwks.json"),
-            "token_endpoint": format!("{below}/token"),
-            "grant_types_supported": [GRANT, SAML],
+            "grant_types_supported": self.grants,
             "response_types_supported": [],
-            "token_endpoint_auth_methods_supported": ["none"],
         });
+        if !self.grants.is_empty() {
+            document["token_endpoint"] = json!(format!("{below}/token"));
+            document["token_endpoint_auth_methods_supported"] = json!(["none"]);
+        }
         Box::pin(std::future::ready(public(x, document.to_string())))
     }
 

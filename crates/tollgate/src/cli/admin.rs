@@ -6,13 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 use tollgate_admin::Token;
-use tollgate_config::Loaded;
-use tollgate_config::model::ListenerKind;
+use tollgate_config::Part;
+use tollgate_config::model::{Config, ListenerKind};
 use tollgate_core::facts::Address;
 use tollgate_core::head::Method;
 
 use crate::cli::output::{Failure, Output};
-use crate::cli::run::load;
+use crate::cli::run::load_part;
 use crate::cli::status::{from_url, reached};
 use crate::cli::{ConfigArgs, failure};
 use crate::http;
@@ -127,21 +127,21 @@ fn whom(args: &AdminArgs) -> Result<((Address, String), Token), Failure> {
     // With both given, the config is not needed; it may be what is broken.
     let loaded = match (&args.url, &args.token_file) {
         (Some(_), Some(_)) => None,
-        _ => Some(load(&args.config.config)?),
+        _ => Some(load_part(&args.config.config, Part::Places)?),
     };
     let address = match (&args.url, &loaded) {
         (Some(url), _) => from_url(url, "an admin listener: `http://127.0.0.1:9901`")?,
         (None, Some(loaded)) => listener(&args.config.config, loaded)?,
         (None, None) => return Err(failure("no admin listener")),
     };
-    let in_data = loaded.map(|loaded| Token::file(&loaded.config.data.0));
+    let in_data = loaded.map(|config| Token::file(&config.data.0));
     let file = args.token_file.clone().or(in_data).unwrap_or_default();
     let token = Token::read(&file).map_err(|e| Failure::Other { message: e.message, hint: Some(e.hint) })?;
     Ok((address, token))
 }
 
-fn listener(path: &Path, loaded: &Loaded) -> Result<(Address, String), Failure> {
-    let mut admin = loaded.config.listen.iter().filter(|listener| listener.kind == ListenerKind::Admin).peekable();
+fn listener(path: &Path, config: &Config) -> Result<(Address, String), Failure> {
+    let mut admin = config.listen.iter().filter(|listener| listener.kind == ListenerKind::Admin).peekable();
     if admin.peek().is_none() {
         return Err(Failure::Other {
             message: format!("{} has no admin listener", path.display()),

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use tollgate_config::Part;
 use tollgate_observe::audit::{self, Verified};
 
 use crate::cli::output::{Failure, Output};
-use crate::cli::run::load;
+use crate::cli::run::load_part;
 use crate::cli::{ConfigArgs, failure};
 
 /// What can be asked of it.
@@ -33,7 +34,7 @@ pub(crate) fn audit(command: &AuditCommand, output: &Output) -> Result<(), Failu
     let AuditCommand::Verify(args) = command;
     let file = match &args.file {
         Some(file) => file.clone(),
-        None => load(&args.config.config)?.config.data.0.join(audit::NAME),
+        None => load_part(&args.config.config, Part::Places)?.data.0.join(audit::NAME),
     };
     let verified = audit::verify(&file).map_err(|e| failure(format!("cannot read {}: {e}", file.display())))?;
     let Verified { lines, first, last } = verified.map_err(|broken| failure(broken.to_string()))?;

@@ -10,12 +10,13 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tollgate_config::Part;
 use tollgate_config::model::{ApiKeys, AuthSource};
 use tollgate_core::clock::Clock;
 use tollgate_identity::api_key::{List, Pepper, Record, generate};
 
 use crate::cli::output::{Failure, Output};
-use crate::cli::run::load;
+use crate::cli::run::load_part;
 use crate::cli::{ConfigArgs, failure};
 use crate::sources;
 
@@ -90,7 +91,7 @@ pub(crate) struct RotateArgs {
     /// How long the one before holds on.
     #[arg(long, value_name = "TIME", default_value = "24h")]
     overlap: String,
-    /// When the new key ends; without it, never.
+    /// When the new key ends; without it, after as long as the one before was made for.
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
 }
@@ -160,6 +161,9 @@ fn rotate(args: &RotateArgs, output: &Output) -> Result<(), Failure> {
         if old.expires.is_some_and(|end| end <= now) {
             return Err(failure(format!("key {} has ended: make a new one with `tollgate key create`", old.id)));
         }
+        // As long as the one before was made for, unless it is said.
+        let lasts = old.expires.map(|end| end.duration_since(old.created));
+        let expires = expires.or(lasts.and_then(|lasts| now.checked_add(lasts).ok()));
         let until = old.expires.map_or(until, |end| end.min(until));
         old.expires = Some(until);
         let old = old.clone();
@@ -247,7 +251,7 @@ struct Book {
 
 impl Book {
     fn open(args: &ListedArgs) -> Result<Self, Failure> {
-        let config = load(&args.config.config)?.config;
+        let config = load_part(&args.config.config, Part::ApiKeys)?;
         let mut all = config.auth.iter().filter_map(|(name, source)| match source {
             AuthSource::Keys(keys) if args.source.as_ref().is_none_or(|wanted| *wanted == name.value) => Some(keys),
             _ => None,

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tollgate_config::model::Level;
-use tollgate_config::{Loaded, Report, redact};
+use tollgate_config::model::{Config, Level};
+use tollgate_config::{Loaded, Part, Report, redact};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_observe::metrics::Metrics;
 use tollgate_observe::own_log::OwnLog;
@@ -26,6 +26,11 @@ use crate::wire::policies;
 
 /// How long the last lines of the gateway's own log may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Loads what a command needs of the config at `path` that asks a gateway.
+pub(crate) fn load_part(path: &Path, part: Part) -> Result<Config, Failure> {
+    tollgate_config::load_part(path, &|name| std::env::var(name).ok(), part).map_err(Failure::Config)
+}
 
 /// Loads the config at `path`; tells everything that is wrong with it, also what only the compiler finds.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {

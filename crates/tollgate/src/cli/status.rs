@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::Value;
+use tollgate_config::Part;
 use tollgate_config::model::{Bind, ListenerKind};
 use tollgate_core::facts::Address;
 use tollgate_core::head::Method;
 
 use crate::cli::output::{Failure, Output};
-use crate::cli::run::load;
+use crate::cli::run::load_part;
 use crate::cli::{ConfigArgs, failure};
 use crate::{http, status};
 
@@ -95,8 +96,8 @@ pub(super) fn from_url(url: &str, of: &str) -> Result<(Address, String), Failure
 }
 
 fn from_config(path: &Path) -> Result<(Address, String), Failure> {
-    let loaded = load(path)?;
-    let health = loaded.config.listen.iter().find(|l| l.kind == ListenerKind::Health);
+    let config = load_part(path, Part::Places)?;
+    let health = config.listen.iter().find(|l| l.kind == ListenerKind::Health);
     let Some(listener) = health else {
         return Err(Failure::Other {
             message: format!("{} has no health listener", path.display()),
