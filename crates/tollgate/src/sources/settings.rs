@@ -1,0 +1,174 @@
+//! From the words of the file to what sources of identity work with.
+
+use std::sync::Arc;
+
+use tollgate_config::model::{
+    self, Algorithm as Named, ApiKeys, Aws, Basic, ClientProof, Introspection, KeyPlace, KeysAt, Signed, Tokens,
+    UnsignedBody,
+};
+use tollgate_core::clock::Clock;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::node::Spanned;
+use tollgate_identity::api_key::{self, Pepper};
+use tollgate_identity::aws::AccessKey;
+use tollgate_identity::basic::{self};
+use tollgate_identity::exchange::{self, Trader};
+use tollgate_identity::jwk::Algorithm;
+use tollgate_identity::jwt::Expected;
+use tollgate_identity::opaque::{self};
+use tollgate_identity::signed::KnownKey;
+use tollgate_identity::signing::SigningKey;
+use tollgate_identity::{JwtSettings, client, keys, signature, sigv4};
+
+pub(super) fn keyed(written: &ApiKeys, pepper: Option<Pepper>) -> api_key::Settings {
+    let place = match &written.api_key.value {
+        KeyPlace::Header(name) => api_key::Place::Header(name.clone()),
+        KeyPlace::Query(name) => api_key::Place::Query(name.clone()),
+        KeyPlace::Cookie(name) => api_key::Place::Cookie(name.clone()),
+    };
+    api_key::Settings { place, file: written.file.value.0.clone(), pepper, most: size(written.most.get()) }
+}
+
+/// Who the gateway is at a provider.
+pub(super) fn client(id: &str, proof: Option<ClientProof<'_>>) -> Result<client::Client, Diagnostic> {
+    let proof = match proof {
+        Some(ClientProof::Basic(secret)) => client::Proof::Basic(secret.to_owned()),
+        Some(ClientProof::Post(secret)) => client::Proof::Post(secret.to_owned()),
+        Some(ClientProof::Key(key)) => {
+            let mut keys = SigningKey::from_pem(&key.value.0, "JWT")
+                .map_err(|why| Diagnostic::error(format!("the key of the client `{id}`: {why}")).at(&key.span))?;
+            client::Proof::Key(Arc::new(keys.swap_remove(0)))
+        }
+        None => client::Proof::None,
+    };
+    Ok(client::Client { id: id.to_owned(), proof })
+}
+
+pub(super) fn trader(written: &Tokens, clock: &Clock) -> Result<Option<Trader>, Diagnostic> {
+    let Some(trades) = &written.exchange else { return Ok(None) };
+    let settings = exchange::Settings {
+        issuer: written.issuer.value.0.clone(),
+        url: trades.url.as_ref().map(|url| url.value.0.clone()),
+        client: client(&trades.client.value, trades.proof())?,
+        cache: trades.cache.0,
+        timeout: written.timeout.0,
+        remember: size(written.remember.get()),
+        at_once: size(trades.at_once.get()),
+    };
+    Ok(Some(Trader::new(settings, clock.clone())))
+}
+
+pub(super) fn signatures(written: &Aws) -> sigv4::Settings {
+    sigv4::Settings {
+        regions: written.regions.clone().unwrap_or_default(),
+        services: written.services.clone().unwrap_or_default(),
+        skew: written.skew.0,
+        unsigned: match written.unsigned {
+            UnsignedBody::Refused => sigv4::UnsignedBodies::Refused,
+            UnsignedBody::Taken => sigv4::UnsignedBodies::Taken,
+        },
+    }
+}
+
+pub(super) fn access_keys(written: &Aws) -> Vec<AccessKey> {
+    let key = |(id, key): &(Spanned<String>, model::AwsKey)| AccessKey {
+        id: id.value.clone(),
+        secret: sigv4::Secret::new(key.secret.0.as_bytes()),
+        name: key.name.clone().unwrap_or_else(|| id.value.clone()),
+        scopes: key.scopes.clone().unwrap_or_default(),
+    };
+    written.sigv4.value.iter().map(key).collect()
+}
+
+/// What a signature has to cover unless it is written.
+const COVERED: [&str; 4] = ["@method", "@authority", "@path", "@query"];
+
+pub(super) fn expected(written: &Signed) -> Result<signature::Expected, Diagnostic> {
+    let usual = || COVERED.iter().filter_map(|name| signature::Component::read(name).ok()).collect();
+    let read = |one: &Spanned<String>| {
+        signature::Component::read(&one.value).map_err(|why| Diagnostic::error(why).at(&one.span))
+    };
+    let components =
+        written.components.as_ref().map(|all| all.iter().map(read).collect::<Result<_, _>>()).transpose()?;
+    let (tag, age, skew) = (written.tag.clone(), written.age.0, written.skew.0);
+    Ok(signature::Expected { components: components.unwrap_or_else(usual), tag, age, skew })
+}
+
+pub(super) fn known_keys(written: &Signed) -> Result<Vec<KnownKey>, Diagnostic> {
+    let known = |(id, one): &(Spanned<String>, model::SignedKey)| {
+        let wrong = |why: String| Diagnostic::error(format!("the key `{}`: {why}", id.value)).at(&id.span);
+        let algorithm = signature::Algorithm::of(one.algorithm.as_str());
+        let key = match (algorithm, &one.key, &one.secret) {
+            (Some(algorithm), Some(key), _) => {
+                signature::VerifyingKey::from_pem(algorithm, &key.value).map_err(wrong)?
+            }
+            (_, _, Some(secret)) => signature::VerifyingKey::shared(secret.value.0.as_bytes())
+                .ok_or_else(|| wrong("too short a secret".to_owned()))?,
+            _ => return Err(wrong("there is none".to_owned())),
+        };
+        let name = one.name.clone().unwrap_or_else(|| id.value.clone());
+        Ok(KnownKey { id: id.value.clone(), key: Arc::new(key), name, scopes: one.scopes.clone().unwrap_or_default() })
+    };
+    written.signature.value.iter().map(known).collect()
+}
+
+pub(super) fn passwords(written: &Basic) -> basic::Settings {
+    basic::Settings {
+        file: written.basic.value.0.clone(),
+        cache: written.cache.0,
+        negative: written.negative.0,
+        at_once: size(written.at_once.get()),
+        remember: size(written.remember.get()),
+    }
+}
+
+pub(super) fn size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+pub(super) fn settings(written: &Tokens, clock: &Clock) -> Result<JwtSettings, Diagnostic> {
+    let from = match &written.jwks {
+        None => keys::From::Issuer(written.issuer.value.0.clone()),
+        Some(Spanned { value: KeysAt::Url(url), .. }) => keys::From::Url(url.0.clone()),
+        Some(Spanned { value: KeysAt::File(path), .. }) => keys::From::File(path.clone()),
+    };
+    let algorithm = |named: &Named| Algorithm::of(named.as_str());
+    Ok(JwtSettings {
+        expected: Expected {
+            issuers: vec![written.issuer.value.0.clone()],
+            audiences: written.audience.value.0.clone(),
+            kind: written.kind.as_ref().map(|kind| kind.value.0.clone()),
+            skew: written.skew.value.0,
+        },
+        algorithms: match &written.algorithms {
+            None => Algorithm::ALL.to_vec(),
+            Some(named) => named.value.iter().filter_map(algorithm).collect(),
+        },
+        keys: keys::Settings {
+            from,
+            refresh: written.refresh.value.0,
+            keep: written.keep.0,
+            timeout: written.timeout.0,
+        },
+        largest: size(written.largest.get()),
+        remember: size(written.remember.get()),
+        trader: trader(written, clock)?,
+    })
+}
+
+pub(super) fn asking(written: &Tokens, asked: &Introspection, clock: &Clock) -> Result<opaque::Settings, Diagnostic> {
+    Ok(opaque::Settings {
+        issuer: written.issuer.value.0.clone(),
+        url: asked.url.as_ref().map(|url| url.value.0.clone()),
+        client: client(&asked.client.value, asked.proof())?,
+        audiences: written.audience.value.0.clone(),
+        cache: asked.cache.0,
+        negative: asked.negative.0,
+        timeout: written.timeout.0,
+        skew: written.skew.value.0,
+        largest: size(written.largest.get()),
+        remember: size(written.remember.get()),
+        at_once: size(asked.at_once.get()),
+        trader: trader(written, clock)?,
+    })
+}
