@@ -19,7 +19,7 @@ fn what_botocore_signs_is_taken_and_what_was_changed_is_not() {
     let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nworkers: 1\n\
         auth: { aws: { sigv4: { AKIDEXAMPLE: { secret: \"${env:SECRET}\", name: shop, scopes: [read] } }, regions: [eu-central-1], \
         services: [execute-api, s3] } }\n\
-        routes: { /api/**: { to: \"{{backend}}\", auth: aws, allow: 'consumer == \"shop\" && \"read\" in scopes' } }\n";
+        routes: { /api/own: { serve: introspect, auth: aws }, /api/**: { to: \"{{backend}}\", auth: aws, allow: 'consumer == \"shop\" && \"read\" in scopes' } }\n";
     let values = [("backend", backend.address().to_string())];
     let gateway = Gateway::start_with(TOLLGATE, config, &values, &[("SECRET", SECRET)]);
     let said = python::output("sigv4_client.py", &[&gateway.address().to_string(), "AKIDEXAMPLE", SECRET]);
@@ -40,6 +40,8 @@ fn what_botocore_signs_is_taken_and_what_was_changed_is_not() {
         ("post with its hash", 200, ""),
         ("presigned", 200, ""),
         ("another body", 401, "sigv4/body"),
+        ("the gateway itself", 200, ""),
+        ("another body for the gateway itself", 401, "sigv4/body"),
         ("a body that is not told", 401, "sigv4/body"),
         ("wrong secret", 401, "sigv4/signature"),
         ("unknown key", 401, "sigv4/unknown-key"),

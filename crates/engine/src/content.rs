@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tollgate_core::body::Length;
 use tollgate_core::problem::Problem;
-use tollgate_http1::faults::BODY_TOO_LARGE;
+use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
 use tollgate_plan::RoutePlan;
 
 use crate::deployment::Deployment;
@@ -40,6 +40,8 @@ pub(crate) async fn read<S: Downstream>(
         client.side.inform(turn).await.map_err(|Gone| Stop::ClientGone)?;
         turn.x.reply.head.clear();
     }
+    // What a service would get is what is read here: held against what was signed, unpacked.
+    turn.upload.recode_with(std::mem::take(&mut turn.x.recoders));
     let (to, mut kept) = oneshot::channel();
     turn.upload.tee_to(Tee::new(most, to));
     let mut watch = Watch::new(&d.recall, route, client.now);
@@ -48,6 +50,10 @@ pub(crate) async fn read<S: Downstream>(
         match turn.upload.poll(cx, client.side.source(), &mut turn.x.head.fields.buffer, Sink::Nowhere) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(Broken::Bad(bad))) => return Poll::Ready(Err(Stop::Problem(body_problem(bad)))),
+            Poll::Ready(Err(broken @ Broken::Recode(_, fault))) => {
+                let fault = fault.unwrap_or(&MALFORMED);
+                return Poll::Ready(Err(Stop::Problem(fault.problem().detail(broken.to_string()))));
+            }
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
             Poll::Pending => {}
         }
