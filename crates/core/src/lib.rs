@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod buffer;
+pub mod cache;
 pub mod caller;
 pub mod clock;
 pub mod control;

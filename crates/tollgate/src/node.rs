@@ -15,6 +15,7 @@ use tollgate_engine::{
 };
 use tollgate_observe::access_log::{self, AccessLog, Queries};
 use tollgate_observe::metrics::Metrics;
+use tollgate_store::Memory;
 
 use crate::admin;
 use crate::control::Controls;
@@ -98,7 +99,9 @@ impl Node {
             drain,
             slow: slow.clone(),
         };
-        let world = World { clock, metrics, bells, slow, asking: Asking::default() };
+        // Of no size until a config is in force.
+        let store = Arc::new(Memory::new(0, clock.clone()));
+        let world = World { clock, metrics, bells, slow, asking: Asking::default(), store };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
         Self {
             world,
@@ -158,7 +161,7 @@ impl Node {
         let warnings = std::mem::take(&mut wired.warnings);
         // What kept the lists before up to date ends before those take its place.
         let old_log = force.take().and_then(|before| before.access_log);
-        wired.take_effect(&self.world);
+        wired.take_effect(config, &self.world);
         self.in_force(config, revision, &wired);
         let new = InForce { config: config.clone(), revision, wired, access_log };
         if let Some(log) = old_log.filter(|log| !new.logs_to(log)) {

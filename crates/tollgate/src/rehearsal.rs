@@ -17,6 +17,7 @@ use tollgate_core::node::Spanned;
 use tollgate_engine::{Answered, Asked, Drain, Forwarded, Parts, rehearse};
 use tollgate_identity::principal;
 use tollgate_observe::metrics::Metrics;
+use tollgate_store::Memory;
 
 use crate::start::{StartError, other, wire_error};
 use crate::wire::{self, Asking, World};
@@ -85,6 +86,7 @@ pub(crate) fn run(config: &Config) -> Result<Vec<Outcome>, StartError> {
         bells: Arc::clone(&bells),
         slow: slow.clone(),
         asking: Asking::default(),
+        store: Arc::new(Memory::new(0, clock.clone())),
     };
     let deployment = Arc::new(wire::rehearsed(config, &world).map_err(wire_error)?);
     let parts = Parts { clock, metrics, bells, drain: Arc::new(Drain::default()), slow };

@@ -20,6 +20,7 @@ use tollgate_net::tls::Client;
 use tollgate_observe::metrics::Metrics;
 use tollgate_plan::Compiled;
 use tollgate_registry::dns::{self, Dns};
+use tollgate_store::Memory;
 use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings};
 
@@ -45,6 +46,8 @@ pub(crate) struct World {
     pub(crate) slow: Handle,
     /// The runtime of questions to others, made when it is first needed.
     pub(crate) asking: Asking,
+    /// Marks and sessions. They outlive a config.
+    pub(crate) store: Arc<Memory>,
 }
 
 impl World {
@@ -120,8 +123,9 @@ impl Wired {
         self.made.iter().filter(|made| made.is_new).for_each(|made| made.followed.begin(&made.service));
     }
 
-    /// It is in force: lists of instances hold, and files are looked at.
-    pub(crate) fn take_effect(&mut self, world: &World) {
+    /// It is in force: lists of instances hold, files are looked at, and the store has the size that this config says.
+    pub(crate) fn take_effect(&mut self, config: &Config, world: &World) {
+        world.store.resize(usize::try_from(config.store.memory.get()).unwrap_or(usize::MAX));
         self.made.iter().for_each(|made| made.followed.attach(&made.service, world));
         self.watching = Some(self.tls.watch(world));
     }

@@ -44,6 +44,7 @@ pub(crate) mod v1 {
     pub(crate) const DNS_MIN_TTL: &str = "1s";
     pub(crate) const DNS_MAX_TTL: &str = "5m";
 
+    pub(crate) const STORE_MEMORY: &str = "64MiB";
     pub(crate) const LIMIT_FAILURES: i64 = 300;
     pub(crate) const BASIC_AT_ONCE: i64 = 4;
     pub(crate) const BASIC_CACHE: &str = "5m";

@@ -30,6 +30,7 @@ pub mod route;
 pub mod services;
 pub mod settings;
 pub mod start;
+pub mod store;
 pub mod template;
 mod text;
 pub mod tls;
@@ -70,6 +71,7 @@ pub use self::services::{
 };
 pub use self::settings::{OrNone, Settings};
 pub use self::start::Start;
+pub use self::store::Store;
 pub use self::template::{PathTemplate, Piece, Template};
 pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};
 pub use self::trust::{Network, Proxies, ProxyHeaders, Trust};
@@ -107,6 +109,8 @@ section! {
         start: Start = defaults::v1::START,
         /// How the gateway stops.
         drain: Drain,
+        /// Where marks of what may be used once and sessions are kept.
+        store: Store,
         /// How names of services are looked up.
         dns: Dns,
         /// Who can tell who calls: named sources of identity.
@@ -183,6 +187,8 @@ pub struct Config {
     pub start: Start,
     /// How the gateway stops.
     pub drain: Drain,
+    /// Where marks and sessions are kept.
+    pub store: Store,
     /// Name look-ups.
     pub dns: Dns,
     /// Who can tell who calls, in the order written.
@@ -229,6 +235,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         start: file.start,
         data: file.data.unwrap_or_else(|| Folder::beside(&tree.span)),
         drain: file.drain,
+        store: file.store,
         dns: file.dns,
         auth: file.auth.map(|a| a.0).unwrap_or_default(),
         issuer: file.issuer,
