@@ -6,7 +6,7 @@ use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
 
 use crate::model::named::is_name;
-use crate::model::{Action, Config, Destination, ListenerKind, Service};
+use crate::model::{Action, AuthSource, Config, Destination, Endpoint, ListenerKind, Service};
 
 /// Looks at the desugared tree of a whole file.
 pub(crate) fn check(tree: &Node) -> Vec<Diagnostic> {
@@ -42,6 +42,31 @@ pub(crate) fn ways_to_admin(config: &Config) -> Vec<Diagnostic> {
         _ => None,
     });
     config.services.iter().map(|(_, service)| service).chain(inline).flat_map(leading).collect()
+}
+
+/// Sources at which people sign in, without a route by which they could.
+pub(crate) fn signing_in(config: &Config) -> Vec<Diagnostic> {
+    let served: Vec<&str> = config
+        .routes()
+        .filter(|(_, route)| matches!(&route.action, Action::Serve(word) if word.value == Endpoint::Login))
+        .map(|(_, route)| route.path.value.as_str())
+        .collect();
+    let is_served = |at: &str| {
+        served.iter().any(|path| {
+            path.strip_suffix("/**").is_some_and(|above| at == above || at.starts_with(&format!("{above}/")))
+        })
+    };
+    let sources = config.auth.iter().filter_map(|(name, source)| match source {
+        AuthSource::Login(login) => Some((name, &login.at.value.0)),
+        AuthSource::Saml(saml) => Some((name, &saml.at.value.0)),
+        _ => None,
+    });
+    let missing = sources.filter(|(_, at)| !is_served(at));
+    let mistake = |(name, at): (&Spanned<String>, &String)| {
+        let mistake = Diagnostic::error(format!("nobody can sign in at `{}`: no route serves its pages", name.value));
+        mistake.at(&name.span).hint(format!("add the route `{at}/**: {{ serve: login }}`"))
+    };
+    missing.map(mistake).collect()
 }
 
 /// Services that tests name and that are none.

@@ -18,11 +18,17 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "tests", |tests| in_key(tests, "expect", tests::each));
     in_key(tree, "dns", |dns| in_key(dns, "servers", list));
     in_key(tree, "log", log);
-    in_key(tree, "auth", |auth| each_value(auth, |source| in_key(source, "audience", list)));
+    in_key(tree, "auth", |auth| each_value(auth, source));
     in_key(tree, "services", |services| each_value(services, service));
     in_key(tree, "defaults", |defaults| settings(defaults, policies));
     in_key(tree, "routes", |routes| each_value(routes, |node| route(node, policies)));
     in_key(tree, "apis", |apis| each_value(apis, |node| api(node, policies)));
+}
+
+/// `audience: a` → `audience: [a]`, and so on.
+fn source(node: &mut Node) {
+    ["audience", "scopes", "origins"].into_iter().for_each(|key| in_key(node, key, list));
+    in_key(node, "session", |session| in_key(session, "key", list));
 }
 
 fn is_scalar(node: &Node) -> bool {

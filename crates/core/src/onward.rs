@@ -16,7 +16,7 @@ use crate::problem::Problem;
 pub struct Onward {
     /// Fields of the gateway's own: the client's of the same names are not sent.
     pub fields: Vec<(Bytes, Bytes)>,
-    /// The credential of the caller, kept for being traded when it is not sent itself.
+    /// The credential of the caller, kept for being traded when it is not sent itself; or the token of their session.
     pub token: Option<Box<str>>,
 }
 

@@ -13,6 +13,7 @@ use crate::handler::Handler;
 use crate::onward::{Exchanger, Minter};
 use crate::policy::BoxFuture;
 use crate::problem::{Fault, Problem};
+use crate::reply::Reply;
 
 /// Whom a source of identity vouches for. Made once per credential and shared by the requests that bring it.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +73,22 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Leads a browser there where its user can say who they are, if this is a request of a browser for a page.
+    fn sign_in<'a>(&'a self, x: &'a Exchange) -> Option<BoxFuture<'a, Result<Reply, Problem>>> {
+        let _ = x;
+        None
+    }
+
+    /// Whether it keeps sessions of browsers: then [`Authenticator::admit`] has something to do.
+    fn keeps_sessions(&self) -> bool {
+        false
+    }
+
+    /// It let a request pass: takes its own cookies out of it, and says in `x.parting` and `x.onward` what goes with the session.
+    fn admit(&self, x: &mut Exchange) {
+        let _ = x;
+    }
+
     /// How the client may say who it is: the scheme of a challenge with its parameters (RFC 9110 §11.6.1).
     fn challenge(&self) -> String;
 
@@ -122,6 +139,8 @@ pub enum Credential<'a> {
     Query(&'a str),
     /// In this cookie.
     Cookie(&'a str),
+    /// In a session of a browser, of which nothing is passed on but the token in it, if that is asked for.
+    Session,
 }
 
 /// Which bearer tokens (RFC 6750) a source of identity takes.

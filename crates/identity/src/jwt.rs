@@ -79,6 +79,11 @@ impl<'t> Token<'t> {
         key.verifies(self.algorithm, self.signed.as_bytes(), &self.signature)
     }
 
+    /// Whether it says that it is one of these; `None`: it does not say.
+    pub(crate) fn is_of_kind(&self, kinds: &[Option<&str>]) -> bool {
+        kinds.contains(&self.kind.as_deref())
+    }
+
     /// Who says that they gave it out.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {

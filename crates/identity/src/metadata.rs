@@ -18,9 +18,19 @@ pub(crate) async fn endpoint(
     timeout: Duration,
     caller: &Arc<dyn Caller>,
 ) -> Result<String, String> {
+    said(issuer, timeout, caller, |metadata| url(metadata, issuer, name)).await
+}
+
+/// What a provider says of itself, as it is read by this.
+pub(crate) async fn said<T>(
+    issuer: &str,
+    timeout: Duration,
+    caller: &Arc<dyn Caller>,
+    read: impl Fn(&Map<String, Value>) -> Result<T, String>,
+) -> Result<T, String> {
     let mut troubles = Vec::new();
     for url in places(issuer) {
-        let read = get(&url, timeout, caller).await.and_then(|text| named(&text, issuer, name));
+        let read = get(&url, timeout, caller).await.and_then(|text| read(&believed(&text, issuer)?));
         match read {
             Ok(found) => return Ok(found),
             Err(why) => troubles.push(if why.starts_with(&url) { why } else { format!("{url}: {why}") }),
@@ -43,15 +53,18 @@ fn places(issuer: &str) -> [String; 2] {
 }
 
 /// RFC 8414 §3.3: metadata that names another issuer is somebody else's.
-fn named(text: &[u8], issuer: &str, name: &str) -> Result<String, String> {
+fn believed(text: &[u8], issuer: &str) -> Result<Map<String, Value>, String> {
     let metadata: Map<String, Value> = json::object(text)?;
-    let member = |name: &str| metadata.get(name).and_then(Value::as_str);
-    match member("issuer") {
-        Some(own) if own == issuer => {}
-        Some(other) => return Err(format!("its `issuer` is `{other}`: write it exactly so if it is the right one")),
-        None => return Err("it names no `issuer`".to_owned()),
+    match metadata.get("issuer").and_then(Value::as_str) {
+        Some(own) if own == issuer => Ok(metadata),
+        Some(other) => Err(format!("its `issuer` is `{other}`: write it exactly so if it is the right one")),
+        None => Err("it names no `issuer`".to_owned()),
     }
-    let url = member(name).ok_or_else(|| format!("it has no `{name}`"))?;
+}
+
+/// The URL under this name in the metadata of an issuer.
+pub(crate) fn url(metadata: &Map<String, Value>, issuer: &str, name: &str) -> Result<String, String> {
+    let url = metadata.get(name).and_then(Value::as_str).ok_or_else(|| format!("it has no `{name}`"))?;
     // What was found under TLS does not lead out of it.
     if url.starts_with("https://") || (url.starts_with("http://") && issuer.starts_with("http://")) {
         return Ok(url.to_owned());
@@ -92,7 +105,7 @@ mod tests {
 
     #[test]
     fn metadata_of_somebody_else_is_not_believed() {
-        let keys = |text: Value| named(text.to_string().as_bytes(), ISSUER, "jwks_uri");
+        let keys = |text: Value| url(&believed(text.to_string().as_bytes(), ISSUER)?, ISSUER, "jwks_uri");
         assert_eq!(keys(json!({ "issuer": ISSUER, "jwks_uri": "https://k" })), Ok("https://k".to_owned()));
         for (text, why) in [
             (json!({ "issuer": "https://idp.example/tenant/", "jwks_uri": "https://k" }), "exactly so"),

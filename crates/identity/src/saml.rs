@@ -29,6 +29,7 @@ pub use logout::{Ended, LogoutRequest};
 pub use own_key::OwnKey;
 pub use provider::{Binding, Endpoint, Provider, Requests};
 pub use replays::Replays;
+pub(crate) use replays::replayed;
 pub use response::{Answers, Expected, MustBeSigned};
 pub use service::{Asked, Service, SignIn, User};
 

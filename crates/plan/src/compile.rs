@@ -121,6 +121,14 @@ impl<'c> Compiler<'c> {
             self.told.push(Diagnostic::error(what).at(&word.span).hint("say who may ask: `auth: keys`"));
             return;
         }
+        if let model::Action::Serve(word) = &route.action
+            && word.value == Endpoint::Login
+            && chain.as_ref().is_some_and(|chain| chain.iter().any(|link| link.name == "auth"))
+        {
+            let mistake = Diagnostic::error("behind `auth` nobody can sign in").at(&word.span);
+            self.told.push(mistake.hint("for everybody: `auth: none`"));
+            return;
+        }
         if let (Some(chain), Some(action)) = (chain, action) {
             for name in chain.iter().flat_map(|link| link.policy.owned_fields()) {
                 if !self.owned.iter().any(|known| known.eq_ignore_ascii_case(&name)) {

@@ -84,7 +84,8 @@ impl PolicyConfig for AuthConfig {
         }
         let challenges = sources.iter().map(|source| source.challenge()).collect();
         let budget = cx.sources.budget.clone();
-        Ok(vec![(Stage::Authenticate, Arc::new(Auth { sources, challenges, budget }))])
+        let keeps_sessions = sources.iter().any(|source| source.keeps_sessions());
+        Ok(vec![(Stage::Authenticate, Arc::new(Auth { sources, challenges, budget, keeps_sessions }))])
     }
 }
 
@@ -125,11 +126,13 @@ struct Auth {
     challenges: Vec<String>,
     /// How many wrong credentials an address may come with.
     budget: Option<Arc<dyn Budget>>,
+    /// Whether answers may have to set cookies.
+    keeps_sessions: bool,
 }
 
 impl Policy for Auth {
     fn hooks(&self) -> Hooks {
-        Hooks::REQUEST
+        if self.keeps_sessions { Hooks::BOTH } else { Hooks::REQUEST }
     }
 
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
@@ -152,13 +155,22 @@ impl Policy for Auth {
                 None => Step::Later(Box::pin(self.wait(x, at))),
             };
         }
-        Step::refuse(match foreign {
+        let refused = match foreign {
             Some((at, problem)) => {
                 self.failed(x, &problem);
                 self.refuse(at, problem)
             }
             None => self.challenge_all(MISSING.problem()),
-        })
+        };
+        self.sign_in_or(x, refused)
+    }
+
+    /// Cookies of sessions.
+    fn on_response<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
+        for (name, value) in x.parting.drain(..) {
+            x.reply.head.fields.add(name, value);
+        }
+        Step::next()
     }
 
     fn describe(&self) -> String {
@@ -171,6 +183,15 @@ impl Policy for Auth {
 }
 
 impl Auth {
+    /// A person who wants to see a page is led there where they can say who they are; everybody else is told what is wrong.
+    fn sign_in_or<'a>(&'a self, x: &'a Exchange, refused: Problem) -> Step<'a> {
+        let leads = |problem: &Problem| problem.fault.status == 401;
+        match self.sources.iter().find_map(|source| source.sign_in(x)).filter(|_| leads(&refused)) {
+            Some(leading) => Step::Later(Box::pin(async { Ok(Flow::Reply(Box::new(leading.await?))) })),
+            None => Step::refuse(refused),
+        }
+    }
+
     async fn wait(&self, x: &mut Exchange, at: usize) -> Result<Flow, Problem> {
         let Some(source) = self.sources.get(at) else { return Err(self.challenge_all(MISSING.problem())) };
         let checked = match source.authenticate(x, Effort::Full) {
@@ -179,6 +200,10 @@ impl Auth {
             Found::Foreign(problem) => Err(problem),
             Found::Nothing => Err(MISSING.problem()),
         };
+        let ended = checked.as_ref().is_err_and(|problem| problem.fault.status == 401);
+        if let Some(leading) = source.sign_in(x).filter(|_| ended) {
+            return Ok(Flow::Reply(Box::new(leading.await?)));
+        }
         self.settle(x, at, checked, None)
     }
 
@@ -198,6 +223,9 @@ impl Auth {
             }
         });
         x.principal = Some(checked?);
+        if let Some(source) = self.sources.get(at) {
+            source.admit(x);
+        }
         // First of all, so that it sees the body as it was signed.
         if let Some(guard) = self.sources.get(at).and_then(|source| source.guard(x)) {
             x.recoders.insert(0, guard);

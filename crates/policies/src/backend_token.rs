@@ -165,7 +165,8 @@ impl PolicyConfig for BackendTokenConfig {
     }
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
-        self.goes_together()?;
+        let has_sessions = cx.sources.all.iter().any(|source| source.credential() == Credential::Session);
+        self.goes_together(has_sessions)?;
         let minter = match (self.send.value, &cx.sources.minter) {
             (Send::Mint, None) => {
                 let mistake = Diagnostic::error("the gateway gives out no tokens").at(&self.send.span);
@@ -191,6 +192,7 @@ impl PolicyConfig for BackendTokenConfig {
                 scope: self.scope.map(|scope| scope.value).unwrap_or_default(),
                 headers: headers.collect::<Result<_, _>>()?,
                 minter,
+                shows_session: self.send.value == Send::Pass && has_sessions,
                 sources: cx.sources.all.clone(),
             }),
         )])
@@ -198,7 +200,8 @@ impl PolicyConfig for BackendTokenConfig {
 }
 
 impl BackendTokenConfig {
-    fn goes_together(&self) -> Result<(), Diagnostic> {
+    /// `has_sessions`: whether somebody may come with a session, whose token is not passed on unless that is asked for.
+    fn goes_together(&self, has_sessions: bool) -> Result<(), Diagnostic> {
         let send = self.send.value;
         let no_use = |what: &str, span| Err(Diagnostic::error(format!("`{what}` has no use here")).at(span));
         match (&self.lifetime, &self.claims, &self.scope, &self.audience) {
@@ -216,7 +219,10 @@ impl BackendTokenConfig {
             (.., Some(audience)) if audience.value.iter().any(String::is_empty) || audience.value.is_empty() => {
                 Err(Diagnostic::error("nobody is named").at(&audience.span))
             }
-            _ if send == Send::Pass && self.headers.as_ref().is_none_or(|headers| headers.0.is_empty()) => {
+            _ if send == Send::Pass
+                && !has_sessions
+                && self.headers.as_ref().is_none_or(|headers| headers.0.is_empty()) =>
+            {
                 let mistake = Diagnostic::error("nothing changes for the service").at(&self.send.span);
                 Err(mistake.hint("`backend_token: mint`, or `headers` with what it is to be told"))
             }
@@ -251,7 +257,7 @@ pub static KIND: PolicyKind = PolicyKind {
 pub(crate) const SHORT_FORMS: &[ShortForm] = &[ShortForm {
     short: "mint",
     long: "{ send: mint }",
-    schema: || json!({ "type": "string", "enum": ["mint", "exchange", "nothing"] }),
+    schema: || json!({ "type": "string", "enum": ["pass", "mint", "exchange", "nothing"] }),
 }];
 
 #[derive(Debug)]
@@ -262,11 +268,14 @@ struct BackendToken {
     headers: Vec<(Bytes, Told)>,
     minter: Option<Arc<dyn Minter>>,
     sources: Vec<Arc<dyn Authenticator>>,
+    /// Whether the tokens of sessions are shown.
+    shows_session: bool,
 }
 
 impl Policy for BackendToken {
     fn hooks(&self) -> Hooks {
-        let attempt = !self.headers.is_empty() || matches!(self.send, Send::Mint | Send::Exchange);
+        let attempt =
+            !self.headers.is_empty() || self.shows_session || matches!(self.send, Send::Mint | Send::Exchange);
         Hooks { request: self.send != Send::Pass, attempt, ..Hooks::default() }
     }
 
@@ -277,6 +286,8 @@ impl Policy for BackendToken {
         if self.send == Send::Exchange {
             x.onward.token = match &credential {
                 Some(Credential::Authorization) => bearer(x).map(Into::into),
+                // Its source has put it there.
+                Some(Credential::Session) => x.onward.token.take(),
                 _ => None,
             };
         }
@@ -286,7 +297,8 @@ impl Policy for BackendToken {
             Some(Credential::Header(name)) => x.head.fields.remove(name),
             Some(Credential::Query(name)) => x.head.remove_query_values(name),
             Some(Credential::Cookie(name)) => x.head.remove_cookies(name),
-            Some(Credential::Authorization) | None => {}
+            // The cookies were taken away by their source.
+            Some(Credential::Authorization | Credential::Session) | None => {}
         }
         Step::next()
     }
@@ -299,7 +311,13 @@ impl Policy for BackendToken {
             x.onward.fields.extend(text.map(|text| (name.clone(), Bytes::from(text))));
         }
         match self.send {
-            Send::Pass | Send::Nothing => Step::next(),
+            Send::Pass => {
+                if let Some(token) = x.onward.token.clone().filter(|_| self.is_by_session(&caller)) {
+                    show(x, &Bytes::from(String::from(token)));
+                }
+                Step::next()
+            }
+            Send::Nothing => Step::next(),
             Send::Mint => Step::Now(self.mint(x, &caller, to.service)),
             Send::Exchange => self.exchange(x, &caller, to.service),
         }
@@ -311,6 +329,7 @@ impl Policy for BackendToken {
 
     fn describe(&self) -> String {
         let sent = match self.send {
+            Send::Pass if self.shows_session => "the credential as it came, or the token of the session".to_owned(),
             Send::Pass => "the credential as it came".to_owned(),
             Send::Nothing => "no credential".to_owned(),
             Send::Mint => format!("a token of the gateway's own for {}", self.whom()),
@@ -337,6 +356,10 @@ impl BackendToken {
             [] => "the service".to_owned(),
             audience => joined(audience.iter().map(String::as_str)),
         }
+    }
+
+    fn is_by_session(&self, caller: &Principal) -> bool {
+        self.source(caller).is_some_and(|source| source.credential() == Credential::Session)
     }
 
     fn source(&self, caller: &Principal) -> Option<&Arc<dyn Authenticator>> {

@@ -8,10 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tollgate_config::model::{self, ApiKeys, AuthSource, Config, KeysAt};
+use tollgate_config::model::{self, ApiKeys, AuthSource, Config, KeysAt, Session};
+use tollgate_core::cache::CacheStore;
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::handler::Handler;
 use tollgate_core::node::{Span, Spanned};
 use tollgate_core::onward::Minter;
 use tollgate_core::principal::{Authenticator, Budget, Sources};
@@ -19,17 +21,21 @@ use tollgate_identity::api_key::{ApiKeySource, List, Pepper};
 use tollgate_identity::aws::AwsSource;
 use tollgate_identity::basic::{BasicSource, Users};
 use tollgate_identity::failures::Failures;
+use tollgate_identity::login::{self, LoginSource};
 use tollgate_identity::mint::KeysIn;
 use tollgate_identity::opaque::OpaqueSource;
+use tollgate_identity::session::Sealer;
 use tollgate_identity::signed::SignedSource;
-use tollgate_identity::{JwtSource, jwk, private_file, verdict};
+use tollgate_identity::{JwtSource, SamlGrant, jwk, private_file, verdict};
 use tollgate_net::tls::Client;
 use tollgate_registry::dns::Dns;
+use tollgate_store::Memory;
 use tollgate_upstream::outbound::Outbound;
 
 use crate::sources::issuer::{Issues, issues, opened};
 use crate::sources::settings::{
-    access_keys, asking, client, expected, keyed, known_keys, passwords, settings, signatures, size,
+    access_keys, asking, asserted, client, expected, keyed, known_keys, passwords, settings, signatures, signing_in,
+    size,
 };
 use crate::tls::Tls;
 use crate::wire::World;
@@ -38,7 +44,9 @@ pub(crate) use self::vouching::vouching;
 
 /// The file in `data` with the key of the hashes of API keys.
 const PEPPER: &str = "api-keys.secret";
-/// Most bytes of it.
+/// The file in `data` with the key of sessions of browsers.
+const SESSIONS: &str = "sessions.secret";
+/// Most bytes of either.
 const MOST_PEPPER: u64 = 1024;
 
 /// All sources of identity of a config.
@@ -75,36 +83,51 @@ enum Source {
     Aws(Arc<AwsSource>),
     /// Requests with message signatures.
     Signed(Arc<SignedSource>),
+    /// People who sign in with a browser.
+    Login(LoginSource),
 }
 
 impl Source {
-    /// `pepper`: the key of the hashes of API keys, for a source that takes them.
-    ///
     /// # Errors
     /// A key that is none.
-    fn new(name: &str, written: &AuthSource, clock: &Clock, pepper: Option<Pepper>) -> Result<Self, Diagnostic> {
+    fn new(name: &str, written: &AuthSource, clock: &Clock, with: With) -> Result<Self, Diagnostic> {
         let own = clock.clone();
         Ok(match written {
             AuthSource::Tokens(tokens) => match &tokens.introspection {
                 None => Self::Jwt(JwtSource::new(name, settings(tokens, clock)?, own)),
                 Some(asked) => Self::Opaque(OpaqueSource::new(name, asking(tokens, asked, clock)?, own)),
             },
-            AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, pepper), own)),
+            AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, with.pepper), own)),
             AuthSource::Basic(written) => Self::Basic(BasicSource::new(name, passwords(written), own)),
             AuthSource::Aws(written) => Self::Aws(AwsSource::new(name, signatures(written), access_keys(written), own)),
             AuthSource::Signed(written) => {
                 Self::Signed(SignedSource::new(name, expected(written)?, known_keys(written)?, own))
             }
+            AuthSource::Login(written) => {
+                Self::Login(LoginSource::new(name, signing_in(written)?, with.sealer, with.store, own))
+            }
+            AuthSource::Saml(written) => {
+                Self::Login(LoginSource::new(name, asserted(written)?, with.sealer, with.store, own))
+            }
         })
     }
 
     /// With all that it needs to work.
-    fn make(name: &str, written: &AuthSource, clock: &Clock, data: &Path) -> Result<Self, Diagnostic> {
-        let pepper = match written {
-            AuthSource::Keys(keys) => Some(pepper(keys, data)?),
-            AuthSource::Tokens(_) | AuthSource::Basic(_) | AuthSource::Aws(_) | AuthSource::Signed(_) => None,
+    fn make(
+        name: &str,
+        written: &AuthSource,
+        clock: &Clock,
+        data: &Path,
+        store: Arc<dyn CacheStore>,
+    ) -> Result<Self, Diagnostic> {
+        let none = With::nothing();
+        let with = match written {
+            AuthSource::Keys(keys) => With { pepper: Some(pepper(keys, data)?), ..none },
+            AuthSource::Login(login) => With { sealer: sealer(&login.session, &login.login.span, data)?, ..none },
+            AuthSource::Saml(saml) => With { sealer: sealer(&saml.session, &saml.saml.span, data)?, ..none },
+            AuthSource::Tokens(_) | AuthSource::Basic(_) | AuthSource::Aws(_) | AuthSource::Signed(_) => none,
         };
-        Self::new(name, written, clock, pepper)
+        Self::new(name, written, clock, With { store, ..with })
     }
 
     /// `tls`: with its provider, if it has one.
@@ -116,6 +139,7 @@ impl Source {
         match (self, tls.map(caller)) {
             (Self::Jwt(source), Some(caller)) => source.start(&caller, world.asking()),
             (Self::Opaque(source), Some(caller)) => source.start(&caller, world.asking()),
+            (Self::Login(source), caller) => source.start(caller.as_ref(), world.asking(), &world.slow),
             (Self::Keys(source), _) => source.start(&world.slow),
             (Self::Basic(source), _) => source.start(&world.slow, world.asking()),
             (Self::Jwt(_) | Self::Opaque(_), None) | (Self::Aws(_) | Self::Signed(_), _) => {}
@@ -130,7 +154,25 @@ impl Source {
             Self::Basic(source) => Arc::new(source.clone()),
             Self::Aws(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Signed(source) => Arc::clone(source) as Arc<dyn Authenticator>,
+            Self::Login(source) => Arc::new(source.clone()),
         }
+    }
+}
+
+/// What a source needs that does not stand in the config.
+struct With {
+    /// The key of the hashes of API keys.
+    pepper: Option<Pepper>,
+    /// What seals sessions.
+    sealer: Arc<Sealer>,
+    store: Arc<dyn CacheStore>,
+}
+
+impl With {
+    /// For a source that is only looked at: what it seals, nobody opens, and nothing is kept.
+    fn nothing() -> Self {
+        let store = Arc::new(Memory::new(0, Clock::real()));
+        Self { pepper: None, sealer: Arc::new(Sealer::of_nobody()), store }
     }
 }
 
@@ -139,7 +181,8 @@ impl Identity {
     ///
     /// # Errors
     /// Files that cannot be used.
-    pub(crate) fn build(config: &Config, clock: &Clock, before: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) fn build(config: &Config, world: &World, before: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
+        let clock = &world.clock;
         let (mut made, mut mistakes) = (Vec::new(), Vec::new());
         let issuer = match issues(config, clock, before.and_then(|before| before.issuer.as_ref())) {
             Ok(issuer) => issuer,
@@ -153,13 +196,17 @@ impl Identity {
                 made.name == name.value
                     && made.written == *written
                     && made.dns == config.dns
-                    && (made.data == config.data.0 || !matches!(written, AuthSource::Keys(_)))
+                    && (made.data == config.data.0
+                        || !matches!(written, AuthSource::Keys(_) | AuthSource::Login(_) | AuthSource::Saml(_)))
             };
             let known = before.and_then(|before| before.made.iter().find(is_alike)).map(|known| known.source.clone());
             // A file that has gone bad since harms no reload that has nothing to do with it.
             let source = match known {
                 Some(source) => Ok(source),
-                None => usable(written).and_then(|()| Source::make(&name.value, written, clock, &config.data.0)),
+                None => usable(written).and_then(|()| {
+                    let store = Arc::clone(&world.store) as Arc<dyn CacheStore>;
+                    Source::make(&name.value, written, clock, &config.data.0, store)
+                }),
             };
             match source {
                 Ok(source) => made.push(Made {
@@ -184,6 +231,7 @@ impl Identity {
         let all: Vec<Arc<dyn Authenticator>> = self.made.iter().map(|made| made.source.as_authenticator()).collect();
         let mut endpoints = verdict::endpoints(&all, clock);
         endpoints.extend(issuer.map(|issues| issues.endpoints.clone()).unwrap_or_default());
+        endpoints.extend(pages(self.made.iter().map(|made| &made.source)));
         let minter = issuer.map(|issues| Arc::clone(&issues.issuer) as Arc<dyn Minter>);
         let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
         Sources { all, budget, minter, endpoints }
@@ -201,8 +249,10 @@ impl Identity {
     /// Waits until every provider was asked once.
     pub(crate) async fn heard(&self) {
         for made in &self.made {
-            if let Source::Jwt(source) = &made.source {
-                source.keys().heard().await;
+            match &made.source {
+                Source::Jwt(source) => source.keys().heard().await,
+                Source::Login(source) => source.heard().await,
+                _ => {}
             }
         }
     }
@@ -225,15 +275,26 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
 /// The sources of a config by their names, whatever is wrong with their files: for whoever looks at the rest of it.
 pub(crate) fn named(config: &Config) -> Sources {
     let source = |(name, written): &(Spanned<String>, AuthSource)| {
-        Source::new(&name.value, written, &Clock::real(), None).ok().map(|source| source.as_authenticator())
+        Source::new(&name.value, written, &Clock::real(), With::nothing()).ok()
     };
     // With keys that are forgotten: what is in the folder is for the gateway alone.
     let issuer = config.issuer.as_ref().and_then(|written| opened(written, KeysIn::Memory, &Clock::real()).ok());
-    let all: Vec<Arc<dyn Authenticator>> = config.auth.iter().filter_map(source).collect();
+    let made: Vec<Source> = config.auth.iter().filter_map(source).collect();
+    let all: Vec<Arc<dyn Authenticator>> = made.iter().map(Source::as_authenticator).collect();
     let mut endpoints = verdict::endpoints(&all, &Clock::real());
+    endpoints.extend(pages(made.iter()));
     let minter = issuer.as_ref().map(|(issuer, ..)| Arc::clone(issuer) as Arc<dyn Minter>);
     endpoints.extend(issuer.map(|(.., endpoints)| endpoints).unwrap_or_default());
     Sources { all, budget: None, minter, endpoints }
+}
+
+/// Where people sign in and out, if anybody does.
+fn pages<'s>(sources: impl Iterator<Item = &'s Source>) -> Option<(&'static str, Arc<dyn Handler>)> {
+    let sources = sources.filter_map(|source| match source {
+        Source::Login(source) => Some(source.clone()),
+        _ => None,
+    });
+    login::pages(sources.collect()).map(|pages| ("login", pages))
 }
 
 /// Whether a file of keys is there and can be read: one that goes bad later only keeps the last good ones.
@@ -252,6 +313,13 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
             }
         }
         AuthSource::Aws(_) => Ok(()),
+        AuthSource::Login(written) => signing_in(written).map(drop),
+        AuthSource::Saml(written) => {
+            let (file, span) = (&written.saml.value.0, &written.saml.span);
+            SamlGrant::look(file, written.provider.as_deref())
+                .map_err(|why| Diagnostic::error(format!("metadata from `{}`: {why}", file.display())).at(span))?;
+            asserted(written).map(drop)
+        }
         AuthSource::Signed(written) => expected(written).and_then(|_| known_keys(written)).map(drop),
         AuthSource::Basic(written) => {
             let (path, span) = (&written.basic.value.0, &written.basic.span);
@@ -281,6 +349,22 @@ fn usable_jwks(path: &Path, span: &Span) -> Result<(), Diagnostic> {
     jwk::set(&text)
         .map(drop)
         .map_err(|why| told(&why).hint("a JWK set (RFC 7517): `{ \"keys\": [ … ] }` with public keys"))
+}
+
+/// What seals sessions: the keys that are written, or the one of the folder, made if it is not there.
+///
+/// # Errors
+/// It can be neither read nor made.
+fn sealer(session: &Session, span: &Span, data: &Path) -> Result<Arc<Sealer>, Diagnostic> {
+    let made = match &session.key {
+        Some(keys) => Sealer::new(keys.value.iter().map(|key| key.0.as_bytes())),
+        None => {
+            let made = private_file::read_or_make(&data.join(SESSIONS), MOST_PEPPER);
+            let made = made.map_err(|error| Diagnostic::error(error.message).at(span).hint(error.hint))?;
+            Sealer::new([made.trim_ascii()])
+        }
+    };
+    made.map(Arc::new).ok_or_else(|| Diagnostic::error("the key of sessions is too short").at(span))
 }
 
 /// The key of the hashes of API keys: the one that is written, or the one of the folder, made if it is not there.

@@ -63,11 +63,15 @@ impl Tls {
             }
         }
         for (name, source) in &config.auth {
-            let AuthSource::Tokens(written) = source else { continue };
-            match client(provider_settings(written), before, metrics) {
+            let ca = match source {
+                AuthSource::Tokens(written) => written.ca.as_ref(),
+                AuthSource::Login(written) => written.ca.as_ref(),
+                _ => continue,
+            };
+            match client(provider_settings(ca), before, metrics) {
                 Ok(client) => tls.providers.push((name.value.clone(), client)),
                 Err(errors) => {
-                    let files: Written<'_> = written.ca.iter().map(|ca| (Part::Roots, ca)).collect();
+                    let files: Written<'_> = ca.iter().map(|ca| (Part::Roots, *ca)).collect();
                     mistakes.extend(told(errors, &files, &name.span));
                 }
             }
@@ -262,9 +266,9 @@ fn client_settings(written: &ServiceTls, protocol: Protocol) -> ClientSettings {
     }
 }
 
-fn provider_settings(written: &model::Tokens) -> ClientSettings {
+fn provider_settings(ca: Option<&Spanned<model::FilePath>>) -> ClientSettings {
     ClientSettings {
-        roots: written.ca.as_ref().map_or(Roots::System, |ca| Roots::File(ca.value.0.clone())),
+        roots: ca.map_or(Roots::System, |ca| Roots::File(ca.value.0.clone())),
         verify: Verify::Chain,
         pins: Vec::new(),
         name: None,

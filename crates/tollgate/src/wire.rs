@@ -186,7 +186,7 @@ fn understand(
     world: &World,
     before: Option<&Wired>,
 ) -> Result<Understood, Vec<Diagnostic>> {
-    let identity = Identity::build(config, &world.clock, before.map(|wired| &wired.identity));
+    let identity = Identity::build(config, world, before.map(|wired| &wired.identity));
     let sources = identity.as_ref().map_or_else(|_| named(config), |identity| identity.sources(&world.clock));
     let compiled = tollgate_plan::compile(config, policies(), &sources, &world.metrics, revision);
     let tls = Tls::build(config, world.clock.unix(), before.map(|wired| &wired.tls), &world.metrics);

@@ -3,6 +3,8 @@
 pub mod api_keys;
 pub mod aws;
 pub mod basic;
+pub mod login;
+pub mod saml;
 pub mod secret;
 pub mod signed;
 pub mod tokens;
@@ -17,6 +19,8 @@ use tollgate_core::node::Node;
 pub use self::api_keys::{ApiKeys, KeyPlace};
 pub use self::aws::{Aws, AwsKey, UnsignedBody};
 pub use self::basic::Basic;
+pub use self::login::{CookieName, LocalPath, Login, Origin, Session, SessionIn};
+pub use self::saml::{Saml, SamlSigned};
 pub use self::secret::Secret;
 pub use self::signed::{Signed, SignedBy, SignedKey};
 pub use self::tokens::{
@@ -37,6 +41,10 @@ pub enum AuthSource {
     Aws(Aws),
     /// Requests with message signatures.
     Signed(Signed),
+    /// People who sign in with a browser, at an OpenID provider.
+    Login(Box<Login>),
+    /// The same at an identity provider of SAML.
+    Saml(Box<Saml>),
 }
 
 impl Decode for AuthSource {
@@ -53,6 +61,12 @@ impl Decode for AuthSource {
         if node.get("signature").is_some() {
             return Signed::decode(node, cx).map(Self::Signed);
         }
+        if node.get("saml").is_some() {
+            return Saml::decode(node, cx).map(|saml| Self::Saml(Box::new(saml)));
+        }
+        if node.get("login").is_some() {
+            return Login::decode(node, cx).map(|login| Self::Login(Box::new(login)));
+        }
         Tokens::decode(node, cx).map(|tokens| Self::Tokens(Box::new(tokens)))
     }
 }
@@ -63,6 +77,6 @@ impl JsonSchema for AuthSource {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>(), generator.subschema_for::<Aws>(), generator.subschema_for::<Signed>()] })
+        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>(), generator.subschema_for::<Aws>(), generator.subschema_for::<Signed>(), generator.subschema_for::<Login>(), generator.subschema_for::<Saml>()] })
     }
 }

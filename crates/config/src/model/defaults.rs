@@ -44,6 +44,15 @@ pub(crate) mod v1 {
     pub(crate) const DNS_MIN_TTL: &str = "1s";
     pub(crate) const DNS_MAX_TTL: &str = "5m";
 
+    pub(crate) const LOGIN_AT: &str = "/auth";
+    pub(crate) const SAML_AT: &str = "/saml";
+    pub(crate) const SAML_SIGNED: &str = "either";
+    pub(crate) const LOGIN_AFTER_LOGOUT: &str = "/";
+    pub(crate) const LOGIN_USERINFO: bool = false;
+    pub(crate) const SESSION_LASTS: &str = "8h";
+    pub(crate) const SESSION_IDLE: &str = "1h";
+    pub(crate) const SESSION_IN: &str = "cookie";
+    pub(crate) const SESSION_COOKIE: &str = "session";
     pub(crate) const STORE_MEMORY: &str = "64MiB";
     pub(crate) const LIMIT_FAILURES: i64 = 300;
     pub(crate) const BASIC_AT_ONCE: i64 = 4;

@@ -93,7 +93,7 @@ section! {
         files: Option<Files>,
         /// Answers with a part of the gateway: `jwks`, the keys of the tokens that it gives out; `metadata`, what it says of itself
         /// (RFC 8414); `token`, where services trade tokens (RFC 8693); `check`, whether the caller may pass, for other proxies to ask
-        /// (forward-auth); `introspect`, what is known of a token (RFC 7662).
+        /// (forward-auth); `introspect`, what is known of a token (RFC 7662); `login`, where people sign in and out with a browser.
         serve: Option<Spanned<Endpoint>>,
         /// How the instances written in this route are asked whether they are well.
         health: Option<Spanned<Health>>,
@@ -119,6 +119,8 @@ words! {
         Check = "check",
         /// What is known of a token (RFC 7662).
         Introspect = "introspect",
+        /// Where people sign in and out with a browser.
+        Login = "login",
     }
 }
 
@@ -136,7 +138,7 @@ pub fn known_setting_keys() -> Vec<&'static str> {
 
 /// A prefix of a path: whole segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PathPrefix(pub(crate) String);
+pub struct PathPrefix(pub String);
 
 impl FromText for PathPrefix {
     const WHAT: &'static str = "the start of a path";

@@ -12,6 +12,11 @@ use super::assertion::Accepted;
 use super::faults::{CROWDED, REPLAYED};
 use crate::remembered::{Digest, digest};
 
+/// An assertion that was used.
+pub(crate) fn replayed() -> Problem {
+    REPLAYED.problem()
+}
+
 /// What was used and has not ended, in the memory of this process alone.
 #[derive(Debug)]
 pub struct Replays {

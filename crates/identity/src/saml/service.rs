@@ -1,5 +1,6 @@
 //! The gateway as a service that users sign in to: what it says of itself (SAML 2.0 Metadata §2.4.4), and what it asks (Core §3.4).
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use data_encoding::BASE64;
@@ -28,7 +29,7 @@ pub struct Service {
     /// Where logouts are sent, by redirect or form, if it takes part in that.
     pub logout: Option<String>,
     /// Its keys: the first one signs, and those of RSA open. More than one while they change.
-    pub keys: Vec<OwnKey>,
+    pub keys: Arc<Vec<OwnKey>>,
     /// What kind of name is wanted of users, if one is.
     pub name_id_format: Option<String>,
     /// What providers must sign.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tollgate_config::model::{self, Config, Destination, OrNone};
+use tollgate_config::model::{self, Config, Destination, Endpoint, OrNone};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::ServiceRef;
 use tollgate_core::handler::Handler;
@@ -112,7 +112,12 @@ impl<'c> Services<'c> {
                 let found = self.endpoints.iter().find(|(name, _)| *name == word.value.as_str());
                 if found.is_none() {
                     let mistake = Diagnostic::error(format!("there is nothing to `serve: {}`", word.value.as_str()));
-                    told.push(mistake.at(&word.span).hint("the section `issuer` says who the gateway is to services"));
+                    told.push(mistake.at(&word.span).hint(match word.value {
+                        Endpoint::Login => {
+                            "a source under `auth` at which people sign in: `login: https://idp.example.com`"
+                        }
+                        _ => "the section `issuer` says who the gateway is to services",
+                    }));
                 }
                 found.map(|(_, handler)| Action::Serve(Arc::clone(handler)))
             }

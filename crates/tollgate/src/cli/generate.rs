@@ -65,6 +65,7 @@ pub(crate) fn faults() -> Vec<&'static Fault> {
         tollgate_upstream::faults::ALL,
         crate::health::FAULTS,
         tollgate_identity::faults::FAULTS,
+        tollgate_identity::login::FAULTS,
         tollgate_identity::saml::FAULTS,
         crate::redirect::FAULTS,
     ];

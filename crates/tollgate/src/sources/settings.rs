@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tollgate_config::model::{
-    self, Algorithm as Named, ApiKeys, Aws, Basic, ClientProof, Introspection, KeyPlace, KeysAt, Signed, Tokens,
-    UnsignedBody,
+    self, Algorithm as Named, ApiKeys, Aws, Basic, ClientProof, Introspection, KeyPlace, KeysAt, Login, Saml,
+    SamlSigned, SessionIn, Signed, Tokens, UnsignedBody,
 };
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
@@ -16,9 +16,10 @@ use tollgate_identity::exchange::{self, Trader};
 use tollgate_identity::jwk::Algorithm;
 use tollgate_identity::jwt::Expected;
 use tollgate_identity::opaque::{self};
+use tollgate_identity::saml::{MustBeSigned, OwnKey};
 use tollgate_identity::signed::KnownKey;
 use tollgate_identity::signing::SigningKey;
-use tollgate_identity::{JwtSettings, client, keys, signature, sigv4};
+use tollgate_identity::{JwtSettings, client, keys, login, session, signature, sigv4};
 
 pub(super) fn keyed(written: &ApiKeys, pepper: Option<Pepper>) -> api_key::Settings {
     let place = match &written.api_key.value {
@@ -56,6 +57,72 @@ pub(super) fn trader(written: &Tokens, clock: &Clock) -> Result<Option<Trader>, 
         at_once: size(trades.at_once.get()),
     };
     Ok(Some(Trader::new(settings, clock.clone())))
+}
+
+/// How people sign in with a browser.
+pub(super) fn signing_in(written: &Login) -> Result<login::Settings, Diagnostic> {
+    let scopes = written.scopes.as_ref().map(|scopes| scopes.iter().map(|scope| scope.value.clone()).collect());
+    let parameters = written.parameters.iter().flat_map(|all| all.iter());
+    let provider = login::oidc::Settings {
+        issuer: written.login.value.0.clone(),
+        client: client(&written.client.value, written.proof())?,
+        scopes: scopes.unwrap_or_else(|| vec!["openid".to_owned()]),
+        parameters: parameters.map(|(name, value)| (name.value.clone(), value.clone())).collect(),
+        userinfo: written.userinfo,
+        keys: keys::Settings {
+            from: keys::From::Issuer(written.login.value.0.clone()),
+            refresh: written.refresh.0,
+            keep: written.keep.0,
+            timeout: written.timeout.0,
+        },
+        timeout: written.timeout.0,
+    };
+    Ok(login::Settings {
+        provider: login::Provider::Oidc(provider),
+        at: written.at.value.0.clone(),
+        url: written.url.as_ref().map(|url| url.value.0.clone()),
+        origins: written.origins.iter().flatten().map(|origin| origin.0.clone()).collect(),
+        after_logout: written.after_logout.0.clone(),
+        session: kept(&written.session),
+    })
+}
+
+/// The same at an identity provider of SAML.
+pub(super) fn asserted(written: &Saml) -> Result<login::Settings, Diagnostic> {
+    let key = |key: &Spanned<model::auth::Secret>| {
+        OwnKey::from_pem(&key.value.0).map_err(|why| Diagnostic::error(format!("the key: {why}")).at(&key.span))
+    };
+    let keys = written.key.iter().chain(&written.key_before).map(key).collect::<Result<Vec<_>, _>>()?;
+    let provider = login::saml::Settings {
+        metadata: written.saml.value.0.clone(),
+        provider: written.provider.clone(),
+        entity: written.entity.as_ref().map(|entity| entity.value.clone()),
+        keys: Arc::new(keys),
+        signed: match written.signed {
+            SamlSigned::Either => MustBeSigned::Either,
+            SamlSigned::Assertion => MustBeSigned::Assertion,
+            SamlSigned::Both => MustBeSigned::Both,
+        },
+        contexts: written.contexts.clone().unwrap_or_default(),
+    };
+    Ok(login::Settings {
+        provider: login::Provider::Saml(provider),
+        at: written.at.value.0.clone(),
+        url: written.url.as_ref().map(|url| url.value.0.clone()),
+        origins: written.origins.iter().flatten().map(|origin| origin.0.clone()).collect(),
+        after_logout: written.after_logout.0.clone(),
+        session: kept(&written.session),
+    })
+}
+
+fn kept(written: &model::Session) -> session::Settings {
+    session::Settings {
+        lasts: written.lasts.value.0,
+        idle: written.idle.value.0,
+        in_store: written.kept == SessionIn::Store,
+        cookie: written.cookie.value.0.clone(),
+        remember: size(written.remember.get()),
+    }
 }
 
 pub(super) fn signatures(written: &Aws) -> sigv4::Settings {

@@ -11,6 +11,7 @@ use tollgate_core::onward::{Exchanger, Minted, Trade};
 use tollgate_core::policy::BoxFuture;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Sources, Standing};
 use tollgate_core::problem::Problem;
+use tollgate_core::reply::Reply;
 
 use crate::sources::named;
 
@@ -41,6 +42,18 @@ impl Authenticator for Vouching {
 
     fn guard(&self, x: &Exchange) -> Option<Box<dyn Recoder>> {
         self.0.guard(x)
+    }
+
+    fn sign_in<'a>(&'a self, x: &'a Exchange) -> Option<BoxFuture<'a, Result<Reply, Problem>>> {
+        self.0.sign_in(x)
+    }
+
+    fn keeps_sessions(&self) -> bool {
+        self.0.keeps_sessions()
+    }
+
+    fn admit(&self, x: &mut Exchange) {
+        self.0.admit(x);
     }
 
     fn challenge(&self) -> String {

@@ -121,7 +121,7 @@ impl TokenExchange {
     }
 }
 
-fn proof<'c>(
+pub(super) fn proof<'c>(
     secret: Option<&'c Secret>,
     key: Option<&'c Spanned<Secret>>,
     auth: ClientAuth,

@@ -1,6 +1,7 @@
 //! What is sent, as pysaml2 reads it (`testdata/saml/check.py`), and what pysaml2 sends when a session ends.
 
 use proptest::prelude::*;
+use std::sync::Arc;
 
 use super::*;
 
@@ -11,7 +12,7 @@ fn service(key_names: &[&str]) -> Service {
         entity_id: "https://gateway.example/saml".to_owned(),
         assertion_consumer: ACS.to_owned(),
         logout: Some(SLO.to_owned()),
-        keys: key_names.iter().map(|name| key(name)).collect(),
+        keys: Arc::new(key_names.iter().map(|name| key(name)).collect()),
         name_id_format: Some("urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress".to_owned()),
         signed: MustBeSigned::Assertion,
     }
