@@ -1,10 +1,13 @@
-// A certified OpenID provider (npm `oidc-provider`) for tests: `provider.mjs MODULES PORT`.
+// A certified OpenID provider (npm `oidc-provider`) for tests: `provider.mjs MODULES PORT HOST`.
 //
 // Tokens of the client `shop` by client credentials, for the resource `urn:AUDIENCE:ALGORITHM` (`urn:orders:ES256`), or
 // `urn:AUDIENCE:opaque`. Beside what every provider has, tests can ask it to do what a provider's operators do:
 // POST /test/rotate   publish a new key for each algorithm and sign with it; `?drop` publishes the old ones no more
 // POST /test/client   the public key (a JWK) of the client `signer`, which proves who it is by a token that it signs
-// GET  /test/count    how often each path was asked for
+// POST /test/web      the client `web`, which people sign in to: members of its registration, and the `seconds` that its access tokens
+//                     last. Whoever gives a name and any password at its login page is that person; `large` is one with much to tell
+// GET  /test/count    how often each path was asked for; and `grant KIND` (`grant refresh_token`), how often the token endpoint gave
+//                     tokens out for it, `refused KIND` if it did not, and `told`, `untold` how often it told a client of a logout
 // POST /test/sign     a token of `{ header, claims, by }`, which no provider would give out: signed by the key for `header.alg`; or `by`
 //                     a `stranger`, with the `public` key as a shared secret, or by nobody (`none`)
 import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
@@ -13,10 +16,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const [modules, port] = process.argv.slice(2);
+const [modules, port, host] = process.argv.slice(2);
 const { createLocalJWKSet, jwtVerify } = await import(pathToFileURL(createRequire(join(modules, 'x')).resolve('jose')));
 const { Provider } = await import(pathToFileURL(join(modules, 'oidc-provider/lib/index.js')));
-const issuer = `http://127.0.0.1:${port}`;
+const issuer = `http://${host}:${port}`;
 
 const kinds = {
   RS256: ['rsa', { modulusLength: 2048 }],
@@ -36,7 +39,20 @@ function newKeys() {
 const exchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
 let keys = newKeys();
 let signer = [];
+let web = [];
+let seconds = 3600;
 let handle;
+const count = {};
+
+function counted(what) {
+  count[what] = (count[what] ?? 0) + 1;
+}
+
+// Everybody is here: by the name they give.
+function findAccount(_, name) {
+  const about = name === 'large' ? Buffer.alloc(6000, 'All there is to know. ').toString() : 'a test';
+  return { accountId: name, claims: () => ({ sub: name, name: `The ${name}`, groups: ['staff', `of-${name}`], about }) };
+}
 
 // RFC 8693, which the provider leaves to its users: any token of its own for any audience but `forbidden`.
 async function trade(ctx, next) {
@@ -64,14 +80,24 @@ function start() {
   const provider = new Provider(issuer, {
     clients: [{
       client_id: 'shop', client_secret: 'shop-secret', grant_types: ['client_credentials', exchange], redirect_uris: [], response_types: [],
-    }, ...signer],
+    }, ...signer, ...web],
     jwks: { keys },
+    findAccount,
+    claims: { openid: ['sub'], profile: ['name', 'groups', 'about'] },
+    // What the ID token says is all that there is to know.
+    conformIdTokenClaims: false,
+    pkce: { methods: ['S256'], required: () => true },
+    issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
+    // One that comes a second time takes all back.
+    rotateRefreshToken: true,
+    ttl: { AccessToken: () => seconds, AuthorizationCode: 60, Grant: 86400, IdToken: 3600, Interaction: 3600, RefreshToken: 86400, Session: 86400 },
     enabledJWA: { idTokenSigningAlgValues: Object.keys(kinds) },
     features: {
       clientCredentials: { enabled: true },
       introspection: { enabled: true },
       revocation: { enabled: true },
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: true },
+      backchannelLogout: { enabled: true },
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo(_, resource) {
@@ -88,6 +114,10 @@ function start() {
     'subject_token', 'subject_token_type', 'requested_token_type', 'audience', 'scope',
   ], ['audience']);
   provider.on('server_error', (_, error) => console.error(error));
+  provider.on('grant.success', (ctx) => counted(`grant ${ctx.oidc.params.grant_type}`));
+  provider.on('grant.error', (ctx) => counted(`refused ${ctx.oidc.params?.grant_type}`));
+  provider.on('backchannel.success', () => counted('told'));
+  provider.on('backchannel.error', (_, error) => { console.error(error); counted('untold'); });
   handle = provider.callback();
 }
 
@@ -121,10 +151,9 @@ async function body(request) {
 }
 
 start();
-const count = {};
 createServer(async (request, response) => {
   const url = new URL(request.url, issuer);
-  count[url.pathname] = (count[url.pathname] ?? 0) + 1;
+  counted(url.pathname);
   if (url.pathname === '/test/rotate') {
     keys = url.searchParams.has('drop') ? newKeys() : [...newKeys(), ...keys];
     start();
@@ -138,9 +167,18 @@ createServer(async (request, response) => {
     }];
     start();
     response.writeHead(204).end();
+  } else if (url.pathname === '/test/web') {
+    const { seconds: last = 3600, ...registration } = await body(request);
+    seconds = last;
+    web = [{
+      client_id: 'web', client_secret: 'web-secret', grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
+      backchannel_logout_session_required: true, id_token_signed_response_alg: 'ES256', ...registration,
+    }];
+    start();
+    response.writeHead(204).end();
   } else if (url.pathname === '/test/count') {
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(count));
   } else {
     handle(request, response);
   }
-}).listen(Number(port), '127.0.0.1');
+}).listen(Number(port), host);

@@ -30,6 +30,7 @@ pub struct Gateway {
     output: Log,
     messages: Log,
     folder: TempDir,
+    environment: Vec<(String, String)>,
 }
 
 type Log = Arc<Mutex<Vec<u8>>>;
@@ -59,20 +60,21 @@ impl Gateway {
         let file = folder.path().join("tollgate.yaml");
         fs::write(&file, text).expect("the config is written");
         let (output, messages) = (Log::default(), Log::default());
-        let child = spawn(binary, &folder, environment, &output, &messages);
-        let mut gateway = Self { child, successor: None, http, health, output, messages, folder };
+        let environment: Vec<_> = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let child = spawn(binary, &folder, &environment, &output, &messages);
+        let mut gateway = Self { child, successor: None, http, health, output, messages, folder, environment };
         gateway.await_ready();
         gateway
     }
 
-    /// Stops it, and starts it again with what its config is now.
+    /// Stops it, and starts it again with what its config is now, and the same environment.
     ///
     /// # Panics
     /// When it does not end, or is not ready again, in time.
     pub fn restart(&mut self, binary: &str) {
         self.terminate();
         self.ended();
-        self.child = spawn(binary, &self.folder, &[], &self.output, &self.messages);
+        self.child = spawn(binary, &self.folder, &self.environment, &self.output, &self.messages);
         self.await_ready();
     }
 
@@ -381,10 +383,10 @@ fn filled(config: &str, http: SocketAddr, health: SocketAddr, values: &[(&str, S
     values.iter().fold(text, |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
 }
 
-fn spawn(binary: &str, folder: &TempDir, environment: &[(&str, &str)], output: &Log, messages: &Log) -> Child {
+fn spawn(binary: &str, folder: &TempDir, environment: &[(String, String)], output: &Log, messages: &Log) -> Child {
     let mut command = Command::new(binary);
     command.arg("run").arg("-c").arg(folder.path().join("tollgate.yaml")).current_dir(folder.path());
-    command.envs(environment.iter().copied());
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
     gather(child.stdout.take().expect("its output"), output);

@@ -11,6 +11,7 @@
 )]
 
 pub mod bench;
+pub mod browser;
 pub mod cli;
 pub mod conformance;
 pub mod deadline;
@@ -28,6 +29,7 @@ pub mod raw_client;
 pub mod recorder;
 pub mod strict;
 
+pub use browser::{Browser, Cookie, Fetched, Seen, Tab};
 pub use cli::{Cli, Ran};
 pub use deadline::{Deadline, wait_until};
 pub use gate::Gate;

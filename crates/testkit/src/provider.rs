@@ -24,12 +24,12 @@ pub struct Provider {
     address: SocketAddr,
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// The npm packages of tests.
-fn modules() -> PathBuf {
+pub(crate) fn modules() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let modules = target.join("tools/provider/node_modules");
     assert!(modules.is_dir(), "{} is not there: `./test` installs it", modules.display());
@@ -64,16 +64,26 @@ impl Provider {
     /// When it does not start: `./test` installs what it needs.
     #[must_use]
     pub fn start() -> Self {
-        let port = free_port();
-        let provider = Self { child: Self::run(port), address: SocketAddr::from(([127, 0, 0, 1], port)) };
+        Self::start_at([127, 0, 0, 1])
+    }
+
+    /// Starts one at another address of this machine: for browsers, a site of its own.
+    ///
+    /// # Panics
+    /// When it does not start: `./test` installs what it needs.
+    #[must_use]
+    pub fn start_at(ip: [u8; 4]) -> Self {
+        let address = SocketAddr::from((ip, free_port()));
+        let provider = Self { child: Self::run(address), address };
         provider.serves();
         provider
     }
 
-    fn run(port: u16) -> Child {
+    fn run(address: SocketAddr) -> Child {
         let modules = modules();
         let mut command = Command::new("node");
-        command.arg(root().join("tests/provider/provider.mjs")).arg(modules).arg(port.to_string());
+        command.arg(root().join("tests/provider/provider.mjs")).arg(modules);
+        command.args([address.port().to_string(), address.ip().to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("node runs; `./test` installs it (Debian: nodejs)")
     }
@@ -99,7 +109,7 @@ impl Provider {
 
     /// Starts it again, with new keys.
     pub fn again(&mut self) {
-        self.child = Self::run(self.address.port());
+        self.child = Self::run(self.address);
         self.serves();
     }
 
@@ -152,7 +162,15 @@ impl Provider {
         self.post("/test/client", "Content-Type: application/json\r\n", &public.to_string());
     }
 
-    /// How often a path was asked for.
+    /// Knows the client `web` from now on, whose secret is `web-secret`, and to which people sign in: by these members of its
+    /// registration, beside the usual ones, and the `seconds` that its access tokens last. Whoever gives a name and any password at the
+    /// login page is that person; of `large` there is much to tell.
+    pub fn knows_web(&self, registration: &Value) {
+        self.post("/test/web", "Content-Type: application/json\r\n", &registration.to_string());
+    }
+
+    /// How often a path was asked for; and of the token endpoint, how often it gave tokens out for a kind of grant (`grant refresh_token`)
+    /// or refused to (`refused refresh_token`); and how often a client was `told` of a logout, or was not (`untold`).
     ///
     /// # Panics
     /// When it does not say.
