@@ -316,7 +316,7 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
         AuthSource::Login(written) => signing_in(written).map(drop),
         AuthSource::Saml(written) => {
             let (file, span) = (&written.saml.value.0, &written.saml.span);
-            SamlGrant::look(file, written.provider.as_deref())
+            SamlGrant::look(file, written.idp.as_deref())
                 .map_err(|why| Diagnostic::error(format!("metadata from `{}`: {why}", file.display())).at(span))?;
             asserted(written).map(drop)
         }

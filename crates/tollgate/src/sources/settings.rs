@@ -95,7 +95,7 @@ pub(super) fn asserted(written: &Saml) -> Result<login::Settings, Diagnostic> {
     let keys = written.key.iter().chain(&written.key_before).map(key).collect::<Result<Vec<_>, _>>()?;
     let provider = login::saml::Settings {
         metadata: written.saml.value.0.clone(),
-        provider: written.provider.clone(),
+        provider: written.idp.clone(),
         entity: written.entity.as_ref().map(|entity| entity.value.clone()),
         keys: Arc::new(keys),
         signed: match written.signed {

@@ -18,7 +18,7 @@ section! {
         /// The metadata of the identity provider (XML); read again when it changes.
         saml: Spanned<FilePath>,
         /// Which provider it is (`entityID`), if the metadata has several.
-        provider: Option<String>,
+        idp: Option<String>,
         /// Who the gateway is there (`entityID`); without it, the URL of its metadata.
         entity: Option<Spanned<String>>,
         /// What signs requests and opens what is encrypted (RSA): a private key (PKCS #8) and its certificate, both in PEM.
