@@ -111,7 +111,7 @@ routes:
     }
 
     fn sets(&self, how: &Value) {
-        assert_eq!(self.idp_is_told("POST", "/test/set", "", &how.to_string()).status, 204);
+        assert_eq!(self.idp_is_told("POST", "/test/set", "", &how.to_string()).status, 200);
     }
 
     /// What came of logouts, and of questions.

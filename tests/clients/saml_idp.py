@@ -209,7 +209,7 @@ def answered_as_json(value):
 def changed(fields):
     how.update(fields)
     publish()
-    return 204, {}, ""
+    return answered_as_json(how)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

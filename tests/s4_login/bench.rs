@@ -63,7 +63,6 @@ routes:
   /api/**: {{ to: "{{{{backend}}}}", auth: web, backend_token: pass }}
   /both/**: {{ to: "{{{{backend}}}}", auth: web or idp }}
   /mine/**: {{ to: "{{{{backend}}}}", auth: web, allow: 'claims.sub == "alice"' }}
-  /open/**: "{{{{backend}}}}"
   /bye: {{ reply: 200 bye }}
 {routes}
 "#

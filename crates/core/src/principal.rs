@@ -89,6 +89,11 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         let _ = x;
     }
 
+    /// Another source let a request pass: takes its own cookies out of it all the same, since they are nobody else's business.
+    fn strip(&self, x: &mut Exchange) {
+        let _ = x;
+    }
+
     /// How the client may say who it is: the scheme of a challenge with its parameters (RFC 9110 §11.6.1).
     fn challenge(&self) -> String;
 

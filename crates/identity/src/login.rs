@@ -10,6 +10,7 @@ mod pages;
 pub mod saml;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub use self::pages::pages;
 
 /// A token is renewed so long before it ends.
 const EARLY: Duration = Duration::from_secs(10);
+/// So long nobody is asked early, after a provider that could not be asked: tokens hold meanwhile.
+const PAUSE: Duration = Duration::from_secs(5);
 /// Most sessions that are renewed at a time.
 const MOST_RENEWALS: usize = 256;
 
@@ -79,6 +82,8 @@ struct Inner {
     sessions: Sessions,
     by: By,
     renewing: Arc<Together<Result<Session, Ended>>>,
+    /// Until when no token is renewed early: seconds of Unix time.
+    paused: AtomicU64,
     asking: OnceLock<Handle>,
 }
 
@@ -126,6 +131,7 @@ impl LoginSource {
             sessions,
             by,
             renewing: Together::new(MOST_RENEWALS),
+            paused: AtomicU64::new(0),
             asking: OnceLock::new(),
         }))
     }
@@ -152,11 +158,24 @@ impl LoginSource {
         let own = &self.0;
         let mut session = own.sessions.look(&brought).await?;
         let mut is_new = own.sessions.touch(&mut session);
-        if session.refresh.is_some() && session.is_due(own.sessions.now(), EARLY) {
-            session = self.renewed(session).await?;
-            is_new = true;
+        if self.is_due(&session) {
+            match self.renewed(session.clone()).await {
+                Ok(renewed) => (session, is_new) = (renewed, true),
+                // Its token holds for a while yet.
+                Err(problem) if problem.fault.status >= 500 && !session.is_due(own.sessions.now(), Duration::ZERO) => {
+                    own.paused.store(own.sessions.now().saturating_add(PAUSE.as_secs()), Ordering::Relaxed);
+                }
+                Err(problem) => return Err(problem),
+            }
         }
         Ok(own.sessions.found(&brought, session, is_new).await?.principal)
+    }
+
+    /// Whether its token has to be renewed.
+    fn is_due(&self, session: &Session) -> bool {
+        let now = self.0.sessions.now();
+        let early = if now < self.0.paused.load(Ordering::Relaxed) { Duration::ZERO } else { EARLY };
+        session.refresh.is_some() && session.is_due(now, early)
     }
 
     /// The session with new tokens: of all requests that need them at the same time, one asks.
@@ -260,9 +279,7 @@ impl Authenticator for LoginSource {
             return Found::Foreign(CROSS_SITE.problem());
         }
         match self.0.sessions.known(&brought) {
-            Some(known) if known.session.refresh.is_none() || !known.session.is_due(self.0.sessions.now(), EARLY) => {
-                Found::Checked(Ok(known.principal))
-            }
+            Some(known) if !self.is_due(&known.session) => Found::Checked(Ok(known.principal)),
             _ => Found::Checking(Box::pin(self.look(brought))),
         }
     }
@@ -287,6 +304,10 @@ impl Authenticator for LoginSource {
             x.parting.extend(known.lines.iter().map(|line| (Bytes::from_static(b"Set-Cookie"), line.clone())));
             x.onward.token = known.session.token.as_ref().map(|token| token.text.as_str().into());
         }
+        self.0.sessions.strip(x);
+    }
+
+    fn strip(&self, x: &mut Exchange) {
         self.0.sessions.strip(x);
     }
 

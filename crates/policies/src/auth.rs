@@ -223,8 +223,10 @@ impl Auth {
             }
         });
         x.principal = Some(checked?);
-        if let Some(source) = self.sources.get(at) {
-            source.admit(x);
+        if self.keeps_sessions {
+            for (other, source) in self.sources.iter().enumerate() {
+                if other == at { source.admit(x) } else { source.strip(x) }
+            }
         }
         // First of all, so that it sees the body as it was signed.
         if let Some(guard) = self.sources.get(at).and_then(|source| source.guard(x)) {

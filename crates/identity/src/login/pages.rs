@@ -87,6 +87,10 @@ impl LoginSource {
     /// The provider sent the browser back.
     async fn callback(&self, x: &mut Exchange, oidc: &Oidc) -> Result<Reply, Problem> {
         let own = &self.0;
+        // RFC 6749 §3.1. Of two values, others may read the other one.
+        if ["state", "code", "iss", "error"].iter().any(|name| x.head.query_values(name) > 1) {
+            return Err(because(&STATE, "a parameter stands twice"));
+        }
         let query = x.head.query().unwrap_or_default();
         let said = |name: &str| query_value(query, name);
         let state = said("state").ok_or_else(|| because(&STATE, "no `state`"))?.into_owned();

@@ -56,6 +56,10 @@ impl Authenticator for Vouching {
         self.0.admit(x);
     }
 
+    fn strip(&self, x: &mut Exchange) {
+        self.0.strip(x);
+    }
+
     fn challenge(&self) -> String {
         self.0.challenge()
     }
