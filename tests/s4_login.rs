@@ -12,8 +12,8 @@ use tollgate_testkit::deadline::timed;
 use tollgate_testkit::{Authority, Browser, Gateway, Provider, wait_until};
 
 use bench::{
-    Bench, PAGE, SECRET, Settings, TOLLGATE, consents, cookies, echo, gives_name, is_challenged, is_refused, of_host, parameter, passes, register,
-    set_cookies, slug,
+    Bench, PAGE, SECRET, Settings, TOLLGATE, consents, cookies, echo, gives_name, is_challenged, is_refused, of_host,
+    parameter, passes, register, set_cookies, slug,
 };
 
 #[test]
@@ -27,7 +27,10 @@ fn whoever_goes_to_a_page_signs_in_and_comes_back_to_it() {
     let text = seen.text.to_lowercase();
     assert!(text.starts_with("get /app/page?a=1&b=x%2fy&c=%c3%bc http/1.1"), "{text}");
     assert!(text.contains("x-user: alice\n") && text.contains("x-name: the alice\n"), "{text}");
-    assert!(text.contains("cookie: theme=dark\n"), "the cookies that are none of the gateway's, and only those: {text}");
+    assert!(
+        text.contains("cookie: theme=dark\n"),
+        "the cookies that are none of the gateway's, and only those: {text}"
+    );
     assert!(!text.contains("authorization:"), "{text}");
     assert_eq!(bench.provider.asked("grant authorization_code"), 1);
     assert!(tab.goto(&bench.at("/app/other")).text.contains("/app/other"), "from now on at once");
@@ -56,8 +59,14 @@ fn a_page_without_a_session_is_answered_with_the_way_to_the_provider() {
     assert_eq!(says("scope").replace("%20", "+"), "openid+profile");
     let set = set_cookies(&sent);
     assert_eq!(set.len(), 1, "one cookie for a sign-in that is under way: {set:?}");
-    assert!(set[0].0.starts_with("session.f.") && set[0].2.contains("HttpOnly") && set[0].2.contains("SameSite=Lax"), "{set:?}");
-    for old in ["Accept: text/html,*/*;q=0.8\r\n", "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: cross-site\r\n"] {
+    assert!(
+        set[0].0.starts_with("session.f.") && set[0].2.contains("HttpOnly") && set[0].2.contains("SameSite=Lax"),
+        "{set:?}"
+    );
+    for old in [
+        "Accept: text/html,*/*;q=0.8\r\n",
+        "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: cross-site\r\n",
+    ] {
         assert_eq!(bench.ask("/app/", old).status, 302, "{old}");
     }
 }
@@ -105,7 +114,10 @@ fn scripts_of_a_page_call_with_its_session() {
 
 #[test]
 fn no_service_gets_the_cookie_of_a_session() {
-    let bench = Bench::with(Settings { routes: "  /either/**: { to: \"{{backend}}\", auth: idp or web }", ..Settings::default() });
+    let bench = Bench::with(Settings {
+        routes: "  /either/**: { to: \"{{backend}}\", auth: idp or web }",
+        ..Settings::default()
+    });
     let (_, under_way) = bench.starts("/app/");
     let cookies = format!("{}; theme=dark; {under_way}", bench.session("large"));
     let token = bench.provider.token("orders", "orders.read", "ES256");
@@ -145,7 +157,10 @@ fn under_https_the_cookie_is_bound_to_it() {
     let tab = browser.tab("alice/1");
     let _ = tab.goto(&format!("{base}/app/"));
     let under_way = of_host(&tab, "127.0.0.1");
-    assert!(under_way.len() == 1 && under_way[0].name.starts_with("__Host-session.f.") && under_way[0].secure, "{under_way:?}");
+    assert!(
+        under_way.len() == 1 && under_way[0].name.starts_with("__Host-session.f.") && under_way[0].secure,
+        "{under_way:?}"
+    );
     gives_name(&tab, "alice");
     consents(&tab);
     assert!(tab.arrives(&format!("{base}/app/")).text.to_lowercase().contains("x-user: alice"));
@@ -163,7 +178,11 @@ fn a_session_outlives_the_process_and_the_config() {
     bench.gateway.restart(TOLLGATE);
     let answer = bench.calls("/app/", &session);
     assert_eq!(answer.status, 200, "the key of sessions is in `data`: {}", answer.text());
-    let changed = bench::config(&bench.provider.issuer(), Settings { routes: "  /new: { reply: 200 new }", ..Settings::default() }, "http");
+    let changed = bench::config(
+        &bench.provider.issuer(),
+        Settings { routes: "  /new: { reply: 200 new }", ..Settings::default() },
+        "http",
+    );
     bench.gateway.reload(&changed, &[("backend", bench.backend.address().to_string())]);
     assert_eq!(bench.gateway.client().get("/new").status, 200);
     assert_eq!(bench.calls("/app/", &session).status, 200);
@@ -266,7 +285,10 @@ fn without_the_provider_sessions_go_on_until_they_need_it() {
     });
     assert_eq!((answer.status, slug(&answer).as_str()), (503, "login/provider"), "our trouble is nobody's fault");
     assert!(answer.one("retry-after").is_some());
-    assert!(took > Duration::from_secs(8), "as long as its token holds, not only until a new one is asked for: {took:?}");
+    assert!(
+        took > Duration::from_secs(8),
+        "as long as its token holds, not only until a new one is asked for: {took:?}"
+    );
 }
 
 #[test]

@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use tollgate_core::clock::Clock;
 use tollgate_testkit::{Gateway, Provider, Recorder, Response, Script, wait_until};
 
-use bench::{Bench, PAGE, SECRET, Settings, TOLLGATE, consents, cookies, echo, gives_name, is_refused, parameter, set_cookies, slug};
+use bench::{
+    Bench, PAGE, SECRET, Settings, TOLLGATE, consents, cookies, echo, gives_name, is_refused, parameter, set_cookies,
+    slug,
+};
 
 /// Seconds since 1970.
 fn now() -> u64 {
@@ -31,14 +34,24 @@ fn cookies_that_are_not_as_they_were_given_out_are_no_session() {
     let bench = Bench::new();
     let session = bench.session("alice");
     let value = session.strip_prefix("session=").unwrap();
-    let mut forged: Vec<String> = ["", "x", "null", "eyJhbGciOiJub25lIn0.e30.", "\"\"", "=", "a=b=c", "%00", "\u{fc}", "1.2.3", "session"].map(str::to_owned).into();
+    let mut forged: Vec<String> =
+        ["", "x", "null", "eyJhbGciOiJub25lIn0.e30.", "\"\"", "=", "a=b=c", "%00", "\u{fc}", "1.2.3", "session"]
+            .map(str::to_owned)
+            .into();
     for at in (0..value.len()).step_by(7).chain([value.len() - 1]) {
         let mut bytes = value.as_bytes().to_vec();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         forged.push(String::from_utf8(bytes).unwrap());
         forged.push(value[..at].to_owned());
     }
-    forged.extend([format!("{value}A"), format!("A{value}"), value.to_ascii_uppercase(), value.repeat(2), "A".repeat(4000), value.chars().rev().collect()]);
+    forged.extend([
+        format!("{value}A"),
+        format!("A{value}"),
+        value.to_ascii_uppercase(),
+        value.repeat(2),
+        "A".repeat(4000),
+        value.chars().rev().collect(),
+    ]);
     forged.retain(|forged| forged != value);
     for forged in &forged {
         let cookie = format!("session={forged}");
@@ -54,7 +67,14 @@ fn cookies_that_are_not_as_they_were_given_out_are_no_session() {
 fn more_cookies_than_a_session_can_have_are_no_session() {
     let bench = Bench::new();
     let session = bench.session("alice");
-    for more in ["session.1=x", "session.1=", "session.2=x", "session.1=x; session.2=y", "session.x=1", "session.18446744073709551616=x"] {
+    for more in [
+        "session.1=x",
+        "session.1=",
+        "session.2=x",
+        "session.1=x; session.2=y",
+        "session.x=1",
+        "session.18446744073709551616=x",
+    ] {
         let told = bench.calls("/app/", &format!("{session}; {more}"));
         assert!([200, 401].contains(&told.status), "{more}: {}", told.status);
         let alone = bench.calls("/app/", more);
@@ -136,12 +156,16 @@ fn a_callback_that_answers_nothing_of_this_browser_is_refused() {
     for twice in ["&code=abd", "&state=x", "&iss=http%3A%2F%2Fevil.example"] {
         let (location, under_way) = bench.starts("/app/");
         let state = parameter(&location, "state").unwrap();
-        is_nothing(&visit(&format!("?code=abc&state={state}&iss={issuer}{twice}"), &under_way), "RFC 6749 §3.1: nothing stands twice");
+        is_nothing(
+            &visit(&format!("?code=abc&state={state}&iss={issuer}{twice}"), &under_way),
+            "RFC 6749 §3.1: nothing stands twice",
+        );
     }
     assert_eq!(bench.provider.asked("/token"), 0, "no code was shown to anybody");
     let (location, under_way) = bench.starts("/app/");
     let state = parameter(&location, "state").unwrap();
-    let denied = visit(&format!("?error=access_denied&error_description=%3Cb%3Eno&state={state}&iss={issuer}"), &under_way);
+    let denied =
+        visit(&format!("?error=access_denied&error_description=%3Cb%3Eno&state={state}&iss={issuer}"), &under_way);
     is_nothing(&denied, "the provider says no");
     assert_eq!((denied.status, slug(&denied).as_str()), (403, "login/refused"));
     assert!(!denied.text().contains("<b>"), "{}", denied.text());
@@ -172,7 +196,8 @@ fn a_callback_is_good_once_and_only_for_who_started_it() {
     assert_eq!(slug(&stranger), "login/state");
     assert_eq!(slug(&bench.visits(&mallory, &of_alice)), "login/state");
     let (code, state) = (parameter(&mallory, "code").unwrap(), parameter(&alice, "state").unwrap());
-    let mixed = bench.visits(&format!("/auth/callback?code={code}&state={state}&iss={}", bench.provider.issuer()), &of_alice);
+    let mixed =
+        bench.visits(&format!("/auth/callback?code={code}&state={state}&iss={}", bench.provider.issuer()), &of_alice);
     is_nothing(&mixed, "the code of another sign-in");
     assert!(slug(&mixed).starts_with("login/"), "{}", mixed.text());
     assert_eq!(bench.provider.asked("grant authorization_code"), 0, "the code is bound to who started");
@@ -181,7 +206,10 @@ fn a_callback_is_good_once_and_only_for_who_started_it() {
     assert!([302, 303].contains(&done.status), "{} {}", done.status, done.text());
     assert_eq!(done.one("location").unwrap().trim_start_matches(&bench.base()), "/app/");
     let sets = set_cookies(&done);
-    assert!(sets.iter().any(|(name, value, _)| name.starts_with("session.f.") && value.is_empty()), "the mark goes: {sets:?}");
+    assert!(
+        sets.iter().any(|(name, value, _)| name.starts_with("session.f.") && value.is_empty()),
+        "the mark goes: {sets:?}"
+    );
     let again = bench.visits(&bob, &of_bob);
     is_nothing(&again, "a second time");
 }
@@ -211,7 +239,10 @@ impl Liar {
                 .to_string(),
                 _ => given.lock().unwrap().clone(),
             };
-            Script::reply(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+            Script::reply(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ))
         });
         let issuer = format!("http://{}", liar.address());
         let backend = echo();
@@ -248,7 +279,8 @@ impl Liar {
     fn answered(&self, answer: impl FnOnce(&str) -> String) -> Response {
         let sent = self.visits("/app/", "none=x");
         let location = sent.one("location").unwrap();
-        let under_way: Vec<String> = set_cookies(&sent).into_iter().map(|(name, value, _)| format!("{name}={value}")).collect();
+        let under_way: Vec<String> =
+            set_cookies(&sent).into_iter().map(|(name, value, _)| format!("{name}={value}")).collect();
         *self.token.lock().unwrap() = answer(&parameter(&location, "nonce").unwrap());
         let state = parameter(&location, "state").unwrap();
         self.visits(&format!("/auth/callback?code=abc&state={state}"), &under_way.join("; "))
@@ -287,7 +319,17 @@ fn what_is_no_answer_of_a_token_endpoint_is_nothing() {
     let liar = Liar::new();
     wait_until("its keys are there", || liar.told(&json!({}), &json!({}), "").status == 302);
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
-    for answer in ["", "null", "[]", "{}", "{\"access_token\":\"x\",\"token_type\":\"Bearer\"}", "{\"id_token\":7}", "<html>", "{\"id_token\":\"a.b.c\"}", &deep] {
+    for answer in [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "{\"access_token\":\"x\",\"token_type\":\"Bearer\"}",
+        "{\"id_token\":7}",
+        "<html>",
+        "{\"id_token\":\"a.b.c\"}",
+        &deep,
+    ] {
         let told = liar.answered(|_| answer.to_owned());
         is_nothing(&told, answer);
         assert!([502, 503].contains(&told.status), "{answer}: {}", told.status);
@@ -302,10 +344,30 @@ fn a_sign_in_leads_nowhere_but_to_this_host() {
     let tab = bench.tab("alice/1");
     let _ = bench.signs_in(&tab, "alice", "/app/");
     for to in [
-        "//evil.example", "https://evil.example", "/%5Cevil.example", "%5C/evil.example", "%5C%5Cevil.example", "/%09/evil.example",
-        "/%0A/evil.example", "///evil.example", "javascript:alert(1)", "http:evil.example", "%20//evil.example", "evil.example", "",
-        "/app/%0d%0aSet-Cookie:%20a=b", "/%2F/evil.example", "http://127.0.0.1@evil.example/", "/..//evil.example", "/.//evil.example",
-        "%00//evil.example", "/%E3%80%82evil.example", "@evil.example", ":80", "?//evil.example", "#//evil.example",
+        "//evil.example",
+        "https://evil.example",
+        "/%5Cevil.example",
+        "%5C/evil.example",
+        "%5C%5Cevil.example",
+        "/%09/evil.example",
+        "/%0A/evil.example",
+        "///evil.example",
+        "javascript:alert(1)",
+        "http:evil.example",
+        "%20//evil.example",
+        "evil.example",
+        "",
+        "/app/%0d%0aSet-Cookie:%20a=b",
+        "/%2F/evil.example",
+        "http://127.0.0.1@evil.example/",
+        "/..//evil.example",
+        "/.//evil.example",
+        "%00//evil.example",
+        "/%E3%80%82evil.example",
+        "@evil.example",
+        ":80",
+        "?//evil.example",
+        "#//evil.example",
     ] {
         tab.forget("127.0.0.1");
         let seen = bench.goes_through(&tab, &bench.at(&format!("/auth/login?to={to}")));
@@ -351,17 +413,23 @@ fn other_sites_cannot_do_anything_with_the_session() {
         ("GET", "Origin: http://evil.example\r\n".to_owned()),
         ("GET", format!("{PAGE}Sec-Fetch-Site: cross-site\r\n")),
     ] {
-        assert_eq!(bench.sends(method, "/app/form", &format!("{fields}Cookie: {session}\r\n"), "a=b").status, 200, "{method} {fields}");
+        assert_eq!(
+            bench.sends(method, "/app/form", &format!("{fields}Cookie: {session}\r\n"), "a=b").status,
+            200,
+            "{method} {fields}"
+        );
     }
 }
 
 /// A page of somebody else's that sends a form to the gateway.
 fn evil(to: &str) -> Recorder {
-    let page = format!(
-        "<!DOCTYPE html><form method=post action=\"{to}\"><input name=a value=b><button>Win</button></form>"
-    );
+    let page =
+        format!("<!DOCTYPE html><form method=post action=\"{to}\"><input name=a value=b><button>Win</button></form>");
     Recorder::everywhere(move |_| {
-        Script::reply(format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}", page.len()))
+        Script::reply(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}",
+            page.len()
+        ))
     })
 }
 
@@ -373,11 +441,20 @@ fn a_form_of_another_site_does_nothing_in_a_real_browser() {
     let target = bench.at("/app/form");
     let evil = evil(&target);
     let port = evil.address().port();
-    let heard = || bench.backend.recorded().iter().map(|one| String::from_utf8_lossy(&one.bytes).matches("POST ").count()).sum::<usize>();
+    let heard = || {
+        bench
+            .backend
+            .recorded()
+            .iter()
+            .map(|one| String::from_utf8_lossy(&one.bytes).matches("POST ").count())
+            .sum::<usize>()
+    };
     // A neighbour at the same site, of whom `SameSite` does not protect, and a stranger.
     for (site, expected) in [("127.0.0.1", 403), ("127.0.0.3", 401)] {
         let _ = tab.goto(&format!("http://{site}:{port}/"));
-        let wrote = format!("fetch('{target}', {{ method: 'POST', credentials: 'include', mode: 'no-cors' }}).then(() => 'sent')");
+        let wrote = format!(
+            "fetch('{target}', {{ method: 'POST', credentials: 'include', mode: 'no-cors' }}).then(() => 'sent')"
+        );
         assert_eq!(tab.evaluate(&wrote), "sent");
         tab.click("button");
         let _ = tab.arrives(&target);
@@ -445,9 +522,14 @@ fn no_secret_of_a_sign_in_is_told_anywhere() {
     let again = bench.visits(&callback, &under_way);
     let session = set_cookies(&done).into_iter().find(|(name, ..)| name == "session").unwrap().1;
     let api = bench.calls("/api/", &format!("session={session}"));
-    let token = api.text().lines().find_map(|line| line.split_once("earer ").map(|(_, token)| token.trim().to_owned())).unwrap();
+    let token = api
+        .text()
+        .lines()
+        .find_map(|line| line.split_once("earer ").map(|(_, token)| token.trim().to_owned()))
+        .unwrap();
     let forged = bench.calls("/api/", &format!("session={}x", &session[1..]));
-    let crossed = bench.sends("POST", "/app/", &format!("Origin: http://evil.example\r\nCookie: session={session}\r\n"), "");
+    let crossed =
+        bench.sends("POST", "/app/", &format!("Origin: http://evil.example\r\nCookie: session={session}\r\n"), "");
     assert_eq!((refused.status, forged.status, crossed.status), (400, 401, 403));
     let out = bench.visits("/auth/logout", &format!("session={session}"));
     assert!([302, 303].contains(&out.status), "{}", out.status);
@@ -468,7 +550,8 @@ fn no_secret_of_a_sign_in_is_told_anywhere() {
         (&under_way[..under_way.len().min(40)], "the mark of who started"),
         ("eyJ", "a token"),
     ];
-    for ((secret, what), (place, text)) in secrets.iter().flat_map(|secret| told.iter().map(move |told| (secret, told))) {
+    for ((secret, what), (place, text)) in secrets.iter().flat_map(|secret| told.iter().map(move |told| (secret, told)))
+    {
         let line = text.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{what} is told in {place}: {}", line.unwrap_or_default());
     }

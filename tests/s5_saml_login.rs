@@ -44,7 +44,18 @@ impl Bench {
         let idp = Service::start("saml_idp.py", &[&folder.path().display().to_string(), "127.0.0.2"]);
         let (key, certificate) = (folder.path().join("sp.key"), folder.path().join("sp.crt"));
         let mut openssl = Command::new("openssl");
-        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=gateway", "-days", "2", "-keyout"]);
+        openssl.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=gateway",
+            "-days",
+            "2",
+            "-keyout",
+        ]);
         assert!(openssl.arg(&key).arg("-out").arg(&certificate).output().unwrap().status.success());
         let pem = folder.path().join("sp.pem");
         fs::write(&pem, fs::read_to_string(key).unwrap() + &fs::read_to_string(certificate).unwrap()).unwrap();
@@ -154,7 +165,8 @@ routes:
     fn answer(&self, who: &str) -> Answer {
         let sent = self.sends("GET", "/app/", PAGE, "");
         assert_eq!(sent.status, 302, "{}", sent.text());
-        let cookies: Vec<String> = set_cookies(&sent).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> =
+            set_cookies(&sent).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let to = sent.one("location").unwrap();
         let page = self.idp_is_told("GET", to.strip_prefix(&self.idp("")).unwrap(), "", "");
         let mut fields = hidden(&page.text());
@@ -168,7 +180,11 @@ routes:
     fn brings(&self, answer: &Answer) -> Response {
         let mut fields = vec![("SAMLResponse".to_owned(), answer.response.clone())];
         fields.extend(answer.state.iter().map(|state| ("RelayState".to_owned(), state.clone())));
-        let more = format!("{FORM}{PAGE}Origin: {}\r\nSec-Fetch-Site: cross-site\r\nCookie: {}\r\n", self.idp(""), answer.cookies);
+        let more = format!(
+            "{FORM}{PAGE}Origin: {}\r\nSec-Fetch-Site: cross-site\r\nCookie: {}\r\n",
+            self.idp(""),
+            answer.cookies
+        );
         self.sends("POST", "/saml/acs", &more, &form(&fields))
     }
 }
@@ -185,7 +201,13 @@ impl Answer {
 
 /// The hidden fields of a page with a form.
 fn hidden(page: &str) -> Vec<(String, String)> {
-    let plain = |text: &str| text.replace("&quot;", "\"").replace("&#x27;", "'").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let plain = |text: &str| {
+        text.replace("&quot;", "\"")
+            .replace("&#x27;", "'")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&")
+    };
     let fields = page.split("type=\"hidden\" name=\"").skip(1);
     fields
         .map(|field| {
@@ -198,7 +220,9 @@ fn hidden(page: &str) -> Vec<(String, String)> {
 fn form(fields: &[(String, String)]) -> String {
     let escaped = |text: &str| {
         text.bytes()
-            .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+            .map(
+                |byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") },
+            )
             .collect::<String>()
     };
     fields.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect::<Vec<_>>().join("&")
@@ -206,11 +230,20 @@ fn form(fields: &[(String, String)]) -> String {
 
 fn set_cookies(answer: &Response) -> Vec<(String, String)> {
     let all = answer.all("set-cookie").into_iter();
-    all.map(|line| line.split(';').next().unwrap().split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap()).collect()
+    all.map(|line| {
+        line.split(';')
+            .next()
+            .unwrap()
+            .split_once('=')
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .unwrap()
+    })
+    .collect()
 }
 
 fn slug(answer: &Response) -> String {
-    let problem: Value = serde_json::from_str(&answer.text()).unwrap_or_else(|_| panic!("{} {}", answer.status, answer.text()));
+    let problem: Value =
+        serde_json::from_str(&answer.text()).unwrap_or_else(|_| panic!("{} {}", answer.status, answer.text()));
     problem["type"].as_str().unwrap().strip_prefix("urn:tollgate:problem:").unwrap().to_owned()
 }
 
@@ -273,7 +306,9 @@ fn a_script_without_a_session_is_told_so() {
 #[test]
 fn an_assertion_can_be_encrypted_and_either_part_signed() {
     let bench = Bench::new();
-    for (sign, encrypt) in [("assertion", true), ("response", true), ("both", true), ("response", false), ("both", false)] {
+    for (sign, encrypt) in
+        [("assertion", true), ("response", true), ("both", true), ("response", false), ("both", false)]
+    {
         bench.sets(&json!({ "sign": sign, "encrypt": encrypt }));
         let tab = bench.tab(&format!("{sign}-{encrypt}/1"));
         let seen = bench.signs_in(&tab, "alice", "/app/");
@@ -315,7 +350,9 @@ fn an_answer_to_nobodys_question_is_refused() {
     bench.comes_to_form(&tab, "alice", &bench.idp("/start"));
     tab.click("button");
     let _ = tab.arrives(&bench.at("/saml/"));
-    let told = bench.gateway.access_line("the answer", |line| line["method"] == "POST" && line["status"].as_u64() >= Some(400));
+    let told = bench
+        .gateway
+        .access_line("the answer", |line| line["method"] == "POST" && line["status"].as_u64() >= Some(400));
     assert_ne!(told["status"], 500);
     let kept: Vec<_> = tab.cookies().into_iter().filter(|cookie| cookie.name == "session").collect();
     assert_eq!(kept, []);
@@ -332,9 +369,23 @@ fn an_answer_is_good_only_for_who_asked() {
     let stranger = bench.brings(&Answer { cookies: "none=x".to_owned(), ..mallory.clone() });
     assert!(!has_session(&stranger) && ![302, 303].contains(&stranger.status), "{}", stranger.status);
     let state = ["login/state", "saml/recipient"];
-    is_refused(&bench.brings(&Answer { cookies: alice.cookies.clone(), ..mallory.clone() }), &state, "an attacker's, whole");
-    is_refused(&bench.brings(&Answer { response: mallory.response.clone(), ..alice.clone() }), &state, "an attacker's answer");
-    for forged in [Some(String::new()), Some("/app/".to_owned()), Some("https://evil.example/".to_owned()), mallory.state.clone(), None] {
+    is_refused(
+        &bench.brings(&Answer { cookies: alice.cookies.clone(), ..mallory.clone() }),
+        &state,
+        "an attacker's, whole",
+    );
+    is_refused(
+        &bench.brings(&Answer { response: mallory.response.clone(), ..alice.clone() }),
+        &state,
+        "an attacker's answer",
+    );
+    for forged in [
+        Some(String::new()),
+        Some("/app/".to_owned()),
+        Some("https://evil.example/".to_owned()),
+        mallory.state.clone(),
+        None,
+    ] {
         let wrong = Answer { state: forged.clone(), ..bench.answer("alice") };
         is_refused(&bench.brings(&wrong), &state, &format!("{forged:?}"));
     }
@@ -351,11 +402,16 @@ fn an_answer_that_was_changed_is_refused() {
     let bench = Bench::new();
     bench.sets(&json!({ "sign": "both" }));
     let refused = ["saml/signature", "saml/malformed"];
-    let change = |change: fn(String) -> String, what: &str| is_refused(&bench.brings(&bench.answer("alice").changed(change)), &refused, what);
+    let change = |change: fn(String) -> String, what: &str| {
+        is_refused(&bench.brings(&bench.answer("alice").changed(change)), &refused, what)
+    };
     change(|xml| xml.replace("alice@", "root@"), "another name");
     change(|xml| xml.replace("alice@example.com", "alice@example.com<!---->.evil.example"), "a comment in the name");
     change(|xml| xml.replace("staff", "admin"), "another attribute");
-    change(|xml| xml.replacen("<ns", "<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]><ns", 1), "a document type");
+    change(
+        |xml| xml.replacen("<ns", "<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]><ns", 1),
+        "a document type",
+    );
     change(|xml| xml[..xml.len() / 2].to_owned(), "half of it");
     change(|xml| xml.replace("Signature", "Signatur"), "no signature");
     change(|xml| xml.replace(":Assertion ", ":Assertion Extra=\"1\" "), "one attribute of XML more");
@@ -366,7 +422,8 @@ fn an_answer_that_was_changed_is_refused() {
     let huge = Answer { response: "QUFB".repeat(2 << 20), ..bench.answer("alice") };
     let told = bench.brings(&huge);
     assert!(!has_session(&told) && told.status >= 400 && told.status != 500, "{}", told.status);
-    let without = bench.sends("POST", "/saml/acs", &format!("{FORM}{PAGE}Cookie: {}\r\n", bench.answer("alice").cookies), "a=b");
+    let without =
+        bench.sends("POST", "/saml/acs", &format!("{FORM}{PAGE}Cookie: {}\r\n", bench.answer("alice").cookies), "a=b");
     assert!((400..500).contains(&without.status), "{}", without.status);
     assert!(has_session(&bench.brings(&bench.answer("alice"))), "and one that was not is taken");
 }
@@ -374,7 +431,14 @@ fn an_answer_that_was_changed_is_refused() {
 #[test]
 fn a_sign_in_by_saml_leads_nowhere_but_to_this_host() {
     let bench = Bench::new();
-    for to in ["//evil.example", "https://evil.example", "/%5Cevil.example", "/%09/evil.example", "javascript:alert(1)", "evil.example"] {
+    for to in [
+        "//evil.example",
+        "https://evil.example",
+        "/%5Cevil.example",
+        "/%09/evil.example",
+        "javascript:alert(1)",
+        "evil.example",
+    ] {
         let tab = bench.tab(&format!("{}/1", to.replace('/', "-")));
         let seen = tab.goto(&bench.at(&format!("/saml/login?to={to}")));
         if seen.url.starts_with(&bench.idp("/")) {
@@ -427,7 +491,13 @@ fn a_logout_that_the_provider_did_not_sign_ends_nothing() {
     let unsigned = signed.split_once("&SigAlg=").unwrap().0;
     let tab_fields = format!("{PAGE}Cookie: {session}\r\n");
     let changed = format!("{}&Signature={signature}", signed.replace("RelayState=", "RelayState=x"));
-    for (target, what) in [(signed, "no signature"), (unsigned, "nothing of it"), (&changed, "changed"), ("/saml/slo", "nothing"), ("/saml/slo?SAMLRequest=x", "garbage")] {
+    for (target, what) in [
+        (signed, "no signature"),
+        (unsigned, "nothing of it"),
+        (&changed, "changed"),
+        ("/saml/slo", "nothing"),
+        ("/saml/slo?SAMLRequest=x", "garbage"),
+    ] {
         let told = bench.sends("GET", target, &tab_fields, "");
         assert!((400..500).contains(&told.status), "{what}: {} {}", told.status, told.text());
         assert_eq!(bench.calls("/app/", &session).status, 200, "{what}");

@@ -7,7 +7,9 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tollgate_testkit::{Browser, Cookie, Deadline, Gateway, Provider, Recorder, Response, Script, Seen, Tab, wait_until};
+use tollgate_testkit::{
+    Browser, Cookie, Deadline, Gateway, Provider, Recorder, Response, Script, Seen, Tab, wait_until,
+};
 
 pub(crate) const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 /// As a browser asks that goes to a page.
@@ -156,7 +158,8 @@ impl Bench {
     pub(crate) fn starts(&self, target: &str) -> (String, String) {
         let sent = self.ask(target, PAGE);
         assert_eq!(sent.status, 302, "{}", sent.text());
-        let cookies: Vec<String> = set_cookies(&sent).into_iter().map(|(name, value, _)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> =
+            set_cookies(&sent).into_iter().map(|(name, value, _)| format!("{name}={value}")).collect();
         (sent.one("location").unwrap(), cookies.join("; "))
     }
 }
@@ -195,7 +198,8 @@ pub(crate) fn send(gateway: &Gateway, host: &str, method: &str, target: &str, fi
 
 /// The reason in a problem.
 pub(crate) fn slug(answer: &Response) -> String {
-    let problem: Value = serde_json::from_str(&answer.text()).unwrap_or_else(|_| panic!("{} {}", answer.status, answer.text()));
+    let problem: Value =
+        serde_json::from_str(&answer.text()).unwrap_or_else(|_| panic!("{} {}", answer.status, answer.text()));
     problem["type"].as_str().unwrap().strip_prefix("urn:tollgate:problem:").unwrap().to_owned()
 }
 

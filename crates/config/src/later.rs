@@ -12,7 +12,7 @@ const FILE: &[&str] = &["admin", "cluster", "policies", "state", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one source of identity.
-const AUTH: &[&str] = &["certificate", "ldap", "login", "provider", "saml"];
+const AUTH: &[&str] = &["ldap", "login", "provider", "saml"];
 /// Of one service.
 const SERVICE: &[&str] = &["breaker", "registry", "smooth"];
 /// Of the TLS of a listener.

@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod aws;
 pub mod basic;
 pub mod bearer;
+pub mod certificate;
 pub mod client;
 pub mod content_digest;
 pub mod exchange;

@@ -247,7 +247,8 @@ mod tests {
     fn a_browser_does_what_it_is_told() {
         let site = Recorder::answering(|taken| {
             let page = "<!DOCTYPE html><form action=/there><input name=a><button>Go</button></form>";
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nSet-Cookie: seen=1; HttpOnly; SameSite=Lax; Path=/";
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nSet-Cookie: seen=1; HttpOnly; SameSite=Lax; Path=/";
             let told = taken.target.starts_with("/there").then(|| String::from_utf8_lossy(&taken.head).into_owned());
             let body = told.as_deref().unwrap_or(page);
             Script::reply(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))

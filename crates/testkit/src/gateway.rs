@@ -60,7 +60,8 @@ impl Gateway {
         let file = folder.path().join("tollgate.yaml");
         fs::write(&file, text).expect("the config is written");
         let (output, messages) = (Log::default(), Log::default());
-        let environment: Vec<_> = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment: Vec<_> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let child = spawn(binary, &folder, &environment, &output, &messages);
         let mut gateway = Self { child, successor: None, http, health, output, messages, folder, environment };
         gateway.await_ready();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tollgate_config::model::{
-    self, Algorithm as Named, ApiKeys, Aws, Basic, ClientProof, Introspection, KeyPlace, KeysAt, Login, Saml,
-    SamlSigned, SessionIn, Signed, Tokens, UnsignedBody,
+    self, Algorithm as Named, ApiKeys, Aws, Basic, CertificateAuth, CertificateName, ClientProof, ForwardedCertificate,
+    Introspection, KeyPlace, KeysAt, Login, Saml, SamlSigned, SessionIn, Signed, Tokens, UnsignedBody,
 };
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
@@ -19,7 +19,7 @@ use tollgate_identity::opaque::{self};
 use tollgate_identity::saml::{MustBeSigned, OwnKey};
 use tollgate_identity::signed::KnownKey;
 use tollgate_identity::signing::SigningKey;
-use tollgate_identity::{JwtSettings, client, keys, login, session, signature, sigv4};
+use tollgate_identity::{JwtSettings, certificate, client, keys, login, session, signature, sigv4};
 
 pub(super) fn keyed(written: &ApiKeys, pepper: Option<Pepper>) -> api_key::Settings {
     let place = match &written.api_key.value {
@@ -185,6 +185,31 @@ pub(super) fn passwords(written: &Basic) -> basic::Settings {
         cache: written.cache.0,
         negative: written.negative.0,
         at_once: size(written.at_once.get()),
+        remember: size(written.remember.get()),
+    }
+}
+
+pub(super) fn certificates(written: &CertificateAuth) -> certificate::Settings {
+    let kind = |name: CertificateName| match name {
+        CertificateName::Subject => certificate::Kind::Subject,
+        CertificateName::CommonName => certificate::Kind::CommonName,
+        CertificateName::Dns => certificate::Kind::Dns,
+        CertificateName::Uri => certificate::Kind::Uri,
+        CertificateName::Email => certificate::Kind::Email,
+        CertificateName::Spiffe => certificate::Kind::Spiffe,
+    };
+    let list = |names: &Option<Spanned<Vec<String>>>| names.as_ref().map(|all| all.value.clone()).unwrap_or_default();
+    certificate::Settings {
+        subject: kind(written.certificate.value),
+        consumer: kind(written.consumer.unwrap_or(written.certificate.value)),
+        names: list(&written.names),
+        domains: list(&written.domains),
+        authorities: written.ca.as_ref().map(|ca| ca.value.0.clone()),
+        forwarded: match written.forwarded.value {
+            ForwardedCertificate::Ignored => certificate::Forwarded::Ignored,
+            ForwardedCertificate::Verified => certificate::Forwarded::Verified,
+            ForwardedCertificate::Believed => certificate::Forwarded::Believed,
+        },
         remember: size(written.remember.get()),
     }
 }
