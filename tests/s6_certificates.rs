@@ -4,105 +4,18 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use data_encoding::BASE64;
-use serde_json::Value;
-use tempfile::TempDir;
-use tollgate_testkit::{Gateway, RawClient, Recorder, Response, wait_until};
+use tollgate_testkit::{Gateway, RawClient, Recorder, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 
-/// Authorities and what they sign, in a folder.
-struct House(TempDir);
+#[path = "s6_certificates/house.rs"]
+mod house;
 
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-impl House {
-    fn new() -> Self {
-        let house = Self(tempfile::tempdir().unwrap());
-        for authority in ["ca", "other"] {
-            let subject = format!("/CN={authority}");
-            house.make(authority, &["-subj", &subject, "-addext", "keyUsage=critical,keyCertSign"]);
-        }
-        house.signed("server", "ca", "/CN=shop.example", &["subjectAltName=DNS:shop.example"]);
-        house
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.file(name).display().to_string()
-    }
-
-    fn make(&self, name: &str, more: &[&str]) {
-        let mut command = Command::new("openssl");
-        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
-        command
-            .arg("-keyout")
-            .arg(self.file(&format!("{name}.key")))
-            .arg("-out")
-            .arg(self.file(&format!("{name}.pem")));
-        run(command.args(more));
-    }
-
-    /// A certificate of this authority, with these extensions.
-    fn signed(&self, name: &str, by: &str, subject: &str, extensions: &[&str]) {
-        let (ca, key) = (self.text(&format!("{by}.pem")), self.text(&format!("{by}.key")));
-        let mut more = vec!["-CA", &ca, "-CAkey", &key, "-subj", subject, "-utf8"];
-        more.extend(["-addext", "basicConstraints=critical,CA:FALSE"]);
-        more.extend(extensions.iter().flat_map(|extension| ["-addext", extension]));
-        self.make(name, &more);
-    }
-
-    /// For a client of the authority `ca`.
-    fn client(&self, name: &str, subject: &str, names: &str) {
-        let names = format!("subjectAltName={names}");
-        let extensions = [names.as_str(), "extendedKeyUsage=clientAuth", "keyUsage=critical,digitalSignature"];
-        self.signed(name, "ca", subject, if names.ends_with('=') { &extensions[1..] } else { &extensions });
-    }
-
-    /// As `Client-Cert` has it (RFC 9440 §2.1).
-    fn forwarded(&self, name: &str) -> String {
-        let output =
-            Command::new("openssl").args(["x509", "-outform", "DER", "-in", &self.text(name)]).output().unwrap();
-        assert!(output.status.success());
-        format!(":{}:", BASE64.encode(&output.stdout))
-    }
-
-    /// A gateway that asks clients for certificates, with this source of identity.
-    fn gateway(&self, source: &str, more: &str) -> (Gateway, Recorder) {
-        let backend = Recorder::start();
-        let tls = "tls: { cert: PKI/server.pem, key: PKI/server.key, client: { ca: PKI/ca.pem, required: false } }";
-        let config = format!(
-            "listen: {{ \"{{{{http}}}}\": {{ {tls} }}, \"{{{{health}}}}\": health }}\nworkers: 1\n{more}\n\
-             auth: {{ partners: {{ {source} }} }}\nroutes: {{ {ROUTES} }}\n"
-        );
-        let config = config.replace("PKI", &self.0.path().display().to_string());
-        let gateway = Gateway::start(TOLLGATE, &config, &[("backend", backend.address().to_string())]);
-        (gateway, backend)
-    }
-
-    /// One without TLS, behind proxies at these addresses.
-    fn behind(&self, proxies: &str, source: &str) -> (Gateway, Recorder) {
-        let backend = Recorder::start();
-        let config = format!(
-            "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nworkers: 1\ntrust: {{ proxies: [{proxies}] }}\n\
-             auth: {{ partners: {{ {source} }} }}\nroutes: {{ {ROUTES} }}\n"
-        );
-        let config = config.replace("PKI", &self.0.path().display().to_string());
-        let gateway = Gateway::start(TOLLGATE, &config, &[("backend", backend.address().to_string())]);
-        (gateway, backend)
-    }
-}
+use house::{House, curl, outcome, plain, run, slug};
 
 const ROUTES: &str = "/open: { to: \"{{backend}}\" }, /who: { serve: check, auth: partners, backend_token: { send: nothing, \
      headers: { X-Subject: principal, X-Consumer: consumer } } }, \
@@ -110,49 +23,18 @@ const ROUTES: &str = "/open: { to: \"{{backend}}\" }, /who: { serve: check, auth
      /told: { to: \"{{backend}}\", auth: partners, backend_token: { send: nothing, headers: { Client-Cert: claims.client_cert, \
      X-Hash: claims.sha256, X-Serial: claims.serial, X-Issuer: claims.issuer, X-Dns: claims.dns } } }";
 
-/// What the gateway answers to somebody with this certificate.
-struct Answer {
-    status: u16,
-    slug: String,
-    head: String,
+/// A gateway that asks clients for certificates, with this source of identity.
+fn asking(house: &House, source: &str, more: &str) -> (Gateway, Recorder) {
+    house.gateway(&house.listener(), &sections(source, more))
 }
 
-impl Answer {
-    fn field(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.filter(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
-    }
-
-    fn outcome(&self) -> &str {
-        if self.status == 200 || self.status == 204 { "ok" } else { &self.slug }
-    }
+/// One without TLS, behind proxies at these addresses.
+fn behind(house: &House, proxies: &str, source: &str) -> (Gateway, Recorder) {
+    house.gateway("http", &sections(source, &format!("trust: {{ proxies: [{proxies}] }}")))
 }
 
-fn slug(text: &str) -> String {
-    let problem: Value = serde_json::from_str(text).unwrap_or_default();
-    problem["type"].as_str().unwrap_or_default().trim_start_matches("urn:tollgate:problem:").to_owned()
-}
-
-fn curl(house: &House, gateway: &Gateway, target: &str, certificate: Option<&str>, more: &[&str]) -> Answer {
-    let address = gateway.address();
-    let mut command = Command::new("curl");
-    command.args(["-sS", "-m", "20", "-D", "-", "--cacert", &house.text("ca.pem"), "--resolve"]);
-    command.arg(format!("shop.example:{}:{}", address.port(), address.ip())).args(more);
-    if let Some(name) = certificate {
-        command.args(["--cert", &house.text(&format!("{name}.pem")), "--key", &house.text(&format!("{name}.key"))]);
-    }
-    let said = run(command.arg(format!("https://shop.example:{}{target}", address.port())));
-    let (head, body) = said.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, slug: slug(body), head: head.to_owned() }
-}
-
-fn plain(gateway: &Gateway, target: &str, fields: &str) -> Response {
-    gateway.client().call(&format!("GET {target} HTTP/1.1\r\nHost: g\r\n{fields}\r\n"))
-}
-
-fn outcome(response: &Response) -> String {
-    if response.status == 200 || response.status == 204 { "ok".to_owned() } else { slug(&response.text()) }
+fn sections(source: &str, more: &str) -> String {
+    format!("{more}\nauth: {{ partners: {{ {source} }} }}\nroutes: {{ {ROUTES} }}")
 }
 
 #[test]
@@ -170,7 +52,7 @@ fn a_certificate_says_who_calls_by_the_name_that_is_chosen() {
         ("email", "alice@partner.example"),
         ("uri", "urn:alice"),
     ] {
-        let (gateway, _backend) = house.gateway(&format!("certificate: {name}, consumer: cn"), "");
+        let (gateway, _backend) = asking(&house, &format!("certificate: {name}, consumer: cn"), "");
         for _ in 0..2 {
             let told = curl(&house, &gateway, "/who", Some("alice"), &[]);
             assert_eq!((told.outcome(), told.field("x-auth-request-user")), ("ok", Some(subject)), "{}", told.head);
@@ -186,7 +68,7 @@ fn a_certificate_says_who_calls_by_the_name_that_is_chosen() {
 fn what_the_certificate_says_is_known_to_the_service_if_that_is_wanted() {
     let house = House::new();
     house.client("alice", "/CN=alice", "DNS:alice.example");
-    let (gateway, backend) = house.gateway("certificate: cn", "");
+    let (gateway, backend) = asking(&house, "certificate: cn", "");
     // Header spoofing: what a client says of itself is not passed on, neither with a certificate nor without.
     let spoofed = [
         "-H",
@@ -225,7 +107,7 @@ fn only_names_that_are_let_in_are() {
     house.client("web", "/CN=web", "DNS:web.shop.example,DNS:web.internal");
     house.client("deep", "/CN=deep", "DNS:a.b.shop.example");
     house.client("none", "/CN=none", "");
-    let (gateway, _backend) = house.gateway("certificate: dns, names: [\"*.shop.example\"]", "");
+    let (gateway, _backend) = asking(&house, "certificate: dns, names: [\"*.shop.example\"]", "");
     let told = curl(&house, &gateway, "/who", Some("web"), &[]);
     assert_eq!(told.field("x-auth-request-user"), Some("web.shop.example"), "the one that is let in");
     let refused = curl(&house, &gateway, "/orders", Some("deep"), &[]);
@@ -233,7 +115,7 @@ fn only_names_that_are_let_in_are() {
     let challenge = refused.field("www-authenticate").unwrap();
     assert!(challenge.starts_with("Certificate realm=\"partners\", error="), "{challenge}");
     assert_eq!(curl(&house, &gateway, "/orders", Some("none"), &[]).outcome(), "certificate/name");
-    let (all, _backend) = house.gateway("certificate: dns", "");
+    let (all, _backend) = asking(&house, "certificate: dns", "");
     assert_eq!(curl(&house, &all, "/orders", Some("web"), &[]).outcome(), "certificate/name", "which of the two?");
     assert_eq!(curl(&house, &all, "/orders", Some("deep"), &[]).outcome(), "ok");
 }
@@ -253,7 +135,7 @@ fn a_spiffe_id_is_the_only_uri_of_a_leaf() {
         "extendedKeyUsage=clientAuth",
     ];
     house.signed("vouches", "ca", "/CN=x", &usage);
-    let (gateway, _backend) = house.gateway("certificate: spiffe, domains: [example.org]", "");
+    let (gateway, _backend) = asking(&house, "certificate: spiffe, domains: [example.org]", "");
     let told = curl(&house, &gateway, "/who", Some("web"), &[]);
     assert_eq!(told.field("x-auth-request-user"), Some("spiffe://example.org/ns/shop/sa/web"));
     assert_eq!(curl(&house, &gateway, "/orders", Some("foreign"), &[]).outcome(), "certificate/unknown");
@@ -267,7 +149,7 @@ fn a_source_may_trust_less_than_its_listener_and_follows_its_file() {
     let house = House::new();
     house.client("alice", "/CN=alice", "DNS:alice.example");
     fs::copy(house.file("other.pem"), house.file("trusted.pem")).unwrap();
-    let (gateway, _backend) = house.gateway("certificate: cn, ca: PKI/trusted.pem", "");
+    let (gateway, _backend) = asking(&house, "certificate: cn, ca: PKI/trusted.pem", "");
     assert_eq!(curl(&house, &gateway, "/orders", Some("alice"), &[]).outcome(), "certificate/untrusted");
     fs::copy(house.file("ca.pem"), house.file("trusted.pem")).unwrap();
     wait_until("the file is read again", || curl(&house, &gateway, "/orders", Some("alice"), &[]).outcome() == "ok");
@@ -286,7 +168,7 @@ fn what_a_proxy_forwards_is_taken_from_a_trusted_one_only() {
     house.signed("mallory", "other", "/CN=mallory", &["extendedKeyUsage=clientAuth"]);
     let alice = format!("Client-Cert: {}\r\n", house.forwarded("alice.pem"));
     let mallory = format!("Client-Cert: {}\r\n", house.forwarded("mallory.pem"));
-    let (gateway, backend) = house.behind("127.0.0.1", "certificate: cn, ca: PKI/ca.pem, forwarded: verified");
+    let (gateway, backend) = behind(&house, "127.0.0.1", "certificate: cn, ca: PKI/ca.pem, forwarded: verified");
     for _ in 0..2 {
         let told = plain(&gateway, "/who", &alice);
         assert_eq!((told.status, told.one("x-auth-request-user").as_deref()), (200, Some("alice")));
@@ -314,10 +196,10 @@ fn what_a_proxy_forwards_is_taken_from_a_trusted_one_only() {
     let seen: String = backend.recorded().iter().map(|c| String::from_utf8_lossy(&c.bytes).into_owned()).collect();
     assert!(seen.contains("GET /orders") && !seen.to_lowercase().contains("client-cert"), "{seen}");
     // Nobody vouches but the proxy.
-    let (believing, _backend) = house.behind("127.0.0.1", "certificate: cn, forwarded: believed");
+    let (believing, _backend) = behind(&house, "127.0.0.1", "certificate: cn, forwarded: believed");
     assert_eq!(plain(&believing, "/who", &mallory).one("x-auth-request-user").as_deref(), Some("mallory"));
     // Nothing is looked at unless the source says so.
-    let (ignoring, _backend) = house.gateway("certificate: cn", "trust: { proxies: [127.0.0.1] }");
+    let (ignoring, _backend) = asking(&house, "certificate: cn", "trust: { proxies: [127.0.0.1] }");
     let fields = alice.trim_end();
     assert_eq!(curl(&house, &ignoring, "/orders", None, &["-H", fields]).outcome(), "auth/missing");
     let proxys = curl(&house, &ignoring, "/orders", Some("alice"), &["-H", fields]);
@@ -337,7 +219,7 @@ fn those_in_between_are_forwarded_too() {
     let extensions = ["-addext", "keyUsage=critical,keyCertSign"];
     house.make("between", &[&["-CA", &ca, "-CAkey", &key, "-subj", "/CN=between"][..], &extensions].concat());
     house.signed("bob", "between", "/CN=bob", &["extendedKeyUsage=clientAuth"]);
-    let (gateway, _backend) = house.behind("127.0.0.1", "certificate: cn, ca: PKI/ca.pem, forwarded: verified");
+    let (gateway, _backend) = behind(&house, "127.0.0.1", "certificate: cn, ca: PKI/ca.pem, forwarded: verified");
     let bob = format!("Client-Cert: {}\r\n", house.forwarded("bob.pem"));
     assert_eq!(outcome(&plain(&gateway, "/orders", &bob)), "certificate/untrusted");
     let chain = format!("{bob}Client-Cert-Chain: {}\r\n", house.forwarded("between.pem"));
@@ -383,7 +265,7 @@ fn ending(house: &House, name: &str) {
 fn a_certificate_that_ends_lets_nobody_in_on_a_connection_that_was_open() {
     let house = House::new();
     ending(&house, "brief");
-    let (gateway, _backend) = house.gateway("certificate: cn", "");
+    let (gateway, _backend) = asking(&house, "certificate: cn", "");
     let mut command = Command::new("openssl");
     command.args(["s_client", "-quiet", "-connect", &gateway.address().to_string()]);
     command.args(["-cert", &house.text("brief.pem"), "-key", &house.text("brief.key")]);

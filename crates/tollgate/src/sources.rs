@@ -146,9 +146,16 @@ impl Source {
             let (asking, clock) = (world.asking().clone(), world.clock.clone());
             Arc::new(Outbound::new(Arc::clone(tls), Arc::clone(dns), asking, clock))
         };
+        let store = Arc::clone(&world.store) as Arc<dyn CacheStore>;
         match (self, tls.map(caller)) {
-            (Self::Jwt(source), Some(caller)) => source.start(&caller, world.asking()),
-            (Self::Opaque(source), Some(caller)) => source.start(&caller, world.asking()),
+            (Self::Jwt(source), Some(caller)) => {
+                source.mark_in(&store);
+                source.start(&caller, world.asking());
+            }
+            (Self::Opaque(source), Some(caller)) => {
+                source.mark_in(&store);
+                source.start(&caller, world.asking());
+            }
             (Self::Login(source), caller) => source.start(caller.as_ref(), world.asking(), &world.slow),
             (Self::Keys(source), _) => source.start(&world.slow),
             (Self::Basic(source), _) => source.start(&world.slow, world.asking()),

@@ -3,6 +3,7 @@
 pub mod api_keys;
 pub mod aws;
 pub mod basic;
+pub mod bound;
 pub mod certificates;
 pub mod login;
 pub mod saml;
@@ -20,6 +21,7 @@ use tollgate_core::node::Node;
 pub use self::api_keys::{ApiKeys, KeyPlace};
 pub use self::aws::{Aws, AwsKey, UnsignedBody};
 pub use self::basic::Basic;
+pub use self::bound::{Bound, Dpop, ProxysWord};
 pub use self::certificates::{CertificateAuth, CertificateName, ForwardedCertificate};
 pub use self::login::{CookieName, LocalPath, Login, Origin, Session, SessionIn};
 pub use self::saml::{Saml, SamlSigned};

@@ -44,9 +44,9 @@ use tollgate_core::units::Bounded;
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::auth::{
-    Algorithm, ApiKeys, AuthSource, Aws, AwsKey, Basic, CertificateAuth, CertificateName, ClientAuth, ClientProof,
-    CookieName, ForwardedCertificate, Introspection, KeyPlace, KeysAt, LocalPath, Login, Origin, Saml, SamlSigned,
-    Session, SessionIn, Signed, SignedBy, SignedKey, TokenExchange, Tokens, UnsignedBody,
+    Algorithm, ApiKeys, AuthSource, Aws, AwsKey, Basic, Bound, CertificateAuth, CertificateName, ClientAuth,
+    ClientProof, CookieName, Dpop, ForwardedCertificate, Introspection, KeyPlace, KeysAt, LocalPath, Login, Origin,
+    ProxysWord, Saml, SamlSigned, Session, SessionIn, Signed, SignedBy, SignedKey, TokenExchange, Tokens, UnsignedBody,
 };
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;

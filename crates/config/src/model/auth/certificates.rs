@@ -7,6 +7,7 @@ use tollgate_core::section;
 use tollgate_core::units::Bounded;
 
 use crate::model::auth::AuthSource;
+use crate::model::auth::bound::{Bound, ProxysWord};
 use crate::model::defaults::v1;
 use crate::model::listen::Listener;
 use crate::model::text::words;
@@ -67,20 +68,25 @@ words! {
 
 /// Says if no certificate can come, or nobody could forward one.
 pub(crate) fn warn(sources: &[(Spanned<String>, AuthSource)], listen: &[Listener], trust: &Trust, cx: &mut DecodeCx) {
+    let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client.is_some());
     for (_, source) in sources {
-        let AuthSource::Certificates(source) = source else { continue };
-        let is_forwarded = source.forwarded.value != ForwardedCertificate::Ignored;
-        let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client.is_some());
+        let (needed, forwarded, is_forwarded) = match source {
+            AuthSource::Certificates(source) => {
+                let is_forwarded = source.forwarded.value != ForwardedCertificate::Ignored;
+                (Some(&source.certificate.span), &source.forwarded.span, is_forwarded)
+            }
+            AuthSource::Tokens(source) => {
+                let needed = (source.bound.value == Bound::Certificate).then_some(&source.bound.span);
+                (needed, &source.forwarded.span, source.forwarded.value != ProxysWord::Ignored)
+            }
+            _ => continue,
+        };
         if is_forwarded && trust.proxies.as_ref().is_none_or(Vec::is_empty) {
-            let warning = Diagnostic::warning("no proxy is trusted that could forward certificates");
-            cx.report(
-                warning
-                    .at(&source.forwarded.span)
-                    .hint("`trust: { proxies: [10.0.0.7] }`: those that write `Client-Cert`"),
-            );
+            let warning = Diagnostic::warning("no proxy is trusted that could forward certificates").at(forwarded);
+            cx.report(warning.hint("`trust: { proxies: [10.0.0.7] }`: those that write `Client-Cert`"));
         }
-        if !is_forwarded && !listen.iter().any(asks) {
-            let warning = Diagnostic::warning("no listener asks clients for certificates").at(&source.certificate.span);
+        if let Some(needed) = needed.filter(|_| !is_forwarded && !listen.iter().any(asks)) {
+            let warning = Diagnostic::warning("no listener asks clients for certificates").at(needed);
             cx.report(warning.hint("`tls: { …, client: ./clients-ca.pem }`"));
         }
     }
