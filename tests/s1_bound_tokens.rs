@@ -6,49 +6,18 @@
 
 #[path = "s6_certificates/house.rs"]
 mod house;
+#[path = "s1_bound_tokens/maker.rs"]
+mod maker;
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::time::UNIX_EPOCH;
 
 use house::{Answer, House, curl, outcome, slug};
+use maker::Maker;
 use serde_json::{Value, json};
-use tollgate_testkit::{Gateway, Provider, RawClient, Recorder, Response, modules, wait_until};
+use tollgate_core::clock::Clock;
+use tollgate_testkit::{Gateway, Provider, RawClient, Recorder, Response, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
-
-/// Makes proofs, as a client does.
-struct Maker {
-    child: Child,
-    pipes: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
-}
-
-impl Maker {
-    fn start() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/dpop.mjs");
-        let mut command = Command::new("node");
-        command.arg(script).arg(modules()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("node runs; `./test` installs it (Debian: nodejs)");
-        let pipes = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, pipes: Mutex::new(pipes) }
-    }
-
-    fn make(&self, asked: &Value) -> String {
-        let (to, from) = &mut *self.pipes.lock().unwrap();
-        writeln!(to, "{asked}").unwrap();
-        let mut line = String::new();
-        assert!(from.read_line(&mut line).unwrap() > 0, "no proof: {asked}");
-        line.trim().to_owned()
-    }
-}
-
-impl Drop for Maker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 struct Bench {
     maker: Maker,
@@ -112,7 +81,7 @@ impl Bench {
 }
 
 fn now() -> i64 {
-    i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap()
+    i64::try_from(Clock::real().unix().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
 #[test]
@@ -182,6 +151,12 @@ fn proofs_that_do_not_hold_are_refused() {
     ] {
         assert_eq!(bench.changed(&token, change), slug, "{name}");
     }
+}
+
+#[test]
+fn a_token_and_its_proof_are_sent_in_one_way() {
+    let bench = Bench::new(", dpop: {}", "");
+    let token = bench.token("own", "ES256", "ES256");
     let proof = || bench.proof(&token, json!({}));
     for (name, fields, slug) in [
         ("no proof", format!("Authorization: DPoP {token}\r\n"), "dpop/missing"),
@@ -201,6 +176,12 @@ fn proofs_that_do_not_hold_are_refused() {
     }
     let bearer = bench.provider.token("orders", "orders.read", "ES256");
     assert_eq!(outcome(&bench.with(&bearer, &bench.proof(&bearer, json!({})))), "bound/scheme", "bound to nothing");
+}
+
+#[test]
+fn challenges_say_what_is_wrong_with_which_scheme() {
+    let bench = Bench::new(", dpop: {}", "");
+    let token = bench.token("own", "ES256", "ES256");
     let refused = bench.send("/orders/1", &format!("Authorization: DPoP {token}\r\n"));
     let challenge = refused.one("www-authenticate").unwrap();
     assert!(
@@ -218,7 +199,6 @@ fn proofs_that_do_not_hold_are_refused() {
     let missing = bench.send("/orders/1", "");
     let challenge = missing.one("www-authenticate").unwrap();
     assert!(challenge.starts_with("Bearer realm=\"idp\", DPoP realm=\"idp\", algs=\""), "{challenge}");
-    assert!(bench.backend.recorded().iter().all(|c| !String::from_utf8_lossy(&c.bytes).contains("/orders/2")));
 }
 
 #[test]
@@ -245,6 +225,19 @@ fn a_proof_is_good_once() {
     let other = bench.proof(&token, json!({ "claims": { "jti": "mine", "htm": "PUT" } }));
     assert_eq!(outcome(&bench.with(&token, &other)), "dpop/request");
     assert_eq!(bench.changed(&token, json!({ "claims": { "jti": "mine" } })), "ok");
+}
+
+#[test]
+fn a_store_that_is_full_takes_no_proof() {
+    let bench = Bench::new(", dpop: {}", "store: { memory: 64KiB }");
+    let token = bench.token("own", "ES256", "ES256");
+    // A mark takes some 200 bytes.
+    let outcomes: Vec<String> = (0..400).map(|_| bench.changed(&token, json!({}))).collect();
+    let taken = outcomes.iter().take_while(|outcome| *outcome == "ok").count();
+    assert!((200..400).contains(&taken), "{taken}");
+    assert!(outcomes[taken..].iter().all(|outcome| outcome == "dpop/unavailable"), "{outcomes:?}");
+    let refused = bench.with(&token, &bench.proof(&token, json!({})));
+    assert_eq!((refused.status, refused.one("retry-after").as_deref()), (503, Some("1")), "nobody is to blame");
 }
 
 #[test]

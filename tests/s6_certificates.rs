@@ -6,7 +6,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use tollgate_testkit::{Gateway, RawClient, Recorder, wait_until};
 
@@ -288,7 +287,6 @@ fn a_certificate_that_ends_lets_nobody_in_on_a_connection_that_was_open() {
     assert_eq!(ask().0, "200");
     let mut last = String::new();
     wait_until("the certificate ends", || {
-        std::thread::sleep(Duration::from_millis(50));
         let (status, body) = ask();
         last = slug(&body);
         status == "401"

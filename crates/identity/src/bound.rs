@@ -156,6 +156,16 @@ impl Proofs {
         dpop.prove(asked, sent.token, key).await.map_err(|problem| self.told(sent.scheme, problem))
     }
 
+    /// What tokens have to be bound to, in a few words behind what they are.
+    pub(crate) fn describe(&self) -> &'static str {
+        match self.bound {
+            Bound::Optional => "",
+            Bound::Required => ", bound to a certificate or a key",
+            Bound::Certificate => ", bound to a certificate",
+            Bound::Key => ", bound to a key",
+        }
+    }
+
     /// How the client may say who it is.
     pub(crate) fn challenge(&self) -> String {
         let bearer = format!("Bearer realm=\"{}\"", self.name);

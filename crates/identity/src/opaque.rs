@@ -315,7 +315,7 @@ impl Authenticator for OpaqueSource {
     }
 
     fn describe(&self) -> String {
-        format!("tokens that {} is asked about", self.0.settings.issuer)
+        format!("tokens that {} is asked about{}", self.0.settings.issuer, self.0.proofs.describe())
     }
 
     fn standing(&self) -> Standing {

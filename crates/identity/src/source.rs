@@ -192,9 +192,10 @@ impl Authenticator for JwtSource {
 
     fn describe(&self) -> String {
         let expected = &self.settings.expected;
+        let (issuers, bound) = (expected.issuers.join(", "), self.proofs.describe());
         match expected.audiences.as_slice() {
-            [] => format!("tokens of {}, for whomever", expected.issuers.join(", ")),
-            audiences => format!("tokens of {} for {}", expected.issuers.join(", "), audiences.join(", ")),
+            [] => format!("tokens of {issuers}, for whomever{bound}"),
+            audiences => format!("tokens of {issuers} for {}{bound}", audiences.join(", ")),
         }
     }
 

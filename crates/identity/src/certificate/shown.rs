@@ -75,7 +75,18 @@ fn bytes(value: &[u8]) -> Result<Vec<u8>, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::certificate::parsed::Parsed;
+
+    proptest! {
+        #[test]
+        fn no_input_panics(text in ".*", der in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = bytes(text.as_bytes());
+            prop_assert!(Parsed::read(&der).is_err());
+        }
+    }
 
     #[test]
     fn a_forwarded_certificate_is_one_byte_sequence() {
