@@ -4,6 +4,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
 #![allow(dead_code, reason = "the house of certificates has more than is needed here")]
 
+#[path = "s1_bound_tokens/certificates.rs"]
+mod certificates;
 #[path = "s6_certificates/house.rs"]
 mod house;
 #[path = "s1_bound_tokens/maker.rs"]
@@ -11,7 +13,7 @@ mod maker;
 
 use std::time::UNIX_EPOCH;
 
-use house::{Answer, House, curl, outcome, slug};
+use house::{House, outcome, slug};
 use maker::Maker;
 use serde_json::{Value, json};
 use tollgate_core::clock::Clock;
@@ -300,6 +302,24 @@ fn behind_a_proxy_the_url_is_the_clients_own() {
 }
 
 #[test]
+fn a_proxy_may_tell_of_the_url_in_the_newer_field() {
+    let bench = Bench::new(", dpop: {}", "trust: { proxies: [127.0.0.1], headers: forwarded }");
+    let token = bench.token("own", "ES256", "ES256");
+    let told = "Forwarded: for=192.0.2.7;proto=https;host=\"Shop.example:8443\"\r\n";
+    // What the proxy does not write is its client's own.
+    let more = format!("{told}X-Forwarded-Proto: http\r\nX-Forwarded-Host: evil.example\r\n");
+    for (htu, slug) in [
+        ("https://shop.example:8443/orders/1".to_owned(), "ok"),
+        ("http://evil.example/orders/1".to_owned(), "dpop/request"),
+        (bench.url("/orders/1"), "dpop/request"),
+    ] {
+        let proof = bench.proof(&token, json!({ "claims": { "htu": htu } }));
+        let answer = bench.send("/orders/1", &format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n{more}"));
+        assert_eq!(outcome(&answer), slug, "{htu}");
+    }
+}
+
+#[test]
 fn the_service_gets_what_the_config_says() {
     let bench = Bench::new(", dpop: {}", "");
     let token = bench.token("own", "ES256", "ES256");
@@ -341,69 +361,4 @@ fn without_proofs_a_token_that_is_bound_to_a_key_is_refused() {
             "{cnf}"
         );
     }
-}
-
-/// A gateway that asks for certificates, in front of tokens that are bound to them.
-fn with_certificates(more: &str, listener: Option<&str>, sections: &str) -> (House, Provider, Gateway, Recorder) {
-    let (house, provider) = (House::new(), Provider::start());
-    house.client("alice", "/CN=alice", "DNS:alice.example");
-    house.client("mallory", "/CN=mallory", "DNS:mallory.example");
-    let listener = listener.map_or_else(|| house.listener(), str::to_owned);
-    let (gateway, backend) = house.gateway(&listener, &format!("{sections}\n{}\n{ROUTES}", source(&provider, more)));
-    (house, provider, gateway, backend)
-}
-
-fn bear(house: &House, gateway: &Gateway, token: &str, certificate: Option<&str>) -> Answer {
-    curl(house, gateway, "/orders/1", certificate, &["-H", &format!("Authorization: Bearer {token}")])
-}
-
-#[test]
-fn a_token_that_is_bound_to_a_certificate_passes_with_that_alone() {
-    for (kind, more) in [("ES256", ""), ("opaque", ", introspection: { client: shop, secret: \"shop-secret\" }")] {
-        let (house, provider, gateway, _backend) = with_certificates(more, None, "");
-        let token = provider.token_for_certificate("orders", "orders.read", kind, &house.der("alice.pem"));
-        let bearer = provider.token("orders", "orders.read", kind);
-        // A second time, when the token is known: each connection is looked at.
-        for _ in 0..2 {
-            assert_eq!(bear(&house, &gateway, &token, Some("alice")).outcome(), "ok", "{kind}");
-            let refused = bear(&house, &gateway, &token, Some("mallory"));
-            assert_eq!((refused.status, refused.outcome()), (401, "bound/certificate"), "{kind}");
-            let challenge = refused.field("www-authenticate").unwrap();
-            assert!(challenge.starts_with("Bearer realm=\"idp\", error=\"invalid_token\""), "{challenge}");
-            assert_eq!(bear(&house, &gateway, &token, None).outcome(), "bound/certificate", "{kind}");
-            assert_eq!(bear(&house, &gateway, &bearer, None).outcome(), "ok", "bound to nothing");
-        }
-    }
-}
-
-#[test]
-fn tokens_may_have_to_be_bound() {
-    for bound in ["certificate", "required"] {
-        let (house, provider, gateway, _backend) = with_certificates(&format!(", bound: {bound}"), None, "");
-        let token = provider.token_for_certificate("orders", "orders.read", "ES256", &house.der("alice.pem"));
-        let bearer = provider.token("orders", "orders.read", "ES256");
-        assert_eq!(bear(&house, &gateway, &token, Some("alice")).outcome(), "ok");
-        assert_eq!(bear(&house, &gateway, &bearer, Some("alice")).outcome(), "bound/required");
-    }
-}
-
-#[test]
-fn a_trusted_proxy_tells_of_the_certificate_if_it_is_believed() {
-    let trust = "trust: { proxies: [127.0.0.1] }";
-    let (house, provider, gateway, _backend) = with_certificates(", forwarded: believed", Some("http"), trust);
-    let token = provider.token_for_certificate("orders", "orders.read", "ES256", &house.der("alice.pem"));
-    let ask = |mut client: RawClient, certificate: &str| {
-        let fields = format!("Authorization: Bearer {token}\r\nClient-Cert: {}\r\n", house.forwarded(certificate));
-        outcome(&client.call(&format!("GET /orders/1 HTTP/1.1\r\nHost: g\r\n{fields}\r\n")))
-    };
-    for _ in 0..2 {
-        assert_eq!(ask(gateway.client(), "alice.pem"), "ok");
-        assert_eq!(ask(gateway.client(), "mallory.pem"), "bound/certificate");
-        let stranger = RawClient::connect_from([127, 0, 0, 9], gateway.address());
-        assert_eq!(ask(stranger, "alice.pem"), "bound/certificate", "a field that anybody can send");
-    }
-    // Unless it is believed, neither what it says counts nor what it is itself.
-    let sections = format!("{trust}\n{}\n{ROUTES}", source(&provider, ""));
-    let (gateway, _backend) = house.gateway(&house.listener(), &sections);
-    assert_eq!(bear(&house, &gateway, &token, Some("alice")).outcome(), "bound/certificate");
 }
