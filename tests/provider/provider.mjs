@@ -1,5 +1,8 @@
 // A certified OpenID provider (npm `oidc-provider`) for tests: `provider.mjs MODULES PORT HOST`.
 //
+// Tokens are bound to the key of a proof that comes with the question (DPoP, RFC 9449); those of the client `bound` to the certificate in
+// `X-Client-Cert`, in base64 (RFC 8705).
+//
 // Tokens of the client `shop` by client credentials, for the resource `urn:AUDIENCE:ALGORITHM` (`urn:orders:ES256`), or
 // `urn:AUDIENCE:opaque`. Beside what every provider has, tests can ask it to do what a provider's operators do:
 // POST /test/rotate   publish a new key for each algorithm and sign with it; `?drop` publishes the old ones no more
@@ -10,7 +13,7 @@
 //                     tokens out for it, `refused KIND` if it did not, and `told`, `untold` how often it told a client of a logout
 // POST /test/sign     a token of `{ header, claims, by }`, which no provider would give out: signed by the key for `header.alg`; or `by`
 //                     a `stranger`, with the `public` key as a shared secret, or by nobody (`none`)
-import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
+import { X509Certificate, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -80,6 +83,9 @@ function start() {
   const provider = new Provider(issuer, {
     clients: [{
       client_id: 'shop', client_secret: 'shop-secret', grant_types: ['client_credentials', exchange], redirect_uris: [], response_types: [],
+    }, {
+      client_id: 'bound', client_secret: 'bound-secret', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+      tls_client_certificate_bound_access_tokens: true,
     }, ...signer, ...web],
     jwks: { keys },
     findAccount,
@@ -91,9 +97,17 @@ function start() {
     // One that comes a second time takes all back.
     rotateRefreshToken: true,
     ttl: { AccessToken: () => seconds, AuthorizationCode: 60, Grant: 86400, IdToken: 3600, Interaction: 3600, RefreshToken: 86400, Session: 86400 },
-    enabledJWA: { idTokenSigningAlgValues: Object.keys(kinds) },
+    enabledJWA: { idTokenSigningAlgValues: Object.keys(kinds), dPoPSigningAlgValues: Object.keys(kinds) },
     features: {
       clientCredentials: { enabled: true },
+      dPoP: { enabled: true },
+      mTLS: {
+        enabled: true, certificateBoundAccessTokens: true,
+        getCertificate(ctx) {
+          const der = ctx.get('x-client-cert');
+          return der ? new X509Certificate(Buffer.from(der, 'base64')) : undefined;
+        },
+      },
       introspection: { enabled: true },
       revocation: { enabled: true },
       devInteractions: { enabled: true },

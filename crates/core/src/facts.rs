@@ -6,6 +6,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::problem::Fault;
 
 /// What is known of a route. In the order of the apis, within them of the names.
@@ -69,6 +71,8 @@ pub struct ClientCertificate {
     pub names: Box<[Box<str>]>,
     /// The SHA-256 of the certificate, in hexadecimal digits.
     pub sha256: Box<str>,
+    /// The certificate as it was shown (DER), for whoever wants to know more of it.
+    pub der: Bytes,
 }
 
 /// The two ends of a client's connection.

@@ -146,6 +146,8 @@ pub enum Credential<'a> {
     Cookie(&'a str),
     /// In a session of a browser, of which nothing is passed on but the token in it, if that is asked for.
     Session,
+    /// With the connection: nothing in the request is it.
+    Connection,
 }
 
 /// Which bearer tokens (RFC 6750) a source of identity takes.

@@ -9,6 +9,7 @@ const SECRETS: &[&[u8]] = &[
     b"codeverifier",
     b"credential",
     b"credentials",
+    b"dpop",
     b"jwt",
     b"key",
     b"otp",
@@ -93,9 +94,16 @@ mod tests {
 
     #[test]
     fn names_tell_what_is_a_secret() {
-        for name in
-            ["Authorization", "proxy-authorization", "X-Api-Key", "x_access_token", "Cookie", "Set-Cookie", "sid"]
-        {
+        for name in [
+            "Authorization",
+            "proxy-authorization",
+            "X-Api-Key",
+            "x_access_token",
+            "Cookie",
+            "Set-Cookie",
+            "sid",
+            "DPoP",
+        ] {
             assert!(is_secret(name.as_bytes()), "{name}");
         }
         for name in [

@@ -14,6 +14,8 @@ use tollgate_core::facts::ClientAddress;
 use tollgate_core::principal::Budget;
 use tollgate_core::problem::Fault;
 
+use crate::bound::faults::PROOF_SIGNATURE;
+use crate::certificate::faults::UNTRUSTED;
 use crate::faults::{
     BASIC_REFUSED, INACTIVE, KEY_UNKNOWN, SIGNATURE, SIGNATURE_INVALID, SIGNATURE_UNKNOWN_KEY, SIGV4_SIGNATURE,
     SIGV4_UNKNOWN_KEY,
@@ -23,7 +25,7 @@ use crate::faults::{
 const WINDOW: Duration = Duration::from_secs(60);
 /// What whoever guesses is refused with. Not what comes of a token that has expired, or of a key that is new: whole offices behind one address
 /// come with those.
-static GUESSES: [&Fault; 8] = [
+static GUESSES: [&Fault; 10] = [
     &SIGNATURE,
     &INACTIVE,
     &KEY_UNKNOWN,
@@ -32,6 +34,8 @@ static GUESSES: [&Fault; 8] = [
     &SIGV4_UNKNOWN_KEY,
     &SIGNATURE_INVALID,
     &SIGNATURE_UNKNOWN_KEY,
+    &PROOF_SIGNATURE,
+    &UNTRUSTED,
 ];
 /// Most addresses of a generation.
 const MOST: usize = 65_536;

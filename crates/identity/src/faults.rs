@@ -133,7 +133,7 @@ refused!(
     BOUND,
     "jwt/bound",
     "The token is bound to a key, of which no proof is taken here",
-    "Get a token that is not bound to a key or certificate (`cnf`)."
+    "Get a token that is not bound (`cnf`), or is bound to a certificate. For the operator: `dpop` of the source of identity takes proofs of keys."
 );
 refused!(
     INACTIVE,

@@ -117,6 +117,15 @@ impl Key {
     /// Reads a key. `None`: it is not for checking signatures, or of a kind that is not known.
     #[must_use]
     pub fn read(jwk: &Map<String, Value>) -> Option<Self> {
+        Self::read_of(jwk, &Algorithm::ALL)
+    }
+
+    /// The same for this algorithm alone, which costs less than for all of its kind.
+    pub(crate) fn read_for(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Self> {
+        Self::read_of(jwk, &[algorithm])
+    }
+
+    fn read_of(jwk: &Map<String, Value>, algorithms: &[Algorithm]) -> Option<Self> {
         let text = |name: &str| jwk.get(name).and_then(Value::as_str);
         let is_for_signatures = text("use").is_none_or(|usage| usage == "sig")
             && jwk
@@ -127,7 +136,7 @@ impl Key {
         }
         let bytes = |name: &str| BASE64URL_NOPAD.decode(text(name)?.trim_end_matches('=').as_bytes()).ok();
         let mut verifying = match text("kty")? {
-            "RSA" => rsa(&bytes("n")?, &bytes("e")?),
+            "RSA" => rsa(&bytes("n")?, &bytes("e")?, algorithms),
             "EC" => curve(text("crv")?, &bytes("x")?, &bytes("y")?)?,
             "OKP" if text("crv") == Some("Ed25519") => {
                 vec![(Algorithm::EdDsa, ParsedPublicKey::new(&signature::ED25519, bytes("x")?).ok()?)]
@@ -135,6 +144,7 @@ impl Key {
             // Shared secrets among them: whoever reads them here could make tokens.
             _ => return None,
         };
+        verifying.retain(|(algorithm, _)| algorithms.contains(algorithm));
         if let Some(only) = jwk.get("alg") {
             let only = only.as_str().and_then(Algorithm::of)?;
             verifying.retain(|(algorithm, _)| *algorithm == only);
@@ -168,7 +178,7 @@ impl Key {
     }
 }
 
-fn rsa(n: &[u8], e: &[u8]) -> Vec<(Algorithm, ParsedPublicKey)> {
+fn rsa(n: &[u8], e: &[u8], algorithms: &[Algorithm]) -> Vec<(Algorithm, ParsedPublicKey)> {
     // Some providers pad the number.
     let significant = |number: &'_ [u8]| number.iter().position(|b| *b != 0).map_or(0, |first| first);
     let (n, e) = (&n[significant(n)..], &e[significant(e)..]);
@@ -177,8 +187,9 @@ fn rsa(n: &[u8], e: &[u8]) -> Vec<(Algorithm, ParsedPublicKey)> {
         return Vec::new();
     }
     let components = RsaPublicKeyComponents { n, e };
-    let parsed = Algorithm::ALL
-        .into_iter()
+    let parsed = algorithms
+        .iter()
+        .copied()
         .filter_map(|algorithm| Some((algorithm, components.to_parsed_public_key(algorithm.rsa()?).ok()?)));
     parsed.collect()
 }
@@ -197,6 +208,31 @@ fn curve(name: &str, x: &[u8], y: &[u8]) -> Option<Vec<(Algorithm, ParsedPublicK
     // SEC 1 §2.3.3, not compressed. That it lies on the curve is looked at as it is parsed.
     let point = [&[4], x, y].concat();
     Some(vec![(algorithm, ParsedPublicKey::new(verifying, point).ok()?)])
+}
+
+/// The thumbprint of a public key (RFC 7638 §3, RFC 8037 §2): the SHA-256 of what makes it the key that it is. `None`: it is of no kind that is
+/// known, or written otherwise than in base64url.
+#[must_use]
+pub fn thumbprint(jwk: &Map<String, Value>) -> Option<[u8; 32]> {
+    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+    // In the order of their names.
+    let names: &[&str] = match text("kty")? {
+        "EC" => &["crv", "kty", "x", "y"],
+        "OKP" => &["crv", "kty", "x"],
+        "RSA" => &["e", "kty", "n"],
+        _ => return None,
+    };
+    let mut told = String::from("{");
+    for name in names {
+        let value = text(name)?;
+        // None of these needs to be escaped, so that there is one way to write them.
+        if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+            return None;
+        }
+        told.push_str(&format!("{}\"{name}\":\"{value}\"", if told.len() > 1 { "," } else { "" }));
+    }
+    told.push('}');
+    Some(crate::remembered::digest(&told))
 }
 
 /// Reads a set (RFC 7517 §5): the keys that can be used, however many others there are.
@@ -264,6 +300,30 @@ mod tests {
         assert!(read(json!({ "kty": "oct", "k": "c2VjcmV0", "alg": "HS256" })).is_none());
         let small = BASE64URL_NOPAD.encode(&[0xab; 128]);
         assert!(read(json!({ "kty": "RSA", "n": small, "e": "AQAB" })).is_none());
+    }
+
+    #[test]
+    fn a_thumbprint_is_of_what_makes_the_key() {
+        let of = |key: &Value| thumbprint(key.as_object().unwrap()).map(|print| BASE64URL_NOPAD.encode(&print));
+        // RFC 7638 §3.1.
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        let rsa = json!({ "kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29" });
+        assert_eq!(of(&rsa).as_deref(), Some("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"));
+        // RFC 8037 Appendix A.3.
+        let okp = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+        assert_eq!(of(&okp).as_deref(), Some("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"));
+        // RFC 9449 §4.2 and §6.1.
+        let ec = json!({ "kty": "EC", "x": "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
+            "y": "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA", "crv": "P-256" });
+        assert_eq!(of(&ec).as_deref(), Some("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"));
+        for (name, value) in [("x", json!("a\",\"y")), ("y", json!(1)), ("kty", json!("oct")), ("crv", json!("P 256"))]
+        {
+            assert_eq!(of(&with(ec.clone(), name, value)), None, "{name}");
+        }
+        let only = Key::read_for(rsa.as_object().unwrap(), Algorithm::Ps256);
+        assert!(only.is_none(), "it is for RS256");
+        assert!(Key::read_for(ec.as_object().unwrap(), Algorithm::Es256).is_some());
+        assert!(Key::read_for(ec.as_object().unwrap(), Algorithm::EdDsa).is_none());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 use tollgate_core::problem::Problem;
 
+use crate::bound::confirmation::Confirmation;
 use crate::faults::{
     ALGORITHM, AUDIENCE, BOUND, CLAIM, EXPIRED, HEADER_FIELD, ISSUER, MALFORMED, NOT_YET, TYPE, because,
 };
@@ -41,6 +42,27 @@ pub struct Token<'t> {
     signature: Vec<u8>,
 }
 
+/// The parts of a JWT in its compact form, decoded.
+pub(crate) struct Parts<'t> {
+    pub(crate) header: Map<String, Value>,
+    pub(crate) claims: Map<String, Value>,
+    /// What is signed.
+    pub(crate) signed: &'t str,
+    pub(crate) signature: Vec<u8>,
+}
+
+impl<'t> Parts<'t> {
+    /// # Errors
+    /// It is none, in words for our log.
+    pub(crate) fn read(token: &'t str) -> Result<Self, String> {
+        let (signed, signature) = token.rsplit_once('.').ok_or("no JWT")?;
+        let (header, claims) = signed.split_once('.').ok_or("no JWT")?;
+        let part = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| "not base64url".to_owned());
+        let object = |text: &str| json::object(&part(text)?);
+        Ok(Self { header: object(header)?, claims: object(claims)?, signed, signature: part(signature)? })
+    }
+}
+
 impl<'t> Token<'t> {
     /// Reads a token.
     ///
@@ -48,11 +70,8 @@ impl<'t> Token<'t> {
     /// It is none, or asks for something that is not done.
     pub fn read(token: &'t str) -> Result<Self, Problem> {
         let malformed = |why: &str| because(&MALFORMED, why);
-        let (signed, signature) = token.rsplit_once('.').ok_or_else(|| malformed("no JWT"))?;
-        let (header, claims) = signed.split_once('.').ok_or_else(|| malformed("no JWT"))?;
-        let part = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| malformed("not base64url"));
-        let object = |text: &str| json::object(&part(text)?).map_err(|why| because(&MALFORMED, why));
-        let mut header = object(header)?;
+        let Parts { mut header, claims, signed, signature } =
+            Parts::read(token).map_err(|why| because(&MALFORMED, why))?;
         let algorithm = algorithm(&header)?;
         // RFC 8725 §3.10: whoever follows these lets strangers say which key to believe.
         if let Some(name) = ["jwk", "jku", "x5u"].into_iter().find(|name| header.contains_key(*name)) {
@@ -69,7 +88,6 @@ impl<'t> Token<'t> {
         };
         let (key, kind) = (text("kid")?, text("typ")?.map(|kind| kind.to_ascii_lowercase()));
         let kind = kind.map(|kind| kind.strip_prefix("application/").map(str::to_owned).unwrap_or(kind));
-        let (claims, signature) = (object(claims)?, part(signature)?);
         Ok(Self { algorithm, key, kind, claims, signed, signature })
     }
 
@@ -120,9 +138,10 @@ impl Expected {
             return Err(because(&ISSUER, "another `iss`, or none"));
         }
         self.judge_kind(token)?;
-        // RFC 9449 §7.1, RFC 8705 §3: whoever stole one of these has to have the key, too, and nobody looks whether they do.
-        if token.claims.contains_key("cnf") {
-            return Err(BOUND.problem());
+        // Whoever stole a bound one has to have more than it (RFC 9449 §7.1, RFC 8705 §3), which is looked at with every request; of what is not
+        // understood, nobody could tell.
+        if Confirmation::of(&token.claims).is_none() {
+            return Err(because(&BOUND, "a `cnf` that is not understood"));
         }
         let ends = time(&token.claims, "exp")?.ok_or_else(|| because(&CLAIM, "no `exp`"))?;
         if ends + self.skew <= now {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
+use tollgate_core::cache::CacheStore;
 use tollgate_core::caller::{Call, Caller};
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
@@ -16,7 +17,8 @@ use tollgate_core::onward::Exchanger;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
-use crate::bearer;
+use crate::bound::confirmation::Confirmation;
+use crate::bound::{self, Proofs};
 use crate::client::{Client, Form};
 use crate::exchange::Trader;
 use crate::faults::{CROWDED, INACTIVE, NOT_FOR_US, TOO_LARGE, TOO_MANY_FAILURES, UNTOLD, because};
@@ -57,6 +59,8 @@ pub struct Settings {
     pub at_once: usize,
     /// Whoever trades the provider's tokens, if that is asked for.
     pub trader: Option<Trader>,
+    /// What tokens are bound to.
+    pub bound: bound::Settings,
 }
 
 /// Tokens that their provider is asked about. Cheap to copy: whoever waits holds it, too.
@@ -70,6 +74,7 @@ struct Inner {
     good: Remembered<(Arc<Principal>, SystemTime)>,
     bad: Remembered<(Verdict, Instant)>,
     together: Arc<Together<Verdict>>,
+    proofs: Proofs,
     outside: OnceLock<(Arc<dyn Caller>, Handle)>,
     /// Where to ask, once that was found out.
     endpoint: Mutex<Option<String>>,
@@ -94,10 +99,13 @@ impl OpaqueSource {
     pub fn new(name: &str, settings: Settings, clock: Clock) -> Self {
         let (good, bad) = (Remembered::new(settings.remember), Remembered::new(settings.remember));
         let together = Together::new(settings.at_once);
+        let name = name.into();
+        let proofs = Proofs::new(&name, &settings.bound, &clock);
         Self(Arc::new(Inner {
-            name: name.into(),
+            name,
             settings,
             clock,
+            proofs,
             good,
             bad,
             together,
@@ -105,6 +113,11 @@ impl OpaqueSource {
             endpoint: Mutex::default(),
             trouble: Mutex::default(),
         }))
+    }
+
+    /// Marks proofs that were used in this store; without one, none is taken.
+    pub fn mark_in(&self, store: &Arc<dyn CacheStore>) {
+        self.0.proofs.mark_in(store);
     }
 
     /// Has the provider asked on this runtime from now on. Only the first call counts.
@@ -126,6 +139,26 @@ impl OpaqueSource {
             own.remember(digest, &told);
             told.map_or(Verdict::Untold, |(verdict, _)| verdict)
         })
+    }
+
+    /// What is known of a token, or can be found out, whoever sends it.
+    fn find<'a>(&'a self, text: &str, effort: Effort) -> Found<'a> {
+        let own = &self.0;
+        if text.len() > own.settings.largest {
+            return Found::Checked(Err(because(&TOO_LARGE, format!("{} bytes", text.len()))));
+        }
+        let digest = digest(text);
+        if let Some(known) = own.known(&digest) {
+            return Found::Checked(own.settle(known));
+        }
+        if effort == Effort::Little {
+            return Found::Checked(Err(TOO_MANY_FAILURES.problem()));
+        }
+        let Some(outside) = own.outside.get() else { return Found::Checked(Err(own.untold())) };
+        match self.answer(digest, text, outside) {
+            Some(answer) => Found::Checking(Box::pin(own.wait(answer))),
+            None => Found::Checked(Err(CROWDED.problem().header("Retry-After", "1"))),
+        }
     }
 }
 
@@ -219,8 +252,10 @@ impl Inner {
         let begins = time(claims, "nbf").map_err(told)?;
         let is_in_time = ends.is_none_or(|ends| now < ends) && begins.is_none_or(|begins| begins <= now + skew);
         let is_theirs = claims.get("iss").is_none_or(|issuer| issuer.as_str() == Some(&settings.issuer));
-        // One that is bound to a key passes with a proof only, and nobody looks at that (RFC 9449 §6.2).
-        if !is_active || !is_theirs || !is_in_time || claims.contains_key("cnf") {
+        // Whether the sender of one that is bound has what it takes is looked at with every request (RFC 9449 §6.2, RFC 8705 §3.2); of what is not
+        // understood, nobody could tell.
+        let is_understood = Confirmation::of(claims).is_some();
+        if !is_active || !is_theirs || !is_in_time || !is_understood {
             return Ok((Verdict::Inactive, None));
         }
         if !settings.audiences.is_empty() && !has_audience(claims, &settings.audiences).unwrap_or(false) {
@@ -256,31 +291,15 @@ impl Authenticator for OpaqueSource {
     }
 
     fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a> {
-        let own = &self.0;
-        let text = match bearer::token(&x.head.fields) {
-            Ok(Some(text)) => text,
-            Ok(None) => return Found::Nothing,
-            Err(problem) => return Found::Checked(Err(problem)),
-        };
-        if text.len() > own.settings.largest {
-            return Found::Checked(Err(because(&TOO_LARGE, format!("{} bytes", text.len()))));
-        }
-        let digest = digest(text);
-        if let Some(known) = own.known(&digest) {
-            return Found::Checked(own.settle(known));
-        }
-        if effort == Effort::Little {
-            return Found::Checked(Err(TOO_MANY_FAILURES.problem()));
-        }
-        let Some(outside) = own.outside.get() else { return Found::Checked(Err(own.untold())) };
-        match self.answer(digest, text, outside) {
-            Some(answer) => Found::Checking(Box::pin(own.wait(answer))),
-            None => Found::Checked(Err(CROWDED.problem().header("Retry-After", "1"))),
+        match self.0.proofs.sent(x) {
+            Ok(Some(sent)) => self.0.proofs.confirm(x, sent, self.find(sent.token, effort)),
+            Ok(None) => Found::Nothing,
+            Err(problem) => Found::Checked(Err(problem)),
         }
     }
 
     fn challenge(&self) -> String {
-        format!("Bearer realm=\"{}\"", self.0.name)
+        self.0.proofs.challenge()
     }
 
     fn credential(&self) -> Credential<'_> {
@@ -296,7 +315,7 @@ impl Authenticator for OpaqueSource {
     }
 
     fn describe(&self) -> String {
-        format!("tokens that {} is asked about", self.0.settings.issuer)
+        format!("tokens that {} is asked about{}", self.0.settings.issuer, self.0.proofs.describe())
     }
 
     fn standing(&self) -> Standing {

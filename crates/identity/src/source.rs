@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
+use tollgate_core::cache::CacheStore;
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
@@ -13,7 +14,7 @@ use tollgate_core::onward::Exchanger;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
-use crate::bearer;
+use crate::bound::{self, Proofs};
 use crate::exchange::Trader;
 use crate::faults::{ALGORITHM, ISSUER, KEYS, SIGNATURE, TOO_LARGE, TOO_MANY_FAILURES, UNKNOWN_KEY, because};
 use crate::jwk::{Algorithm, Key};
@@ -36,6 +37,8 @@ pub struct JwtSettings {
     pub remember: usize,
     /// Whoever trades the provider's tokens, if that is asked for.
     pub trader: Option<Trader>,
+    /// What tokens are bound to.
+    pub bound: bound::Settings,
 }
 
 /// Tokens of one provider.
@@ -44,6 +47,7 @@ pub struct JwtSource {
     settings: JwtSettings,
     ring: Arc<KeyRing>,
     remembered: Remembered<Known>,
+    proofs: Proofs,
     clock: Clock,
 }
 
@@ -62,7 +66,14 @@ impl JwtSource {
     pub fn new(name: &str, settings: JwtSettings, clock: Clock) -> Arc<Self> {
         let ring = KeyRing::new(settings.keys.clone(), clock.clone());
         let remembered = Remembered::new(settings.remember);
-        Arc::new(Self { name: name.into(), settings, ring, remembered, clock })
+        let name = name.into();
+        let proofs = Proofs::new(&name, &settings.bound, &clock);
+        Arc::new(Self { name, settings, ring, remembered, proofs, clock })
+    }
+
+    /// Marks proofs that were used in this store; without one, none is taken.
+    pub fn mark_in(&self, store: &Arc<dyn CacheStore>) {
+        self.proofs.mark_in(store);
     }
 
     /// Has the provider's keys read from now on.
@@ -118,19 +129,9 @@ impl JwtSource {
         self.ring.ask().await;
         self.judge(&token, &digest, true).unwrap_or_else(|| Err(self.no_keys()))
     }
-}
 
-impl Authenticator for JwtSource {
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a> {
-        let text = match bearer::token(&x.head.fields) {
-            Ok(Some(text)) => text,
-            Ok(None) => return Found::Nothing,
-            Err(problem) => return Found::Checked(Err(problem)),
-        };
+    /// What is known of a token, or can be found out, whoever sends it.
+    fn find<'a>(&'a self, text: &'a str, effort: Effort) -> Found<'a> {
         if text.len() > self.settings.largest {
             return Found::Checked(Err(because(&TOO_LARGE, format!("{} bytes", text.len()))));
         }
@@ -158,9 +159,23 @@ impl Authenticator for JwtSource {
             None => Found::Checking(Box::pin(self.asked(token, digest))),
         }
     }
+}
+
+impl Authenticator for JwtSource {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a> {
+        match self.proofs.sent(x) {
+            Ok(Some(sent)) => self.proofs.confirm(x, sent, self.find(sent.token, effort)),
+            Ok(None) => Found::Nothing,
+            Err(problem) => Found::Checked(Err(problem)),
+        }
+    }
 
     fn challenge(&self) -> String {
-        format!("Bearer realm=\"{}\"", self.name)
+        self.proofs.challenge()
     }
 
     fn credential(&self) -> Credential<'_> {
@@ -177,9 +192,10 @@ impl Authenticator for JwtSource {
 
     fn describe(&self) -> String {
         let expected = &self.settings.expected;
+        let (issuers, bound) = (expected.issuers.join(", "), self.proofs.describe());
         match expected.audiences.as_slice() {
-            [] => format!("tokens of {}, for whomever", expected.issuers.join(", ")),
-            audiences => format!("tokens of {} for {}", expected.issuers.join(", "), audiences.join(", ")),
+            [] => format!("tokens of {issuers}, for whomever{bound}"),
+            audiences => format!("tokens of {issuers} for {}{bound}", audiences.join(", ")),
         }
     }
 

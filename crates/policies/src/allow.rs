@@ -132,22 +132,26 @@ impl Policy for Allow {
 impl Allow {
     fn check(&self, x: &Exchange) -> Result<(), Problem> {
         let Some(principal) = &x.principal else { return Err(DENIED.problem().cause("nobody is known")) };
-        self.check_scopes(principal)?;
+        self.check_scopes(x, principal)?;
         match &self.when {
             Some(when) if !when.matches(x) => Err(DENIED.problem()),
             _ => Ok(()),
         }
     }
 
-    fn check_scopes(&self, principal: &Principal) -> Result<(), Problem> {
+    fn check_scopes(&self, x: &Exchange, principal: &Principal) -> Result<(), Problem> {
         // The usual case allocates nothing.
         if self.scopes.iter().all(|scope| principal.has_scope(scope)) {
             return Ok(());
         }
         let missing: Vec<&str> =
             self.scopes.iter().map(String::as_str).filter(|scope| !principal.has_scope(scope)).collect();
+        // By the scheme that was used (RFC 9449 §7.1).
+        let sent = x.head.fields.get("authorization").unwrap_or_default();
+        let is_dpop = sent.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"DPoP "));
+        let scheme = if is_dpop { "DPoP" } else { "Bearer" };
         let challenge = format!(
-            "Bearer realm=\"{}\", error=\"insufficient_scope\", scope=\"{}\"",
+            "{scheme} realm=\"{}\", error=\"insufficient_scope\", scope=\"{}\"",
             principal.source,
             self.scopes.join(" ")
         );

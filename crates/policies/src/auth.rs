@@ -244,6 +244,10 @@ impl Auth {
 
     /// A credential was refused: the challenge says why (RFC 6750 §3.1).
     fn refuse(&self, at: usize, problem: Problem) -> Problem {
+        // A source may know better, where there is more than one scheme.
+        if problem.headers.iter().any(|(name, _)| *name == "WWW-Authenticate") {
+            return problem;
+        }
         let error = match problem.fault.status {
             400 => "invalid_request",
             401 => "invalid_token",

@@ -293,12 +293,14 @@ impl Policy for BackendToken {
         }
         // Whoever was let in by something else may have brought this, too.
         x.head.fields.remove("Authorization");
+        // The proof that goes with a token (RFC 9449): good for this request here, and for nothing else.
+        x.head.fields.remove("DPoP");
         match credential {
             Some(Credential::Header(name)) => x.head.fields.remove(name),
             Some(Credential::Query(name)) => x.head.remove_query_values(name),
             Some(Credential::Cookie(name)) => x.head.remove_cookies(name),
             // The cookies were taken away by their source.
-            Some(Credential::Authorization | Credential::Session) | None => {}
+            Some(Credential::Authorization | Credential::Session | Credential::Connection) | None => {}
         }
         Step::next()
     }

@@ -40,7 +40,7 @@ pub use name_server::NameServer;
 pub use peer::Peer;
 pub use pki::{Authority, Identity};
 pub use port::free_port;
-pub use provider::{Provider, verify};
+pub use provider::{Provider, modules, verify};
 pub use raw_client::{RawClient, ReadError};
 pub use recorder::{Recorder, Script, Step};
 pub use rustix::process::Signal;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use data_encoding::BASE64;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -29,7 +30,11 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// The npm packages of tests.
-pub(crate) fn modules() -> PathBuf {
+///
+/// # Panics
+/// When they are not there: `./test` installs them.
+#[must_use]
+pub fn modules() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let modules = target.join("tools/provider/node_modules");
     assert!(modules.is_dir(), "{} is not there: `./test` installs it", modules.display());
@@ -128,12 +133,45 @@ impl Provider {
     /// When it gives none.
     #[must_use]
     pub fn token(&self, audience: &str, scopes: &str, algorithm: &str) -> String {
+        self.bound_token(audience, scopes, algorithm, FORM)
+    }
+
+    /// The same, with these further fields in the question: a proof of a key (`DPoP`) to which the token gets bound.
+    ///
+    /// # Panics
+    /// When it gives none.
+    #[must_use]
+    pub fn token_for_key(&self, audience: &str, scopes: &str, algorithm: &str, proof: &str) -> String {
+        self.bound_token(audience, scopes, algorithm, &format!("{FORM}DPoP: {proof}\r\n"))
+    }
+
+    /// A token of the client `bound`, bound to this certificate (DER).
+    ///
+    /// # Panics
+    /// When it gives none.
+    #[must_use]
+    pub fn token_for_certificate(&self, audience: &str, scopes: &str, algorithm: &str, der: &[u8]) -> String {
+        let client = BASE64.encode(b"bound:bound-secret");
+        let fields = format!(
+            "Authorization: Basic {client}\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Client-Cert: {}\r\n",
+            BASE64.encode(der)
+        );
+        self.bound_token(audience, scopes, algorithm, &fields)
+    }
+
+    fn bound_token(&self, audience: &str, scopes: &str, algorithm: &str, fields: &str) -> String {
         let form = format!(
             "grant_type=client_credentials&scope={}&resource=urn:{audience}:{algorithm}",
             scopes.replace(' ', "+")
         );
-        let answer: Value = serde_json::from_str(&self.post("/token", FORM, &form)).expect("JSON");
+        let answer: Value = serde_json::from_str(&self.post("/token", fields, &form)).expect("JSON");
         answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+    }
+
+    /// Where it gives out tokens.
+    #[must_use]
+    pub fn token_endpoint(&self) -> String {
+        format!("{}/token", self.issuer())
     }
 
     /// A token that no provider would give out: `by` the key for its `alg`, unless somebody else is named (`stranger`, `public`,

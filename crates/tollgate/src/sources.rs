@@ -20,6 +20,7 @@ use tollgate_core::principal::{Authenticator, Budget, Sources};
 use tollgate_identity::api_key::{ApiKeySource, List, Pepper};
 use tollgate_identity::aws::AwsSource;
 use tollgate_identity::basic::{BasicSource, Users};
+use tollgate_identity::certificate::{Authorities, CertificateSource};
 use tollgate_identity::failures::Failures;
 use tollgate_identity::login::{self, LoginSource};
 use tollgate_identity::mint::KeysIn;
@@ -34,8 +35,8 @@ use tollgate_upstream::outbound::Outbound;
 
 use crate::sources::issuer::{Issues, issues, opened};
 use crate::sources::settings::{
-    access_keys, asking, asserted, client, expected, keyed, known_keys, passwords, settings, signatures, signing_in,
-    size,
+    access_keys, asking, asserted, certificates, client, expected, keyed, known_keys, passwords, settings, signatures,
+    signing_in, size,
 };
 use crate::tls::Tls;
 use crate::wire::World;
@@ -85,6 +86,8 @@ enum Source {
     Signed(Arc<SignedSource>),
     /// People who sign in with a browser.
     Login(LoginSource),
+    /// Certificates of clients.
+    Certificates(CertificateSource),
 }
 
 impl Source {
@@ -109,6 +112,9 @@ impl Source {
             AuthSource::Saml(written) => {
                 Self::Login(LoginSource::new(name, asserted(written)?, with.sealer, with.store, own))
             }
+            AuthSource::Certificates(written) => {
+                Self::Certificates(CertificateSource::new(name, certificates(written), own))
+            }
         })
     }
 
@@ -125,7 +131,11 @@ impl Source {
             AuthSource::Keys(keys) => With { pepper: Some(pepper(keys, data)?), ..none },
             AuthSource::Login(login) => With { sealer: sealer(&login.session, &login.login.span, data)?, ..none },
             AuthSource::Saml(saml) => With { sealer: sealer(&saml.session, &saml.saml.span, data)?, ..none },
-            AuthSource::Tokens(_) | AuthSource::Basic(_) | AuthSource::Aws(_) | AuthSource::Signed(_) => none,
+            AuthSource::Tokens(_)
+            | AuthSource::Basic(_)
+            | AuthSource::Aws(_)
+            | AuthSource::Signed(_)
+            | AuthSource::Certificates(_) => none,
         };
         Self::new(name, written, clock, With { store, ..with })
     }
@@ -136,12 +146,20 @@ impl Source {
             let (asking, clock) = (world.asking().clone(), world.clock.clone());
             Arc::new(Outbound::new(Arc::clone(tls), Arc::clone(dns), asking, clock))
         };
+        let store = Arc::clone(&world.store) as Arc<dyn CacheStore>;
         match (self, tls.map(caller)) {
-            (Self::Jwt(source), Some(caller)) => source.start(&caller, world.asking()),
-            (Self::Opaque(source), Some(caller)) => source.start(&caller, world.asking()),
+            (Self::Jwt(source), Some(caller)) => {
+                source.mark_in(&store);
+                source.start(&caller, world.asking());
+            }
+            (Self::Opaque(source), Some(caller)) => {
+                source.mark_in(&store);
+                source.start(&caller, world.asking());
+            }
             (Self::Login(source), caller) => source.start(caller.as_ref(), world.asking(), &world.slow),
             (Self::Keys(source), _) => source.start(&world.slow),
             (Self::Basic(source), _) => source.start(&world.slow, world.asking()),
+            (Self::Certificates(source), _) => source.start(&world.slow),
             (Self::Jwt(_) | Self::Opaque(_), None) | (Self::Aws(_) | Self::Signed(_), _) => {}
         }
     }
@@ -155,6 +173,7 @@ impl Source {
             Self::Aws(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Signed(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Login(source) => Arc::new(source.clone()),
+            Self::Certificates(source) => Arc::new(source.clone()),
         }
     }
 }
@@ -320,6 +339,12 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
                 .map_err(|why| Diagnostic::error(format!("metadata from `{}`: {why}", file.display())).at(span))?;
             asserted(written).map(drop)
         }
+        AuthSource::Certificates(written) => written.ca.as_ref().map_or(Ok(()), |ca| {
+            Authorities::load(&ca.value.0).map(drop).map_err(|why| {
+                let mistake = Diagnostic::error(format!("authorities from `{}`: {why}", ca.value.0.display()));
+                mistake.at(&ca.span).hint("the certificates of those who vouch for clients (PEM)")
+            })
+        }),
         AuthSource::Signed(written) => expected(written).and_then(|_| known_keys(written)).map(drop),
         AuthSource::Basic(written) => {
             let (path, span) = (&written.basic.value.0, &written.basic.span);

@@ -3,6 +3,8 @@
 pub mod api_keys;
 pub mod aws;
 pub mod basic;
+pub mod bound;
+pub mod certificates;
 pub mod login;
 pub mod saml;
 pub mod secret;
@@ -19,6 +21,8 @@ use tollgate_core::node::Node;
 pub use self::api_keys::{ApiKeys, KeyPlace};
 pub use self::aws::{Aws, AwsKey, UnsignedBody};
 pub use self::basic::Basic;
+pub use self::bound::{Bound, Dpop, ProxysWord};
+pub use self::certificates::{CertificateAuth, CertificateName, ForwardedCertificate};
 pub use self::login::{CookieName, LocalPath, Login, Origin, Session, SessionIn};
 pub use self::saml::{Saml, SamlSigned};
 pub use self::secret::Secret;
@@ -45,6 +49,8 @@ pub enum AuthSource {
     Login(Box<Login>),
     /// The same at an identity provider of SAML.
     Saml(Box<Saml>),
+    /// Certificates of clients.
+    Certificates(CertificateAuth),
 }
 
 impl Decode for AuthSource {
@@ -67,6 +73,9 @@ impl Decode for AuthSource {
         if node.get("login").is_some() {
             return Login::decode(node, cx).map(|login| Self::Login(Box::new(login)));
         }
+        if node.get("certificate").is_some() {
+            return CertificateAuth::decode(node, cx).map(Self::Certificates);
+        }
         Tokens::decode(node, cx).map(|tokens| Self::Tokens(Box::new(tokens)))
     }
 }
@@ -77,6 +86,6 @@ impl JsonSchema for AuthSource {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>(), generator.subschema_for::<Aws>(), generator.subschema_for::<Signed>(), generator.subschema_for::<Login>(), generator.subschema_for::<Saml>()] })
+        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>(), generator.subschema_for::<Aws>(), generator.subschema_for::<Signed>(), generator.subschema_for::<Login>(), generator.subschema_for::<Saml>(), generator.subschema_for::<CertificateAuth>()] })
     }
 }

@@ -59,6 +59,10 @@ pub(crate) mod v1 {
     pub(crate) const BASIC_CACHE: &str = "5m";
     pub(crate) const SIGV4_SKEW: &str = "5m";
     pub(crate) const SIGV4_UNSIGNED: &str = "refused";
+    pub(crate) const CERTIFICATE_FORWARDED: &str = "ignored";
+    pub(crate) const BOUND: &str = "optional";
+    pub(crate) const BOUND_FORWARDED: &str = "ignored";
+    pub(crate) const DPOP_AGE: &str = "1m";
     pub(crate) const AUTH_SKEW: &str = "30s";
     pub(crate) const AUTH_REFRESH: &str = "10m";
     pub(crate) const AUTH_KEEP: &str = "24h";

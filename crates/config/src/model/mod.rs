@@ -44,9 +44,9 @@ use tollgate_core::units::Bounded;
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::auth::{
-    Algorithm, ApiKeys, AuthSource, Aws, AwsKey, Basic, ClientAuth, ClientProof, CookieName, Introspection, KeyPlace,
-    KeysAt, LocalPath, Login, Origin, Saml, SamlSigned, Session, SessionIn, Signed, SignedBy, SignedKey, TokenExchange,
-    Tokens, UnsignedBody,
+    Algorithm, ApiKeys, AuthSource, Aws, AwsKey, Basic, Bound, CertificateAuth, CertificateName, ClientAuth,
+    ClientProof, CookieName, Dpop, ForwardedCertificate, Introspection, KeyPlace, KeysAt, LocalPath, Login, Origin,
+    ProxysWord, Saml, SamlSigned, Session, SessionIn, Signed, SignedBy, SignedKey, TokenExchange, Tokens, UnsignedBody,
 };
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
@@ -223,6 +223,7 @@ impl Config {
 pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
     let file = File::decode(tree, cx)?;
     let defaults = file.defaults.unwrap_or_default();
+    auth::certificates::warn(file.auth.as_ref().map_or(&[], |auth| &auth.0), &file.listen.0, &file.trust, cx);
     let apis = resolve_apis(file.routes, file.apis, &defaults.settings);
     Some(Config {
         version: file.version,

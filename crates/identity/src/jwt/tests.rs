@@ -104,7 +104,9 @@ fn claims_that_do_not_fit_are_told_apart() {
         ("nbf", json!(NOW + 29), ""),
         ("nbf", json!("soon"), "jwt/claim"),
         ("iat", json!(NOW + 3600), "jwt/not-yet-valid"),
-        ("cnf", json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }), "jwt/bound"),
+        ("cnf", json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }), ""),
+        ("cnf", json!({ "kid": "1" }), "jwt/bound"),
+        ("cnf", json!(null), "jwt/bound"),
     ] {
         assert_eq!(judged(&expected(), HEADER, &with(name, value.clone()), NOW), slug, "{name}: {value}");
     }

@@ -58,6 +58,7 @@ fn settings() -> Settings {
         remember: 1000,
         at_once: 2,
         trader: None,
+        bound: crate::bound::Settings { bound: crate::bound::Bound::Optional, forwarded: false, dpop: None },
     }
 }
 

@@ -213,7 +213,8 @@ mod tests {
             [before.as_slice(), &[flags, 0, 0, 0, verified], version].concat()
         };
         assert_eq!(header(Version::V2, Some(&client(tls())))[16..], ssl(0x01, 1));
-        let shown = ClientCertificate { subject: "CN=a".into(), names: [].into(), sha256: "".into() };
+        let shown =
+            ClientCertificate { subject: "CN=a".into(), names: [].into(), sha256: "".into(), der: Default::default() };
         let with = |is_resumed| Tls { client: Some(shown.clone()), is_resumed, ..tls() };
         assert_eq!(header(Version::V2, Some(&client(with(false))))[16..], ssl(0x07, 0));
         assert_eq!(header(Version::V2, Some(&client(with(true))))[16..], ssl(0x05, 0));

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection, SupportedCipherSuite};
 use tollgate_core::facts::{ClientCertificate, Tls};
@@ -50,6 +51,7 @@ fn client(der: &CertificateDer<'_>) -> ClientCertificate {
         subject: parsed.as_ref().map(|certificate| certificate.subject().to_string()).unwrap_or_default().into(),
         names: names.collect(),
         sha256: sha256.into(),
+        der: Bytes::copy_from_slice(der),
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) fn faults() -> Vec<&'static Fault> {
         crate::health::FAULTS,
         tollgate_identity::faults::FAULTS,
         tollgate_identity::login::FAULTS,
+        tollgate_identity::bound::faults::FAULTS,
+        tollgate_identity::certificate::faults::FAULTS,
         tollgate_identity::saml::FAULTS,
         crate::redirect::FAULTS,
     ];

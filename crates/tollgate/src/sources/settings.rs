@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tollgate_config::model::{
-    self, Algorithm as Named, ApiKeys, Aws, Basic, ClientProof, Introspection, KeyPlace, KeysAt, Login, Saml,
-    SamlSigned, SessionIn, Signed, Tokens, UnsignedBody,
+    self, Algorithm as Named, ApiKeys, Aws, Basic, Bound, CertificateAuth, CertificateName, ClientProof,
+    ForwardedCertificate, Introspection, KeyPlace, KeysAt, Login, ProxysWord, Saml, SamlSigned, SessionIn, Signed,
+    Tokens, UnsignedBody,
 };
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
@@ -19,7 +20,7 @@ use tollgate_identity::opaque::{self};
 use tollgate_identity::saml::{MustBeSigned, OwnKey};
 use tollgate_identity::signed::KnownKey;
 use tollgate_identity::signing::SigningKey;
-use tollgate_identity::{JwtSettings, client, keys, login, session, signature, sigv4};
+use tollgate_identity::{JwtSettings, bound, certificate, client, dpop, keys, login, session, signature, sigv4};
 
 pub(super) fn keyed(written: &ApiKeys, pepper: Option<Pepper>) -> api_key::Settings {
     let place = match &written.api_key.value {
@@ -189,6 +190,53 @@ pub(super) fn passwords(written: &Basic) -> basic::Settings {
     }
 }
 
+/// What tokens of a source are bound to.
+fn bound_to(written: &Tokens) -> bound::Settings {
+    let algorithms = |dpop: &model::Dpop| match &dpop.algorithms {
+        None => Algorithm::ALL.to_vec(),
+        Some(named) => named.value.iter().filter_map(|named| Algorithm::of(named.as_str())).collect(),
+    };
+    let dpop = written.dpop.as_ref().map(|own| dpop::Settings {
+        algorithms: algorithms(own),
+        age: own.age.value.0,
+        skew: written.skew.value.0,
+        nonce: own.nonce.as_ref().map(|nonce| nonce.value.0),
+        secret: own.secret.as_ref().map(|secret| secret.value.0.as_bytes().to_vec()),
+    });
+    let bound = match written.bound.value {
+        Bound::Optional => bound::Bound::Optional,
+        Bound::Required => bound::Bound::Required,
+        Bound::Certificate => bound::Bound::Certificate,
+        Bound::Dpop => bound::Bound::Key,
+    };
+    bound::Settings { bound, forwarded: written.forwarded.value == ProxysWord::Believed, dpop }
+}
+
+pub(super) fn certificates(written: &CertificateAuth) -> certificate::Settings {
+    let kind = |name: CertificateName| match name {
+        CertificateName::Subject => certificate::Kind::Subject,
+        CertificateName::CommonName => certificate::Kind::CommonName,
+        CertificateName::Dns => certificate::Kind::Dns,
+        CertificateName::Uri => certificate::Kind::Uri,
+        CertificateName::Email => certificate::Kind::Email,
+        CertificateName::Spiffe => certificate::Kind::Spiffe,
+    };
+    let list = |names: &Option<Spanned<Vec<String>>>| names.as_ref().map(|all| all.value.clone()).unwrap_or_default();
+    certificate::Settings {
+        subject: kind(written.certificate.value),
+        consumer: kind(written.consumer.unwrap_or(written.certificate.value)),
+        names: list(&written.names),
+        domains: list(&written.domains),
+        authorities: written.ca.as_ref().map(|ca| ca.value.0.clone()),
+        forwarded: match written.forwarded.value {
+            ForwardedCertificate::Ignored => certificate::Forwarded::Ignored,
+            ForwardedCertificate::Verified => certificate::Forwarded::Verified,
+            ForwardedCertificate::Believed => certificate::Forwarded::Believed,
+        },
+        remember: size(written.remember.get()),
+    }
+}
+
 pub(super) fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
@@ -220,6 +268,7 @@ pub(super) fn settings(written: &Tokens, clock: &Clock) -> Result<JwtSettings, D
         largest: size(written.largest.get()),
         remember: size(written.remember.get()),
         trader: trader(written, clock)?,
+        bound: bound_to(written),
     })
 }
 
@@ -237,5 +286,6 @@ pub(super) fn asking(written: &Tokens, asked: &Introspection, clock: &Clock) -> 
         remember: size(written.remember.get()),
         at_once: size(asked.at_once.get()),
         trader: trader(written, clock)?,
+        bound: bound_to(written),
     })
 }

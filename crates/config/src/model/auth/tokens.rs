@@ -10,6 +10,7 @@ use tollgate_core::node::{Node, Span, Spanned, Value};
 use tollgate_core::section;
 use tollgate_core::units::{Bounded, BoundedSize, Period};
 
+use crate::model::auth::bound::{Bound, Dpop, ProxysWord, can_be_shown};
 use crate::model::auth::secret::Secret;
 use crate::model::auth::url::{Url, is_private};
 use crate::model::defaults::v1;
@@ -43,6 +44,12 @@ section! {
         introspection: Option<Introspection>,
         /// How the provider's tokens are traded for others that are meant for a service (RFC 8693): `backend_token: exchange`.
         exchange: Option<TokenExchange>,
+        /// What tokens have to be bound to, so that whoever steals one cannot use it.
+        bound: Spanned<Bound> = v1::BOUND,
+        /// How proofs are judged that come with tokens bound to a key (DPoP, RFC 9449); without it, such tokens are refused.
+        dpop: Option<Dpop>,
+        /// Whether a proxy of `trust` says (`Client-Cert`, RFC 9440) what certificate its client has shown, for tokens that are bound to one.
+        forwarded: Spanned<ProxysWord> = v1::BOUND_FORWARDED,
         /// The certificates of those who may vouch for the provider (PEM); without it, whom the system trusts.
         ca: Option<Spanned<FilePath>>,
         /// The largest token.
@@ -180,6 +187,7 @@ fn fits(source: &Tokens, cx: &mut DecodeCx) -> bool {
         cx.report(warning.hint("whoever is on the network between can let anybody in: use https"));
     }
     well &= is_of_one_kind(source, cx);
+    well &= can_be_shown(source, cx);
     if source.audience.value.0.is_empty() {
         let warning =
             Diagnostic::warning("tokens that were given out for other services are taken").at(&source.audience.span);
