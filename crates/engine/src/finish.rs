@@ -9,6 +9,7 @@ use tollgate_plan::RoutePlan;
 
 use crate::http::downstream::Client;
 use crate::http::turn::Turn;
+use crate::security;
 
 /// Ends the accounts of an exchange.
 pub(crate) fn finish<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, begun: usize) {
@@ -20,6 +21,7 @@ pub(crate) fn finish<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePl
     route.metrics.shard(worker.index).finish(x.trail.status, duration, x.trail.bytes_in, x.trail.bytes_out);
     if let Some(fault) = x.trail.fault {
         worker.counters().problem(fault.slug);
+        security::ended(x, now, &worker.refusals);
     }
     if route.hooks.done {
         for link in route.chain[..begun.min(route.chain.len())].iter().filter(|link| link.hooks.done) {
@@ -34,6 +36,7 @@ pub(crate) fn finish<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePl
 fn entry(x: &Exchange, duration: Duration, ended: Duration) -> Entry<'_> {
     let trail = &x.trail;
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let caller = x.principal.as_deref();
     // A request whose head was not understood has no method, host or path to speak of.
     Entry {
         time: micros(ended.saturating_sub(duration)),
@@ -43,6 +46,9 @@ fn entry(x: &Exchange, duration: Duration, ended: Duration) -> Entry<'_> {
         protocol: x.head.version.name(),
         tls: x.conn.tls.as_ref().map(|tls| tls.version),
         certificate: x.conn.tls.as_ref().and_then(|tls| tls.client.as_ref()).map(|client| &*client.subject),
+        auth: caller.map(|caller| &*caller.source),
+        subject: caller.map(|caller| &*caller.subject).filter(|subject| !subject.is_empty()),
+        consumer: caller.and_then(|caller| caller.consumer.as_deref()),
         method: some_text(x.head.method_text()),
         host: some_text(x.head.host()),
         path: some_text(x.head.path()),

@@ -22,6 +22,7 @@ mod rarely;
 mod recall;
 mod rehearsal;
 mod respond;
+mod security;
 mod serve;
 mod tunnel;
 mod worker;

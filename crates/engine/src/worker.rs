@@ -16,6 +16,7 @@ use crate::deployment::{Backend, Deployment};
 use crate::drain::Drain;
 use crate::gateway::Parts;
 use crate::rarely::Rarely;
+use crate::security;
 
 thread_local! {
     static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
@@ -36,6 +37,8 @@ pub(crate) struct Worker {
     pub(crate) ending: Arc<Drain>,
     /// Floods that are told of.
     pub(crate) floods: Rarely,
+    /// Refusals that are told of.
+    pub(crate) refusals: Rarely,
     /// Connections from proxies without a PROXY header that are told of.
     pub(crate) headerless: Rarely,
     /// Lines of the access log that were not handed over yet.
@@ -69,6 +72,7 @@ impl Worker {
             drain: Drain::below(&[&parts.drain]),
             ending: Arc::default(),
             floods: Rarely::default(),
+            refusals: security::rarely(),
             headerless: Rarely::default(),
             log: Mutex::new(log),
             leaving: Mutex::default(),

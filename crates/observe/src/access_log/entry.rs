@@ -24,6 +24,12 @@ pub struct Entry<'a> {
     pub tls: Option<&'a str>,
     /// The subject of the client's certificate, if it showed one.
     pub certificate: Option<&'a str>,
+    /// The source of identity that vouches for the caller.
+    pub auth: Option<&'a str>,
+    /// Who calls.
+    pub subject: Option<&'a str>,
+    /// The application by which they call.
+    pub consumer: Option<&'a str>,
     /// The method; `None` as for host and path if the head could not be read.
     pub method: Option<&'a [u8]>,
     /// The host asked for.
@@ -77,6 +83,9 @@ impl Entry<'_> {
         text(to, "protocol", Some(self.protocol.as_bytes()));
         text(to, "tls", self.tls.map(str::as_bytes));
         text(to, "certificate", self.certificate.map(str::as_bytes));
+        text(to, "auth", self.auth.map(str::as_bytes));
+        text(to, "subject", self.subject.map(str::as_bytes));
+        text(to, "consumer", self.consumer.map(str::as_bytes));
         text(to, "method", self.method);
         text(to, "host", self.host);
         text(to, "path", self.path);
