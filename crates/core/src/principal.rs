@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::body::Recoder;
@@ -30,6 +31,23 @@ pub struct Principal {
     pub claims: Map<String, Value>,
     /// When the credential ends, if it does.
     pub expires: Option<SystemTime>,
+    /// What goes with it, if it is a session of a browser.
+    pub session: Option<Arc<SessionState>>,
+}
+
+/// What goes with a session of a browser.
+#[derive(PartialEq, Eq)]
+pub struct SessionState {
+    /// What services may be shown.
+    pub token: Option<Box<str>>,
+    /// Values of `Set-Cookie`, since the session is another one than the browser's cookie says.
+    pub cookies: Vec<Bytes>,
+}
+
+impl fmt::Debug for SessionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionState").finish_non_exhaustive()
+    }
 }
 
 impl Principal {
@@ -213,8 +231,15 @@ mod tests {
     fn claims_are_reached_by_their_names() {
         let Value::Object(claims) = json!({ "realm_access": { "roles": ["a"] }, "sub": "alice" }) else { panic!() };
         let (source, subject) = ("idp".into(), "alice".into());
-        let principal =
-            Principal { source, subject, consumer: None, scopes: vec!["read".into()], claims, expires: None };
+        let principal = Principal {
+            source,
+            subject,
+            consumer: None,
+            scopes: vec!["read".into()],
+            claims,
+            expires: None,
+            session: None,
+        };
         assert_eq!(principal.claim(&["realm_access", "roles"]), Some(&json!(["a"])));
         assert_eq!(principal.claim(&["sub", "x"]), None);
         assert_eq!(principal.claim(&[""; 0]), None);

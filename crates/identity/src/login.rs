@@ -29,9 +29,9 @@ use self::faults::{CROSS_SITE, INSECURE, PROVIDER, SESSION};
 use self::oidc::{NotRenewed, Oidc};
 use self::saml::Saml;
 use crate::faults::because;
-use crate::remembered::digest;
+use crate::remembered::{Remembered, digest};
 use crate::session::cookie::SameSite;
-use crate::session::{self, Brought, Known, Sealer, Session, Sessions, browser};
+use crate::session::{self, Brought, Sealer, Session, Sessions, browser};
 use crate::together::Together;
 
 pub use self::faults::FAULTS;
@@ -43,6 +43,8 @@ const EARLY: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(5);
 /// Most sessions that are renewed at a time.
 const MOST_RENEWALS: usize = 256;
+/// Fewest renewals that are remembered: of requests that are on their way while their session is renewed.
+const FEWEST_RENEWALS: usize = 1024;
 
 /// How people sign in, and how long that holds.
 #[derive(Clone, Debug)]
@@ -82,6 +84,8 @@ struct Inner {
     sessions: Sessions,
     by: By,
     renewing: Arc<Together<Result<Session, Ended>>>,
+    /// What came of refresh tokens.
+    renewals: Remembered<Session>,
     /// Until when no token is renewed early: seconds of Unix time.
     paused: AtomicU64,
     asking: OnceLock<Handle>,
@@ -123,6 +127,7 @@ impl LoginSource {
             Provider::Oidc(provider) => By::Oidc(Box::new(Oidc::new(provider.clone(), clock))),
             Provider::Saml(provider) => By::Saml(Saml::new(provider.clone(), clock)),
         };
+        let renewals = Remembered::new(settings.session.remember.max(FEWEST_RENEWALS));
         let origins = settings.url.iter().chain(&settings.origins).map(|url| url.trim_end_matches('/').to_owned());
         Self(Arc::new(Inner {
             name,
@@ -131,6 +136,7 @@ impl LoginSource {
             sessions,
             by,
             renewing: Together::new(MOST_RENEWALS),
+            renewals,
             paused: AtomicU64::new(0),
             asking: OnceLock::new(),
         }))
@@ -156,8 +162,8 @@ impl LoginSource {
     /// Looks at a session about which more has to be found out than is known.
     async fn look(&self, brought: Brought) -> Result<Arc<Principal>, Problem> {
         let own = &self.0;
-        let mut session = own.sessions.look(&brought).await?;
-        let mut is_new = own.sessions.touch(&mut session);
+        let (mut session, mut is_new) = self.newest(own.sessions.look(&brought).await?);
+        is_new |= own.sessions.touch(&mut session);
         if self.is_due(&session) {
             match self.renewed(session.clone()).await {
                 Ok(renewed) => (session, is_new) = (renewed, true),
@@ -169,6 +175,19 @@ impl LoginSource {
             }
         }
         Ok(own.sessions.found(&brought, session, is_new).await?.principal)
+    }
+
+    /// The session as it was renewed last, and whether it was: another thread, or a cookie that the browser got meanwhile, may know
+    /// an older one. A provider that changes refresh tokens takes all of them back if it sees one twice (RFC 9700 §4.14.2).
+    fn newest(&self, mut session: Session) -> (Session, bool) {
+        let mut is_new = false;
+        while let Some(refresh) = &session.refresh
+            && let Some(next) = self.0.renewals.get(&digest(refresh), |_| true)
+            && next.refresh != session.refresh
+        {
+            (session, is_new) = (Session { seen: session.seen.max(next.seen), ..next }, true);
+        }
+        (session, is_new)
     }
 
     /// Whether its token has to be renewed.
@@ -187,10 +206,17 @@ impl LoginSource {
         let inner = Arc::clone(own);
         let waits = own.renewing.ask(about, asking, || async move {
             let By::Oidc(oidc) = &inner.by else { return Err(Ended::Over("nothing is renewed there".to_owned())) };
-            oidc.renew(session).await.map_err(|why| match why {
+            // Whoever asked before may have left with the answer a moment ago.
+            let (session, is_renewed) = LoginSource(Arc::clone(&inner)).newest(session);
+            if is_renewed {
+                return Ok(session);
+            }
+            let renewed = oidc.renew(session).await.map_err(|why| match why {
                 NotRenewed::Over(why) => Ended::Over(why),
                 NotRenewed::Untold(problem) => Ended::Untold(problem.cause.clone().unwrap_or_default()),
-            })
+            })?;
+            inner.renewals.add(about, renewed.clone());
+            Ok(renewed)
         });
         let waits = waits.ok_or_else(|| untold("too many sessions are renewed at a time".to_owned()))?;
         match waits.answer().await {
@@ -199,13 +225,6 @@ impl LoginSource {
             Some(Err(Ended::Untold(why))) => Err(untold(why)),
             None => Err(untold("nobody answers".to_owned())),
         }
-    }
-
-    /// What is known of the session that a request brings.
-    fn known(&self, x: &Exchange) -> Option<(Brought, Known)> {
-        let brought = self.0.sessions.brought(x)?;
-        let known = self.0.sessions.known(&brought)?;
-        Some((brought, known))
     }
 
     /// Where clients reach the gateway.
@@ -300,9 +319,9 @@ impl Authenticator for LoginSource {
     }
 
     fn admit(&self, x: &mut Exchange) {
-        if let Some((_, known)) = self.known(x) {
-            x.parting.extend(known.lines.iter().map(|line| (Bytes::from_static(b"Set-Cookie"), line.clone())));
-            x.onward.token = known.session.token.as_ref().map(|token| token.text.as_str().into());
+        if let Some(state) = x.principal.as_ref().and_then(|principal| principal.session.clone()) {
+            x.parting.extend(state.cookies.iter().map(|line| (Bytes::from_static(b"Set-Cookie"), line.clone())));
+            x.onward.token.clone_from(&state.token);
         }
         self.0.sessions.strip(x);
     }

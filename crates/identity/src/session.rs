@@ -18,7 +18,7 @@ use tollgate_core::cache::{CacheStore, StoreError};
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::head::RequestHead;
-use tollgate_core::principal::Principal;
+use tollgate_core::principal::{Principal, SessionState};
 use tollgate_core::problem::Problem;
 
 pub use self::seal::Sealer;
@@ -90,8 +90,6 @@ pub(crate) struct AccessToken {
 pub(crate) struct Known {
     pub(crate) session: Arc<Session>,
     pub(crate) principal: Arc<Principal>,
-    /// Lines that the answer sets, since the session is another one than the browser's cookie says.
-    pub(crate) lines: Arc<[Bytes]>,
     /// When the store was asked about it, and how many had been ended here by then.
     looked: (Instant, u64),
 }
@@ -235,18 +233,23 @@ impl Sessions {
     /// # Errors
     /// It cannot be kept.
     pub(crate) async fn found(&self, brought: &Brought, session: Session, is_new: bool) -> Result<Known, Problem> {
-        let lines = match is_new {
-            false => self.known.get(&brought.digest, |_| true).map_or_else(Arc::default, |known| known.lines),
+        let before = || self.known.get(&brought.digest, |_| true)?.principal.session.clone();
+        let cookies = match is_new {
+            false => before().map_or_else(Vec::new, |state| state.cookies.clone()),
             true if self.settings.in_store => {
                 self.put(&brought.text, &session).await?;
-                Arc::default()
+                Vec::new()
             }
-            true => self.lines(&self.sealed(&session)?, &session, brought.is_secure, &brought.names)?.into(),
+            true => self.lines(&self.sealed(&session)?, &session, brought.is_secure, &brought.names)?,
         };
         let looked = (self.clock.now(), self.ended.load(Ordering::Acquire));
         let until = UNIX_EPOCH + Duration::from_secs(session.ends.min(1 << 40));
-        let principal = Arc::new(principal(&self.source, &session.claims, Some(until)));
-        let known = Known { session: Arc::new(session), principal, lines, looked };
+        let token = session.token.as_ref().map(|token| token.text.as_str().into());
+        let principal = Principal {
+            session: Some(Arc::new(SessionState { token, cookies })),
+            ..principal(&self.source, &session.claims, Some(until))
+        };
+        let known = Known { session: Arc::new(session), principal: Arc::new(principal), looked };
         self.known.add(brought.digest, known.clone());
         Ok(known)
     }

@@ -224,6 +224,7 @@ pub fn principal(source: &Arc<str>, claims: &Map<String, Value>, until: Option<S
         scopes: scopes(claims),
         claims: claims.clone(),
         expires: until,
+        session: None,
     }
 }
 

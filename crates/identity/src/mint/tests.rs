@@ -15,7 +15,15 @@ fn caller(expires: Option<SystemTime>) -> Arc<Principal> {
         panic!()
     };
     let (source, subject, consumer) = ("idp".into(), "alice".into(), Some("shop".into()));
-    Arc::new(Principal { source, subject, consumer, scopes: vec!["read".into(), "write".into()], claims, expires })
+    Arc::new(Principal {
+        source,
+        subject,
+        consumer,
+        scopes: vec!["read".into(), "write".into()],
+        claims,
+        expires,
+        session: None,
+    })
 }
 
 /// The keys that are published, the one that signs, and what a new token says.

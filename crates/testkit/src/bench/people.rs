@@ -44,7 +44,7 @@ impl Named {
         let claims = serde_json::json!({ "sub": subject, "roles": ["user"], "level": 3, "org": { "unit": "sales" } });
         let serde_json::Value::Object(claims) = claims else { return Err(EXPIRED.problem()) };
         let (source, subject, consumer) = (Arc::clone(&self.0), subject.into(), Some("shop".into()));
-        Ok(Arc::new(Principal { source, subject, consumer, scopes, claims, expires: None }))
+        Ok(Arc::new(Principal { source, subject, consumer, scopes, claims, expires: None, session: None }))
     }
 }
 
