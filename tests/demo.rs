@@ -18,18 +18,20 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 #[test]
-fn the_demo_sends_its_six_requests_and_ends_well() {
+fn the_demo_sends_its_eight_requests_and_ends_well() {
     let _alone = alone();
     let ran = Cli::new(TOLLGATE).run(&["demo", "--try"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
     let tries: Vec<&str> = ran.out.split("# ").filter(|part| part.contains("\n$ curl ")).collect();
-    assert_eq!(tries.len(), 6, "{}", ran.out);
+    assert_eq!(tries.len(), 8, "{}", ran.out);
     for (attempt, (answer, shows)) in tries.iter().zip([
         ("200 OK", "/orders/2"),
         ("200 OK", "X-Correlation-ID"),
         ("308 Permanent Redirect", "Location: "),
         ("404 Not Found", "urn:tollgate:problem:route/not-found"),
         ("502 Bad Gateway", "urn:tollgate:problem:upstream/"),
+        ("401 Unauthorized", "WWW-Authenticate: Bearer realm=\"people\""),
+        ("200 OK", "\"user\":\"alice\""),
         ("200 OK", "requests_total"),
     ]) {
         let lines: Vec<&str> = attempt.lines().collect();

@@ -81,7 +81,8 @@ fn configs_that_could_let_nobody_in_are_told() {
         let source = format!("{{ issuer: \"https://idp.example\", audience: orders{more} }}");
         let routes = "{ /: { reply: 200, auth: idp } }";
         fs::write(&file, format!("listen: 8080\nauth: {{ idp: {source} }}\nroutes: {routes}\n")).unwrap();
-        let output = Command::new(TOLLGATE).args(["check", "-c"]).arg(&file).env("SHORT", "tiny value").output().unwrap();
+        let output =
+            Command::new(TOLLGATE).args(["check", "-c"]).arg(&file).env("SHORT", "tiny value").output().unwrap();
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
     assert!(check(", dpop: {}").contains(": fine"));

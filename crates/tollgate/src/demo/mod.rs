@@ -1,5 +1,6 @@
-//! `tollgate demo`: three sample services and a gateway in front of them, in one process.
+//! `tollgate demo`: three sample services, an identity provider and a gateway in front of them, in one process.
 
+mod people;
 mod samples;
 mod tries;
 
@@ -13,6 +14,7 @@ use tollgate_engine::{Port, bind};
 use tollgate_observe::metrics::Metrics;
 
 use crate::cli::{Failure, Output, log_to_stderr};
+use crate::demo::people::People;
 use crate::inherited::Inherited;
 use crate::node;
 use crate::start::{self, Running, StartError, cannot_listen};
@@ -26,7 +28,7 @@ const NAME: &str = "examples/demo/tollgate.yaml";
 /// How the demo runs.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Send the six requests, show the answers, and end.
+    /// Send the eight requests, show the answers, and end.
     #[arg(long = "try")]
     attempt: bool,
     /// Print the config that the demo runs, and end.
@@ -51,10 +53,14 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     let metrics = Metrics::new(workers);
     let mut opened = Vec::new();
     let mut troubles = Vec::new();
+    let people = People::new()?;
+    let mut served = vec![(people::PORT, people.deployment(&metrics, &rules)?)];
     for sample in samples::all() {
         let deployment = sample.deployment(&metrics, &rules);
-        let deployment = deployment.map_err(|e| Failure::to_start(NAME, StartError::Config(e)))?;
-        let address = Bind::Socket(([127, 0, 0, 1], sample.port).into());
+        served.push((sample.port, deployment.map_err(|e| Failure::to_start(NAME, StartError::Config(e)))?));
+    }
+    for (port, deployment) in served {
+        let address = Bind::Socket(([127, 0, 0, 1], port).into());
         match bind(&address, FileMode::default(), workers, Port::Free) {
             Ok(bound) => opened.push(node::fixed(address, deployment, bound.listeners)),
             Err(error) => troubles.push(cannot_listen(&error)),
@@ -65,19 +71,20 @@ pub(crate) fn demo(args: &DemoArgs, output: &Output) -> Result<(), Failure> {
     }
     let running =
         start::start(NAME, &config, opened, Inherited::default()).map_err(|e| Failure::to_start(NAME, taken(e)))?;
+    let token = people.token()?;
     if args.attempt {
-        return try_all(running, output);
+        return try_all(running, output, &token);
     }
-    output.print(&introduction())?;
+    output.print(&introduction(&token))?;
     if running.until_stopped(None) { output.print("\nstopped\n") } else { Err(Failure::Silent) }
 }
 
-/// Sends the six requests from beside the gateway, which runs meanwhile, and then stops it.
-fn try_all(running: Running, output: &Output) -> Result<(), Failure> {
+/// Sends the eight requests from beside the gateway, which runs meanwhile, and then stops it.
+fn try_all(running: Running, output: &Output, token: &str) -> Result<(), Failure> {
     let drain = running.drain();
     thread::scope(|threads| {
         let tries = threads.spawn(|| {
-            let shown = tries::run(output);
+            let shown = tries::run(output, token);
             drain.begin();
             shown
         });
@@ -93,20 +100,22 @@ fn taken(error: StartError) -> StartError {
         *hint = hint.replace(", or change `listen`", "");
     }
     if let Some(last) = troubles.last_mut().and_then(|trouble| trouble.hint.as_mut()) {
-        last.push_str(".\n      The demo uses the ports 8080, 9900 and 9001 to 9004 of 127.0.0.1");
+        last.push_str(".\n      The demo uses the ports 8080, 9900 and 9001 to 9005 of 127.0.0.1");
     }
     StartError::Other(troubles)
 }
 
 /// What runs where, and what to try.
-fn introduction() -> String {
+fn introduction(token: &str) -> String {
     let mut text = String::from(
         "Tollgate demo\n\n  gateway  http://127.0.0.1:8080   health, metrics, status  http://127.0.0.1:9900\n",
     );
     for sample in samples::all() {
         text.push_str(&format!("  {:<8} http://127.0.0.1:{}   {}\n", sample.name, sample.port, sample.about));
     }
+    text.push_str(&format!("  {:<8} http://127.0.0.1:{}   gives tokens (`/token`)\n", "people", people::PORT));
     text.push_str("\nThe config is examples/demo/tollgate.yaml (`tollgate demo --config` prints it). Try, in another terminal:\n\n");
+    text.push_str(&format!("  TOKEN={token}\n\n"));
     for attempt in &tries::ALL {
         text.push_str(&format!("  # {}\n  {}\n", attempt.about, attempt.command));
     }

@@ -55,7 +55,10 @@ impl Sample {
         match self.kind {
             Kind::Orders => {
                 let id = x.head.fields.text("x-correlation-id").unwrap_or_default();
-                let text = serde_json::json!({ "service": "orders", "instance": self.port, "path": path, "correlation_id": id });
+                let mut text = serde_json::json!({ "service": "orders", "instance": self.port, "path": path, "correlation_id": id });
+                if let Some(user) = x.head.fields.text("x-user") {
+                    text["user"] = user.into();
+                }
                 Reply::full(200, "application/json", format!("{text}\n"))
             }
             Kind::Stock => match path.strip_prefix("/items/") {

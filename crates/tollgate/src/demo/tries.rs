@@ -22,7 +22,7 @@ pub(crate) struct Try {
 }
 
 /// All of them.
-pub(crate) static ALL: [Try; 6] = [
+pub(crate) static ALL: [Try; 8] = [
     Try {
         about: "two instances, in turn",
         command: "curl http://127.0.0.1:8080/orders/1 http://127.0.0.1:8080/orders/2",
@@ -59,6 +59,20 @@ pub(crate) static ALL: [Try; 6] = [
         with: &[],
     },
     Try {
+        about: "a route that takes a token: 401 says where from",
+        command: "curl -i http://127.0.0.1:8080/private/orders/1",
+        expected: 401,
+        shown: &["www-authenticate"],
+        with: &[],
+    },
+    Try {
+        about: "the same with one; the service is told who calls",
+        command: "curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8080/private/orders/1",
+        expected: 200,
+        shown: &[],
+        with: &[],
+    },
+    Try {
         about: "metrics",
         command: "curl -s http://127.0.0.1:9900/metrics | grep 'requests_total.*2xx'",
         expected: 200,
@@ -67,13 +81,18 @@ pub(crate) static ALL: [Try; 6] = [
     },
 ];
 
-/// Sends all of them and shows the answers; a status other than the expected one is a failure.
-pub(crate) fn run(output: &Output) -> Result<(), Failure> {
+/// Sends all of them, with this token where one is called for, and shows the answers; a status other than the expected one is a failure.
+pub(crate) fn run(output: &Output, token: &str) -> Result<(), Failure> {
     for attempt in &ALL {
         output.print(&format!("# {}\n$ {}\n", attempt.about, attempt.command))?;
+        let field = if attempt.command.contains("$TOKEN") {
+            format!("Authorization: Bearer {token}\r\n")
+        } else {
+            String::new()
+        };
         for (host, target) in attempt.urls() {
-            let answer =
-                ask(host, &target).map_err(|told| failure(format!("no answer to `{}`: {told}", attempt.command)))?;
+            let answer = ask(host, &target, &field)
+                .map_err(|told| failure(format!("no answer to `{}`: {told}", attempt.command)))?;
             output.print(&shown(attempt, &answer))?;
             if answer.status != attempt.expected {
                 return Err(failure(format!("expected {}, got {}", attempt.expected, answer.status)));
@@ -92,9 +111,9 @@ impl Try {
     }
 }
 
-fn ask(host: &str, target: &str) -> Result<http::Answer, String> {
+fn ask(host: &str, target: &str, field: &str) -> Result<http::Answer, String> {
     let address: SocketAddr = host.parse().map_err(|_| format!("`{host}` is no address"))?;
-    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{field}Connection: close\r\n\r\n");
     http::request(&address.into(), Method::Get, &head, &[]).map_err(|e| e.to_string())
 }
 
