@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod checks;
 mod docs;
 mod layers;
 mod recipes;
@@ -21,6 +22,7 @@ Usage: cargo xtask RECIPE
   deny            licences, banned crates and sources of all dependencies (deny.toml)
   layers          a crate uses lower floors only
   size            files up to 400 lines (warning) and 800 lines (error)
+  checks          each check of identity is missed by a test: they are run without it
   docs [--check]  write docs/reference as this version has it; the API pages build and their links lead somewhere
   test [NAME]     unit, property, end-to-end and documentation tests; only those whose name contains NAME";
 
@@ -45,6 +47,7 @@ fn recipe(words: &[&str]) -> Result<u8> {
         ["deny"] => recipes::deny(),
         ["docs"] => docs::docs(docs::Pages::Write),
         ["docs", "--check"] => docs::docs(docs::Pages::Compare),
+        ["checks"] => checks::run(),
         ["layers"] => layers::check(),
         ["size"] => size::check(),
         ["test"] => suite::run(None),

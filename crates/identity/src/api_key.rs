@@ -20,6 +20,7 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
+use crate::checks::{Check, on};
 use crate::faults::{KEY_EXPIRED, KEY_LIST, KEY_MALFORMED, KEY_UNKNOWN, because};
 use crate::followed::{self, Followed};
 use crate::json;
@@ -217,7 +218,7 @@ impl ApiKeySource {
         let pepper = self.settings.pepper.as_ref().ok_or_else(|| unavailable("the key of the hashes is missing"))?;
         // How long the look-up takes tells of a keyed hash, from which nothing follows about a key.
         let known = keys.get(&pepper.digest(key)).ok_or_else(|| KEY_UNKNOWN.problem())?;
-        if known.expires.is_some_and(|end| end <= self.clock.unix()) {
+        if on(Check::KeyExpiry) && known.expires.is_some_and(|end| end <= self.clock.unix()) {
             return Err(KEY_EXPIRED.problem());
         }
         Ok(Arc::clone(&known.principal))
@@ -371,6 +372,26 @@ mod tests {
             assert!(told.contains(why), "{text}: {told}");
         }
         assert!(Pepper::new(b"short").is_none());
+    }
+
+    #[test]
+    fn a_key_opens_until_it_ends() {
+        let (folder, pepper) = (tempfile::tempdir().unwrap(), Pepper::new(&[1; 32]).unwrap());
+        let file = folder.path().join("keys.json");
+        let end = "2026-02-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap();
+        let keys = vec![Record { expires: Some(end), ..record("a", pepper.hash("key")) }];
+        std::fs::write(&file, List { keys }.write()).unwrap();
+        let settings = Settings { place: Place::Header("X-Key".to_owned()), file, pepper: Some(pepper), most: 9 };
+        let second = std::time::Duration::from_secs(1);
+        let ends = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(end.as_second().unsigned_abs());
+        let clock = Clock::fake(ends - second);
+        let source = ApiKeySource::new("keys", settings, clock.clone());
+        source.keys.look();
+        let slug = || source.check("key").map_or_else(|problem| problem.fault.slug, |_| "");
+        assert_eq!(slug(), "");
+        clock.advance(second);
+        assert_eq!(slug(), KEY_EXPIRED.slug);
+        assert_eq!(source.check("other").unwrap_err().fault.slug, KEY_UNKNOWN.slug);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use aws_lc_rs::digest;
 use data_encoding::BASE64;
 use tollgate_core::problem::Problem;
 
+use crate::checks::{Check, on};
 use crate::faults::{DIGEST_MALFORMED, DIGEST_MISMATCH};
 use crate::message::Message;
 use crate::signature::fields::{Item, Member, dictionary};
@@ -91,7 +92,7 @@ impl Checker {
     pub fn finish(self) -> Result<(), Problem> {
         // How long this takes tells nothing that whoever sent both does not know.
         let holds = self.0.into_iter().all(|(context, wanted)| context.finish().as_ref() == wanted);
-        if holds { Ok(()) } else { Err(DIGEST_MISMATCH.problem()) }
+        if holds || !on(Check::Digest) { Ok(()) } else { Err(DIGEST_MISMATCH.problem()) }
     }
 
     /// Looks at a whole body.

@@ -9,6 +9,7 @@ pub mod basic;
 pub mod bearer;
 pub mod bound;
 pub mod certificate;
+mod checks;
 pub mod client;
 pub mod content_digest;
 pub mod dpop;

@@ -9,6 +9,7 @@ use tollgate_core::path::normalised;
 use tollgate_core::problem::Problem;
 
 use crate::bound::faults::{PROOF_ALGORITHM, PROOF_KEY, PROOF_MALFORMED};
+use crate::checks::{Check, on};
 use crate::faults::because;
 use crate::jwk::{self, Algorithm, Key};
 use crate::jwt::{Parts, time};
@@ -40,7 +41,7 @@ impl<'t> Proof<'t> {
         let malformed = |why: &str| because(&PROOF_MALFORMED, why);
         let mut parts = Parts::read(text).map_err(|why| malformed(&why))?;
         let kind = parts.header.get("typ").and_then(Value::as_str).unwrap_or_default();
-        if !kind.eq_ignore_ascii_case("dpop+jwt") {
+        if on(Check::ProofType) && !kind.eq_ignore_ascii_case("dpop+jwt") {
             return Err(malformed("another `typ`, or none"));
         }
         // RFC 7515 §4.1.11: no extension is understood here.
@@ -50,7 +51,9 @@ impl<'t> Proof<'t> {
         let named = parts.header.get("alg").and_then(Value::as_str).ok_or_else(|| malformed("no `alg`"))?;
         let algorithm = Algorithm::of(named).ok_or_else(|| because(&PROOF_ALGORITHM, "one that is never taken"))?;
         let Some(Value::Object(jwk)) = parts.header.remove("jwk") else { return Err(because(&PROOF_KEY, "no `jwk`")) };
-        if let Some(name) = PRIVATE.into_iter().find(|name| jwk.contains_key(*name)) {
+        if let Some(name) = PRIVATE.into_iter().find(|name| jwk.contains_key(*name))
+            && on(Check::ProofPrivateKey)
+        {
             return Err(because(&PROOF_KEY, format!("a private key: it has `{name}`")));
         }
         let thumbprint = jwk::thumbprint(&jwk).ok_or_else(|| because(&PROOF_KEY, "of no kind that is known"))?;

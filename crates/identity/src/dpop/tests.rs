@@ -61,9 +61,15 @@ impl Client {
     }
 
     fn proof(&self, id: &str, made: Value) -> String {
-        let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": self.jwk });
+        self.changed(|_, claims| (claims["jti"], claims["iat"]) = (json!(id), made.clone()))
+    }
+
+    /// A good proof, but for what is changed in its header and claims before it is signed.
+    fn changed(&self, change: impl FnOnce(&mut Value, &mut Value)) -> String {
+        let mut header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": self.jwk });
         let ath = BASE64URL_NOPAD.encode(&digest(TOKEN));
-        let claims = json!({ "jti": id, "htm": "GET", "htu": "https://shop.example/a", "iat": made, "ath": ath });
+        let mut claims = json!({ "jti": "1", "htm": "GET", "htu": "https://shop.example/a", "iat": NOW, "ath": ath });
+        change(&mut header, &mut claims);
         let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
         let signed = format!("{}.{}", part(&header), part(&claims));
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
@@ -120,6 +126,26 @@ async fn a_proof_is_good_once_and_for_a_while() {
     assert_eq!(outcome(&dpop, &proof, &other.thumbprint).await, "dpop/token");
     // Two keys may use the same id.
     assert_eq!(outcome(&dpop, &other.proof("0", json!(NOW)), &other.thumbprint).await, "ok");
+}
+
+/// RFC 9449 §4.3, 4 to 12.
+#[tokio::test]
+async fn a_proof_is_for_one_request_with_one_token() {
+    let (dpop, client) = (dpop(100), Client::new());
+    let slug =
+        async |change: fn(&mut Value, &mut Value)| outcome(&dpop, &client.changed(change), &client.thumbprint).await;
+    assert_eq!(slug(|_, claims| claims["htm"] = json!("POST")).await, "dpop/request");
+    assert_eq!(slug(|_, claims| claims["htu"] = json!("https://shop.example/b")).await, "dpop/request");
+    assert_eq!(slug(|_, claims| claims["htu"] = json!("https://evil.example/a")).await, "dpop/request");
+    let of_another =
+        |_: &mut Value, claims: &mut Value| claims["ath"] = json!(BASE64URL_NOPAD.encode(&digest("another")));
+    assert_eq!(slug(of_another).await, "dpop/token");
+    assert_eq!(slug(|header, _| header["typ"] = json!("JWT")).await, "dpop/malformed");
+    assert_eq!(slug(|header, _| header["crit"] = json!(["x"])).await, "dpop/malformed");
+    assert_eq!(slug(|header, _| header["jwk"]["d"] = json!("AAAA")).await, "dpop/key");
+    assert_eq!(slug(|header, _| header["alg"] = json!("HS256")).await, "dpop/algorithm");
+    assert_eq!(slug(|header, _| header["alg"] = json!("none")).await, "dpop/algorithm");
+    assert_eq!(slug(|_, _| ()).await, "ok");
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use data_encoding::BASE64;
 use jiff::Timestamp;
 use roxmltree::ParsingOptions;
 
+use crate::checks::{Check, on};
+
 /// Assertions (SAML 2.0 Core §1.1).
 pub(super) const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
 /// The protocol.
@@ -71,7 +73,7 @@ pub(super) fn read(text: &str, bounds: Bounds) -> Result<Document<'_>, String> {
         return Err(format!("more than {} bytes", bounds.bytes));
     }
     // The reader takes one without content. Where the words stand in a text, little is lost.
-    if text.contains("<!DOCTYPE") || text.contains("<!ENTITY") {
+    if on(Check::XmlDocumentType) && (text.contains("<!DOCTYPE") || text.contains("<!ENTITY")) {
         return Err("a document type".to_owned());
     }
     if text.matches("xmlns").count() > bounds.declarations || prefixes(text) > bounds.prefixes {
@@ -81,7 +83,8 @@ pub(super) fn read(text: &str, bounds: Bounds) -> Result<Document<'_>, String> {
     if text.split('<').any(|part| part.bytes().filter(|byte| *byte == b'=').count() > MOST_OF_ONE) {
         return Err(format!("more than {MOST_OF_ONE} attributes"));
     }
-    let options = ParsingOptions { allow_dtd: false, nodes_limit: bounds.nodes, entity_resolver: None };
+    let options =
+        ParsingOptions { allow_dtd: !on(Check::XmlDocumentType), nodes_limit: bounds.nodes, entity_resolver: None };
     let document = Document::parse_with_options(text, options)
         .map_err(|error| format!("not well-formed, or too much, at {}", error.pos()))?;
     look_through(document.root())?;
@@ -120,7 +123,7 @@ pub(super) fn has_unique_ids(document: &Document<'_>) -> Result<(), String> {
     let mut seen = HashSet::new();
     for attribute in document.descendants().flat_map(|node| node.attributes()) {
         // Whatever any reader takes for an ID: SAML's `ID`, `Id` of signatures and encryption, `xml:id`.
-        if attribute.name().eq_ignore_ascii_case("id") && !seen.insert(attribute.value()) {
+        if on(Check::XmlTwice) && attribute.name().eq_ignore_ascii_case("id") && !seen.insert(attribute.value()) {
             return Err("an ID stands twice".to_owned());
         }
     }

@@ -3,6 +3,8 @@
 use tollgate_core::exchange::Exchange;
 use tollgate_core::head::Method;
 
+use crate::checks::{Check, on};
+
 /// Where clients reach the gateway: scheme and host, as this one sees them.
 pub(crate) fn origin(x: &Exchange) -> String {
     format!("{}://{}", x.scheme, x.head.host().to_ascii_lowercase())
@@ -41,6 +43,9 @@ pub(crate) fn is_cross_site(x: &Exchange, own: &[String]) -> bool {
     let fields = &x.head.fields;
     let reads = matches!(x.head.method, Method::Get | Method::Head | Method::Options | Method::Trace);
     // A WebSocket over HTTP/2 is a CONNECT (RFC 8441 §4).
+    if !on(Check::OtherSite) {
+        return false;
+    }
     if reads && !fields.has("upgrade") && fields.text("sec-fetch-mode") != Some("websocket") {
         return false;
     }
@@ -58,7 +63,7 @@ pub(crate) fn is_cross_site(x: &Exchange, own: &[String]) -> bool {
 /// Whether it is a place on this host (RFC 3986 §4.2): a path, and nothing that a browser takes for another host.
 pub(crate) fn is_local(target: &str) -> bool {
     target.starts_with('/')
-        && !target.starts_with("//")
+        && (!target.starts_with("//") || !on(Check::OtherHost))
         && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && target.len() <= 2048
 }
