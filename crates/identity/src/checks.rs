@@ -6,17 +6,18 @@ macro_rules! checks {
     ($($(#[$doc:meta])* $check:ident = $name:literal,)+) => {
         /// A check that an attack runs into.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Check {
+        pub(crate) enum Check {
             $($(#[$doc])* $check,)+
         }
 
+        #[cfg(any(test, feature = "switchable"))]
         impl Check {
             /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$check,)+];
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$check,)+];
 
             /// Its name.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$check => $name,)+
                 }
