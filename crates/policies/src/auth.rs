@@ -167,6 +167,15 @@ impl Policy for Auth {
 
     /// Cookies of sessions.
     fn on_response<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
+        if !x.parting.is_empty() {
+            // A cache between would give one user's session to others (RFC 9111 §5.2.2.7).
+            let says = |word: &[u8]| word.eq_ignore_ascii_case(b"private") || word.eq_ignore_ascii_case(b"no-store");
+            let lines = x.reply.head.fields.all("cache-control");
+            let is_kept = lines.flat_map(|line| line.split(|byte| *byte == b',')).all(|word| !says(word.trim_ascii()));
+            if is_kept {
+                x.reply.head.fields.set("Cache-Control", "private");
+            }
+        }
         for (name, value) in x.parting.drain(..) {
             x.reply.head.fields.add(name, value);
         }
