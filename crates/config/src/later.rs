@@ -12,7 +12,7 @@ const FILE: &[&str] = &["admin", "cluster", "policies", "state", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one source of identity.
-const AUTH: &[&str] = &["ldap", "provider"];
+const AUTH: &[&str] = &["provider"];
 /// Of one service.
 const SERVICE: &[&str] = &["breaker", "registry", "smooth"];
 /// Of the TLS of a listener.

@@ -10,8 +10,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
-use aws_lc_rs::{hmac, rand};
-use data_encoding::BASE64;
 use serde_json::{Map, json};
 use tokio::runtime::Handle;
 use tollgate_core::clock::Clock;
@@ -19,15 +17,14 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
-use crate::faults::{BASIC_CROWDED, BASIC_LIST, BASIC_MALFORMED, BASIC_REFUSED, TOO_MANY_FAILURES, because};
+use crate::faults::{BASIC_CROWDED, BASIC_LIST, BASIC_REFUSED, TOO_MANY_FAILURES, because};
 use crate::followed::{self, Followed};
+use crate::password::{self, Digests, Password};
 use crate::remembered::{Digest, Remembered};
 use crate::together::{Together, Waits};
 
 /// Largest file, in bytes.
 const LARGEST: u64 = 16 * 1024 * 1024;
-/// The longest credential that is looked at, in bytes of its encoded form.
-const LONGEST: usize = 4096;
 /// The greatest cost of bcrypt that is taken: each step is twice the time.
 const MOST_BCRYPT: u32 = 15;
 /// The most memory of Argon2 that is taken, in KiB, and the most passes.
@@ -56,8 +53,7 @@ struct Inner {
     name: Arc<str>,
     settings: Settings,
     clock: Clock,
-    /// Of the digests of credentials.
-    key: Option<hmac::Key>,
+    digests: Option<Digests>,
     users: Arc<Followed<Users>>,
     good: Remembered<Good>,
     bad: Remembered<(Arc<Users>, Instant)>,
@@ -156,12 +152,11 @@ impl BasicSource {
     #[must_use]
     pub fn new(name: &str, settings: Settings, clock: Clock) -> Self {
         let users = Followed::new(settings.file.clone(), LARGEST, clock.clone(), Users::read);
-        let mut secret = [0; 32];
-        let key = rand::fill(&mut secret).ok().map(|()| hmac::Key::new(hmac::HMAC_SHA256, &secret));
+        let digests = Digests::new();
         let (good, bad) = (Remembered::new(settings.remember), Remembered::new(settings.remember));
         let (together, name) = (Together::new(settings.at_once), name.into());
         let asking = OnceLock::new();
-        Self(Arc::new(Inner { name, settings, clock, key, users, good, bad, together, asking }))
+        Self(Arc::new(Inner { name, settings, clock, digests, users, good, bad, together, asking }))
     }
 
     /// Reads the file now, and again whenever it changes; passwords are checked on `asking`. Blocks.
@@ -171,19 +166,12 @@ impl BasicSource {
     }
 
     /// The check that is under way, or that begins now. `None`: too many are.
-    fn check(
-        &self,
-        digest: Digest,
-        name: &str,
-        password: &[u8],
-        users: &Arc<Users>,
-    ) -> Option<Waits<Option<Arc<Principal>>>> {
-        let (own, users, name, password) = (Arc::clone(&self.0), Arc::clone(users), name.to_owned(), password.to_vec());
+    fn check(&self, digest: Digest, given: Password, users: &Arc<Users>) -> Option<Waits<Option<Arc<Principal>>>> {
+        let (own, users, Password { name, secret }) = (Arc::clone(&self.0), Arc::clone(users), given);
         let asking = self.0.asking.get()?;
         self.0.together.ask(digest, asking, || async move {
             let (checked, named) = (Arc::clone(&users), name.clone());
-            let is_right =
-                tokio::task::spawn_blocking(move || checked.verify(&named, &password)).await.unwrap_or(false);
+            let is_right = tokio::task::spawn_blocking(move || checked.verify(&named, &secret)).await.unwrap_or(false);
             own.remember(digest, is_right.then_some(&name), users)
         })
     }
@@ -212,31 +200,6 @@ impl Inner {
     }
 }
 
-/// RFC 7617 §2: the name has no colon, the password may have some.
-fn credential(x: &Exchange) -> Option<Result<(String, Vec<u8>), Problem>> {
-    let mut all = x.head.fields.all("authorization");
-    let field = all.next()?;
-    let (scheme, rest) = field.split_at(field.iter().position(|b| *b == b' ').unwrap_or(field.len()));
-    if !scheme.eq_ignore_ascii_case(b"Basic") {
-        return None;
-    }
-    let malformed = |why: &str| Some(Err(because(&BASIC_MALFORMED, why)));
-    if all.next().is_some() {
-        return malformed("more than one field");
-    }
-    let text = rest.trim_ascii();
-    if text.len() > LONGEST {
-        return malformed("too long");
-    }
-    let Ok(plain) = BASE64.decode(text) else { return malformed("no base64") };
-    let Some(colon) = plain.iter().position(|b| *b == b':') else { return malformed("no colon") };
-    let (name, password) = (&plain[..colon], &plain[colon + 1..]);
-    match str::from_utf8(name) {
-        Ok(name) if !name.bytes().any(|b| b.is_ascii_control()) => Some(Ok((name.to_owned(), password.to_vec()))),
-        _ => malformed("a name that is no text"),
-    }
-}
-
 impl Authenticator for BasicSource {
     fn name(&self) -> &Arc<str> {
         &self.0.name
@@ -244,25 +207,22 @@ impl Authenticator for BasicSource {
 
     fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a> {
         let own = &self.0;
-        let (name, password) = match credential(x) {
+        let given = match password::read(&x.head.fields) {
             None => return Found::Nothing,
             Some(Err(problem)) => return Found::Checked(Err(problem)),
-            Some(Ok(credential)) => credential,
+            Some(Ok(given)) => given,
         };
-        let (Some(users), Some(key)) = (own.users.said(), &own.key) else {
+        let (Some(users), Some(digests)) = (own.users.said(), &own.digests) else {
             return Found::Checked(Err(because(&BASIC_LIST, "the file cannot be read").header("Retry-After", "5")));
         };
-        // The lengths tell the two apart.
-        let told = [&name.len().to_be_bytes()[..], name.as_bytes(), &password].concat();
-        let mut digest = [0; 32];
-        digest.copy_from_slice(hmac::sign(key, &told).as_ref());
+        let digest = digests.of(&given);
         if let Some(known) = own.known(&digest, &users) {
             return Found::Checked(known);
         }
         if effort == Effort::Little {
             return Found::Checked(Err(TOO_MANY_FAILURES.problem()));
         }
-        match self.check(digest, &name, &password, &users) {
+        match self.check(digest, given, &users) {
             None => Found::Checked(Err(BASIC_CROWDED.problem().header("Retry-After", "1"))),
             Some(waits) => Found::Checking(Box::pin(async move {
                 waits.answer().await.flatten().ok_or_else(|| BASIC_REFUSED.problem())
@@ -271,8 +231,7 @@ impl Authenticator for BasicSource {
     }
 
     fn challenge(&self) -> String {
-        // RFC 7617 §2.1.
-        format!("Basic realm=\"{}\", charset=\"UTF-8\"", self.0.name)
+        password::challenge(&self.0.name)
     }
 
     fn credential(&self) -> Credential<'_> {

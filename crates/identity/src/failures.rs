@@ -20,16 +20,18 @@ use crate::faults::{
     BASIC_REFUSED, INACTIVE, KEY_UNKNOWN, SIGNATURE, SIGNATURE_INVALID, SIGNATURE_UNKNOWN_KEY, SIGV4_SIGNATURE,
     SIGV4_UNKNOWN_KEY,
 };
+use crate::ldap::faults::LDAP_REFUSED;
 
 /// What is counted by.
 const WINDOW: Duration = Duration::from_secs(60);
 /// What whoever guesses is refused with. Not what comes of a token that has expired, or of a key that is new: whole offices behind one address
 /// come with those.
-static GUESSES: [&Fault; 10] = [
+static GUESSES: [&Fault; 11] = [
     &SIGNATURE,
     &INACTIVE,
     &KEY_UNKNOWN,
     &BASIC_REFUSED,
+    &LDAP_REFUSED,
     &SIGV4_SIGNATURE,
     &SIGV4_UNKNOWN_KEY,
     &SIGNATURE_INVALID,

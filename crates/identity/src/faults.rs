@@ -2,6 +2,8 @@
 
 use tollgate_core::problem::{Fault, Problem, Retry, Side};
 
+use crate::ldap::faults::{LDAP_CROWDED, LDAP_REFUSED, LDAP_UNAVAILABLE};
+
 /// All of them.
 pub static FAULTS: &[&Fault] = &[
     &HEADER,
@@ -37,6 +39,9 @@ pub static FAULTS: &[&Fault] = &[
     &BASIC_REFUSED,
     &BASIC_LIST,
     &BASIC_CROWDED,
+    &LDAP_REFUSED,
+    &LDAP_UNAVAILABLE,
+    &LDAP_CROWDED,
     &SAML_METADATA,
     &SIGV4_MALFORMED,
     &SIGV4_STREAMING,

@@ -1,6 +1,7 @@
 //! Sources of identity: made of the config, and kept over reloads with what they know if they would be made alike.
 
 mod issuer;
+mod ldap;
 mod settings;
 mod vouching;
 
@@ -22,6 +23,7 @@ use tollgate_identity::aws::AwsSource;
 use tollgate_identity::basic::{BasicSource, Users};
 use tollgate_identity::certificate::{Authorities, CertificateSource};
 use tollgate_identity::failures::Failures;
+use tollgate_identity::ldap::LdapSource;
 use tollgate_identity::login::{self, LoginSource};
 use tollgate_identity::mint::KeysIn;
 use tollgate_identity::opaque::OpaqueSource;
@@ -80,6 +82,8 @@ enum Source {
     Keys(Arc<ApiKeySource>),
     /// Names and passwords.
     Basic(BasicSource),
+    /// Names and passwords that a directory is asked about.
+    Ldap(LdapSource),
     /// Requests that are signed as AWS has it.
     Aws(Arc<AwsSource>),
     /// Requests with message signatures.
@@ -102,6 +106,7 @@ impl Source {
             },
             AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, with.pepper), own)),
             AuthSource::Basic(written) => Self::Basic(BasicSource::new(name, passwords(written), own)),
+            AuthSource::Ldap(written) => Self::Ldap(LdapSource::new(name, ldap::directory(written)?, own)),
             AuthSource::Aws(written) => Self::Aws(AwsSource::new(name, signatures(written), access_keys(written), own)),
             AuthSource::Signed(written) => {
                 Self::Signed(SignedSource::new(name, expected(written)?, known_keys(written)?, own))
@@ -133,6 +138,7 @@ impl Source {
             AuthSource::Saml(saml) => With { sealer: sealer(&saml.session, &saml.saml.span, data)?, ..none },
             AuthSource::Tokens(_)
             | AuthSource::Basic(_)
+            | AuthSource::Ldap(_)
             | AuthSource::Aws(_)
             | AuthSource::Signed(_)
             | AuthSource::Certificates(_) => none,
@@ -147,6 +153,9 @@ impl Source {
             Arc::new(Outbound::new(Arc::clone(tls), Arc::clone(dns), asking, clock))
         };
         let store = Arc::clone(&world.store) as Arc<dyn CacheStore>;
+        if let (Self::Ldap(source), Some(tls)) = (self, tls) {
+            source.start(Arc::new(ldap::Path { tls: Arc::clone(tls), dns: Arc::clone(dns) }), world.asking());
+        }
         match (self, tls.map(caller)) {
             (Self::Jwt(source), Some(caller)) => {
                 source.mark_in(&store);
@@ -160,7 +169,7 @@ impl Source {
             (Self::Keys(source), _) => source.start(&world.slow),
             (Self::Basic(source), _) => source.start(&world.slow, world.asking()),
             (Self::Certificates(source), _) => source.start(&world.slow),
-            (Self::Jwt(_) | Self::Opaque(_), None) | (Self::Aws(_) | Self::Signed(_), _) => {}
+            (Self::Jwt(_) | Self::Opaque(_), None) | (Self::Aws(_) | Self::Signed(_) | Self::Ldap(_), _) => {}
         }
     }
 
@@ -170,6 +179,7 @@ impl Source {
             Self::Opaque(source) => Arc::new(source.clone()),
             Self::Keys(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Basic(source) => Arc::new(source.clone()),
+            Self::Ldap(source) => Arc::new(source.clone()),
             Self::Aws(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Signed(source) => Arc::clone(source) as Arc<dyn Authenticator>,
             Self::Login(source) => Arc::new(source.clone()),
@@ -332,6 +342,7 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
             }
         }
         AuthSource::Aws(_) => Ok(()),
+        AuthSource::Ldap(written) => ldap::directory(written).map(drop),
         AuthSource::Login(written) => signing_in(written).map(drop),
         AuthSource::Saml(written) => {
             let (file, span) = (&written.saml.value.0, &written.saml.span);

@@ -63,12 +63,13 @@ impl Tls {
             }
         }
         for (name, source) in &config.auth {
-            let ca = match source {
-                AuthSource::Tokens(written) => written.ca.as_ref(),
-                AuthSource::Login(written) => written.ca.as_ref(),
+            let (ca, alpn): (_, &[&[u8]]) = match source {
+                AuthSource::Tokens(written) => (written.ca.as_ref(), &[b"http/1.1"]),
+                AuthSource::Login(written) => (written.ca.as_ref(), &[b"http/1.1"]),
+                AuthSource::Ldap(written) => (written.ca.as_ref(), &[]),
                 _ => continue,
             };
-            match client(provider_settings(ca), before, metrics) {
+            match client(provider_settings(ca, alpn), before, metrics) {
                 Ok(client) => tls.providers.push((name.value.clone(), client)),
                 Err(errors) => {
                     let files: Written<'_> = ca.iter().map(|ca| (Part::Roots, *ca)).collect();
@@ -266,14 +267,14 @@ fn client_settings(written: &ServiceTls, protocol: Protocol) -> ClientSettings {
     }
 }
 
-fn provider_settings(ca: Option<&Spanned<model::FilePath>>) -> ClientSettings {
+fn provider_settings(ca: Option<&Spanned<model::FilePath>>, alpn: &[&[u8]]) -> ClientSettings {
     ClientSettings {
         roots: ca.map_or(Roots::System, |ca| Roots::File(ca.value.0.clone())),
         verify: Verify::Chain,
         pins: Vec::new(),
         name: None,
         certificate: None,
-        alpn: protocols(&[b"http/1.1"]),
+        alpn: protocols(alpn),
     }
 }
 

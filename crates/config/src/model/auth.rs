@@ -5,6 +5,7 @@ pub mod aws;
 pub mod basic;
 pub mod bound;
 pub mod certificates;
+pub mod ldap;
 pub mod login;
 pub mod saml;
 pub mod secret;
@@ -23,6 +24,7 @@ pub use self::aws::{Aws, AwsKey, UnsignedBody};
 pub use self::basic::Basic;
 pub use self::bound::{Bound, Dpop, ProxysWord};
 pub use self::certificates::{CertificateAuth, CertificateName, ForwardedCertificate};
+pub use self::ldap::{Ldap, LdapGroups, LdapUrl, LdapUsers};
 pub use self::login::{CookieName, LocalPath, Login, Origin, Session, SessionIn};
 pub use self::saml::{Saml, SamlSigned};
 pub use self::secret::Secret;
@@ -41,6 +43,8 @@ pub enum AuthSource {
     Keys(ApiKeys),
     /// Names and passwords.
     Basic(Basic),
+    /// Names and passwords that a directory is asked about.
+    Ldap(Box<Ldap>),
     /// Requests that are signed as AWS has it.
     Aws(Aws),
     /// Requests with message signatures.
@@ -60,6 +64,9 @@ impl Decode for AuthSource {
         }
         if node.get("basic").is_some() {
             return Basic::decode(node, cx).map(Self::Basic);
+        }
+        if node.get("ldap").is_some() {
+            return Ldap::decode(node, cx).map(|ldap| Self::Ldap(Box::new(ldap)));
         }
         if node.get("sigv4").is_some() {
             return Aws::decode(node, cx).map(Self::Aws);
@@ -86,6 +93,6 @@ impl JsonSchema for AuthSource {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>(), generator.subschema_for::<Aws>(), generator.subschema_for::<Signed>(), generator.subschema_for::<Login>(), generator.subschema_for::<Saml>(), generator.subschema_for::<CertificateAuth>()] })
+        json_schema!({ "anyOf": [generator.subschema_for::<Tokens>(), generator.subschema_for::<ApiKeys>(), generator.subschema_for::<Basic>(), generator.subschema_for::<Aws>(), generator.subschema_for::<Signed>(), generator.subschema_for::<Login>(), generator.subschema_for::<Saml>(), generator.subschema_for::<CertificateAuth>(), generator.subschema_for::<Ldap>()] })
     }
 }

@@ -57,6 +57,11 @@ pub(crate) mod v1 {
     pub(crate) const LIMIT_FAILURES: i64 = 300;
     pub(crate) const BASIC_AT_ONCE: i64 = 4;
     pub(crate) const BASIC_CACHE: &str = "5m";
+    pub(crate) const LDAP_STARTTLS: bool = false;
+    pub(crate) const LDAP_CACHE: &str = "60s";
+    pub(crate) const LDAP_POOL: i64 = 8;
+    pub(crate) const LDAP_AT_ONCE: i64 = 32;
+    pub(crate) const LDAP_GROUP_NAME: &str = "cn";
     pub(crate) const SIGV4_SKEW: &str = "5m";
     pub(crate) const SIGV4_UNSIGNED: &str = "refused";
     pub(crate) const CERTIFICATE_FORWARDED: &str = "ignored";

@@ -139,6 +139,12 @@ impl Client {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}` is no name for TLS")))
     }
 
+    /// What rustls needs for a handshake now, for protocols whose library has its own.
+    #[must_use]
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.config.load_full()
+    }
+
     /// What it was made of.
     #[must_use]
     pub fn settings(&self) -> &ClientSettings {
