@@ -11,8 +11,6 @@ const THIS: &str = "0.1";
 const FILE: &[&str] = &["admin", "cluster", "policies", "state", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
-/// Of one source of identity.
-const AUTH: &[&str] = &["provider"];
 /// Of one service.
 const SERVICE: &[&str] = &["breaker", "registry", "smooth"];
 /// Of the TLS of a listener.
@@ -48,7 +46,6 @@ pub(crate) fn refuse(tree: &mut Node, cx: &mut DecodeCx) {
             in_key(listener, "tls", |tls| refuse_keys(tls, LISTENER_TLS, cx));
         });
     });
-    in_key(tree, "auth", |auth| each_value(auth, |source| refuse_keys(source, AUTH, cx)));
     in_key(tree, "services", |services| each_value(services, |service| refuse_keys(service, SERVICE, cx)));
     in_key(tree, "defaults", |defaults| refuse_keys(defaults, ROUTE, cx));
     in_key(tree, "routes", |routes| refuse_in_routes(routes, cx));

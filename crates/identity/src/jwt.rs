@@ -15,6 +15,7 @@ use crate::faults::{
 };
 use crate::json;
 use crate::jwk::{Algorithm, Key};
+use crate::profile::Profile;
 
 /// What is made for something else and must never pass as an access token (RFC 8725 §3.11), whoever signed it.
 const OTHER_TYPES: [&str; 5] =
@@ -129,6 +130,8 @@ pub struct Expected {
     pub kind: Option<String>,
     /// By how much clocks may differ.
     pub skew: Duration,
+    /// What is peculiar to the provider's tokens.
+    pub profile: Profile,
 }
 
 impl Expected {
@@ -156,8 +159,8 @@ impl Expected {
                 return Err(because(&NOT_YET, format!("`{name}` lies ahead")));
             }
         }
-        if on(Check::JwtAudience) && !self.audiences.is_empty() && !has_audience(&token.claims, &self.audiences)? {
-            return Err(because(&AUDIENCE, "another `aud`, or none"));
+        if on(Check::JwtAudience) && !self.audiences.is_empty() && !names_one(&token.claims, self.profile.audience, &self.audiences)? {
+            return Err(because(&AUDIENCE, format!("another `{}`, or none", self.profile.audience)));
         }
         Ok(ends + self.skew)
     }
@@ -166,18 +169,31 @@ impl Expected {
         let kind = token.kind.as_deref();
         let fits = match &self.kind {
             Some(wanted) => kind == Some(wanted),
-            None => kind.is_none_or(|kind| !OTHER_TYPES.contains(&kind)) && !is_for_its_client(&token.claims),
+            None => {
+                kind.is_none_or(|kind| !OTHER_TYPES.contains(&kind))
+                    && !is_for_its_client(&token.claims, self.profile.id_tokens)
+            }
         };
-        if fits || !on(Check::JwtType) { Ok(()) } else { Err(because(&TYPE, "another `typ`, or none")) }
+        if !fits && on(Check::JwtType) {
+            return Err(because(&TYPE, "another `typ`, or none"));
+        }
+        let says = |(name, allowed): &&(&str, &[&str])| {
+            token.claims.get(*name).and_then(Value::as_str).is_some_and(|said| allowed.contains(&said))
+        };
+        match self.profile.says.iter().find(|must| !says(must)) {
+            Some((name, _)) => Err(because(&TYPE, format!("another `{name}` among the claims, or none"))),
+            None => Ok(()),
+        }
     }
 }
 
-/// Whether this is an ID token or the like.
-fn is_for_its_client(claims: &Map<String, Value>) -> bool {
+/// Whether this is an ID token or the like; where ID tokens are welcome, only the like.
+fn is_for_its_client(claims: &Map<String, Value>, id_tokens: bool) -> bool {
     let is_use = |(name, uses): &(&str, &[&str])| {
         claims.get(*name).and_then(Value::as_str).is_some_and(|said| uses.contains(&said))
     };
-    OTHER_CLAIMS.iter().any(|name| claims.contains_key(*name)) || OTHER_USES.iter().any(is_use)
+    let is_welcome = |name: &str| id_tokens && name != "events";
+    OTHER_CLAIMS.iter().any(|name| claims.contains_key(*name) && !is_welcome(name)) || OTHER_USES.iter().any(is_use)
 }
 
 /// Whether any of these audiences is among those of the claims (RFC 7519 §4.1.3): a text, or a list of them.
@@ -185,11 +201,16 @@ fn is_for_its_client(claims: &Map<String, Value>) -> bool {
 /// # Errors
 /// The claim is something else.
 pub(crate) fn has_audience(claims: &Map<String, Value>, audiences: &[String]) -> Result<bool, Problem> {
+    names_one(claims, "aud", audiences)
+}
+
+/// The same of another claim that stands in for `aud`.
+fn names_one(claims: &Map<String, Value>, claim: &str, audiences: &[String]) -> Result<bool, Problem> {
     let is_ours = |audience: &Value| {
-        let audience = audience.as_str().ok_or_else(|| because(&CLAIM, "an `aud` that is no text"))?;
+        let audience = audience.as_str().ok_or_else(|| because(&CLAIM, format!("`{claim}` is no text")))?;
         Ok(audiences.iter().any(|own| own == audience))
     };
-    match claims.get("aud") {
+    match claims.get(claim) {
         None => Ok(false),
         Some(Value::Array(all)) => all.iter().map(is_ours).try_fold(false, |any, ours| Ok(any | ours?)),
         Some(one) => is_ours(one),

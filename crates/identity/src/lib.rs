@@ -30,6 +30,7 @@ pub mod mint;
 pub mod opaque;
 mod password;
 pub mod private_file;
+pub mod profile;
 mod remembered;
 pub mod saml;
 mod saml_grant;

@@ -19,6 +19,7 @@ use crate::faults::{METHOD, NO_TOKEN};
 use crate::jwt::{Expected, Token};
 use crate::mint::Issuer;
 use crate::saml_grant::{Refusal, SamlGrant};
+use crate::profile::Profile;
 
 /// RFC 8693 §3: what an access token of the gateway's own is, too.
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -240,6 +241,7 @@ impl Trades {
             audiences: Vec::new(),
             kind: Some("at+jwt".to_owned()),
             skew: Duration::ZERO,
+            profile: Profile::default(),
         };
         let ends = expected.judge(&token, now).map_err(|_| WRONG)?;
         // Nothing that is given out here is bound, and nobody would look whether its sender has what it is bound to.

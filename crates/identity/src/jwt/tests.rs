@@ -42,7 +42,7 @@ fn claims() -> Value {
 
 fn expected() -> Expected {
     let (issuers, audiences) = (vec!["https://idp.example".to_owned()], vec!["orders".to_owned(), "stock".to_owned()]);
-    Expected { issuers, audiences, kind: None, skew: Duration::from_secs(30) }
+    Expected { issuers, audiences, kind: None, skew: Duration::from_secs(30), profile: Profile::default() }
 }
 
 /// What is said of a token with these claims; empty: it is good.

@@ -17,6 +17,7 @@ use tollgate_identity::exchange::{self, Trader};
 use tollgate_identity::jwk::Algorithm;
 use tollgate_identity::jwt::Expected;
 use tollgate_identity::opaque::{self};
+use tollgate_identity::profile::Provider;
 use tollgate_identity::saml::{MustBeSigned, OwnKey};
 use tollgate_identity::signed::KnownKey;
 use tollgate_identity::signing::SigningKey;
@@ -241,6 +242,18 @@ pub(super) fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
+fn known(named: model::Provider) -> Provider {
+    match named {
+        model::Provider::Entra => Provider::Entra,
+        model::Provider::Cognito => Provider::Cognito,
+        model::Provider::Keycloak => Provider::Keycloak,
+        model::Provider::Auth0 => Provider::Auth0,
+        model::Provider::IdentityServer => Provider::IdentityServer,
+        model::Provider::Okta => Provider::Okta,
+        model::Provider::Google => Provider::Google,
+    }
+}
+
 pub(super) fn settings(written: &Tokens, clock: &Clock) -> Result<JwtSettings, Diagnostic> {
     let from = match &written.jwks {
         None => keys::From::Issuer(written.issuer.value.0.clone()),
@@ -248,12 +261,16 @@ pub(super) fn settings(written: &Tokens, clock: &Clock) -> Result<JwtSettings, D
         Some(Spanned { value: KeysAt::File(path), .. }) => keys::From::File(path.clone()),
     };
     let algorithm = |named: &Named| Algorithm::of(named.as_str());
+    let (issuer, provider) = (&written.issuer.value.0, written.provider.as_ref().map(|named| known(named.value)));
+    let kind = written.kind.as_ref().map(|kind| kind.value.0.clone());
+    let profile = provider.map(Provider::profile).unwrap_or_default();
     Ok(JwtSettings {
         expected: Expected {
-            issuers: vec![written.issuer.value.0.clone()],
+            issuers: provider.map_or_else(|| vec![issuer.clone()], |provider| provider.issuers(issuer)),
             audiences: written.audience.value.0.clone(),
-            kind: written.kind.as_ref().map(|kind| kind.value.0.clone()),
+            kind: kind.or_else(|| profile.kind.map(str::to_owned)),
             skew: written.skew.value.0,
+            profile,
         },
         algorithms: match &written.algorithms {
             None => Algorithm::ALL.to_vec(),

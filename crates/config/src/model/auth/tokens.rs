@@ -11,6 +11,7 @@ use tollgate_core::section;
 use tollgate_core::units::{Bounded, BoundedSize, Period};
 
 use crate::model::auth::bound::{Bound, Dpop, ProxysWord, can_be_shown};
+use crate::model::auth::provider::{self, Provider};
 use crate::model::auth::secret::Secret;
 use crate::model::auth::url::{Url, is_private};
 use crate::model::defaults::v1;
@@ -23,7 +24,9 @@ section! {
         /// Who gives the tokens out, exactly as their `iss` says. Unless `jwks` says where they are, the provider's keys are found by
         /// its metadata (OpenID Connect Discovery, RFC 8414).
         issuer: Spanned<Url>,
-        /// Whom the tokens must be for (`aud`): one of these, or `any`, which takes tokens that were given out for others.
+        /// Which make of identity provider it is, if its tokens differ from what the standards say.
+        provider: Option<Spanned<Provider>>,
+        /// Whom the tokens must be for (`aud`; with `provider: cognito`, `client_id`): one of these, or `any`, which takes tokens that were given out for others.
         audience: Spanned<Audience>,
         /// Where the provider's keys are: a URL or a file.
         jwks: Option<Spanned<KeysAt>>,
@@ -186,6 +189,7 @@ fn fits(source: &Tokens, cx: &mut DecodeCx) -> bool {
         let warning = Diagnostic::warning(format!("what `{url}` says is not protected on its way")).at(span);
         cx.report(warning.hint("whoever is on the network between can let anybody in: use https"));
     }
+    well &= provider::suits(source, cx);
     well &= is_of_one_kind(source, cx);
     well &= can_be_shown(source, cx);
     if source.audience.value.0.is_empty() {
@@ -225,6 +229,7 @@ fn is_of_one_kind(source: &Tokens, cx: &mut DecodeCx) -> bool {
     for (what, span) in [
         ("algorithms", source.algorithms.as_ref().map(|a| &a.span)),
         ("type", source.kind.as_ref().map(|kind| &kind.span)),
+        ("provider", source.provider.as_ref().map(|provider| &provider.span)),
     ] {
         if let Some(span) = span {
             cx.report(mistake(what).at(span));
