@@ -124,7 +124,8 @@ impl LdapSource {
     /// Has the directory asked on this runtime from now on. Only the first call counts.
     pub fn start(&self, way: Arc<dyn Way>, asking: &Handle) {
         let settings = &self.0.settings;
-        let directory = Directory::new(settings.server.clone(), settings.account.clone(), settings.pool, way);
+        let directory =
+            Directory::new(settings.server.clone(), settings.account.clone(), settings.pool, way, self.0.clock.clone());
         if self.0.outside.set((directory, asking.clone())).is_ok() {
             let weak = Arc::downgrade(&self.0);
             drop(asking.spawn(async move {

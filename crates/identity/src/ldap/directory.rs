@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ldap3::result::LdapError;
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, Scope, SearchEntry, SearchOptions, SearchResult, StdStream};
 use tokio::sync::Semaphore;
+use tollgate_core::clock::Clock;
 use tollgate_core::policy::BoxFuture;
 
 /// How long a connection may rest: less than most servers and firewalls keep one.
@@ -82,6 +83,7 @@ pub(super) struct Directory {
     server: Server,
     account: Option<Account>,
     way: Arc<dyn Way>,
+    clock: Clock,
     resting: Mutex<Vec<Link>>,
     /// One permit for each question, which takes up to two connections: the user's, and one of the gateway's account.
     most: Semaphore,
@@ -96,8 +98,8 @@ pub(super) struct Link {
 }
 
 impl Directory {
-    pub(super) fn new(server: Server, account: Option<Account>, most: usize, way: Arc<dyn Way>) -> Self {
-        Self { server, account, way, resting: Mutex::default(), most: Semaphore::new((most / 2).max(1)) }
+    pub(super) fn new(server: Server, account: Option<Account>, most: usize, way: Arc<dyn Way>, clock: Clock) -> Self {
+        Self { server, account, way, clock, resting: Mutex::default(), most: Semaphore::new((most / 2).max(1)) }
     }
 
     /// Waits until a connection may be used.
@@ -107,7 +109,8 @@ impl Directory {
 
     /// Closes connections that have rested for too long.
     pub(super) fn sweep(&self) {
-        self.resting().retain(|link| link.rests.is_none_or(|since| since.elapsed() < REST));
+        let now = self.clock.now();
+        self.resting().retain(|link| link.rests.is_none_or(|since| now.saturating_duration_since(since) < REST));
     }
 
     fn resting(&self) -> MutexGuard<'_, Vec<Link>> {
@@ -117,7 +120,7 @@ impl Directory {
     /// Has it rest; what is broken is dropped instead.
     pub(super) fn rest(&self, mut link: Link) {
         if !link.ldap.is_closed() {
-            link.rests = Some(Instant::now());
+            link.rests = Some(self.clock.now());
             self.resting().push(link);
         }
     }
