@@ -159,7 +159,10 @@ impl Expected {
                 return Err(because(&NOT_YET, format!("`{name}` lies ahead")));
             }
         }
-        if on(Check::JwtAudience) && !self.audiences.is_empty() && !names_one(&token.claims, self.profile.audience, &self.audiences)? {
+        if on(Check::JwtAudience)
+            && !self.audiences.is_empty()
+            && !names_one(&token.claims, self.profile.audience, &self.audiences)?
+        {
             return Err(because(&AUDIENCE, format!("another `{}`, or none", self.profile.audience)));
         }
         Ok(ends + self.skew)

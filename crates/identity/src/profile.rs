@@ -73,3 +73,175 @@ impl Provider {
         all
     }
 }
+
+/// Tokens shaped as the providers' own documentation shows them: they cannot be reached from a test.
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::jwk::Algorithm;
+    use crate::jwt::{Expected, Token};
+    use crate::signing::SigningKey;
+    use crate::source::principal;
+
+    const TENANT: &str = "https://login.microsoftonline.com/9122040d-6c67-4c5b-b112-36a304b66dad/v2.0";
+
+    /// What is said of a token of this provider; empty: it is good.
+    fn judged(provider: Provider, issuer: &str, audience: &str, kind: &str, claims: Value) -> &'static str {
+        let profile = provider.profile();
+        let expected = Expected {
+            issuers: provider.issuers(issuer),
+            audiences: vec![audience.to_owned()],
+            kind: profile.kind.map(str::to_owned),
+            skew: Duration::from_secs(30),
+            profile,
+        };
+        let (key, _) = SigningKey::generate(Algorithm::Es256, kind).unwrap();
+        let mut all = json!({ "sub": "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ", "iat": 1_000, "exp": 4_600 });
+        for (name, value) in claims.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        let text = key.sign(all.as_object().unwrap()).unwrap();
+        let token = match Token::read(&text) {
+            Ok(token) => token,
+            Err(problem) => return problem.fault.slug,
+        };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_100);
+        expected.judge(&token, now).map_or_else(|problem| problem.fault.slug, |_| "")
+    }
+
+    #[test]
+    fn entra_speaks_in_two_forms_for_one_tenant() {
+        let judged = |claims| judged(Provider::Entra, TENANT, "api://orders", "JWT", claims);
+        let second =
+            json!({ "iss": TENANT, "aud": "api://orders", "azp": "6731de76", "scp": "orders.read", "ver": "2.0" });
+        assert_eq!(judged(second), "");
+        let sts = "https://sts.windows.net/9122040d-6c67-4c5b-b112-36a304b66dad/";
+        let first = json!({ "iss": sts, "aud": "api://orders", "appid": "6731de76", "scp": "orders.read", "roles": ["admin"], "ver": "1.0" });
+        assert_eq!(judged(first.clone()), "");
+        let caller = principal(&"idp".into(), first.as_object().unwrap(), None);
+        assert_eq!((caller.consumer.as_deref(), caller.has_scope("orders.read")), (Some("6731de76"), true));
+        for issuer in [
+            "https://sts.windows.net/72f988bf-86f1-41af-91ab-2d7cd011db47/",
+            "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0",
+            "https://login.microsoftonline.com/common/v2.0",
+        ] {
+            assert_eq!(
+                judged(json!({ "iss": issuer, "aud": "api://orders" })),
+                "jwt/issuer",
+                "another tenant: {issuer}"
+            );
+        }
+        assert_eq!(
+            judged(json!({ "iss": TENANT, "aud": "00000003-0000-0000-c000-000000000000" })),
+            "jwt/audience",
+            "for Graph"
+        );
+    }
+
+    #[test]
+    fn cognito_says_the_client_in_place_of_an_audience() {
+        let issuer = "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_example";
+        let judged = |claims| judged(Provider::Cognito, issuer, "1example23456789", "JWT", claims);
+        let access = json!({ "iss": issuer, "client_id": "1example23456789", "token_use": "access", "scope": "orders/read", "cognito:groups": ["admins"] });
+        assert_eq!(judged(access.clone()), "");
+        let change = |name: &str, value: Value| {
+            let mut claims = access.clone();
+            claims[name] = value;
+            claims
+        };
+        assert_eq!(judged(change("client_id", json!("another"))), "jwt/audience");
+        assert_eq!(judged(change("token_use", json!("id"))), "jwt/type", "an ID token");
+        assert_eq!(judged(json!({ "iss": issuer, "aud": "1example23456789", "token_use": "id" })), "jwt/type");
+        assert_eq!(
+            judged(json!({ "iss": issuer, "client_id": "1example23456789" })),
+            "jwt/type",
+            "it does not say what it is"
+        );
+        assert_eq!(judged(json!({ "iss": issuer, "aud": "1example23456789", "token_use": "access" })), "jwt/audience");
+    }
+
+    #[test]
+    fn keycloak_says_what_a_token_is_among_the_claims() {
+        let issuer = "https://sso.example/realms/shop";
+        let judged = |claims| judged(Provider::Keycloak, issuer, "orders", "JWT", claims);
+        let access = |kind: &str| json!({ "iss": issuer, "aud": ["orders", "account"], "typ": kind, "azp": "web", "realm_access": { "roles": ["admin"] } });
+        assert_eq!(judged(access("Bearer")), "");
+        for kind in ["ID", "Refresh", "Offline", "Logout", "Serialized-ID"] {
+            assert_eq!(judged(access(kind)), "jwt/type", "{kind}");
+        }
+        let account = json!({ "iss": issuer, "aud": "account", "typ": "Bearer" });
+        assert_eq!(judged(account), "jwt/audience", "what every client gets unless an audience is mapped");
+        assert_eq!(
+            judged(json!({ "iss": "https://sso.example/realms/other", "aud": "orders", "typ": "Bearer" })),
+            "jwt/issuer"
+        );
+    }
+
+    #[test]
+    fn auth0_ends_its_issuer_with_a_slash() {
+        let judged = |issuer: &str, claims: Value| {
+            let mut all =
+                json!({ "iss": issuer, "azp": "web", "scope": "openid read:orders", "permissions": ["read:orders"] });
+            all["aud"] = claims;
+            judged(Provider::Auth0, "https://shop.eu.auth0.com/", "https://orders.example", "at+jwt", all)
+        };
+        let both = json!(["https://orders.example", "https://shop.eu.auth0.com/userinfo"]);
+        assert_eq!(judged("https://shop.eu.auth0.com/", both.clone()), "");
+        assert_eq!(judged("https://shop.eu.auth0.com", both), "jwt/issuer");
+        assert_eq!(judged("https://shop.eu.auth0.com/", json!("https://shop.eu.auth0.com/userinfo")), "jwt/audience");
+    }
+
+    #[test]
+    fn identityserver_says_the_type_in_the_header() {
+        let issuer = "https://login.example";
+        let claims = json!({ "iss": issuer, "aud": "orders", "client_id": "web", "scope": ["openid", "orders.read"] });
+        assert_eq!(judged(Provider::IdentityServer, issuer, "orders", "at+jwt", claims.clone()), "");
+        assert_eq!(
+            judged(Provider::IdentityServer, issuer, "orders", "JWT", claims.clone()),
+            "jwt/type",
+            "an ID token"
+        );
+        assert!(
+            principal(&"idp".into(), claims.as_object().unwrap(), None).has_scope("orders.read"),
+            "a list of scopes"
+        );
+    }
+
+    #[test]
+    fn okta_calls_the_application_cid() {
+        let issuer = "https://dev-1.okta.com/oauth2/default";
+        let claims = json!({ "iss": issuer, "aud": "api://default", "cid": "0oa1", "uid": "00u1", "scp": ["openid", "orders.read"], "ver": 1 });
+        assert_eq!(judged(Provider::Okta, issuer, "api://default", "JWT", claims.clone()), "");
+        let caller = principal(&"idp".into(), claims.as_object().unwrap(), None);
+        assert_eq!((caller.consumer.as_deref(), caller.has_scope("orders.read")), (Some("0oa1"), true));
+        assert_eq!(
+            judged(
+                Provider::Okta,
+                issuer,
+                "api://default",
+                "JWT",
+                json!({ "iss": "https://dev-1.okta.com", "aud": "api://default" })
+            ),
+            "jwt/issuer"
+        );
+    }
+
+    #[test]
+    fn google_gives_id_tokens_and_names_itself_in_two_ways() {
+        let judged = |claims| {
+            judged(Provider::Google, "https://accounts.google.com", "1.apps.googleusercontent.com", "JWT", claims)
+        };
+        let token = |issuer: &str, audience: &str| json!({ "iss": issuer, "aud": audience, "azp": audience, "hd": "example.com", "at_hash": "HK6E_P6Dh8Y93mRNtsDB1Q" });
+        assert_eq!(judged(token("https://accounts.google.com", "1.apps.googleusercontent.com")), "");
+        assert_eq!(judged(token("accounts.google.com", "1.apps.googleusercontent.com")), "");
+        assert_eq!(judged(token("accounts.google.com", "2.apps.googleusercontent.com")), "jwt/audience");
+        assert_eq!(judged(token("http://accounts.google.com", "1.apps.googleusercontent.com")), "jwt/issuer");
+        let mut logout = token("https://accounts.google.com", "1.apps.googleusercontent.com");
+        logout["events"] = json!({});
+        assert_eq!(judged(logout), "jwt/type");
+    }
+}

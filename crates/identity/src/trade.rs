@@ -18,8 +18,8 @@ use crate::exchange::{ACCESS_TOKEN, GRANT};
 use crate::faults::{METHOD, NO_TOKEN};
 use crate::jwt::{Expected, Token};
 use crate::mint::Issuer;
-use crate::saml_grant::{Refusal, SamlGrant};
 use crate::profile::Profile;
+use crate::saml_grant::{Refusal, SamlGrant};
 
 /// RFC 8693 §3: what an access token of the gateway's own is, too.
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
