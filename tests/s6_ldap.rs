@@ -44,6 +44,7 @@ objectClass: inetOrgPerson
 uid: alice
 cn: Alice
 sn: Example
+description: bob
 mail: alice@example.com
 mail: alice@example.org
 departmentNumber: 7
@@ -264,6 +265,22 @@ fn users_are_found_and_then_bound() {
     // By another of their names, and known by the one that `subject` says.
     let seen = bench.call("/", "alice@example.org", "alice's secret").text().to_lowercase();
     assert!(seen.contains("x-user: alice\r\n"), "{seen}");
+}
+
+/// Active Directory, for one, has two names for everybody, and nobody sees to it that they lead to the same person.
+#[test]
+fn whoever_has_one_name_of_somebody_else_is_not_them() {
+    let how = |d: &Directory| {
+        format!(
+            "user: \"uid={{user}},ou=people,dc=example,dc=com\", bind: \"cn=gateway,dc=example,dc=com\", password: \"${{env:LDAP_PASSWORD}}\", \
+             users: {{ below: \"ou=people,dc=example,dc=com\", filter: \"(description={{user}})\" }}, ca: {}",
+            d.at("ca.pem").display()
+        )
+    };
+    let bench = Bench::new(|d| format!("ldaps://localhost:{}", d.tls), how);
+    assert_eq!(bench.slug("/", "bob", "bob's secret"), "ldap/refused", "the entry that is found is Alice's");
+    assert_eq!(bench.slug("/", "bob", "alice's secret"), "ldap/refused");
+    assert_eq!(bench.slug("/", "alice", "alice's secret"), "ldap/refused", "none is found");
 }
 
 #[test]

@@ -225,7 +225,15 @@ impl Inner {
                 let name = user.fill(&given.name, "").ok_or_else(no_user)?;
                 let mut link = directory.bind(&name, secret).await?;
                 let entry = self.own_entry(directory, &mut link, &name, &given.name).await?;
-                (link, entry)
+                // Two names may lead to two people, of whom one could pass for the other: whoever is found has this password, too.
+                match entry.as_ref().filter(|_| self.settings.users.is_some()) {
+                    Some(found) if found.dn.is_empty() => return Err(no_user()),
+                    Some(found) => {
+                        directory.rest(link);
+                        (directory.bind(&found.dn, secret).await?, entry)
+                    }
+                    None => (link, entry),
+                }
             }
             (None, Some(account), Some(users)) => {
                 let search = self.search(users, &given.name);
