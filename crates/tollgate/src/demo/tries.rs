@@ -1,11 +1,17 @@
 //! What is worth trying in the demo: printed as curl lines, sent by `demo --try`.
 
 use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
 
 use tollgate_core::head::Method;
 
 use crate::cli::{Failure, Output, failure};
 use crate::http;
+
+/// How often, and how long apart, it is asked again who calls.
+const TRIES: usize = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// One request.
 #[derive(Debug)]
@@ -91,7 +97,7 @@ pub(crate) fn run(output: &Output, token: &str) -> Result<(), Failure> {
             String::new()
         };
         for (host, target) in attempt.urls() {
-            let answer = ask(host, &target, &field)
+            let answer = asked(host, &target, &field)
                 .map_err(|told| failure(format!("no answer to `{}`: {told}", attempt.command)))?;
             output.print(&shown(attempt, &answer))?;
             if answer.status != attempt.expected {
@@ -109,6 +115,20 @@ impl Try {
         let urls = self.command.split(' ').filter_map(|word| word.strip_prefix("http://"));
         urls.map(|url| url.split_once('/').map_or((url, "/".to_owned()), |(host, path)| (host, format!("/{path}"))))
     }
+}
+
+/// Asks; and again while the gateway cannot tell who calls: its identity provider started together with it, and it reads the
+/// provider's keys a second later.
+#[expect(clippy::disallowed_methods, reason = "a thread of the demo's own, beside the gateway")]
+fn asked(host: &str, target: &str, field: &str) -> Result<http::Answer, String> {
+    for _ in 0..TRIES {
+        let answer = ask(host, target, field)?;
+        if field.is_empty() || answer.status != 503 {
+            return Ok(answer);
+        }
+        thread::sleep(PAUSE);
+    }
+    ask(host, target, field)
 }
 
 fn ask(host: &str, target: &str, field: &str) -> Result<http::Answer, String> {
