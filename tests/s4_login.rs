@@ -115,14 +115,14 @@ fn scripts_of_a_page_call_with_its_session() {
 #[test]
 fn no_service_gets_the_cookie_of_a_session() {
     let bench = Bench::with(Settings {
-        routes: "  /either/**: { to: \"{{backend}}\", auth: idp or web }",
+        routes: "  /either/**: { to: \"{{backend}}\", auth: idp or web }\n  /open/**: { to: \"{{backend}}\", auth: none }",
         ..Settings::default()
     });
     let (_, under_way) = bench.starts("/app/");
     let cookies = format!("{}; theme=dark; {under_way}", bench.session("large"));
     let token = bench.provider.token("orders", "orders.read", "ES256");
     let fields = format!("Authorization: Bearer {token}\r\nCookie: {cookies}\r\n");
-    for target in ["/app/", "/api/", "/both/", "/either/"] {
+    for target in ["/app/", "/api/", "/both/", "/either/", "/open/"] {
         let seen = bench.ask(target, &fields).text();
         assert!(seen.contains("theme=dark") && !seen.contains("session"), "{target}: {seen}");
     }

@@ -67,11 +67,12 @@ auth:
   staff:
     saml: {folder}/idp.xml
     key: "${{file:{folder}/sp.pem}}"
-    session: {{ {session} }}
+    session: {{ cookie: session, {session} }}
 routes:
   /saml/**: {{ serve: login }}
   /app/**: {{ to: "{{{{backend}}}}", auth: staff, backend_token: {{ send: nothing, headers: {{ X-User: principal, X-Given: claims.given }} }} }}
   /mine/**: {{ to: "{{{{backend}}}}", auth: staff, allow: '"staff" in claims.groups && claims.sub == "alice@example.com"' }}
+  /granted/**: {{ to: "{{{{backend}}}}", auth: staff, allow: [admin] }}
   /: {{ reply: 200 home }}
 "#,
             folder = folder.path().display()
@@ -286,6 +287,7 @@ fn whoever_goes_to_a_page_signs_in_by_saml_and_comes_back_to_it() {
     assert_eq!(kept.len(), 1, "that of the sign-in under way is gone: {kept:?}");
     assert!(kept[0].name == "session" && kept[0].http_only && kept[0].same_site == "Lax", "{kept:?}");
     assert_eq!(tab.goto(&bench.at("/mine/")).status, 200, "attributes are claims");
+    assert_eq!(tab.goto(&bench.at("/granted/")).status, 403, "but no attribute grants anything");
     let posted = tab.fetch("/app/form", &json!({ "method": "POST", "body": "a=b" }));
     assert!(posted.status == 200 && posted.text.starts_with("POST /app/form"), "{}", posted.text);
     let bob = bench.tab("bob/1");

@@ -59,7 +59,7 @@ impl Bench {
 fn tokens_are_taken_in_the_ways_of_their_providers() {
     let bench = Bench::new();
     let sts = "https://sts.windows.net/9122040d-6c67-4c5b-b112-36a304b66dad/";
-    let entra = |iss: &str| json!({ "iss": iss, "aud": "api://orders", "scp": "orders.read", "tid": "9122040d-6c67-4c5b-b112-36a304b66dad" });
+    let entra = |iss: &str| json!({ "iss": iss, "aud": "api://orders", "scp": "orders.read", "azp": "6731de76", "tid": "9122040d-6c67-4c5b-b112-36a304b66dad" });
     assert_eq!(bench.slug("/entra", entra(ENTRA)), "ok");
     assert_eq!(bench.slug("/entra", entra(sts)), "ok");
     assert_eq!(
@@ -67,7 +67,7 @@ fn tokens_are_taken_in_the_ways_of_their_providers() {
         "jwt/issuer"
     );
     assert_eq!(
-        bench.slug("/entra", json!({ "iss": ENTRA, "aud": "api://orders", "scp": "orders.list" })),
+        bench.slug("/entra", json!({ "iss": ENTRA, "aud": "api://orders", "scp": "orders.list", "azp": "6731de76" })),
         "allow/scope"
     );
 

@@ -116,7 +116,7 @@ def form(action, button, fields, *more):
 def answer(name, service, consumer, in_response_to):
     """The form with which a person is sent back, signed in."""
     ours = server()
-    identity = {"given": [name.title()], "groups": ["staff", "member"]}
+    identity = {"given": [name.title()], "groups": ["staff", "member"], "scope": ["admin"], "scp": ["admin"]}
     if name == "large":
         identity["about"] = ["All there is to know. " * 300]
     signed = how["sign"]

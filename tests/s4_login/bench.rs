@@ -45,6 +45,8 @@ pub(crate) fn config(issuer: &str, settings: Settings, listener: &str) -> String
     let Settings { session, scopes, routes, issuer: instead } = settings;
     let scopes = if scopes.is_empty() { "openid, profile" } else { scopes };
     let issuer = if instead.is_empty() { issuer } else { instead };
+    // Short, and the same as in the names that tests look for.
+    let session = if session.contains("cookie:") { session.to_owned() } else { format!("cookie: session, {session}") };
     format!(
         r#"
 listen: {{ "{{{{http}}}}": {listener}, "{{{{health}}}}": health }}

@@ -33,8 +33,6 @@ pub struct Exchange {
     pub scheme: &'static str,
     /// Who calls, once a policy has found out.
     pub principal: Option<Arc<Principal>>,
-    /// Fields of the gateway's own that the answer gets, whoever gives it: cookies of sessions.
-    pub parting: Vec<(Bytes, Bytes)>,
     /// What an attempt says of the caller in place of what the client sent.
     pub onward: Onward,
     /// The request's head.
@@ -102,7 +100,6 @@ impl Exchange {
             conn,
             route,
             principal: None,
-            parting: Vec::new(),
             onward: Onward::default(),
             head: RequestHead::default(),
             length: Length::None,
@@ -131,7 +128,6 @@ impl Exchange {
         self.client = conn.peer();
         self.scheme = conn.scheme();
         self.principal = None;
-        self.parting.clear();
         self.onward.clear();
         self.head.clear();
         self.length = Length::None;

@@ -355,13 +355,18 @@ impl RequestHead {
 
     /// Takes away the cookies that have this name.
     pub fn remove_cookies(&mut self, name: &str) {
-        if self.cookies(name) == 0 {
+        self.remove_cookies_if(|have| have == name);
+    }
+
+    /// Takes away the cookies for whose names `is_it` says so.
+    pub fn remove_cookies_if(&mut self, is_it: impl Fn(&str) -> bool) {
+        let lines: Vec<&str> = self.fields.all("cookie").filter_map(|line| str::from_utf8(line).ok()).collect();
+        if !lines.iter().flat_map(|line| cookie_pairs(line)).any(|(have, _)| is_it(have)) {
             return;
         }
-        let lines: Vec<&str> = self.fields.all("cookie").filter_map(|line| str::from_utf8(line).ok()).collect();
         let pairs = lines.into_iter().flat_map(|line| line.split(';')).map(str::trim);
-        let is_it = |pair: &str| pair.split_once('=').is_some_and(|(have, _)| have == name);
-        let left = pairs.filter(|pair| !pair.is_empty() && !is_it(pair)).collect::<Vec<_>>().join("; ");
+        let stays = |pair: &&str| !pair.is_empty() && !pair.split_once('=').is_some_and(|(have, _)| is_it(have));
+        let left = pairs.filter(stays).collect::<Vec<_>>().join("; ");
         self.fields.remove("Cookie");
         if !left.is_empty() {
             self.fields.add("Cookie", left);

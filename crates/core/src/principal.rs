@@ -97,19 +97,9 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// Whether it keeps sessions of browsers: then [`Authenticator::admit`] has something to do.
+    /// Whether it keeps sessions of browsers: answers may have to set cookies then ([`SessionState`]).
     fn keeps_sessions(&self) -> bool {
         false
-    }
-
-    /// It let a request pass: takes its own cookies out of it, and says in `x.parting` and `x.onward` what goes with the session.
-    fn admit(&self, x: &mut Exchange) {
-        let _ = x;
-    }
-
-    /// Another source let a request pass: takes its own cookies out of it all the same, since they are nobody else's business.
-    fn strip(&self, x: &mut Exchange) {
-        let _ = x;
     }
 
     /// How the client may say who it is: the scheme of a challenge with its parameters (RFC 9110 §11.6.1).

@@ -68,6 +68,8 @@ pub struct Rules {
     pub correlation: Correlation,
     /// Request fields that policies write: what clients send under these names is dropped.
     pub owned: Arc<[Bytes]>,
+    /// The cookies of sessions of people who signed in, by the names that theirs begin with: no service gets them, on any route.
+    pub sessions: Arc<[String]>,
 }
 
 /// How requests are told apart.
@@ -105,6 +107,14 @@ impl Rules {
     /// Whether policies write a field of this name.
     pub(crate) fn owns(&self, name: &[u8]) -> bool {
         self.owned.iter().any(|own| is_same(name, own))
+    }
+
+    /// Whether a cookie of this name is of a session, or a piece of one, or of a sign-in.
+    pub(crate) fn is_of_session(&self, cookie: &str) -> bool {
+        let is_of = |own: &String| {
+            cookie.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.sessions.iter().any(is_of)
     }
 
     /// Limits of a request's body on a route that allows `content` bytes.

@@ -199,6 +199,9 @@ async fn act<S: Downstream>(
         Action::Proxy(proxy) => match hops::last_hop(&mut turn.x, &d.plan) {
             Some(reply) => own(turn, reply),
             None => {
+                if !d.rules.sessions.is_empty() {
+                    turn.x.head.remove_cookies_if(|name| d.rules.is_of_session(name));
+                }
                 mirror::copy(client, turn, d, route, proxy, captures);
                 fallback::forward(client, turn, d, route, proxy, captures).await
             }

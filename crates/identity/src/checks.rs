@@ -117,6 +117,28 @@ checks! {
     SealPurpose = "seal-purpose",
     /// How old what was sealed may be.
     SealAge = "seal-age",
+    /// What a sign-in began with.
+    SignInNonce = "sign-in-nonce",
+    /// Whose word an ID token or a logout token is.
+    SignInIssuer = "sign-in-issuer",
+    /// For which client it is.
+    SignInAudience = "sign-in-audience",
+    /// To which client it was given.
+    SignInParty = "sign-in-party",
+    /// When it ends.
+    SignInExpiry = "sign-in-expiry",
+    /// Whether the answer is this provider's.
+    SignInMixUp = "sign-in-mix-up",
+    /// What a logout token is about.
+    LogoutEvent = "logout-event",
+    /// What marks a logout token for no ID token.
+    LogoutNonce = "logout-nonce",
+    /// How old a logout token may be.
+    LogoutAge = "logout-age",
+    /// How long a sign-in may take.
+    SignInTime = "sign-in-time",
+    /// What a make of provider says of its access tokens.
+    JwtProfile = "jwt-profile",
     /// Places on other hosts.
     OtherHost = "other-host",
     /// Pages of other sites.

@@ -183,7 +183,11 @@ impl Expected {
         let says = |(name, allowed): &&(&str, &[&str])| {
             token.claims.get(*name).and_then(Value::as_str).is_some_and(|said| allowed.contains(&said))
         };
-        match self.profile.says.iter().find(|must| !says(must)) {
+        let has_one = |names: &[&str]| names.is_empty() || names.iter().any(|name| token.claims.contains_key(*name));
+        if !has_one(self.profile.has_one) && on(Check::JwtProfile) {
+            return Err(because(&TYPE, "nothing says that it is an access token"));
+        }
+        match self.profile.says.iter().find(|must| !says(must)).filter(|_| on(Check::JwtProfile)) {
             Some((name, _)) => Err(because(&TYPE, format!("another `{name}` among the claims, or none"))),
             None => Ok(()),
         }

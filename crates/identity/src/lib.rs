@@ -24,6 +24,8 @@ pub mod jwt;
 pub mod keys;
 pub mod ldap;
 pub mod login;
+#[cfg(test)]
+mod marks;
 pub mod message;
 mod metadata;
 pub mod mint;

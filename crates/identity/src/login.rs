@@ -7,6 +7,7 @@ pub(crate) mod faults;
 mod id_token;
 pub mod oidc;
 mod pages;
+mod said;
 pub mod saml;
 
 use std::fmt;
@@ -41,6 +42,8 @@ pub use self::pages::pages;
 const EARLY: Duration = Duration::from_secs(10);
 /// So long nobody is asked early, after a provider that could not be asked: tokens hold meanwhile.
 const PAUSE: Duration = Duration::from_secs(5);
+/// For how long it holds that the provider refused to renew a session.
+const REFUSED_HOLDS: Duration = Duration::from_secs(60);
 /// Most sessions that are renewed at a time.
 const MOST_RENEWALS: usize = 256;
 /// Fewest renewals that are remembered: of requests that are on their way while their session is renewed.
@@ -86,6 +89,8 @@ struct Inner {
     renewing: Arc<Together<Result<Session, Ended>>>,
     /// What came of refresh tokens.
     renewals: Remembered<Session>,
+    /// Those that the provider refused, and until when nobody asks again.
+    refused: Remembered<u64>,
     /// Until when no token is renewed early: seconds of Unix time.
     paused: AtomicU64,
     asking: OnceLock<Handle>,
@@ -122,12 +127,14 @@ impl LoginSource {
     #[must_use]
     pub fn new(name: &str, settings: Settings, sealer: Arc<Sealer>, store: Arc<dyn CacheStore>, clock: Clock) -> Self {
         let name: Arc<str> = name.into();
-        let sessions = Sessions::new(Arc::clone(&name), settings.session.clone(), sealer, store, clock.clone());
+        let sessions =
+            Sessions::new(Arc::clone(&name), settings.session.clone(), sealer, Arc::clone(&store), clock.clone());
         let by = match &settings.provider {
             Provider::Oidc(provider) => By::Oidc(Box::new(Oidc::new(provider.clone(), clock))),
-            Provider::Saml(provider) => By::Saml(Saml::new(provider.clone(), clock)),
+            Provider::Saml(provider) => By::Saml(Saml::new(provider.clone(), store, clock)),
         };
-        let renewals = Remembered::new(settings.session.remember.max(FEWEST_RENEWALS));
+        let remember = settings.session.remember.max(FEWEST_RENEWALS);
+        let (renewals, refused) = (Remembered::new(remember), Remembered::new(remember));
         let origins = settings.url.iter().chain(&settings.origins).map(|url| url.trim_end_matches('/').to_owned());
         Self(Arc::new(Inner {
             name,
@@ -137,6 +144,7 @@ impl LoginSource {
             by,
             renewing: Together::new(MOST_RENEWALS),
             renewals,
+            refused,
             paused: AtomicU64::new(0),
             asking: OnceLock::new(),
         }))
@@ -162,6 +170,7 @@ impl LoginSource {
     /// Looks at a session about which more has to be found out than is known.
     async fn look(&self, brought: Brought) -> Result<Arc<Principal>, Problem> {
         let own = &self.0;
+        let looked = own.sessions.looking();
         let (mut session, mut is_new) = self.newest(own.sessions.look(&brought).await?);
         is_new |= own.sessions.touch(&mut session);
         if self.is_due(&session) {
@@ -174,7 +183,7 @@ impl LoginSource {
                 Err(problem) => return Err(problem),
             }
         }
-        Ok(own.sessions.found(&brought, session, is_new).await?.principal)
+        Ok(own.sessions.found(&brought, session, is_new, looked).await?.principal)
     }
 
     /// The session as it was renewed last, and whether it was: another thread, or a cookie that the browser got meanwhile, may know
@@ -203,6 +212,10 @@ impl LoginSource {
         let untold = |why: String| because(&PROVIDER, why).header("Retry-After", "5");
         let asking = own.asking.get().ok_or_else(|| untold("nobody is asked".to_owned()))?;
         let about = digest(session.refresh.as_deref().unwrap_or_default());
+        let now = own.sessions.now();
+        if own.refused.get(&about, |until| now < *until).is_some() {
+            return Err(because(&SESSION, "the provider refused a moment ago"));
+        }
         let inner = Arc::clone(own);
         let waits = own.renewing.ask(about, asking, || async move {
             let By::Oidc(oidc) = &inner.by else { return Err(Ended::Over("nothing is renewed there".to_owned())) };
@@ -212,7 +225,10 @@ impl LoginSource {
                 return Ok(session);
             }
             let renewed = oidc.renew(session).await.map_err(|why| match why {
-                NotRenewed::Over(why) => Ended::Over(why),
+                NotRenewed::Over(why) => {
+                    inner.refused.add(about, now.saturating_add(REFUSED_HOLDS.as_secs()));
+                    Ended::Over(why)
+                }
                 NotRenewed::Untold(problem) => Ended::Untold(problem.cause.clone().unwrap_or_default()),
             })?;
             inner.renewals.add(about, renewed.clone());
@@ -316,18 +332,6 @@ impl Authenticator for LoginSource {
 
     fn keeps_sessions(&self) -> bool {
         true
-    }
-
-    fn admit(&self, x: &mut Exchange) {
-        if let Some(state) = x.principal.as_ref().and_then(|principal| principal.session.clone()) {
-            x.parting.extend(state.cookies.iter().map(|line| (Bytes::from_static(b"Set-Cookie"), line.clone())));
-            x.onward.token.clone_from(&state.token);
-        }
-        self.0.sessions.strip(x);
-    }
-
-    fn strip(&self, x: &mut Exchange) {
-        self.0.sessions.strip(x);
     }
 
     /// No scheme is registered for cookies; browsers and people can make something of this one.

@@ -8,6 +8,8 @@ pub struct Profile {
     pub audience: &'static str,
     /// What claims must say: a claim, and what is allowed in it.
     pub says: &'static [(&'static str, &'static [&'static str])],
+    /// Claims of which it has to have one, so that it is no ID token: those have none of them.
+    pub has_one: &'static [&'static str],
     /// What `typ` in the header must be unless the config says so.
     pub kind: Option<&'static str>,
     /// Whether ID tokens are what clients bring.
@@ -16,7 +18,7 @@ pub struct Profile {
 
 impl Default for Profile {
     fn default() -> Self {
-        Self { audience: "aud", says: &[], kind: None, id_tokens: false }
+        Self { audience: "aud", says: &[], has_one: &[], kind: None, id_tokens: false }
     }
 }
 
@@ -52,7 +54,9 @@ impl Provider {
             Self::IdentityServer => Profile { kind: Some("at+jwt"), ..usual },
             // Access tokens are opaque.
             Self::Google => Profile { id_tokens: true, ..usual },
-            Self::Entra | Self::Auth0 | Self::Okta => usual,
+            // ID tokens have the same `aud` where client and API share a registration; but they do not say which application asked.
+            Self::Entra => Profile { has_one: &["azp", "appid"], ..usual },
+            Self::Auth0 | Self::Okta => usual,
         }
     }
 
@@ -118,7 +122,10 @@ mod tests {
         let judged = |claims| judged(Provider::Entra, TENANT, "api://orders", "JWT", claims);
         let second =
             json!({ "iss": TENANT, "aud": "api://orders", "azp": "6731de76", "scp": "orders.read", "ver": "2.0" });
-        assert_eq!(judged(second), "");
+        assert_eq!(judged(second.clone()), "");
+        let mut id_token = second;
+        id_token.as_object_mut().unwrap().remove("azp");
+        assert_eq!(judged(id_token), "jwt/type", "an ID token of a client that shares the API's registration");
         let sts = "https://sts.windows.net/9122040d-6c67-4c5b-b112-36a304b66dad/";
         let first = json!({ "iss": sts, "aud": "api://orders", "appid": "6731de76", "scp": "orders.read", "roles": ["admin"], "ver": "1.0" });
         assert_eq!(judged(first.clone()), "");
@@ -130,13 +137,13 @@ mod tests {
             "https://login.microsoftonline.com/common/v2.0",
         ] {
             assert_eq!(
-                judged(json!({ "iss": issuer, "aud": "api://orders" })),
+                judged(json!({ "iss": issuer, "aud": "api://orders", "azp": "6731de76" })),
                 "jwt/issuer",
                 "another tenant: {issuer}"
             );
         }
         assert_eq!(
-            judged(json!({ "iss": TENANT, "aud": "00000003-0000-0000-c000-000000000000" })),
+            judged(json!({ "iss": TENANT, "aud": "00000003-0000-0000-c000-000000000000", "azp": "6731de76" })),
             "jwt/audience",
             "for Graph"
         );

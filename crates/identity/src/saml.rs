@@ -1,7 +1,7 @@
 //! SAML 2.0 for a service that users sign in to: what identity providers say of them, and what they are asked.
 //!
 //! A message is believed once [`Expected`] has judged it, and of it only what is signed. Keys come from the provider's metadata
-//! ([`Provider`]) alone. Each assertion is good for once: [`Replays`] remember them. What is asked, and our own metadata, is what a
+//! ([`Provider`]) alone. Each assertion is good for once: `replays` sees to that. What is asked, and our own metadata, is what a
 //! [`Service`] writes.
 //!
 //! Not here: artifacts and SOAP (Bindings §3.2, §3.6), attribute queries, and the provider's own side.
@@ -28,8 +28,7 @@ pub use faults::FAULTS;
 pub use logout::{Ended, LogoutRequest};
 pub use own_key::OwnKey;
 pub use provider::{Binding, Endpoint, Provider, Requests};
-pub use replays::Replays;
-pub(crate) use replays::replayed;
+pub(crate) use replays::take;
 pub use response::{Answers, Expected, MustBeSigned};
 pub use service::{Asked, Service, SignIn, User};
 

@@ -8,17 +8,17 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
+use tollgate_core::cache::CacheStore;
 use tollgate_core::clock::Clock;
 use tollgate_core::problem::{Problem, Side};
 
 use crate::faults::{SAML_METADATA, because};
 use crate::followed::{self, Followed};
-use crate::saml::{Expected, MustBeSigned, Provider, Replays};
+use crate::saml::{self, Expected, MustBeSigned, Provider};
+use crate::source::GIVEN;
 
 /// Largest metadata, in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
-/// Most assertions that were used and have not ended.
-const MOST_USED: usize = 100_000;
 /// By how much clocks may differ.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -31,16 +31,24 @@ pub struct SamlGrant {
     audience: String,
     /// Where they are sent.
     recipient: String,
-    replays: Replays,
+    /// Where it is marked which were used: each is good for once (SAML 2.0 Profiles §4.1.4.5).
+    store: Arc<dyn CacheStore>,
 }
 
 impl SamlGrant {
     /// Takes assertions of the provider whose metadata is in this file, once [`SamlGrant::start`] was called. `url`: who the gateway is.
     #[must_use]
-    pub fn new(file: PathBuf, entity: Option<String>, url: &str, to: Vec<String>, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        file: PathBuf,
+        entity: Option<String>,
+        url: &str,
+        to: Vec<String>,
+        store: Arc<dyn CacheStore>,
+        clock: Clock,
+    ) -> Arc<Self> {
         let provider = Followed::new(file, LARGEST, clock, move |text| Provider::read(text, entity.as_deref()));
         let recipient = format!("{}/token", url.trim_end_matches('/'));
-        Arc::new(Self { provider, to, audience: url.to_owned(), recipient, replays: Replays::new(MOST_USED) })
+        Arc::new(Self { provider, to, audience: url.to_owned(), recipient, store })
     }
 
     /// Whether a file has metadata that can be used.
@@ -65,7 +73,7 @@ impl SamlGrant {
     ///
     /// # Errors
     /// What is wrong with it, for the client; or that nobody can tell.
-    pub(crate) fn judge(&self, assertion: &str, now: SystemTime) -> Result<Map<String, Value>, Refusal> {
+    pub(crate) async fn judge(&self, assertion: &str, now: SystemTime) -> Result<Map<String, Value>, Refusal> {
         let provider = self.provider.said().ok_or_else(|| because(&SAML_METADATA, "the metadata cannot be read"));
         let provider = provider.map_err(Refusal::from)?;
         let audiences = [self.audience.clone()];
@@ -78,14 +86,13 @@ impl SamlGrant {
             skew: SKEW,
         };
         let accepted = expected.judge_grant(assertion, now).map_err(Refusal::from)?;
-        self.replays.take(&provider.entity_id, &accepted, now).map_err(Refusal::from)?;
+        let lasts = accepted.ends.duration_since(now).unwrap_or_default();
+        saml::take(&self.store, &provider.entity_id, &accepted.id, lasts).await.map_err(Refusal::from)?;
         let mut claims = accepted.claims;
         let subject = claims.get("sub").cloned().unwrap_or(Value::Null);
+        claims.retain(|name, value| !GIVEN.contains(&name.as_str()) && !value.is_null());
         claims.insert("client_id".to_owned(), subject);
         claims.insert("saml_issuer".to_owned(), json!(provider.entity_id));
-        // An attribute of that name is none that the gateway gave.
-        claims.remove("scope");
-        claims.retain(|_, value| !value.is_null());
         Ok(claims)
     }
 }

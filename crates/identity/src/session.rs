@@ -24,6 +24,7 @@ use tollgate_core::problem::Problem;
 pub use self::seal::Sealer;
 
 use self::cookie::SameSite;
+use crate::checks::{Check, on};
 use crate::faults::because;
 use crate::login::faults::{SESSION, STORE, TOO_LARGE};
 use crate::remembered::{Digest, Remembered, digest};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub in_store: bool,
     /// The name of the cookie.
     pub cookie: String,
+    /// Largest one that is kept in cookies, in bytes as they are sent: with them a request still has to pass.
+    pub largest: usize,
     /// About how many are remembered that were looked at.
     pub remember: usize,
 }
@@ -90,8 +93,14 @@ pub(crate) struct AccessToken {
 pub(crate) struct Known {
     pub(crate) session: Arc<Session>,
     pub(crate) principal: Arc<Principal>,
-    /// When the store was asked about it, and how many had been ended here by then.
-    looked: (Instant, u64),
+    looked: Looked,
+}
+
+/// When the store was asked about a session, and how many had been ended here by then.
+#[derive(Clone, Copy)]
+pub(crate) struct Looked {
+    at: Instant,
+    ended: u64,
 }
 
 /// What a request has of a session.
@@ -147,11 +156,6 @@ impl Sessions {
         &self.settings
     }
 
-    /// The time.
-    pub(crate) fn unix(&self) -> SystemTime {
-        self.clock.unix()
-    }
-
     /// Unix time, in seconds.
     pub(crate) fn now(&self) -> u64 {
         self.clock.unix().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
@@ -172,9 +176,9 @@ impl Sessions {
 
     /// What is known of a session, if nobody need be asked.
     pub(crate) fn known(&self, brought: &Brought) -> Option<Known> {
-        let (now, unix, ended) = (self.clock.now(), self.now(), self.ended.load(Ordering::Acquire));
+        let (now, unix) = (self.looking(), self.now());
         let known = self.known.get(&brought.digest, |_| true)?;
-        let is_fresh = known.looked.1 == ended && now.duration_since(known.looked.0) < FRESH;
+        let is_fresh = known.looked.ended == now.ended && now.at.duration_since(known.looked.at) < FRESH;
         (is_fresh && self.lasts(&known.session, unix)).then_some(known)
     }
 
@@ -182,7 +186,15 @@ impl Sessions {
         now < session.ends && now < session.seen.saturating_add(self.settings.idle.as_secs())
     }
 
+    /// Now, before the store is asked: what is ended while it is, or later, is not missed.
+    pub(crate) fn looking(&self) -> Looked {
+        Looked { at: self.clock.now(), ended: self.ended.load(Ordering::Acquire) }
+    }
+
     /// The session of a cookie, as the store knows of it.
+    ///
+    /// # Errors
+    /// It is over; or nobody can tell.
     pub(crate) async fn look(&self, brought: &Brought) -> Result<Session, Problem> {
         // What was found before tells more than the cookie: a token may have taken the place of the one that is in it.
         let session = match self.known.get(&brought.digest, |_| true) {
@@ -228,11 +240,17 @@ impl Sessions {
         is_due
     }
 
-    /// Remembers what was found; `is_new`: it is not what the browser's cookie says.
+    /// Remembers what was found since that moment; `is_new`: it is not what the browser's cookie says.
     ///
     /// # Errors
     /// It cannot be kept.
-    pub(crate) async fn found(&self, brought: &Brought, session: Session, is_new: bool) -> Result<Known, Problem> {
+    pub(crate) async fn found(
+        &self,
+        brought: &Brought,
+        session: Session,
+        is_new: bool,
+        looked: Looked,
+    ) -> Result<Known, Problem> {
         let before = || self.known.get(&brought.digest, |_| true)?.principal.session.clone();
         let cookies = match is_new {
             false => before().map_or_else(Vec::new, |state| state.cookies.clone()),
@@ -242,7 +260,6 @@ impl Sessions {
             }
             true => self.lines(&self.sealed(&session)?, &session, brought.is_secure, &brought.names)?,
         };
-        let looked = (self.clock.now(), self.ended.load(Ordering::Acquire));
         let until = UNIX_EPOCH + Duration::from_secs(session.ends.min(1 << 40));
         let token = session.token.as_ref().map(|token| token.text.as_str().into());
         let principal = Principal {
@@ -280,7 +297,9 @@ impl Sessions {
     fn lines(&self, text: &str, session: &Session, is_secure: bool, before: &[String]) -> Result<Vec<Bytes>, Problem> {
         let lasts = Duration::from_secs(session.ends.saturating_sub(self.now()));
         let lines = cookie::kept(&self.name(is_secure), text, lasts, SameSite::Lax, is_secure, before);
-        lines.ok_or_else(|| because(&TOO_LARGE, format!("{} bytes", text.len())))
+        lines
+            .filter(|_| text.len() <= self.settings.largest)
+            .ok_or_else(|| because(&TOO_LARGE, format!("{} bytes", text.len())))
     }
 
     fn sealed(&self, session: &Session) -> Result<String, Problem> {
@@ -325,13 +344,6 @@ impl Sessions {
         brought.names.iter().map(|name| cookie::forgotten(name, SameSite::Lax, brought.is_secure)).collect()
     }
 
-    /// Takes the cookies of all sessions and sign-ins of this source out of a request: they are the gateway's own.
-    pub(crate) fn strip(&self, x: &mut Exchange) {
-        let name = self.name(x.scheme == "https");
-        let names = cookie::names(&x.head, &name).into_iter().chain(self.under_way(&x.head, &name)).collect::<Vec<_>>();
-        names.iter().for_each(|name| x.head.remove_cookies(name));
-    }
-
     /// The names of the cookies of sign-ins that are under way.
     pub(crate) fn setting_out(&self, x: &Exchange) -> Vec<String> {
         self.under_way(&x.head, &self.name(x.scheme == "https"))
@@ -351,7 +363,9 @@ impl Sessions {
         same_site: SameSite,
     ) -> Result<Vec<Bytes>, Problem> {
         let name = self.name(is_secure);
-        let sealed = self.sealer.seal(&self.purpose("sign-in"), text, self.clock.unix());
+        let until = self.now().saturating_add(SIGN_IN.as_secs());
+        let text = [&until.to_be_bytes()[..], text].concat();
+        let sealed = self.sealer.seal(&self.purpose("sign-in"), &text, self.clock.unix());
         let sealed = sealed.ok_or_else(|| because(&STORE, "no random numbers"))?;
         let own = under_way(&name, state);
         let mut lines = cookie::kept(&own, &sealed, SIGN_IN, same_site, is_secure, &[])
@@ -368,7 +382,10 @@ impl Sessions {
         let name = under_way(&self.name(is_secure), state);
         let sealed = cookie::whole(&x.head, &name)?;
         let text = self.sealer.open(&self.purpose("sign-in"), &sealed, self.clock.unix(), SIGN_IN)?;
-        Some((text, cookie::forgotten(&name, same_site, is_secure)))
+        // What is sealed is told apart by the day only.
+        let (until, text) = text.split_first_chunk::<8>()?;
+        let is_late = on(Check::SignInTime) && u64::from_be_bytes(*until) <= self.now();
+        (!is_late).then(|| (text.to_vec(), cookie::forgotten(&name, same_site, is_secure)))
     }
 
     /// Whether it is the first time that this is used.
@@ -407,6 +424,12 @@ fn under_way(name: &str, state: &str) -> String {
     format!("{name}.f.{short}")
 }
 
+/// The name under which browsers keep a cookie that is called so in the config.
+#[must_use]
+pub fn cookie_name(name: &str, is_secure: bool) -> String {
+    cookie::named(name, is_secure)
+}
+
 fn unkept(error: StoreError) -> Problem {
     because(&STORE, error.0).header("Retry-After", "5")
 }
@@ -416,3 +439,6 @@ impl fmt::Debug for Sessions {
         f.debug_struct("Sessions").field("source", &self.source).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

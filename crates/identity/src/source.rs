@@ -210,6 +210,10 @@ impl fmt::Debug for JwtSource {
     }
 }
 
+/// Claims that tell what a credential is good for, and by which application it is shown: they are for whoever gives credentials out to
+/// say, and no attribute of a user takes their place.
+pub(crate) const GIVEN: [&str; 6] = ["scope", "scp", "client_id", "azp", "appid", "cid"];
+
 /// Whom claims speak for.
 #[must_use]
 pub fn principal(source: &Arc<str>, claims: &Map<String, Value>, until: Option<SystemTime>) -> Principal {

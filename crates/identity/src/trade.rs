@@ -141,7 +141,7 @@ struct Asked {
 
 impl Handler for Trades {
     fn call<'a>(&'a self, x: &'a mut Exchange) -> BoxFuture<'a, Result<Reply, Problem>> {
-        Box::pin(std::future::ready(self.answer(x)))
+        Box::pin(self.answer(x))
     }
 
     fn most_content(&self) -> usize {
@@ -154,7 +154,7 @@ impl Handler for Trades {
 }
 
 impl Trades {
-    fn answer(&self, x: &mut Exchange) -> Result<Reply, Problem> {
+    async fn answer(&self, x: &mut Exchange) -> Result<Reply, Problem> {
         if x.head.method != Method::Post {
             return Err(METHOD.problem().header("Allow", "POST"));
         }
@@ -162,10 +162,11 @@ impl Trades {
             kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
         });
         let asked = if is_form { Asked::read(&x.content) } else { Err(("invalid_request", "the body is no form")) };
-        let traded = asked.and_then(|asked| match asked.grant {
-            Grant::Token => self.trade(x, &asked),
-            Grant::Saml => self.assert(x, &asked),
-        });
+        let traded = match asked {
+            Ok(asked) if asked.grant == Grant::Saml => self.assert(x, &asked).await,
+            Ok(asked) => self.trade(x, &asked),
+            Err(refused) => Err(refused),
+        };
         let (status, body) = match traded {
             Ok(traded) => (200, traded?),
             Err((error, description)) => {
@@ -208,7 +209,7 @@ impl Trades {
     }
 
     /// RFC 7522 §2.1.
-    fn assert(&self, x: &mut Exchange, asked: &Asked) -> Result<Result<Value, Problem>, Refused> {
+    async fn assert(&self, x: &mut Exchange, asked: &Asked) -> Result<Result<Value, Problem>, Refused> {
         let now = self.clock.unix();
         let saml = self.saml.as_ref().ok_or(("unsupported_grant_type", "no assertions are taken here"))?;
         if !saml.gives_for(&asked.audience) {
@@ -217,7 +218,7 @@ impl Trades {
         if asked.scope.as_ref().is_some_and(|scope| !scope.is_empty()) {
             return Err(("invalid_scope", "an assertion is good for no scope"));
         }
-        let mut claims = match saml.judge(&asked.token, now) {
+        let mut claims = match saml.judge(&asked.token, now).await {
             Ok(claims) => claims,
             Err(Refusal::Own(problem)) => return Ok(Err(problem)),
             Err(Refusal::Client(slug, title)) => {

@@ -167,17 +167,17 @@ impl Policy for Auth {
 
     /// Cookies of sessions.
     fn on_response<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
-        if !x.parting.is_empty() {
+        let Some(session) = x.principal.as_ref().and_then(|caller| caller.session.clone()) else { return Step::next() };
+        if !session.cookies.is_empty() {
+            let fields = &mut x.reply.head.fields;
             // A cache between would give one user's session to others (RFC 9111 §5.2.2.7).
             let says = |word: &[u8]| word.eq_ignore_ascii_case(b"private") || word.eq_ignore_ascii_case(b"no-store");
-            let lines = x.reply.head.fields.all("cache-control");
-            let is_kept = lines.flat_map(|line| line.split(|byte| *byte == b',')).all(|word| !says(word.trim_ascii()));
+            let words = |line: &[u8]| line.split(|byte| *byte == b',').any(|word| says(word.trim_ascii()));
+            let is_kept = !fields.all("cache-control").any(words);
             if is_kept {
-                x.reply.head.fields.set("Cache-Control", "private");
+                fields.set("Cache-Control", "private");
             }
-        }
-        for (name, value) in x.parting.drain(..) {
-            x.reply.head.fields.add(name, value);
+            session.cookies.iter().for_each(|line| fields.add("Set-Cookie", line.clone()));
         }
         Step::next()
     }
@@ -232,11 +232,6 @@ impl Auth {
             }
         });
         x.principal = Some(checked?);
-        if self.keeps_sessions {
-            for (other, source) in self.sources.iter().enumerate() {
-                if other == at { source.admit(x) } else { source.strip(x) }
-            }
-        }
         // First of all, so that it sees the body as it was signed.
         if let Some(guard) = self.sources.get(at).and_then(|source| source.guard(x)) {
             x.recoders.insert(0, guard);

@@ -286,8 +286,7 @@ impl Policy for BackendToken {
         if self.send == Send::Exchange {
             x.onward.token = match &credential {
                 Some(Credential::Authorization) => bearer(x).map(Into::into),
-                // Its source has put it there.
-                Some(Credential::Session) => x.onward.token.take(),
+                Some(Credential::Session) => x.principal.as_ref().and_then(|caller| session_token(caller)),
                 _ => None,
             };
         }
@@ -299,7 +298,7 @@ impl Policy for BackendToken {
             Some(Credential::Header(name)) => x.head.fields.remove(name),
             Some(Credential::Query(name)) => x.head.remove_query_values(name),
             Some(Credential::Cookie(name)) => x.head.remove_cookies(name),
-            // The cookies were taken away by their source.
+            // No service gets the cookies of sessions.
             Some(Credential::Authorization | Credential::Session | Credential::Connection) | None => {}
         }
         Step::next()
@@ -314,7 +313,7 @@ impl Policy for BackendToken {
         }
         match self.send {
             Send::Pass => {
-                if let Some(token) = x.onward.token.clone().filter(|_| self.is_by_session(&caller)) {
+                if let Some(token) = session_token(&caller) {
                     show(x, &Bytes::from(String::from(token)));
                 }
                 Step::next()
@@ -347,6 +346,11 @@ impl Policy for BackendToken {
     }
 }
 
+/// The token of the caller's session, if they came with one.
+fn session_token(caller: &Principal) -> Option<Box<str>> {
+    caller.session.as_ref()?.token.clone()
+}
+
 /// The token of `Authorization`, which was checked.
 fn bearer(x: &Exchange) -> Option<&str> {
     x.head.fields.text("authorization")?.split_once(' ').map(|(_, token)| token.trim())
@@ -358,10 +362,6 @@ impl BackendToken {
             [] => "the service".to_owned(),
             audience => joined(audience.iter().map(String::as_str)),
         }
-    }
-
-    fn is_by_session(&self, caller: &Principal) -> bool {
-        self.source(caller).is_some_and(|source| source.credential() == Credential::Session)
     }
 
     fn source(&self, caller: &Principal) -> Option<&Arc<dyn Authenticator>> {

@@ -68,6 +68,7 @@ struct Made {
     written: AuthSource,
     dns: model::Dns,
     data: PathBuf,
+    heads: usize,
     source: Source,
 }
 
@@ -112,10 +113,10 @@ impl Source {
                 Self::Signed(SignedSource::new(name, expected(written)?, known_keys(written)?, own))
             }
             AuthSource::Login(written) => {
-                Self::Login(LoginSource::new(name, signing_in(written)?, with.sealer, with.store, own))
+                Self::Login(LoginSource::new(name, signing_in(written, with.heads)?, with.sealer, with.store, own))
             }
             AuthSource::Saml(written) => {
-                Self::Login(LoginSource::new(name, asserted(written)?, with.sealer, with.store, own))
+                Self::Login(LoginSource::new(name, asserted(written, with.heads)?, with.sealer, with.store, own))
             }
             AuthSource::Certificates(written) => {
                 Self::Certificates(CertificateSource::new(name, certificates(written), own))
@@ -130,8 +131,9 @@ impl Source {
         clock: &Clock,
         data: &Path,
         store: Arc<dyn CacheStore>,
+        heads: usize,
     ) -> Result<Self, Diagnostic> {
-        let none = With::nothing();
+        let none = With { store, heads, ..With::nothing() };
         let with = match written {
             AuthSource::Keys(keys) => With { pepper: Some(pepper(keys, data)?), ..none },
             AuthSource::Login(login) => With { sealer: sealer(&login.session, &login.login.span, data)?, ..none },
@@ -143,7 +145,7 @@ impl Source {
             | AuthSource::Signed(_)
             | AuthSource::Certificates(_) => none,
         };
-        Self::new(name, written, clock, With { store, ..with })
+        Self::new(name, written, clock, with)
     }
 
     /// `tls`: with its provider, if it has one.
@@ -195,13 +197,15 @@ struct With {
     /// What seals sessions.
     sealer: Arc<Sealer>,
     store: Arc<dyn CacheStore>,
+    /// The largest head of a request, in bytes.
+    heads: usize,
 }
 
 impl With {
     /// For a source that is only looked at: what it seals, nobody opens, and nothing is kept.
     fn nothing() -> Self {
         let store = Arc::new(Memory::new(0, Clock::real()));
-        Self { pepper: None, sealer: Arc::new(Sealer::of_nobody()), store }
+        Self { pepper: None, sealer: Arc::new(Sealer::of_nobody()), store, heads: usize::MAX }
     }
 }
 
@@ -213,7 +217,9 @@ impl Identity {
     pub(crate) fn build(config: &Config, world: &World, before: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
         let clock = &world.clock;
         let (mut made, mut mistakes) = (Vec::new(), Vec::new());
-        let issuer = match issues(config, clock, before.and_then(|before| before.issuer.as_ref())) {
+        let heads = size(config.limits.head.get());
+        let store = || Arc::clone(&world.store) as Arc<dyn CacheStore>;
+        let issuer = match issues(config, clock, store(), before.and_then(|before| before.issuer.as_ref())) {
             Ok(issuer) => issuer,
             Err(mistake) => {
                 mistakes.push(mistake);
@@ -225,6 +231,7 @@ impl Identity {
                 made.name == name.value
                     && made.written == *written
                     && made.dns == config.dns
+                    && (made.heads == heads || written.session().is_none())
                     && (made.data == config.data.0
                         || !matches!(written, AuthSource::Keys(_) | AuthSource::Login(_) | AuthSource::Saml(_)))
             };
@@ -232,10 +239,8 @@ impl Identity {
             // A file that has gone bad since harms no reload that has nothing to do with it.
             let source = match known {
                 Some(source) => Ok(source),
-                None => usable(written).and_then(|()| {
-                    let store = Arc::clone(&world.store) as Arc<dyn CacheStore>;
-                    Source::make(&name.value, written, clock, &config.data.0, store)
-                }),
+                None => usable(written)
+                    .and_then(|()| Source::make(&name.value, written, clock, &config.data.0, store(), heads)),
             };
             match source {
                 Ok(source) => made.push(Made {
@@ -243,6 +248,7 @@ impl Identity {
                     written: written.clone(),
                     dns: config.dns.clone(),
                     data: config.data.0.clone(),
+                    heads,
                     source,
                 }),
                 Err(mistake) => mistakes.push(mistake),
@@ -294,7 +300,7 @@ impl Identity {
 pub(crate) fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
     let mut mistakes: Vec<Diagnostic> = config.auth.iter().filter_map(|(_, written)| usable(written).err()).collect();
     if let Some(written) = &config.issuer
-        && let Err(mistake) = opened(written, KeysIn::Memory, &Clock::real())
+        && let Err(mistake) = opened(written, KeysIn::Memory, &Clock::real(), With::nothing().store)
     {
         mistakes.push(mistake);
     }
@@ -307,7 +313,10 @@ pub(crate) fn named(config: &Config) -> Sources {
         Source::new(&name.value, written, &Clock::real(), With::nothing()).ok()
     };
     // With keys that are forgotten: what is in the folder is for the gateway alone.
-    let issuer = config.issuer.as_ref().and_then(|written| opened(written, KeysIn::Memory, &Clock::real()).ok());
+    let issuer = config
+        .issuer
+        .as_ref()
+        .and_then(|written| opened(written, KeysIn::Memory, &Clock::real(), With::nothing().store).ok());
     let made: Vec<Source> = config.auth.iter().filter_map(source).collect();
     let all: Vec<Arc<dyn Authenticator>> = made.iter().map(Source::as_authenticator).collect();
     let mut endpoints = verdict::endpoints(&all, &Clock::real());
@@ -343,12 +352,12 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
         }
         AuthSource::Aws(_) => Ok(()),
         AuthSource::Ldap(written) => ldap::directory(written).map(drop),
-        AuthSource::Login(written) => signing_in(written).map(drop),
+        AuthSource::Login(written) => signing_in(written, usize::MAX).map(drop),
         AuthSource::Saml(written) => {
             let (file, span) = (&written.saml.value.0, &written.saml.span);
             SamlGrant::look(file, written.idp.as_deref())
                 .map_err(|why| Diagnostic::error(format!("metadata from `{}`: {why}", file.display())).at(span))?;
-            asserted(written).map(drop)
+            asserted(written, usize::MAX).map(drop)
         }
         AuthSource::Certificates(written) => written.ca.as_ref().map_or(Ok(()), |ca| {
             Authorities::load(&ca.value.0).map(drop).map_err(|why| {

@@ -15,6 +15,7 @@ use tollgate_core::node::Spanned;
 use tollgate_core::policy::PolicyKind;
 use tollgate_engine::{Backend, Correlation, Deployment, Rules};
 use tollgate_http1::HeadLimits;
+use tollgate_identity::session;
 use tollgate_net::proxy_protocol::Version;
 use tollgate_net::tls::Client;
 use tollgate_observe::metrics::Metrics;
@@ -229,7 +230,14 @@ pub(crate) fn rules(config: &Config) -> Rules {
             echo: config.correlation.echo,
         },
         owned: Arc::default(),
+        sessions: config.auth.iter().filter_map(|(_, source)| source.session()).flat_map(cookies).collect(),
     }
+}
+
+/// What the names of a session's cookies begin with, under https and without.
+fn cookies(session: &model::Session) -> [String; 2] {
+    let own = &session.cookie.value.0;
+    [own.clone(), session::cookie_name(own, true)]
 }
 
 fn resolver(config: &Config, world: &World, before: Option<&Arc<Dns>>) -> Result<Arc<Dns>, dns::LookupError> {

@@ -59,6 +59,18 @@ pub enum AuthSource {
     Certificates(CertificateAuth),
 }
 
+impl AuthSource {
+    /// How it keeps sessions of browsers, if it does.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Login(login) => Some(&login.session),
+            Self::Saml(saml) => Some(&saml.session),
+            _ => None,
+        }
+    }
+}
+
 impl Decode for AuthSource {
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
         if node.get("api_key").is_some() {

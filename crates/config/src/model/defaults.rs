@@ -52,7 +52,7 @@ pub(crate) mod v1 {
     pub(crate) const SESSION_LASTS: &str = "8h";
     pub(crate) const SESSION_IDLE: &str = "1h";
     pub(crate) const SESSION_IN: &str = "cookie";
-    pub(crate) const SESSION_COOKIE: &str = "session";
+    pub(crate) const SESSION_COOKIE: &str = "tollgate-session";
     pub(crate) const STORE_MEMORY: &str = "64MiB";
     pub(crate) const LIMIT_FAILURES: i64 = 300;
     pub(crate) const BASIC_AT_ONCE: i64 = 4;

@@ -33,7 +33,8 @@ fn deployment(metrics: &Metrics) -> Deployment {
         limits: config.limits,
         heads: HeadLimits { target: 8192, head: 32768, fields: 100 },
         trust: config.trust,
-        owned: std::sync::Arc::default(),
+        owned: Arc::default(),
+        sessions: Arc::default(),
         correlation: Correlation {
             header: Bytes::from_static(b"X-Correlation-ID"),
             known: Known::of(b"X-Correlation-ID"),

@@ -1,6 +1,3 @@
-use std::collections::HashSet;
-use std::future::ready;
-use std::sync::Mutex;
 use std::time::UNIX_EPOCH;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -8,39 +5,13 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use data_encoding::BASE64URL_NOPAD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tollgate_core::cache::StoreError;
-use tollgate_core::policy::BoxFuture;
 
 use super::proof::is_for;
 use super::*;
+use crate::marks::Marks;
 
 const NOW: u64 = 1_767_225_600;
 const TOKEN: &str = "a.token.of-somebody";
-
-/// Marks, as many as there is room for.
-#[derive(Debug)]
-struct Marks(Mutex<(HashSet<Vec<u8>>, usize)>);
-
-impl CacheStore for Marks {
-    fn get(&self, _: &[u8]) -> BoxFuture<'static, Result<Option<Bytes>, StoreError>> {
-        unreachable!("nothing is looked for")
-    }
-
-    fn put(&self, _: &[u8], _: Bytes, _: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
-        unreachable!("nothing is replaced")
-    }
-
-    fn add(&self, key: &[u8], _: Bytes, lasts: Duration) -> BoxFuture<'static, Result<bool, StoreError>> {
-        let (all, room) = &mut *self.0.lock().unwrap();
-        assert!(!lasts.is_zero() && lasts <= Duration::from_secs(120), "{lasts:?}");
-        let added = if all.len() < *room { Ok(all.insert(key.to_vec())) } else { Err(StoreError("full".to_owned())) };
-        Box::pin(ready(added))
-    }
-
-    fn remove(&self, _: &[u8]) -> BoxFuture<'static, Result<(), StoreError>> {
-        unreachable!("no mark is taken back")
-    }
-}
 
 struct Client {
     pair: EcdsaKeyPair,
@@ -86,7 +57,7 @@ fn dpop(room: usize) -> Dpop {
         secret: None,
     };
     let dpop = Dpop::new(settings, Clock::fake(UNIX_EPOCH + Duration::from_secs(NOW)));
-    let marks: Arc<dyn CacheStore> = Arc::new(Marks(Mutex::new((HashSet::new(), room))));
+    let marks: Arc<dyn CacheStore> = Arc::new(Marks::new(room));
     dpop.mark_in(&marks);
     dpop
 }

@@ -2,8 +2,8 @@
 //! for old ones (§12), and the end of its session (RP-Initiated Logout 1.0).
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest as hash};
 use data_encoding::BASE64URL_NOPAD;
@@ -17,21 +17,21 @@ use tollgate_core::problem::Problem;
 
 use super::faults::{PROVIDER, REFUSED, STATE, TOKEN};
 use super::id_token::{Expected, LoggedOut, Wrong};
+use super::said::{Metadata, Said};
+use crate::checks::{Check, on};
 use crate::client::{Client, Form};
 use crate::faults::because;
 use crate::json;
 use crate::keys::{self, KeyRing};
-use crate::metadata;
 use crate::session::{AccessToken, Session};
 use crate::signing::unique;
+use crate::source::GIVEN;
 
 /// Largest answer.
 const MOST: usize = 256 * 1024;
-/// For how long what the provider says of itself holds.
-const SAID_HOLDS: Duration = Duration::from_secs(600);
 /// How long a token is used of which the provider does not say when it ends.
 const UNTOLD_END: u64 = 3600;
-/// Most questions at a time: each code makes one, and strangers can bring as many as they like.
+/// Most who come back at a time: each code makes a question, and strangers can bring as many as they like.
 const AT_ONCE: usize = 64;
 
 /// A client of an OpenID provider.
@@ -58,19 +58,10 @@ pub(crate) struct Oidc {
     settings: Settings,
     ring: Arc<KeyRing>,
     outside: OnceLock<Arc<dyn Caller>>,
-    said: Mutex<Option<(Arc<Said>, Instant)>>,
+    metadata: Arc<Metadata>,
+    /// For those who come back: whoever renews a session has a place of their own.
     at_once: Semaphore,
     clock: Clock,
-}
-
-/// What a provider says of itself.
-struct Said {
-    authorization: String,
-    token: String,
-    userinfo: Option<String>,
-    end_session: Option<String>,
-    /// Whether its answers name it (RFC 9207 §3).
-    names_itself: bool,
 }
 
 /// What the browser keeps of a sign-in that is under way.
@@ -103,12 +94,13 @@ pub(crate) enum NotRenewed {
 impl Oidc {
     pub(crate) fn new(settings: Settings, clock: Clock) -> Self {
         let ring = KeyRing::new(settings.keys.clone(), clock.clone());
-        let at_once = Semaphore::new(AT_ONCE);
-        Self { settings, ring, outside: OnceLock::new(), said: Mutex::default(), at_once, clock }
+        let metadata = Metadata::new(settings.issuer.clone(), settings.timeout, clock.clone());
+        Self { settings, ring, outside: OnceLock::new(), metadata, at_once: Semaphore::new(AT_ONCE), clock }
     }
 
     pub(crate) fn start(&self, caller: &Arc<dyn Caller>, asking: &Handle) {
         let _ = self.outside.set(Arc::clone(caller));
+        self.metadata.start(caller, asking);
         self.ring.start(caller, asking);
     }
 
@@ -162,13 +154,15 @@ impl Oidc {
     ) -> Result<Session, Problem> {
         let said = self.said().await?;
         // RFC 9207 §2.4: another provider's answer.
-        if with.issuer.map_or(said.names_itself, |issuer| issuer != self.settings.issuer) {
+        let is_others = with.issuer.map_or(said.names_itself, |issuer| issuer != self.settings.issuer);
+        if is_others && on(Check::SignInMixUp) {
             return Err(because(&STATE, "another `iss`, or none"));
         }
         if let Some(error) = with.error {
             return Err(because(&REFUSED, quoted(error)));
         }
         let code = with.code.ok_or_else(|| because(&STATE, "no `code`"))?;
+        let _place = self.at_once.try_acquire().map_err(|_| untold("too many come back at a time"))?;
         let mut form = Form::default();
         form.add("grant_type", "authorization_code")
             .add("code", code)
@@ -184,6 +178,8 @@ impl Oidc {
             self.add_userinfo(&said, &answer, &mut claims).await?;
         }
         let sid = claims.get("sid").and_then(Value::as_str).map(str::to_owned);
+        // What the ID token says of that is for its client to know, not what was granted.
+        GIVEN.iter().for_each(|name| drop(claims.remove(*name)));
         let mut session =
             Session::new(claims, lasts, self.clock.unix()).ok_or_else(|| because(&TOKEN, "no random numbers"))?;
         session.hint = Some(id_token.to_owned());
@@ -204,14 +200,26 @@ impl Oidc {
         let mut form = Form::default();
         form.add("grant_type", "refresh_token").add("refresh_token", refresh);
         let answer = self.tokens(&said, form).await.map_err(NotRenewed::Untold)?.map_err(NotRenewed::Over)?;
+        let over = |problem: Problem| match problem.fault.status {
+            // Its refresh token is used up: there is nothing to ask again with.
+            502 => NotRenewed::Over(problem.cause.clone().unwrap_or_default()),
+            _ => NotRenewed::Untold(problem),
+        };
         if let Some(id_token) = answer.get("id_token").and_then(Value::as_str) {
-            let claims = self.believed(id_token, None).await.map_err(NotRenewed::Untold)?;
+            let mut claims = self.believed(id_token, None).await.map_err(over)?;
             // §12.2: of the same user.
             if claims.get("sub") != session.claims.get("sub") {
                 return Err(NotRenewed::Over("another user's ID token".to_owned()));
             }
+            if self.settings.userinfo {
+                self.add_userinfo(&said, &answer, &mut claims).await.map_err(over)?;
+            }
+            // What the provider does not say any more holds no more; what was granted is said below.
+            GIVEN.iter().for_each(|name| drop(claims.remove(*name)));
+            let granted = session.claims.remove("scope");
+            claims.extend(granted.map(|scope| ("scope".to_owned(), scope)));
             session.hint = Some(id_token.to_owned());
-            session.claims.extend(claims);
+            session.claims = claims;
         }
         self.take_over(&answer, &mut session).map_err(NotRenewed::Untold)?;
         Ok(session)
@@ -269,8 +277,9 @@ impl Oidc {
         if session.refresh.is_none() {
             session.ends = session.ends.min(ends);
         }
-        let scope = said("scope").map_or_else(|| self.settings.scopes.join(" "), str::to_owned);
-        session.claims.insert("scope".to_owned(), scope.into());
+        // Unless it is said, it is what was asked for (RFC 6749 §5.1), or was granted before (§6).
+        let scope = said("scope").map(Value::from).or_else(|| session.claims.get("scope").cloned());
+        session.claims.insert("scope".to_owned(), scope.unwrap_or_else(|| self.settings.scopes.join(" ").into()));
         session.claims.insert("client_id".to_owned(), self.client().into());
         Ok(())
     }
@@ -327,41 +336,12 @@ impl Oidc {
 
     async fn call(&self, call: Call) -> Result<tollgate_core::caller::Answer, Problem> {
         let caller = self.outside.get().ok_or_else(|| untold("nobody is asked"))?;
-        let _place = self.at_once.try_acquire().map_err(|_| untold("too many questions at a time"))?;
         let url = call.url.clone();
         caller.call(call).await.map_err(|error| untold(&format!("{url}: {error}")))
     }
 
     async fn said(&self) -> Result<Arc<Said>, Problem> {
-        let now = self.clock.now();
-        let known = self.kept().clone();
-        if let Some((said, _)) = known.as_ref().filter(|(_, when)| now.duration_since(*when) < SAID_HOLDS) {
-            return Ok(Arc::clone(said));
-        }
-        let caller = self.outside.get().ok_or_else(|| untold("nobody is asked"))?;
-        let _place = self.at_once.try_acquire().map_err(|_| untold("too many questions at a time"))?;
-        let issuer = &self.settings.issuer;
-        let read = |said: &Map<String, Value>| {
-            let url = |name: &str| metadata::url(said, issuer, name);
-            let some = |name: &str| said.get(name).map(|_| url(name)).transpose();
-            let names_itself = said.get("authorization_response_iss_parameter_supported") == Some(&Value::Bool(true));
-            let (userinfo, end_session) = (some("userinfo_endpoint")?, some("end_session_endpoint")?);
-            let (authorization, token) = (url("authorization_endpoint")?, url("token_endpoint")?);
-            Ok(Said { authorization, token, userinfo, end_session, names_itself })
-        };
-        match metadata::said(issuer, self.settings.timeout, caller, read).await {
-            Ok(said) => {
-                let said = Arc::new(said);
-                *self.kept() = Some((Arc::clone(&said), now));
-                Ok(said)
-            }
-            // What it said before will do.
-            Err(why) => known.map(|(said, _)| said).ok_or_else(|| untold(&why)),
-        }
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<(Arc<Said>, Instant)>> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+        self.metadata.said().await.map_err(|why| untold(&why))
     }
 }
 
@@ -386,3 +366,6 @@ impl fmt::Debug for Oidc {
         f.debug_struct("Oidc").field("issuer", &self.settings.issuer).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,12 +101,13 @@ impl LoginSource {
         if under_way.state != state {
             return Err(because(&STATE, "another `state`"));
         }
-        if !own.sessions.is_first("state", &state, SIGN_IN).await? {
-            return Err(because(&STATE, "it came back before"));
-        }
         let with = CameBack { code: code.as_deref(), issuer: issuer.as_deref(), error: error.as_deref() };
         let lasts = own.sessions.settings().lasts;
         let session = oidc.came_back(with, &under_way, lasts).await?;
+        // A code is good for once at the provider, too (RFC 6749 §4.1.2). Not before somebody signed in: strangers would fill the store.
+        if !own.sessions.is_first("state", &state, SIGN_IN).await? {
+            return Err(because(&STATE, "it came back before"));
+        }
         let mut lines = own.sessions.begin(&x.head, x.scheme == "https", &session).await?;
         lines.push(forget);
         Ok(with_cookies(redirect(&format!("{}{}", self.url(x), under_way.to)), lines))
@@ -122,7 +123,12 @@ impl LoginSource {
         }
         let after = format!("{}{}", self.url(x), own.settings.after_logout);
         let Some(brought) = own.sessions.brought(x) else { return Ok(redirect(&after)) };
-        let session = own.sessions.look(&brought).await.ok();
+        let session = match own.sessions.look(&brought).await {
+            Ok(session) => Some(session),
+            // It would go on where nobody can be told of its end.
+            Err(problem) if problem.fault.status >= 500 => return Err(problem),
+            Err(_) => None,
+        };
         let lines = own.sessions.end(&brought, session.as_ref()).await?;
         let reply = match (&own.by, &session) {
             (By::Oidc(oidc), Some(session)) => {
@@ -152,12 +158,7 @@ impl LoginSource {
         let body = str::from_utf8(&x.content).map_err(|_| because(&STATE, "no form"))?;
         let brought = saml::Brought::in_form(body)?;
         let (under_way, forget) = self.under_way(x, &brought)?;
-        let (accepted, once) = saml.came_back(&brought, &under_way, &own.pages(&url))?;
-        let until = accepted.ends.duration_since(own.sessions.unix()).unwrap_or_default();
-        let first = own.sessions.is_first("state", &under_way.state, SIGN_IN).await?;
-        if !first || !own.sessions.is_first("assertion", &once, until.max(SIGN_IN)).await? {
-            return Err(saml::replayed());
-        }
+        let accepted = saml.came_back(&brought, &under_way, &own.pages(&url)).await?;
         let session = saml.session(accepted, own.sessions.settings().lasts)?;
         let mut lines = own.sessions.begin(&x.head, x.scheme == "https", &session).await?;
         lines.push(forget);
@@ -196,10 +197,7 @@ impl LoginSource {
             }
             return Ok(with_cookies(redirect(&to), vec![forget]));
         }
-        let (request, once) = saml.told_to_end(&brought, &own.pages(&url))?;
-        if !own.sessions.is_first("logout", &once, LOGOUT_TOKEN).await? {
-            return Err(saml::replayed());
-        }
+        let request = saml.told_to_end(&brought, &own.pages(&url)).await?;
         for (what, whose) in Saml::marks(&request) {
             own.sessions.end_all(what, &whose).await?;
         }

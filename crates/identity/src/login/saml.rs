@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::runtime::Handle;
+use tollgate_core::cache::CacheStore;
 use tollgate_core::clock::Clock;
 use tollgate_core::principal::Standing;
 use tollgate_core::problem::Problem;
@@ -20,14 +21,17 @@ use super::redirect;
 use crate::faults::{SAML_METADATA, because};
 use crate::followed::Followed;
 use crate::saml::{
-    Accepted, Answers, Asked, Brought, Ended, Expected, LogoutRequest, MustBeSigned, NameId, OwnKey, Provider, Sent,
-    Service, SignIn,
+    self, Accepted, Answers, Asked, Brought, Ended, Expected, LogoutRequest, MustBeSigned, NameId, OwnKey, Provider,
+    Sent, Service, SignIn,
 };
 use crate::session::Session;
 use crate::signing::unique;
+use crate::source::GIVEN;
 
 /// Largest metadata, in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
+/// For how long it is known that a logout was told.
+const LOGOUT: Duration = Duration::from_secs(600);
 /// By how much clocks may differ.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -52,6 +56,7 @@ pub struct Settings {
 pub(crate) struct Saml {
     settings: Settings,
     provider: Arc<Followed<Provider>>,
+    store: Arc<dyn CacheStore>,
     clock: Clock,
 }
 
@@ -89,11 +94,11 @@ impl Pages<'_> {
 }
 
 impl Saml {
-    pub(crate) fn new(settings: Settings, clock: Clock) -> Self {
+    pub(crate) fn new(settings: Settings, store: Arc<dyn CacheStore>, clock: Clock) -> Self {
         let entity = settings.provider.clone();
         let read = move |text: &[u8]| Provider::read(text, entity.as_deref());
         let provider = Followed::new(settings.metadata.clone(), LARGEST, clock.clone(), read);
-        Self { settings, provider, clock }
+        Self { settings, provider, store, clock }
     }
 
     /// Reads the metadata now, and again whenever it changes. Blocks.
@@ -145,24 +150,24 @@ impl Saml {
         Ok((carried(sent), UnderWay { state, id, to }))
     }
 
-    /// What the provider answers, and until when nobody else may come with that.
+    /// What the provider answers, once.
     ///
     /// # Errors
-    /// It is not believed.
-    pub(crate) fn came_back(
+    /// It is not believed, or was used before.
+    pub(crate) async fn came_back(
         &self,
         brought: &Brought,
         under_way: &UnderWay,
         pages: &Pages<'_>,
-    ) -> Result<(Accepted, String), Problem> {
+    ) -> Result<Accepted, Problem> {
         let (provider, now) = (self.provider()?, self.clock.unix());
         let service = self.service(pages);
         let audiences = [service.entity_id];
         let expected = self.expected(&provider, &audiences, &service.assertion_consumer);
         let accepted = expected.judge_response(brought, Answers::Request(&under_way.id), now)?;
-        // No name of an entity has this letter: XML does not.
-        let once = format!("{}\0{}", provider.entity_id, accepted.id);
-        Ok((accepted, once))
+        let lasts = accepted.ends.duration_since(now).unwrap_or_default();
+        saml::take(&self.store, &provider.entity_id, &accepted.id, lasts).await?;
+        Ok(accepted)
     }
 
     /// A session of somebody who signed in.
@@ -171,9 +176,7 @@ impl Saml {
     /// There are no random numbers.
     pub(crate) fn session(&self, accepted: Accepted, lasts: Duration) -> Result<Session, Problem> {
         let mut claims = accepted.claims;
-        // What an attribute of that name says, the gateway did not give.
-        claims.remove("scope");
-        claims.retain(|_, value| !value.is_null());
+        claims.retain(|name, value| !GIVEN.contains(&name.as_str()) && !value.is_null());
         let session = Session::new(claims, lasts, self.clock.unix());
         let mut session = session.ok_or_else(|| because(&TOKEN, "no random numbers"))?;
         if let Some(ends) = accepted.session.ends {
@@ -216,15 +219,15 @@ impl Saml {
         expected.judge_logout_answer(brought, Answers::Request(&under_way.id), self.clock.unix())
     }
 
-    /// What the provider tells to end, and a name that no other message of its has.
+    /// What the provider tells to end, once.
     ///
     /// # Errors
-    /// It is not believed.
-    pub(crate) fn told_to_end(&self, brought: &Brought, pages: &Pages<'_>) -> Result<(LogoutRequest, String), Problem> {
+    /// It is not believed, or was told before.
+    pub(crate) async fn told_to_end(&self, brought: &Brought, pages: &Pages<'_>) -> Result<LogoutRequest, Problem> {
         let (provider, recipient) = (self.provider()?, pages.page("slo"));
         let request = self.expected(&provider, &[], &recipient).judge_logout_request(brought, self.clock.unix())?;
-        let once = format!("{}\0{}", provider.entity_id, request.id);
-        Ok((request, once))
+        saml::take(&self.store, &provider.entity_id, &request.id, LOGOUT).await?;
+        Ok(request)
     }
 
     /// Tells the provider what became of it.

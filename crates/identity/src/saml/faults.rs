@@ -72,12 +72,12 @@ refused!(
     "The assertion is encrypted in a way that is not taken",
     "The identity provider has to encrypt by AES-GCM for the key of the gateway's metadata, and that key by RSA-OAEP."
 );
-/// More assertions are in use at a time than are remembered.
+/// Nobody can tell whether a message was used before.
 pub(super) static CROWDED: Fault = Fault::gateway(
     "saml/crowded",
     503,
-    "Too many assertions are in use",
-    "Try again. The gateway's operator sets how many are remembered, so that none is used twice.",
+    "Nobody can tell whether this was used before",
+    "Try again. The gateway's store of marks is full or cannot be asked: `store` in the config.",
 );
 /// Never a 401: the user did nothing wrong.
 pub(super) static METADATA: Fault = Fault::upstream(

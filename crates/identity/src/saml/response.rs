@@ -70,7 +70,7 @@ impl Answers<'_> {
 
 impl Expected<'_> {
     /// Judges what a provider answers to a question, or of its own accord: by form (SAML 2.0 Profiles §4.1.2). Whether it was used
-    /// before is not looked at: [`Replays`](super::Replays) do that.
+    /// before is not looked at: that is for whoever keeps sessions of sign-ins.
     ///
     /// # Errors
     /// What is wrong with it.

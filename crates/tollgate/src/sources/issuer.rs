@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tollgate_config::model::{self, Config, SigningAlgorithm};
+use tollgate_core::cache::CacheStore;
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::handler::Handler;
@@ -27,7 +28,12 @@ pub(super) struct Issues {
 type Issued = (Arc<Issuer>, Option<Arc<SamlGrant>>, Vec<(&'static str, Arc<dyn Handler>)>);
 
 /// Who gives out tokens, with these keys unless others are written.
-pub(super) fn opened(written: &model::Issuer, keys: KeysIn, clock: &Clock) -> Result<Issued, Diagnostic> {
+pub(super) fn opened(
+    written: &model::Issuer,
+    keys: KeysIn,
+    clock: &Clock,
+    store: Arc<dyn CacheStore>,
+) -> Result<Issued, Diagnostic> {
     let place = written.key.as_ref().map_or(&written.url.span, |key| &key.span);
     let keys = match &written.key {
         Some(key) => KeysIn::Text(key.value.0.clone()),
@@ -48,7 +54,7 @@ pub(super) fn opened(written: &model::Issuer, keys: KeysIn, clock: &Clock) -> Re
             Diagnostic::error(format!("metadata from `{}`: {why}", file.display())).at(&saml.metadata.span)
         })?;
         let (entity, to) = (saml.entity.clone(), saml.to.clone());
-        Ok(SamlGrant::new(file.clone(), entity, &written.url.value.0, to, clock.clone()))
+        Ok(SamlGrant::new(file.clone(), entity, &written.url.value.0, to, Arc::clone(&store), clock.clone()))
     });
     let saml = saml.transpose()?;
     let endpoints = trade::endpoints(&issuer, may, saml.clone(), clock);
@@ -56,7 +62,12 @@ pub(super) fn opened(written: &model::Issuer, keys: KeysIn, clock: &Clock) -> Re
 }
 
 /// The same for a gateway: one that would be made alike is the same as before.
-pub(super) fn issues(config: &Config, clock: &Clock, before: Option<&Issues>) -> Result<Option<Issues>, Diagnostic> {
+pub(super) fn issues(
+    config: &Config,
+    clock: &Clock,
+    store: Arc<dyn CacheStore>,
+    before: Option<&Issues>,
+) -> Result<Option<Issues>, Diagnostic> {
     let Some(written) = &config.issuer else { return Ok(None) };
     let data = config.data.0.clone();
     if let Some(before) = before.filter(|before| before.written == *written && before.data == data) {
@@ -65,6 +76,6 @@ pub(super) fn issues(config: &Config, clock: &Clock, before: Option<&Issues>) ->
         return Ok(Some(Issues { written: written.clone(), data, issuer, saml, endpoints }));
     }
     let keys = KeysIn::File(data.join(SIGNING_KEYS), written.rotate.value.0);
-    let (issuer, saml, endpoints) = opened(written, keys, clock)?;
+    let (issuer, saml, endpoints) = opened(written, keys, clock, store)?;
     Ok(Some(Issues { written: written.clone(), data, issuer, saml, endpoints }))
 }

@@ -61,8 +61,11 @@ pub(super) fn trader(written: &Tokens, clock: &Clock) -> Result<Option<Trader>, 
     Ok(Some(Trader::new(settings, clock.clone())))
 }
 
-/// How people sign in with a browser.
-pub(super) fn signing_in(written: &Login) -> Result<login::Settings, Diagnostic> {
+/// What a request says beside the cookies of its session, about, in bytes.
+const REST_OF_HEAD: usize = 4096;
+
+/// How people sign in with a browser. `heads`: the largest head of a request.
+pub(super) fn signing_in(written: &Login, heads: usize) -> Result<login::Settings, Diagnostic> {
     let scopes = written.scopes.as_ref().map(|scopes| scopes.iter().map(|scope| scope.value.clone()).collect());
     let parameters = written.parameters.iter().flat_map(|all| all.iter());
     let provider = login::oidc::Settings {
@@ -85,12 +88,12 @@ pub(super) fn signing_in(written: &Login) -> Result<login::Settings, Diagnostic>
         url: written.url.as_ref().map(|url| url.value.0.clone()),
         origins: written.origins.iter().flatten().map(|origin| origin.0.clone()).collect(),
         after_logout: written.after_logout.0.clone(),
-        session: kept(&written.session),
+        session: kept(&written.session, heads),
     })
 }
 
 /// The same at an identity provider of SAML.
-pub(super) fn asserted(written: &Saml) -> Result<login::Settings, Diagnostic> {
+pub(super) fn asserted(written: &Saml, heads: usize) -> Result<login::Settings, Diagnostic> {
     let key = |key: &Spanned<model::auth::Secret>| {
         OwnKey::from_pem(&key.value.0).map_err(|why| Diagnostic::error(format!("the key: {why}")).at(&key.span))
     };
@@ -113,16 +116,18 @@ pub(super) fn asserted(written: &Saml) -> Result<login::Settings, Diagnostic> {
         url: written.url.as_ref().map(|url| url.value.0.clone()),
         origins: written.origins.iter().flatten().map(|origin| origin.0.clone()).collect(),
         after_logout: written.after_logout.0.clone(),
-        session: kept(&written.session),
+        session: kept(&written.session, heads),
     })
 }
 
-fn kept(written: &model::Session) -> session::Settings {
+/// `heads`: the largest head of a request, of which others need a part, too.
+fn kept(written: &model::Session, heads: usize) -> session::Settings {
     session::Settings {
         lasts: written.lasts.value.0,
         idle: written.idle.value.0,
         in_store: written.kept == SessionIn::Store,
         cookie: written.cookie.value.0.clone(),
+        largest: heads.saturating_sub(REST_OF_HEAD).max(heads / 2),
         remember: size(written.remember.get()),
     }
 }

@@ -52,14 +52,6 @@ impl Authenticator for Vouching {
         self.0.keeps_sessions()
     }
 
-    fn admit(&self, x: &mut Exchange) {
-        self.0.admit(x);
-    }
-
-    fn strip(&self, x: &mut Exchange) {
-        self.0.strip(x);
-    }
-
     fn challenge(&self) -> String {
         self.0.challenge()
     }

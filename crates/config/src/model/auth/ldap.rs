@@ -112,8 +112,23 @@ section! {
 }
 
 /// Claims that are not the directory's to say.
-const OWN: [&str; 12] =
-    ["sub", "iss", "aud", "exp", "nbf", "iat", "scope", "scp", "groups", "dn", "client_id", "consumer"];
+const OWN: [&str; 15] = [
+    "sub",
+    "iss",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "scope",
+    "scp",
+    "groups",
+    "dn",
+    "client_id",
+    "azp",
+    "appid",
+    "cid",
+    "consumer",
+];
 
 fn fits(written: &Ldap, cx: &mut DecodeCx) -> bool {
     let mut mistakes = Vec::new();
