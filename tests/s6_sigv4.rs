@@ -18,7 +18,7 @@ fn what_botocore_signs_is_taken_and_what_was_changed_is_not() {
     let backend = Recorder::start();
     let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nworkers: 1\n\
         auth: { aws: { sigv4: { AKIDEXAMPLE: { secret: \"${env:SECRET}\", name: shop, scopes: [read] } }, regions: [eu-central-1], \
-        services: [execute-api, s3] } }\n\
+        services: [execute-api, s3], largest: 16KiB } }\n\
         routes: { /api/own: { serve: introspect, auth: aws }, /api/**: { to: \"{{backend}}\", auth: aws, allow: 'consumer == \"shop\" && \"read\" in scopes' } }\n";
     let values = [("backend", backend.address().to_string())];
     let gateway = Gateway::start_with(TOLLGATE, config, &values, &[("SECRET", SECRET)]);
@@ -42,7 +42,10 @@ fn what_botocore_signs_is_taken_and_what_was_changed_is_not() {
         ("another body", 401, "sigv4/body"),
         ("the gateway itself", 200, ""),
         ("another body for the gateway itself", 401, "sigv4/body"),
-        ("a body that is not told", 401, "sigv4/body"),
+        ("a body whose hash is not told", 200, ""),
+        ("another body whose hash is not told", 401, "sigv4/signature"),
+        ("a large body whose hash is not told", 413, "http/body-too-large"),
+        ("a stranger's body whose hash is not told", 401, "sigv4/unknown-key"),
         ("wrong secret", 401, "sigv4/signature"),
         ("unknown key", 401, "sigv4/unknown-key"),
         ("a session", 401, "sigv4/unknown-key"),

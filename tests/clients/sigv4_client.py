@@ -46,7 +46,10 @@ ask("another body", "POST", body=b"what was signed", headers=[hash_of(b"what was
 FORM = [("Content-Type", "application/x-www-form-urlencoded"), hash_of(b"token=one")]
 ask("the gateway itself", "POST", "/api/own", b"token=one", headers=FORM)
 ask("another body for the gateway itself", "POST", "/api/own", b"token=one", headers=FORM, sent_body=b"token=two")
-ask("a body that is not told", "POST", body=b"x")
+ask("a body whose hash is not told", "POST", body=b"hello" * 1000)
+ask("another body whose hash is not told", "POST", body=b"hello", sent_body=b"hullo")
+ask("a large body whose hash is not told", "POST", body=b"x" * 20000)
+ask("a stranger's body whose hash is not told", "POST", body=b"x", key="AKIDNOBODY")
 ask("wrong secret", secret="wrong" * 8)
 ask("unknown key", key="AKIDNOBODY")
 ask("a session", token="session-token")

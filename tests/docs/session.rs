@@ -120,7 +120,8 @@ impl Session {
 
     /// Until what was just put into the background listens: on the ports that it, or its config, names.
     fn await_ports(&self, command: &str) {
-        let config = fs::read_to_string(self.folder.path().join("tollgate.yaml")).unwrap_or_default();
+        let named = command.split(' ').find(|word| word.ends_with(".yaml")).unwrap_or("tollgate.yaml");
+        let config = fs::read_to_string(self.folder.path().join(named)).unwrap_or_default();
         let listen = config.lines().skip_while(|line| !line.starts_with("listen:"));
         let listen: Vec<&str> =
             listen.enumerate().take_while(|(n, l)| *n == 0 || l.starts_with(' ')).map(|(_, l)| l).collect();

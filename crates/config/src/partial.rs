@@ -16,12 +16,13 @@ use crate::later::{each_value, in_key};
 use crate::model::named::is_name;
 use crate::model::route::{RouteKeys, Routes};
 use crate::model::settings::SettingsLayer;
-use crate::model::{self, Config, HostPattern, Service};
+use crate::model::{self, AuthSource, Config, HostPattern, Issuer, Service, Signer};
 
 /// The part of a wrong config that reads well.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partial {
-    /// Services, defaults and routes, for the compiler to look at: not to be run. Everything else is as if not written.
+    /// Services, what is named of identity, defaults and routes, for the compiler to look at: not to be run. Everything else is as if not
+    /// written.
     pub config: Config,
     /// The whole tree, for [`redact`](crate::redact).
     pub tree: Node,
@@ -33,7 +34,11 @@ type Lost = BTreeSet<(String, usize)>;
 /// What can be compiled of the desugared `tree` of a file; `None`: nothing.
 pub(crate) fn partial(tree: Node, lost: &Lost) -> Option<Partial> {
     let mut rest = tree.clone();
-    keep_entries(&mut rest, |entry| matches!(entry.key.as_str(), "services" | "defaults" | "routes" | "apis"));
+    keep_entries(&mut rest, |entry| KEPT.contains(&entry.key.as_str()));
+    in_key(&mut rest, "auth", |auth| all_named::<AuthSource>(auth, &[("basic", "x")]));
+    in_key(&mut rest, "issuer", |issuer| all_read::<Issuer>(issuer, &[("url", "https://issuer.invalid")]));
+    let signer = [("sigv4", "x"), ("secret", "x"), ("region", "x"), ("service", "x")];
+    in_key(&mut rest, "signers", |signers| all_named::<Signer>(signers, &signer));
     in_key(&mut rest, "defaults", |defaults| keep_entries(defaults, |entry| setting_reads(entry, lost)));
     in_key(&mut rest, "routes", |routes| prune_routes(routes, lost));
     in_key(&mut rest, "apis", |apis| prune_apis(apis, lost));
@@ -48,6 +53,23 @@ pub(crate) fn partial(tree: Node, lost: &Lost) -> Option<Partial> {
     sections.push(Entry::at("listen", map(vec![Entry::at("1", map(Vec::new()))])));
     let config = model::decode(&rest, &mut DecodeCx::default())?;
     Some(Partial { config, tree })
+}
+
+/// The sections that are looked at.
+const KEPT: [&str; 7] = ["services", "auth", "issuer", "signers", "defaults", "routes", "apis"];
+
+/// What does not read is still there: others may name it. These words stand in for it.
+fn all_read<T: Decode>(node: &mut Node, words: &[(&str, &str)]) {
+    if !reads::<T>(node) {
+        let entry = |(key, word): &(&str, &str)| Entry::at(key, Node::synthetic((*word).into()));
+        node.value = Value::Map(words.iter().map(entry).collect());
+    }
+}
+
+/// The same for all things of a section, by their names.
+fn all_named<T: Decode>(section: &mut Node, words: &[(&str, &str)]) {
+    keep_entries(section, |entry| is_name(&entry.key));
+    each_value(section, |written| all_read::<T>(written, words));
 }
 
 fn map(entries: Vec<Entry>) -> Node {
@@ -161,7 +183,8 @@ fn prune_route(route: &mut Entry, lost: &Lost) -> bool {
 
 /// Puts an answer in the place of what a route does: what that should be is told already, or cannot be known.
 fn do_nothing(route: &mut Node) {
-    let of_the_action = |key: &str| matches!(key, "to" | "redirect" | "reply" | "files" | "health" | "outlier");
+    let of_the_action =
+        |key: &str| matches!(key, "to" | "redirect" | "reply" | "files" | "health" | "outlier" | "sign");
     keep_entries(route, |entry| !of_the_action(&entry.key));
     if let Value::Map(entries) = &mut route.value {
         entries.push(Entry::at("reply", map(vec![Entry::at("status", Node::synthetic(Value::Int(204)))])));
@@ -218,6 +241,17 @@ mod tests {
             left("routes: { /a: { too: b, timeout: 3s }, /b: { to: c, reply: 5 }, /c: { name: x } }").0,
             ["/a", "/b", "x"]
         );
+    }
+
+    #[test]
+    fn what_is_named_of_identity_is_known_whatever_is_wrong_with_it() {
+        let text = "auth: { a: { issuer: 5 }, b: { basic: ./b }, c: [] }\nsigners: { s: { sigv4: [] } }\nissuer: 5\nroutes: { /a: 5 }";
+        let config = load_text("x.yaml", text, &|_| None, &[]).unwrap_err().partial.unwrap().config;
+        let names: Vec<&str> = config.auth.iter().map(|(name, _)| name.value.as_str()).collect();
+        assert_eq!((names, config.signers.len(), config.issuer.is_some()), (vec!["a", "b", "c"], 1, true));
+        let config =
+            load_text("x.yaml", "auth: 5\nroutes: { /a: 5 }", &|_| None, &[]).unwrap_err().partial.unwrap().config;
+        assert!(config.auth.is_empty() && config.issuer.is_none());
     }
 
     #[test]

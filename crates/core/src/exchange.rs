@@ -39,8 +39,8 @@ pub struct Exchange {
     pub head: RequestHead,
     /// How the request's body ends.
     pub length: Length,
-    /// The request's body, for a handler that wants it.
-    pub content: Bytes,
+    /// All of the request's body, if a policy or handler wanted it: as the recoders give it that were there then.
+    pub content: Option<Bytes>,
     /// What changes the request's body on its way to the service: the first one reads what the client sends, each other one
     /// what the one before it gives. With any of them, nobody knows how long the body will be.
     pub recoders: Vec<Box<dyn Recoder>>,
@@ -103,7 +103,7 @@ impl Exchange {
             onward: Onward::default(),
             head: RequestHead::default(),
             length: Length::None,
-            content: Bytes::new(),
+            content: None,
             recoders: Vec::new(),
             reply: Reply::default(),
             began,
@@ -131,7 +131,7 @@ impl Exchange {
         self.onward.clear();
         self.head.clear();
         self.length = Length::None;
-        self.content = Bytes::new();
+        self.content = None;
         self.recoders.clear();
         self.reply.head.clear();
         self.reply.body = Body::Empty;

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::head::RequestHead;
 use crate::policy::BoxFuture;
 use crate::principal::Principal;
 use crate::problem::Problem;
@@ -18,6 +19,8 @@ pub struct Onward {
     pub fields: Vec<(Bytes, Bytes)>,
     /// The credential of the caller, kept for being traded when it is not sent itself; or the token of their session.
     pub token: Option<Box<str>>,
+    /// Who signs what is sent, once it is written.
+    pub signer: Option<Arc<dyn Signer>>,
 }
 
 impl Onward {
@@ -31,7 +34,43 @@ impl Onward {
     pub fn clear(&mut self) {
         self.fields.clear();
         self.token = None;
+        self.signer = None;
     }
+}
+
+/// A request as it is about to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Start line and field lines, each with its line break, without the empty line behind them.
+    pub head: &'a [u8],
+    /// `https` or `http`.
+    pub scheme: &'a str,
+    /// Its body, if it has one that was read; see [`Signer::most_content`].
+    pub content: Option<&'a Bytes>,
+}
+
+/// Signs requests for services that ask for that.
+pub trait Signer: fmt::Debug + Send + Sync + 'static {
+    /// Its name under `signers`.
+    fn name(&self) -> &str;
+
+    /// The largest body that it signs, in bytes; 0: it signs none, so that bodies need not be read before they are sent.
+    fn most_content(&self) -> usize;
+
+    /// Takes away what the client sent in place of what is written here.
+    fn prepare(&self, head: &mut RequestHead);
+
+    /// Whether it writes a field of this name: nothing else is sent under it.
+    fn writes(&self, name: &[u8]) -> bool;
+
+    /// The fields that make the request a signed one, to be added behind those that are there. Takes as long as a signature.
+    ///
+    /// # Errors
+    /// The request cannot be signed.
+    fn sign(&self, request: &Outgoing<'_>) -> Result<Vec<(&'static str, String)>, Problem>;
+
+    /// How it signs, in a few words.
+    fn describe(&self) -> String;
 }
 
 /// A token for a service.

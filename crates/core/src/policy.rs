@@ -61,6 +61,8 @@ impl Step<'_> {
 pub struct Hooks {
     /// Before anything is sent to an upstream.
     pub request: bool,
+    /// With all of the request's body, for some requests at least ([`Policy::wants_content`]).
+    pub content: bool,
     /// Before each attempt to send it to a service.
     pub attempt: bool,
     /// Once an answer's head is known, whoever gave it.
@@ -71,11 +73,13 @@ pub struct Hooks {
 
 impl Hooks {
     /// Requests only.
-    pub const REQUEST: Self = Self { request: true, attempt: false, response: false, done: false };
+    pub const REQUEST: Self = Self { request: true, ..Self::NONE };
     /// Responses only.
-    pub const RESPONSE: Self = Self { request: false, attempt: false, response: true, done: false };
+    pub const RESPONSE: Self = Self { response: true, ..Self::NONE };
     /// Requests and responses.
-    pub const BOTH: Self = Self { request: true, attempt: false, response: true, done: false };
+    pub const BOTH: Self = Self { request: true, response: true, ..Self::NONE };
+    /// None.
+    pub const NONE: Self = Self { request: false, content: false, attempt: false, response: false, done: false };
 }
 
 /// One attempt to have a request answered.
@@ -93,6 +97,12 @@ pub trait Policy: std::fmt::Debug + Send + Sync + 'static {
     /// The head was read and a route found; nothing was sent yet. May change the head, answer, or refuse.
     fn on_request<'a>(&'a self, _x: &'a mut Exchange) -> Step<'a> {
         Step::next()
+    }
+
+    /// The most bytes of body that it wants to have in `x.content` when it sees this request, if it wants that at all. A larger one is
+    /// refused. Nothing of the body is sent to anybody before all of it is there, so this is for those who cannot do without.
+    fn wants_content(&self, _x: &Exchange) -> Option<usize> {
+        None
     }
 
     /// The request is about to be sent to this service, perhaps not for the first time. May say in `x.onward` what this attempt says
@@ -136,12 +146,22 @@ pub enum Stage {
     Cache,
     /// Changes to what is sent on and sent back.
     Transform,
+    /// What has to see the request as it is sent.
+    Sign,
 }
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Self; 7] =
-        [Self::Edge, Self::Authenticate, Self::Authorize, Self::Quota, Self::Validate, Self::Cache, Self::Transform];
+    pub const ALL: [Self; 8] = [
+        Self::Edge,
+        Self::Authenticate,
+        Self::Authorize,
+        Self::Quota,
+        Self::Validate,
+        Self::Cache,
+        Self::Transform,
+        Self::Sign,
+    ];
 
     /// Its name in `explain` and docs.
     #[must_use]
@@ -154,6 +174,7 @@ impl Stage {
             Self::Validate => "validate",
             Self::Cache => "cache",
             Self::Transform => "transform",
+            Self::Sign => "sign",
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::body::Recoder;
 use crate::exchange::Exchange;
 use crate::facts::ClientAddress;
 use crate::handler::Handler;
-use crate::onward::{Exchanger, Minter};
+use crate::onward::{Exchanger, Minter, Signer};
 use crate::policy::BoxFuture;
 use crate::problem::{Fault, Problem};
 use crate::reply::Reply;
@@ -85,6 +85,17 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Looks for its credential and checks it, with this effort. Takes no longer than a signature on the thread that asks.
     fn authenticate<'a>(&'a self, x: &'a Exchange, effort: Effort) -> Found<'a>;
 
+    /// The largest body that it may have to read before it can tell who calls, in bytes; 0: it never has to.
+    fn most_content(&self) -> usize {
+        0
+    }
+
+    /// Whether it has to read the body of this request, though all else about its credential seems right.
+    fn wants_content(&self, x: &Exchange) -> bool {
+        let _ = x;
+        false
+    }
+
     /// What looks at the body of a request that it let pass, while that is on its way: for credentials that sign it.
     fn guard(&self, x: &Exchange) -> Option<Box<dyn Recoder>> {
         let _ = x;
@@ -152,6 +163,13 @@ pub enum Credential<'a> {
     Query(&'a str),
     /// In this cookie.
     Cookie(&'a str),
+    /// In these fields, or in these parameters of the query, or in both.
+    Parts {
+        /// Names of fields.
+        fields: &'static [&'static str],
+        /// Names of parameters.
+        query: &'static [&'static str],
+    },
     /// In a session of a browser, of which nothing is passed on but the token in it, if that is asked for.
     Session,
     /// With the connection: nothing in the request is it.
@@ -199,6 +217,8 @@ pub struct Sources {
     pub budget: Option<Arc<dyn Budget>>,
     /// Who makes tokens of the gateway's own, if anybody does.
     pub minter: Option<Arc<dyn Minter>>,
+    /// Who signs requests for services.
+    pub signers: Vec<Arc<dyn Signer>>,
     /// What answers at routes of the gateway's own, by the words for them.
     pub endpoints: Vec<(&'static str, Arc<dyn Handler>)>,
 }

@@ -1,4 +1,5 @@
-//! The body of a request that the gateway itself wants: read whole, up to a bound.
+//! The body of a request that the gateway itself wants: read whole, up to a bound, and held for whoever it is sent to. Trailers are
+//! not kept (RFC 9110 §6.5.1).
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -20,8 +21,33 @@ use crate::http::turn::Turn;
 use crate::recall::{Came, Watch};
 use crate::serve::Stop;
 
-/// All of the body, if it is no larger than that.
-pub(crate) async fn read<S: Downstream>(
+/// Has all of the body in `x.content`, as it is after the recoders that are there by now, if it is no larger than that.
+pub(crate) async fn have<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+    most: usize,
+) -> Result<(), Stop> {
+    match &turn.x.content {
+        Some(content) if turn.x.recoders.is_empty() => {
+            return if content.len() > most { Err(too_large(most).into()) } else { Ok(()) };
+        }
+        _ => {}
+    }
+    let content = read(client, turn, d, route, most).await?;
+    if turn.x.length != Length::None {
+        turn.x.length = Length::Known(content.len() as u64);
+        // It is here already.
+        turn.verdict.expects_continue = false;
+        turn.upload.hold(content.clone());
+    }
+    turn.x.content = Some(content);
+    Ok(())
+}
+
+/// All of the body.
+async fn read<S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
     d: &Deployment,

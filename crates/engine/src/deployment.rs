@@ -43,6 +43,8 @@ impl Deployment {
 pub struct Backend {
     /// The service.
     pub service: Arc<Service>,
+    /// `https` or `http`.
+    pub scheme: &'static str,
     /// What is sent as `Host`; `None`: what the client sent.
     pub host: Option<Bytes>,
     /// What is hashed to choose an instance.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tollgate_config::model::HashKey;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::facts::Address;
+use tollgate_core::facts::{Address, Conn};
 use tollgate_core::policy::{Attempt, Flow, Step};
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_http1::faults::CONNECT;
@@ -94,17 +94,7 @@ pub(crate) async fn forward<S: Downstream>(
     let told = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
     let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
     loop {
-        let now = client.now;
-        let ask = Ask {
-            worker: client.worker.index,
-            key: key.as_deref(),
-            client: told.as_ref(),
-            tried: &tries.tried,
-            fresh: tries.fresh,
-            only_once: !(turn.x.head.method.is_idempotent() && turn.upload.can_repeat(turn.x.length)),
-            now,
-            deadline: due.at,
-        };
+        let ask = tries.ask(client, turn, key.as_deref(), told.as_ref(), due.at);
         // Boxed: only some routes need it, and every other exchange would keep room for it.
         if route.hooks.attempt && Box::pin(answered(client, turn, route, service.name(), due.at)).await? {
             return Ok(Transit::Own);
@@ -116,8 +106,13 @@ pub(crate) async fn forward<S: Downstream>(
             Ok(connection) => {
                 turn.x.trail.instance = Some(connection.address().clone());
                 let judged = service.judged(&connection);
-                request_head::write(turn, d, backend, proxy, captures, connection.address(), client.now);
-                match attempt::attempt(client, turn, connection, d, route, &mut due).await {
+                let to = connection.address();
+                let written = request_head::write(turn, d, backend, proxy, captures, to, client.now);
+                let answered = match written {
+                    Ok(()) => attempt::attempt(client, turn, connection, d, route, &mut due).await,
+                    Err(problem) => Err(Ended::Refused(problem)),
+                };
+                match answered {
                     Ok(upstream) => {
                         service.attempted(client.worker.index, Outcome::Ok);
                         turn.x.trail.upstream = Some(client.look().saturating_duration_since(started));
@@ -169,7 +164,7 @@ async fn rehearsed<S>(
     let at = turn.x.by(client.now + route.bounds.timeout);
     let is_answered = route.hooks.attempt && answered(client, turn, route, backend.service.name(), at).await?;
     if let Some(stand_in) = d.stand_in.as_ref().filter(|_| !is_answered) {
-        stand_in.answer(turn, d, backend, proxy, captures);
+        stand_in.answer(turn, d, backend, proxy, captures)?;
     }
     Ok(Transit::Own)
 }
@@ -232,6 +227,27 @@ struct Tries {
 }
 
 impl Tries {
+    /// What is asked of the service for the next one.
+    fn ask<'t, S>(
+        &'t self,
+        client: &Client<S>,
+        turn: &Turn,
+        key: Option<&'t [u8]>,
+        told: Option<&'t Arc<Conn>>,
+        deadline: Instant,
+    ) -> Ask<'t> {
+        Ask {
+            worker: client.worker.index,
+            key,
+            client: told,
+            tried: &self.tried,
+            fresh: self.fresh,
+            only_once: !(turn.x.head.method.is_idempotent() && turn.upload.can_repeat(turn.x.length)),
+            now: client.now,
+            deadline,
+        }
+    }
+
     /// Prepares another try, or gives up with the failure's problem.
     fn another<S>(
         &mut self,

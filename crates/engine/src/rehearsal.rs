@@ -71,6 +71,9 @@ pub struct StandIn(Mutex<Option<Forwarded>>);
 
 impl StandIn {
     /// Keeps what would be sent, and answers.
+    ///
+    /// # Errors
+    /// Nothing can be sent.
     pub(crate) fn answer(
         &self,
         turn: &mut Turn,
@@ -78,16 +81,17 @@ impl StandIn {
         backend: &Backend,
         proxy: &Proxy,
         captures: &Captures,
-    ) {
+    ) -> Result<(), Problem> {
         // What has an address of its own says so in `Host`; which of the instances it is does not matter.
         let nowhere = Address::Unix(Arc::from(std::path::Path::new("instance")));
-        request_head::write(turn, d, backend, proxy, captures, &nowhere, turn.x.began);
+        request_head::write(turn, d, backend, proxy, captures, &nowhere, turn.x.began)?;
         let head = String::from_utf8_lossy(&turn.request_head.bytes).into_owned();
         let backends = proxy.targets.iter().filter_map(|(service, _)| d.backends.get(service.slot));
         let among = backends.map(|backend| backend.service.name().clone()).collect();
         let sent = Forwarded { service: backend.service.name().clone(), among, head };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
         turn.x.reply = Reply::full(200, "text/plain", "");
+        Ok(())
     }
 
     fn take(&self) -> Option<Forwarded> {

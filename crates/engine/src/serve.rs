@@ -72,15 +72,15 @@ pub(crate) async fn serve<S: Downstream>(
     set_deadline(turn, route);
     let mut account = Account { client, turn, route, begun: 0, end: End::Cut };
     let (begun, decided) = match refused {
-        None => before(account.client, account.turn, route).await,
-        Some(problem) => (0, Err(problem)),
+        None => before(account.client, account.turn, d, route).await,
+        Some(problem) => (0, Err(problem.into())),
     };
     account.begun = begun;
     let Account { client, turn, .. } = &mut account;
     let answer = match decided {
         Ok(Flow::Next) => act(client, turn, d, route, &captures).await,
         Ok(Flow::Reply(reply)) => own(turn, *reply),
-        Err(problem) => Err(Stop::Problem(problem)),
+        Err(stop) => Err(stop),
     };
     let transit = match answer {
         Ok(transit) => Some(transit),
@@ -162,13 +162,25 @@ fn within_limits(turn: &Turn, route: &RoutePlan) -> Result<(), Problem> {
 }
 
 /// The policies before anything is sent; how many were begun, and what they decided.
-async fn before<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan) -> (usize, Result<Flow, Problem>) {
+async fn before<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    d: &Deployment,
+    route: &RoutePlan,
+) -> (usize, Result<Flow, Stop>) {
     if !route.hooks.request {
         return (route.chain.len(), Ok(Flow::Next));
     }
     for (i, link) in route.chain.iter().enumerate() {
         if !link.hooks.request {
             continue;
+        }
+        if let Some(most) = Some(&link.policy).filter(|_| link.hooks.content).and_then(|own| own.wants_content(&turn.x))
+        {
+            // Boxed: few want it, and every idle connection would else keep room for it.
+            if let Err(stop) = Box::pin(content::have(client, turn, d, route, most)).await {
+                return (i + 1, Err(stop));
+            }
         }
         let at = turn.x.by(turn.x.began + route.bounds.timeout);
         let decided = match link.policy.on_request(&mut turn.x) {
@@ -177,7 +189,7 @@ async fn before<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan) -
         };
         match decided {
             Ok(Flow::Next) => {}
-            ended => return (i + 1, ended),
+            ended => return (i + 1, ended.map_err(Stop::Problem)),
         }
     }
     (route.chain.len(), Ok(Flow::Next))
@@ -222,7 +234,7 @@ async fn handled<S: Downstream>(
     handler: &dyn Handler,
 ) -> Result<Transit, Stop> {
     if handler.most_content() > 0 {
-        turn.x.content = content::read(client, turn, d, route, handler.most_content()).await?;
+        content::have(client, turn, d, route, handler.most_content()).await?;
     }
     let at = turn.x.by(turn.x.began + route.bounds.timeout);
     // What a service would be told of the caller, whoever asks in its place is.

@@ -16,7 +16,7 @@ use tollgate_core::problem::Problem;
 use crate::faults::{SIGV4_UNKNOWN_KEY, TOO_MANY_FAILURES};
 use crate::guard::Guard;
 use crate::message::Message;
-use crate::sigv4::{Hash, Payload, Secret, Settings, Verifier, hash};
+use crate::sigv4::{Hash, PRESIGNED, Payload, REPLACED, Secret, Settings, Verifier, hash};
 
 /// An access key, and for whom it is.
 pub struct AccessKey {
@@ -35,13 +35,15 @@ pub struct AwsSource {
     name: Arc<str>,
     verifier: Verifier,
     keys: HashMap<String, (Secret, Arc<Principal>)>,
+    most_content: usize,
     clock: Clock,
 }
 
 impl AwsSource {
-    /// Takes requests that are signed with these keys.
+    /// Takes requests that are signed with these keys. `most_content`: the largest body, in bytes, that is read before it is passed on,
+    /// as it must be if the request does not tell its hash.
     #[must_use]
-    pub fn new(name: &str, settings: Settings, keys: Vec<AccessKey>, clock: Clock) -> Arc<Self> {
+    pub fn new(name: &str, settings: Settings, keys: Vec<AccessKey>, most_content: usize, clock: Clock) -> Arc<Self> {
         let name: Arc<str> = name.into();
         let known = |key: AccessKey| {
             let mut claims = Map::new();
@@ -52,7 +54,7 @@ impl AwsSource {
             (key.id, (key.secret, Arc::new(crate::principal(&name, &claims, None))))
         };
         let keys = keys.into_iter().map(known).collect();
-        Arc::new(Self { verifier: Verifier::new(settings), keys, clock, name })
+        Arc::new(Self { verifier: Verifier::new(settings), keys, most_content, clock, name })
     }
 
     fn check(&self, x: &Exchange, message: &Message<'_>) -> Result<Option<Arc<Principal>>, Problem> {
@@ -60,7 +62,10 @@ impl AwsSource {
         // No key is good for a session: those are known to AWS alone.
         let known = self.keys.get(claim.key()).filter(|_| claim.token().is_none());
         let (secret, principal) = known.ok_or_else(|| SIGV4_UNKNOWN_KEY.problem())?;
-        let body = (x.length == Length::None).then(|| hash(b""));
+        let body = match (x.length, &x.content) {
+            (Length::None, _) => Some(hash(b"")),
+            (_, content) => content.as_ref().map(|content| hash(content)),
+        };
         self.verifier.judge(message, claim, secret, body.as_ref())?;
         Ok(Some(Arc::clone(principal)))
     }
@@ -86,6 +91,22 @@ impl Authenticator for AwsSource {
         }
     }
 
+    fn most_content(&self) -> usize {
+        self.most_content
+    }
+
+    /// Only for a key that is known, in time, and if nothing else tells the body's hash.
+    fn wants_content(&self, x: &Exchange) -> bool {
+        let message = Message::received(&x.head, x.scheme);
+        x.length != Length::None
+            && Verifier::has_signature(&message)
+            && self.verifier.read(&message, self.clock.unix()).is_ok_and(|claim| {
+                claim.is_some_and(|claim| {
+                    claim.needs_body() && claim.token().is_none() && self.keys.contains_key(claim.key())
+                })
+            })
+    }
+
     fn guard(&self, x: &Exchange) -> Option<Box<dyn Recoder>> {
         let text = x.head.fields.get("x-amz-content-sha256").filter(|_| x.length != Length::None)?;
         let expected: Hash = HEXLOWER.decode(text).ok()?.try_into().ok()?;
@@ -98,7 +119,7 @@ impl Authenticator for AwsSource {
     }
 
     fn credential(&self) -> Credential<'_> {
-        Credential::Authorization
+        Credential::Parts { fields: &REPLACED, query: &PRESIGNED }
     }
 
     fn bearers(&self) -> Bearers {

@@ -57,6 +57,7 @@ pub static FAULTS: &[&Fault] = &[
     &SIGNATURE_COVERAGE,
     &DIGEST_MALFORMED,
     &DIGEST_MISMATCH,
+    &SIGN_IMPOSSIBLE,
 ];
 
 macro_rules! refused {
@@ -196,6 +197,13 @@ pub(crate) static KEY_LIST: Fault = Fault::gateway(
     "Try again. For the operator: `tollgate status` and the log tell why.",
 );
 
+/// The signature that a service asks for cannot be made.
+pub(crate) static SIGN_IMPOSSIBLE: Fault = Fault::gateway(
+    "sign/impossible",
+    500,
+    "The request cannot be signed for its service",
+    "Send what the signature has to cover. For the operator: the log tells what that is.",
+);
 /// Tokens of the gateway's own cannot be made.
 pub(crate) static MINT: Fault = Fault::gateway(
     "mint/unavailable",

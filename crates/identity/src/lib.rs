@@ -39,6 +39,7 @@ mod saml_grant;
 pub mod session;
 pub mod signature;
 pub mod signed;
+pub mod signer;
 pub mod signing;
 pub mod sigv4;
 mod source;

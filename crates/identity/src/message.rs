@@ -30,6 +30,22 @@ impl<'a> Message<'a> {
         Self { method: head.method_text(), scheme, host: head.host(), path, query: head.query(), fields }
     }
 
+    /// A request as it is sent: start line and field lines, each with its line break. `None`: that is not what it is.
+    #[must_use]
+    pub fn sent(head: &'a [u8], scheme: &'a str) -> Option<Self> {
+        let mut lines = head.strip_suffix(b"\r\n")?.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end());
+        let mut start = str::from_utf8(lines.next()?).ok()?.split(' ');
+        let (method, target) = (start.next()?, start.next()?);
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let mut fields = Vec::new();
+        for line in lines {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            fields.push((line.get(..colon)?, line.get(colon + 1..)?.trim_ascii()));
+        }
+        let host = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"host"))?.1;
+        Some(Self { method, scheme, host: str::from_utf8(host).ok()?, path, query, fields })
+    }
+
     /// All values under `name`, in order.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let lines = self.fields.iter().filter(move |(have, _)| have.eq_ignore_ascii_case(name.as_bytes()));
@@ -67,6 +83,20 @@ mod tests {
     use tollgate_core::head::{Field, Part};
 
     use super::*;
+
+    #[test]
+    fn a_request_is_seen_as_it_is_sent() {
+        let head = b"GET /a%20b?x=1&y HTTP/1.1\r\nHost: h.example:81\r\nX-One: a: b \r\nX-Two:\r\n";
+        let message = Message::sent(head, "https").unwrap();
+        assert_eq!((message.method, message.path, message.query), ("GET", "/a%20b", Some("x=1&y")));
+        assert_eq!((message.scheme, message.host), ("https", "h.example:81"));
+        assert_eq!((message.one("x-one"), message.one("x-two")), (Ok(Some("a: b")), Ok(Some(""))));
+        let message = Message::sent(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n", "http").unwrap();
+        assert_eq!((message.path, message.query), ("*", None));
+        for none in ["", "\r\n", "GET\r\n", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost\r\n"] {
+            assert!(Message::sent(none.as_bytes(), "http").is_none(), "{none:?}");
+        }
+    }
 
     #[test]
     fn a_request_is_seen_as_it_was_received() {

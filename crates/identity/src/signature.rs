@@ -28,9 +28,9 @@ use fields::{InnerList, Item, Member, dictionary, is_key, is_string, write_item,
 pub use key::{Algorithm, SigningKey, VerifyingKey};
 
 /// The field that says what is signed (§4.1).
-const INPUT: &str = "Signature-Input";
+pub const INPUT: &str = "Signature-Input";
 /// The field that has the signatures (§4.2).
-const SIGNATURE: &str = "Signature";
+pub const SIGNATURE: &str = "Signature";
 /// Most signatures of a request that are looked at.
 const MOST: usize = 4;
 
@@ -307,15 +307,28 @@ impl Signer {
         Ok(Self { label: label.to_owned(), key, settings })
     }
 
+    /// How it signs.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.key.algorithm()
+    }
+
+    /// Whether a request has a signature under its label, or fields of signatures to which nothing can be added since they cannot be read.
+    #[must_use]
+    pub fn is_taken(&self, message: &Message<'_>) -> bool {
+        let is_taken = |name: &str| {
+            dictionary(message.all(name)).map_or(true, |all| all.iter().any(|(own, _)| *own == self.label))
+        };
+        is_taken(INPUT) || is_taken(SIGNATURE)
+    }
+
     /// The lines of `Signature-Input` and of `Signature` to add to a request. Whatever is changed of what is covered
     /// afterwards makes them worthless.
     ///
     /// # Errors
     /// The request cannot be signed, in words for a person.
     pub fn sign(&self, message: &Message<'_>, now: SystemTime) -> Result<[(&'static str, String); 2], String> {
-        let is_taken =
-            |name: &str| dictionary(message.all(name)).is_ok_and(|all| all.iter().any(|(own, _)| *own == self.label));
-        if is_taken(INPUT) || is_taken(SIGNATURE) {
+        if self.is_taken(message) {
             return Err(format!("the request has a signature `{}` already", self.label));
         }
         let optional = self.settings.optional.iter().filter(|component| component.is_in(message));

@@ -112,7 +112,7 @@ impl Authenticator for SignedSource {
     }
 
     fn credential(&self) -> Credential<'_> {
-        Credential::Header("Signature")
+        Credential::Parts { fields: &["Signature", "Signature-Input"], query: &[] }
     }
 
     fn bearers(&self) -> Bearers {

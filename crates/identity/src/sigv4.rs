@@ -29,7 +29,7 @@ use canonical::PathStyle;
 use credential::{Credential, Form, malformed};
 pub use key::Secret;
 use key::{Keys, Scope};
-pub use sign::{HashField, REPLACED, Signer};
+pub use sign::{HashField, PRESIGNED, REPLACED, Signer};
 
 /// The one algorithm.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

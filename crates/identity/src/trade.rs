@@ -161,7 +161,11 @@ impl Trades {
         let is_form = x.head.fields.text("content-type").is_some_and(|kind| {
             kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
         });
-        let asked = if is_form { Asked::read(&x.content) } else { Err(("invalid_request", "the body is no form")) };
+        let asked = if is_form {
+            Asked::read(x.content.as_deref().unwrap_or_default())
+        } else {
+            Err(("invalid_request", "the body is no form"))
+        };
         let traded = match asked {
             Ok(asked) if asked.grant == Grant::Saml => self.assert(x, &asked).await,
             Ok(asked) => self.trade(x, &asked),

@@ -87,7 +87,9 @@ impl Introspects {
         if x.head.method != Method::Post {
             return Err(METHOD.problem().header("Allow", "POST"));
         }
-        let mut tokens = form_urlencoded::parse(&x.content).filter(|(name, _)| name == "token").map(|(_, token)| token);
+        let mut tokens = form_urlencoded::parse(x.content.as_deref().unwrap_or_default())
+            .filter(|(name, _)| name == "token")
+            .map(|(_, token)| token);
         let (token, further) = (tokens.next(), tokens.next());
         let Some(token) = token.filter(|_| further.is_none()) else {
             // RFC 7662 §2.3, RFC 6749 §5.2.

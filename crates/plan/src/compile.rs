@@ -2,6 +2,27 @@
 
 mod action;
 mod mirror;
+/// What is wrong with policies on a route that does this.
+fn mismatch(route: &model::Route, chain: &[Link]) -> Option<Diagnostic> {
+    let has_auth = chain.iter().any(|link| link.name == "auth");
+    match &route.action {
+        model::Action::Serve(word) if matches!(word.value, Endpoint::Check | Endpoint::Introspect) && !has_auth => {
+            let what = format!("`serve: {}` without `auth` tells everybody", word.value.as_str());
+            return Some(Diagnostic::error(what).at(&word.span).hint("say who may ask: `auth: keys`"));
+        }
+        model::Action::Serve(word) if word.value == Endpoint::Login && has_auth => {
+            let mistake = Diagnostic::error("behind `auth` nobody can sign in").at(&word.span);
+            return Some(mistake.hint("for everybody: `auth: none`"));
+        }
+        model::Action::Forward { .. } => return None,
+        _ => {}
+    }
+    // What `defaults` say is for those that it fits.
+    let own = route.policies.iter().find(|entry| entry.key == "sign" && entry.value.text() != Some("none"))?;
+    let mistake = Diagnostic::error(format!("nothing is sent on by route `{}` that could be signed", route.label));
+    Some(mistake.at(&own.key_span).hint("`sign` is for routes with `to`"))
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +46,7 @@ use crate::conditions::Conditions;
 use crate::matcher::{Builder, Conflict, HostPattern, Pattern, RouteSpec};
 use crate::plan::Plan;
 use crate::readings::Readings;
-use crate::table::{Action, Bounds, Fallback, Mirror, RoutePlan};
+use crate::table::{Action, Bounds, Fallback, Link, Mirror, RoutePlan};
 
 use action::Services;
 
@@ -113,20 +134,8 @@ impl<'c> Compiler<'c> {
         let Some(pattern) = pattern else { return };
         let action = self.services.action(route, &pattern, &mut self.told);
         let Some(conditions) = conditions else { return };
-        if let model::Action::Serve(word) = &route.action
-            && matches!(word.value, Endpoint::Check | Endpoint::Introspect)
-            && chain.as_ref().is_some_and(|chain| chain.iter().all(|link| link.name != "auth"))
-        {
-            let what = format!("`serve: {}` without `auth` tells everybody", word.value.as_str());
-            self.told.push(Diagnostic::error(what).at(&word.span).hint("say who may ask: `auth: keys`"));
-            return;
-        }
-        if let model::Action::Serve(word) = &route.action
-            && word.value == Endpoint::Login
-            && chain.as_ref().is_some_and(|chain| chain.iter().any(|link| link.name == "auth"))
-        {
-            let mistake = Diagnostic::error("behind `auth` nobody can sign in").at(&word.span);
-            self.told.push(mistake.hint("for everybody: `auth: none`"));
+        if let Some(mistake) = chain.as_ref().and_then(|chain| mismatch(route, chain)) {
+            self.told.push(mistake);
             return;
         }
         if let (Some(chain), Some(action)) = (chain, action) {
@@ -137,6 +146,7 @@ impl<'c> Compiler<'c> {
             }
             let hooks = chain.iter().fold(Hooks::default(), |all, link| Hooks {
                 request: all.request || link.hooks.request,
+                content: all.content || link.hooks.content,
                 attempt: all.attempt || link.hooks.attempt,
                 response: all.response || link.hooks.response,
                 done: all.done || link.hooks.done,

@@ -85,7 +85,9 @@ impl PolicyConfig for AuthConfig {
         let challenges = sources.iter().map(|source| source.challenge()).collect();
         let budget = cx.sources.budget.clone();
         let keeps_sessions = sources.iter().any(|source| source.keeps_sessions());
-        Ok(vec![(Stage::Authenticate, Arc::new(Auth { sources, challenges, budget, keeps_sessions }))])
+        let reads_content = sources.iter().any(|source| source.most_content() > 0);
+        let auth = Auth { sources, challenges, budget, keeps_sessions, reads_content };
+        Ok(vec![(Stage::Authenticate, Arc::new(auth))])
     }
 }
 
@@ -128,11 +130,21 @@ struct Auth {
     budget: Option<Arc<dyn Budget>>,
     /// Whether answers may have to set cookies.
     keeps_sessions: bool,
+    /// Whether bodies may have to be read.
+    reads_content: bool,
 }
 
 impl Policy for Auth {
     fn hooks(&self) -> Hooks {
-        if self.keeps_sessions { Hooks::BOTH } else { Hooks::REQUEST }
+        Hooks { response: self.keeps_sessions, content: self.reads_content, ..Hooks::REQUEST }
+    }
+
+    /// Nothing is read for an address whose budget is spent.
+    fn wants_content(&self, x: &Exchange) -> Option<usize> {
+        if self.budget.as_ref().is_some_and(|budget| budget.is_spent(x.client).is_some()) {
+            return None;
+        }
+        self.sources.iter().find(|source| source.wants_content(x)).map(|source| source.most_content())
     }
 
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {

@@ -298,6 +298,10 @@ impl Policy for BackendToken {
             Some(Credential::Header(name)) => x.head.fields.remove(name),
             Some(Credential::Query(name)) => x.head.remove_query_values(name),
             Some(Credential::Cookie(name)) => x.head.remove_cookies(name),
+            Some(Credential::Parts { fields, query }) => {
+                fields.iter().for_each(|name| x.head.fields.remove(name));
+                query.iter().for_each(|name| x.head.remove_query_values(name));
+            }
             // No service gets the cookies of sessions.
             Some(Credential::Authorization | Credential::Session | Credential::Connection) | None => {}
         }

@@ -46,6 +46,7 @@ policies! {
     decompress, // Validate: first, so that whatever reads a body reads its content
     backend_token, // Transform: before `headers`, so that what is set there holds
     headers,    // Transform
+    sign,       // Sign
 }
 
 /// The policy of this name.

@@ -2,7 +2,9 @@
 
 mod issuer;
 mod ldap;
+mod named;
 mod settings;
+mod signers;
 mod vouching;
 
 use std::fs;
@@ -16,7 +18,7 @@ use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::handler::Handler;
 use tollgate_core::node::{Span, Spanned};
-use tollgate_core::onward::Minter;
+use tollgate_core::onward::{Minter, Signer};
 use tollgate_core::principal::{Authenticator, Budget, Sources};
 use tollgate_identity::api_key::{ApiKeySource, List, Pepper};
 use tollgate_identity::aws::AwsSource;
@@ -43,6 +45,7 @@ use crate::sources::settings::{
 use crate::tls::Tls;
 use crate::wire::World;
 
+pub(crate) use self::named::named;
 pub(crate) use self::vouching::vouching;
 
 /// The file in `data` with the key of the hashes of API keys.
@@ -57,6 +60,7 @@ const MOST_PEPPER: u64 = 1024;
 pub(crate) struct Identity {
     made: Vec<Made>,
     issuer: Option<Issues>,
+    signers: Vec<Arc<dyn Signer>>,
     /// How many wrong credentials an address may come with, and how many that are.
     failures: Option<(u64, Arc<Failures>)>,
 }
@@ -108,7 +112,13 @@ impl Source {
             AuthSource::Keys(keys) => Self::Keys(ApiKeySource::new(name, keyed(keys, with.pepper), own)),
             AuthSource::Basic(written) => Self::Basic(BasicSource::new(name, passwords(written), own)),
             AuthSource::Ldap(written) => Self::Ldap(LdapSource::new(name, ldap::directory(written)?, own)),
-            AuthSource::Aws(written) => Self::Aws(AwsSource::new(name, signatures(written), access_keys(written), own)),
+            AuthSource::Aws(written) => Self::Aws(AwsSource::new(
+                name,
+                signatures(written),
+                access_keys(written),
+                size(written.largest.get()),
+                own,
+            )),
             AuthSource::Signed(written) => {
                 Self::Signed(SignedSource::new(name, expected(written)?, known_keys(written)?, own))
             }
@@ -254,10 +264,14 @@ impl Identity {
                 Err(mistake) => mistakes.push(mistake),
             }
         }
+        let signers = signers::signers(config, clock).unwrap_or_else(|mut found| {
+            mistakes.append(&mut found);
+            Vec::new()
+        });
         let most = config.limits.failures.get();
         let known = before.and_then(|before| before.failures.clone()).filter(|(of, _)| *of == most);
         let failures = Some(known.unwrap_or_else(|| (most, Arc::new(Failures::new(most, clock.clone())))));
-        if mistakes.is_empty() { Ok(Self { made, issuer, failures }) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(Self { made, issuer, signers, failures }) } else { Err(mistakes) }
     }
 
     /// As policies know them.
@@ -269,7 +283,7 @@ impl Identity {
         endpoints.extend(pages(self.made.iter().map(|made| &made.source)));
         let minter = issuer.map(|issues| Arc::clone(&issues.issuer) as Arc<dyn Minter>);
         let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
-        Sources { all, budget, minter, endpoints }
+        Sources { all, budget, minter, signers: self.signers.clone(), endpoints }
     }
 
     /// Has keys read from now on.
@@ -304,26 +318,10 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
     {
         mistakes.push(mistake);
     }
+    if let Err(mut found) = signers::signers(config, &Clock::real()) {
+        mistakes.append(&mut found);
+    }
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
-}
-
-/// The sources of a config by their names, whatever is wrong with their files: for whoever looks at the rest of it.
-pub(crate) fn named(config: &Config) -> Sources {
-    let source = |(name, written): &(Spanned<String>, AuthSource)| {
-        Source::new(&name.value, written, &Clock::real(), With::nothing()).ok()
-    };
-    // With keys that are forgotten: what is in the folder is for the gateway alone.
-    let issuer = config
-        .issuer
-        .as_ref()
-        .and_then(|written| opened(written, KeysIn::Memory, &Clock::real(), With::nothing().store).ok());
-    let made: Vec<Source> = config.auth.iter().filter_map(source).collect();
-    let all: Vec<Arc<dyn Authenticator>> = made.iter().map(Source::as_authenticator).collect();
-    let mut endpoints = verdict::endpoints(&all, &Clock::real());
-    endpoints.extend(pages(made.iter()));
-    let minter = issuer.as_ref().map(|(issuer, ..)| Arc::clone(issuer) as Arc<dyn Minter>);
-    endpoints.extend(issuer.map(|(.., endpoints)| endpoints).unwrap_or_default());
-    Sources { all, budget: None, minter, endpoints }
 }
 
 /// Where people sign in and out, if anybody does.

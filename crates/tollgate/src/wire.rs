@@ -339,6 +339,7 @@ fn service(
 fn backend(written: &model::Service, service: &Arc<Service>) -> Backend {
     Backend {
         service: Arc::clone(service),
+        scheme: if written.tls.is_some() { "https" } else { "http" },
         host: written.host.as_ref().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes())),
         hash: match &written.balance {
             Balance::RoundRobin | Balance::LeastRequests => None,

@@ -64,6 +64,13 @@ pub(crate) mod v1 {
     pub(crate) const LDAP_GROUP_NAME: &str = "cn";
     pub(crate) const SIGV4_SKEW: &str = "5m";
     pub(crate) const SIGV4_UNSIGNED: &str = "refused";
+    pub(crate) const SIGV4_LARGEST: &str = "1MiB";
+    pub(crate) const SIGNER_BODY: &str = "signed";
+    pub(crate) const SIGNER_LARGEST: &str = "1MiB";
+    pub(crate) const SIGNER_LABEL: &str = "tollgate";
+    pub(crate) const SIGNER_LIFETIME: &str = "1m";
+    pub(crate) const SIGNER_NONCE: bool = true;
+    pub(crate) const SIGNER_DIGEST: &str = "sha-256";
     pub(crate) const CERTIFICATE_FORWARDED: &str = "ignored";
     pub(crate) const BOUND: &str = "optional";
     pub(crate) const BOUND_FORWARDED: &str = "ignored";

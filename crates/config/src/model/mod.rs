@@ -29,6 +29,7 @@ pub mod reply;
 pub mod route;
 pub mod services;
 pub mod settings;
+pub mod signers;
 pub mod start;
 pub mod store;
 pub mod template;
@@ -72,6 +73,7 @@ pub use self::services::{
     Balance, HashKey, KeepAlive, Protocol, ProxyProtocol, Queue, Retry, Service, SourceAddress, Target, Targets,
 };
 pub use self::settings::{OrNone, Settings};
+pub use self::signers::{AwsSigner, DigestBy, MessageSigner, SignedBody, Signer};
 pub use self::start::Start;
 pub use self::store::Store;
 pub use self::template::{PathTemplate, Piece, Template};
@@ -119,6 +121,8 @@ section! {
         auth: Option<Named<AuthSource>>,
         /// Who the gateway is as one that gives out tokens to services.
         issuer: Option<Issuer>,
+        /// Who signs requests for services that ask for that.
+        signers: Option<Named<Signer>>,
         /// What stands behind: named groups of instances.
         services: Option<Named<Service>>,
         /// What holds for every route that does not say otherwise.
@@ -197,6 +201,8 @@ pub struct Config {
     pub auth: Vec<(Spanned<String>, AuthSource)>,
     /// Who the gateway is as one that gives out tokens.
     pub issuer: Option<Issuer>,
+    /// Who signs requests for services, in the order written.
+    pub signers: Vec<(Spanned<String>, Signer)>,
     /// The named services, in the order written.
     pub services: Vec<(Spanned<String>, Service)>,
     /// Policies of the top-level `defaults`, undecoded: for every route, below those of its api.
@@ -242,6 +248,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         dns: file.dns,
         auth: file.auth.map(|a| a.0).unwrap_or_default(),
         issuer: file.issuer,
+        signers: file.signers.map(|s| s.0).unwrap_or_default(),
         services: file.services.map(|s| s.0).unwrap_or_default(),
         policies: defaults.policies,
         apis,

@@ -154,6 +154,13 @@ impl Pump {
         Self { held: Some(bytes), ..Self::new(Length::Chunked, limits, 0) }
     }
 
+    /// All of the body was read, and this is what goes on instead of it, as often as need be.
+    pub(crate) fn hold(&mut self, content: Bytes) {
+        let (from, floor, moves, taken) = (self.from, self.floor, self.moves, self.inflow.taken);
+        *self = Self { from, floor, moves, ..Self::holding(content) };
+        self.inflow.taken = taken;
+    }
+
     /// Bytes of a protocol that is not understood here, as they come, until the source closes. Nothing is held while
     /// nothing moves.
     pub(crate) fn tunnel() -> Self {
@@ -201,12 +208,17 @@ impl Pump {
 
     /// Whether all of the body has arrived.
     pub(crate) fn has_arrived(&self) -> bool {
+        self.held.is_some() || self.is_drawn()
+    }
+
+    /// Whether the source has nothing more to give.
+    fn is_drawn(&self) -> bool {
         (self.exhausted || self.inflow.is_done()) && !self.refused
     }
 
     /// Whether all of the body has arrived and left again.
     pub(crate) fn is_done(&self) -> bool {
-        self.has_arrived() && self.ended && self.batch.is_out() && !self.flushing && self.piece.is_empty()
+        self.is_drawn() && self.ended && self.batch.is_out() && !self.flushing && self.piece.is_empty()
     }
 
     /// Whether what holds it up is whoever should take it.
@@ -223,6 +235,7 @@ impl Pump {
     pub(crate) fn can_repeat(&self, length: Length) -> bool {
         match length {
             _ if self.is_recoded() => !self.begun,
+            _ if self.held.is_some() => true,
             Length::None => true,
             // Decoding chunks moves bytes about, and half a chunk line that was read is gone: only a body of which
             // not one byte was looked at can be sent again.
@@ -233,9 +246,13 @@ impl Pump {
 
     /// Back to the first byte; only after [`Pump::can_repeat`].
     pub(crate) fn repeat(&mut self, length: Length) {
-        let (recoding, held, mut tee) = (self.recoding.take(), self.held.take(), self.tee.take());
+        let (recoding, mut tee) = (self.recoding.take(), self.tee.take());
         tee.iter_mut().for_each(|tee| tee.start_over());
-        *self = Self { moves: self.moves, recoding, held, tee, ..Self::new(length, self.limits, self.floor) };
+        match self.held.take() {
+            Some(held) => self.hold(held),
+            None => *self = Self { moves: self.moves, ..Self::new(length, self.limits, self.floor) },
+        }
+        (self.recoding, self.tee) = (recoding, tee);
     }
 
     /// Gives up what is held of the body, and whoever waits for it.
@@ -252,6 +269,7 @@ impl Pump {
         buffer: &mut Buffer,
         sink: Sink<'_>,
     ) -> Poll<Result<(), Broken>> {
+        let source = if self.held.is_some() { Source::Held } else { source };
         match (source, sink) {
             (Source::Wire(source), Sink::Wire(sink, prefix)) if !self.is_recoded() => {
                 self.poll_wires(cx, source, buffer, sink, prefix)

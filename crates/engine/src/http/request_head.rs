@@ -10,6 +10,8 @@ use tollgate_core::exchange::{Exchange, Peer};
 use tollgate_core::facts::Address;
 use tollgate_core::field::Known;
 use tollgate_core::head::Version;
+use tollgate_core::onward::Outgoing;
+use tollgate_core::problem::Problem;
 use tollgate_http1::write;
 use tollgate_plan::{Captures, Proxy};
 
@@ -18,6 +20,9 @@ use crate::http::turn::Turn;
 use crate::identify;
 
 /// Writes the head for this try.
+///
+/// # Errors
+/// It has to be signed, and cannot be.
 pub(crate) fn write(
     turn: &mut Turn,
     d: &Deployment,
@@ -26,7 +31,7 @@ pub(crate) fn write(
     captures: &Captures,
     address: &Address,
     now: Instant,
-) {
+) -> Result<(), Problem> {
     let (x, out) = (&turn.x, turn.request_head.clear());
     start_line(out, x, proxy, captures);
     host(out, x, backend, proxy, address);
@@ -60,11 +65,21 @@ pub(crate) fn write(
     if turn.verdict.expects_continue {
         out.extend_from_slice(b"Expect: 100-continue\r\n");
     }
-    x.onward.fields.iter().for_each(|(name, value)| write::field(out, name, value));
+    let signer = x.onward.signer.as_ref();
+    let is_signers = |name: &[u8]| signer.is_some_and(|signer| signer.writes(name));
+    let own = x.onward.fields.iter().filter(|(name, _)| !is_signers(name));
+    own.for_each(|(name, value)| write::field(out, name, value));
     forwarded(out, x);
     write::field(out, &correlation.header, x.id.as_str().as_bytes());
     write::field(out, b"traceparent", &x.trace.field());
+    if let Some(signer) = signer {
+        // A body of no bytes is none: what is signed is the same.
+        let content = x.content.as_ref().filter(|_| x.length != Length::None);
+        let fields = signer.sign(&Outgoing { head: out, scheme: backend.scheme, content })?;
+        fields.iter().for_each(|(name, value)| write::field(out, name.as_bytes(), value.as_bytes()));
+    }
     out.extend_from_slice(b"\r\n");
+    Ok(())
 }
 
 /// Fields that the gateway writes itself: what the client sent under these names is not passed on, or was taken into

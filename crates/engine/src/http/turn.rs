@@ -130,6 +130,8 @@ impl Turn {
     pub(crate) fn give_back(mut self: Box<Self>) {
         self.upstream = None;
         self.upload.forget();
+        self.x.content = None;
+        self.x.onward.clear();
         self.x.conn = NOBODY.with(Arc::clone);
         self.x.head.fields.buffer = Buffer::none();
         self.x.reply.head.fields.buffer = Buffer::none();

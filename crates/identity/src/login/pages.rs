@@ -155,7 +155,7 @@ impl LoginSource {
     async fn assertion(&self, x: &mut Exchange, saml: &Saml) -> Result<Reply, Problem> {
         let own = &self.0;
         let url = self.url(x);
-        let body = str::from_utf8(&x.content).map_err(|_| because(&STATE, "no form"))?;
+        let body = str::from_utf8(x.content.as_deref().unwrap_or_default()).map_err(|_| because(&STATE, "no form"))?;
         let brought = saml::Brought::in_form(body)?;
         let (under_way, forget) = self.under_way(x, &brought)?;
         let accepted = saml.came_back(&brought, &under_way, &own.pages(&url)).await?;
@@ -183,9 +183,9 @@ impl LoginSource {
         let By::Saml(saml) = &own.by else { return Err(NO_PAGE.problem()) };
         let url = self.url(x);
         let brought = match x.head.method {
-            Method::Post => {
-                saml::Brought::in_form(str::from_utf8(&x.content).map_err(|_| because(&STATE, "no form"))?)?
-            }
+            Method::Post => saml::Brought::in_form(
+                str::from_utf8(x.content.as_deref().unwrap_or_default()).map_err(|_| because(&STATE, "no form"))?,
+            )?,
             _ => saml::Brought::in_query(x.head.query().unwrap_or_default())?,
         };
         if brought.kind() == saml::Kind::Answer {
@@ -209,7 +209,7 @@ impl LoginSource {
     /// The provider ended sessions (OpenID Connect Back-Channel Logout 1.0 §2.5 to §2.8).
     async fn backchannel_logout(&self, x: &mut Exchange, oidc: &Oidc) -> Result<Reply, Problem> {
         let own = &self.0;
-        let body = str::from_utf8(&x.content).unwrap_or_default();
+        let body = str::from_utf8(x.content.as_deref().unwrap_or_default()).unwrap_or_default();
         let token = query_value(body, "logout_token").ok_or_else(|| because(&STATE, "no `logout_token`"))?;
         let ended = async {
             let ended = oidc.logged_out(&token).await?;

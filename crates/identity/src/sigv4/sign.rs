@@ -16,6 +16,17 @@ use crate::message::Message;
 /// [`Signer::sign`] are put in their place, also those for which there is none.
 pub const REPLACED: [&str; 4] = ["Authorization", "X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Security-Token"];
 
+/// The parameters of a presigned URL, which make it one.
+pub const PRESIGNED: [&str; 7] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+];
+
 /// Signs requests with one key.
 #[derive(Clone)]
 pub struct Signer {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tollgate_core::exchange::Exchange;
-use tollgate_core::onward::{Exchanger, Minted, Minter, Recipe, Trade};
+use tollgate_core::head::RequestHead;
+use tollgate_core::onward::{Exchanger, Minted, Minter, Outgoing, Recipe, Signer, Trade};
 use tollgate_core::policy::BoxFuture;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Sources, Standing};
 use tollgate_core::problem::{Fault, Problem};
@@ -13,7 +14,7 @@ use tollgate_core::problem::{Fault, Problem};
 #[must_use]
 pub fn sources(names: &[&str]) -> Sources {
     let all = names.iter().map(|name| Arc::new(Named((*name).into())) as Arc<dyn Authenticator>).collect();
-    Sources { all, budget: None, minter: Some(Arc::new(Mint)), endpoints: Vec::new() }
+    Sources { all, budget: None, minter: Some(Arc::new(Mint)), signers: vec![Arc::new(Stamp)], ..Sources::default() }
 }
 
 /// Makes tokens that say whose they are and for whom: `minted-alice-orders`.
@@ -24,6 +25,36 @@ impl Minter for Mint {
     fn mint(&self, caller: &Arc<Principal>, _: &Recipe, service: &str) -> Result<Minted, Problem> {
         let token = format!("minted-{}-{service}", caller.subject).into();
         Ok(Minted { token, until: std::time::SystemTime::UNIX_EPOCH })
+    }
+}
+
+/// Signs as `bucket`, in the field `X-Stamp`: bodies of ten bytes at most.
+#[derive(Debug)]
+struct Stamp;
+
+impl Signer for Stamp {
+    fn name(&self) -> &str {
+        "bucket"
+    }
+
+    fn most_content(&self) -> usize {
+        10
+    }
+
+    fn prepare(&self, head: &mut RequestHead) {
+        head.fields.remove("X-Stamp");
+    }
+
+    fn writes(&self, name: &[u8]) -> bool {
+        name.eq_ignore_ascii_case(b"x-stamp")
+    }
+
+    fn sign(&self, request: &Outgoing<'_>) -> Result<Vec<(&'static str, String)>, Problem> {
+        Ok(vec![("X-Stamp", request.head.len().to_string())])
+    }
+
+    fn describe(&self) -> String {
+        "with a stamp".to_owned()
     }
 }
 

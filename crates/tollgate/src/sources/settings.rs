@@ -155,15 +155,12 @@ pub(super) fn access_keys(written: &Aws) -> Vec<AccessKey> {
 }
 
 /// What a signature has to cover unless it is written.
-const COVERED: [&str; 4] = ["@method", "@authority", "@path", "@query"];
+pub(super) const COVERED: [&str; 4] = ["@method", "@authority", "@path", "@query"];
 
 pub(super) fn expected(written: &Signed) -> Result<signature::Expected, Diagnostic> {
     let usual = || COVERED.iter().filter_map(|name| signature::Component::read(name).ok()).collect();
-    let read = |one: &Spanned<String>| {
-        signature::Component::read(&one.value).map_err(|why| Diagnostic::error(why).at(&one.span))
-    };
     let components =
-        written.components.as_ref().map(|all| all.iter().map(read).collect::<Result<_, _>>()).transpose()?;
+        written.components.as_ref().map(|all| all.iter().map(component).collect::<Result<_, _>>()).transpose()?;
     let (tag, age, skew) = (written.tag.clone(), written.age.0, written.skew.0);
     Ok(signature::Expected { components: components.unwrap_or_else(usual), tag, age, skew })
 }
@@ -184,6 +181,11 @@ pub(super) fn known_keys(written: &Signed) -> Result<Vec<KnownKey>, Diagnostic> 
         Ok(KnownKey { id: id.value.clone(), key: Arc::new(key), name, scopes: one.scopes.clone().unwrap_or_default() })
     };
     written.signature.value.iter().map(known).collect()
+}
+
+/// A part of a request that a signature covers.
+pub(super) fn component(one: &Spanned<String>) -> Result<signature::Component, Diagnostic> {
+    signature::Component::read(&one.value).map_err(|why| Diagnostic::error(why).at(&one.span))
 }
 
 pub(super) fn passwords(written: &Basic) -> basic::Settings {

@@ -7,19 +7,21 @@ use tollgate_config::model::Config;
 use tollgate_core::body::Recoder;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::onward::{Exchanger, Minted, Trade};
+use tollgate_core::onward::{Exchanger, Minted, Signer, Trade};
 use tollgate_core::policy::BoxFuture;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Sources, Standing};
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
 
 use crate::sources::named;
+use crate::sources::signers::Masked;
 
 /// The same for a rehearsal: each vouches for whoever is said to call.
 pub(crate) fn vouching(config: &Config) -> Sources {
     let named = named(config);
     let all = named.all.into_iter().map(|source| Arc::new(Vouching(source)) as Arc<dyn Authenticator>).collect();
-    Sources { all, ..named }
+    let signers = named.signers.into_iter().map(|signer| Arc::new(Masked(signer)) as Arc<dyn Signer>).collect();
+    Sources { all, signers, ..named }
 }
 
 #[derive(Debug)]
@@ -38,6 +40,14 @@ impl Authenticator for Vouching {
             }
             None => self.0.authenticate(x, effort),
         }
+    }
+
+    fn most_content(&self) -> usize {
+        self.0.most_content()
+    }
+
+    fn wants_content(&self, x: &Exchange) -> bool {
+        self.0.wants_content(x)
     }
 
     fn guard(&self, x: &Exchange) -> Option<Box<dyn Recoder>> {

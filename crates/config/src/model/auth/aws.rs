@@ -2,7 +2,7 @@
 
 use tollgate_core::node::Spanned;
 use tollgate_core::section;
-use tollgate_core::units::Period;
+use tollgate_core::units::{BoundedSize, Period};
 
 use crate::model::auth::secret::Secret;
 use crate::model::defaults::v1;
@@ -22,6 +22,9 @@ section! {
         skew: Period = v1::SIGV4_SKEW,
         /// What becomes of requests whose body is not signed (`UNSIGNED-PAYLOAD`).
         unsigned: UnsignedBody = v1::SIGV4_UNSIGNED,
+        /// The largest body of a request that does not tell its hash: it is read before any of it is passed on, since only then can
+        /// the signature be judged.
+        largest: BoundedSize<0, 1_073_741_824> = v1::SIGV4_LARGEST,
     }
 }
 

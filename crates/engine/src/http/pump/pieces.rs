@@ -57,7 +57,7 @@ impl Pump {
         buffer: &mut Buffer,
     ) -> Poll<Result<(), Broken>> {
         let Some(mut recoding) = self.recoding.take() else {
-            return if self.has_arrived() { Poll::Ready(Ok(())) } else { self.poll_get(cx, source, buffer) };
+            return if self.is_drawn() { Poll::Ready(Ok(())) } else { self.poll_get(cx, source, buffer) };
         };
         let got = self.poll_recoded(cx, source, buffer, &mut recoding);
         self.recoding = Some(recoding);
@@ -82,7 +82,7 @@ impl Pump {
                     recoding.done = true;
                     return Poll::Ready(Ok(()));
                 }
-                Pulled::Hungry if self.has_arrived() => recoding.chain.end(),
+                Pulled::Hungry if self.is_drawn() => recoding.chain.end(),
                 Pulled::Hungry => match self.poll_get(cx, source, buffer)? {
                     Poll::Ready(()) => recoding.chain.push(std::mem::take(&mut self.piece)),
                     Poll::Pending => match recoding.chain.flush().map_err(failed)? {
@@ -101,7 +101,7 @@ impl Pump {
     fn is_last(&self) -> bool {
         match &self.recoding {
             Some(recoding) => recoding.done,
-            None => self.has_arrived(),
+            None => self.is_drawn(),
         }
     }
 
@@ -186,7 +186,7 @@ impl Pump {
         match source {
             Source::Held => {
                 self.piece = self.held.clone().unwrap_or_default();
-                self.exhausted = true;
+                (self.begun, self.exhausted) = (true, true);
             }
             Source::Wire(source) => {
                 if self.from == buffer.len() && !self.inflow.is_done() {

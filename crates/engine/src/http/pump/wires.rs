@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tollgate_core::buffer::Buffer;
 use tollgate_http1::transfer::{Bad, Batch};
 use tollgate_net::Stream;
@@ -47,6 +48,12 @@ impl Pump {
         source: &mut Stream,
         buffer: &mut Buffer,
     ) -> Poll<Result<(), Broken>> {
+        if self.held.is_some() {
+            // What stands in the buffer now is the next request.
+            (self.ended, self.exhausted) = (true, true);
+            (self.batch, self.piece) = (Batch::default(), Bytes::new());
+            return Poll::Ready(Ok(()));
+        }
         loop {
             if self.refused {
                 return Poll::Ready(Err(Broken::Bad(Bad::Malformed("a body that was refused already"))));
