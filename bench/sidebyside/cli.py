@@ -15,7 +15,7 @@ from .load import BadRun
 
 JUDGING = 15  # rounds from which on a bound may be judged
 LOOKING = 5
-USUAL = ("small", "large", "post", "h2-small", "tls-large", "handshake", "log", "routes", "idle", "idle-tls", "sockets")
+USUAL = ("small", "large", "post", "h2-small", "tls-large", "handshake", "log", "jwt", "routes", "idle", "idle-tls", "sockets")
 ON_DEMAND = ("latency", "instructions", "big")
 OURS = "tollgate"
 
@@ -76,6 +76,8 @@ def parts(bench, wanted):
     ours = OURS in bench.kinds
     if "log" in wanted and ours:
         yield report.pair_part("log", "JSON access log", [scenarios.log_scenario(bench)])
+    if "jwt" in wanted:
+        yield report.jwt_part(scenarios.jwt_scenario(bench))
     routed = bench.kinds if bench.options.routes_of_peers else [OURS] if ours else []
     if "routes" in wanted and routed:
         outcomes = [scenarios.routes_scenario(bench, kind) for kind in routed]
@@ -138,8 +140,8 @@ def read_options(argv):
         make.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(USUAL + ON_DEMAND)}")
     options.wanted = chosen
     peers = [peer for peer in options.peers.split(",") if peer]
-    if set(peers) - (set(proxies.KINDS) - {OURS}):
-        make.error(f"no peer {options.peers}; there are nginx, haproxy, nginx-tuned")
+    if set(peers) - set(proxies.PEERS):
+        make.error(f"no peer {options.peers}; there are {', '.join(proxies.PEERS)}")
     options.kinds = ([] if options.peers_only else [OURS]) + peers
     if not options.kinds:
         make.error("nothing to measure")
@@ -170,6 +172,8 @@ def prepare(options):
     needed += ["haproxy"] if "haproxy" in options.kinds else []
     needed += ["valgrind"] if "instructions" in options.wanted else []
     tools.ensure(needed)
+    if "jwt" in options.wanted:
+        tools.envoy()
     if OURS in options.kinds:
         binary = options.binary or tools.build_gateway()
         if not binary.is_file():
@@ -185,6 +189,8 @@ def facts_of(options, argv):
     for name in names:
         program = programs[name] if name == OURS else tools.find(programs[name])
         versions[name] = tools.version(name, program)
+    if "jwt" in options.wanted:
+        versions["envoy"] = tools.ENVOY
     return {
         "command": shown_command(argv),
         "date": report.today(),

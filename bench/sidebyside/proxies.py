@@ -1,11 +1,12 @@
 """The backend, and the proxies in front of it, each started from its template in bench/peers."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import re
 
-from . import BenchError, accounting, load, tools
+from . import BenchError, accounting, load, tokens, tools
 from .children import wait_until
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[1] / "peers"
@@ -26,6 +27,8 @@ class Setup:
     big: bool = False  # bodies without a limit, passed on as they come
     tls: bool = False  # TLS with clients, HTTP/2 if they choose it
     sockets: int = 1  # where WebSockets go; 1: nobody listens
+    jwt: str = ""  # checks tokens of this algorithm
+    remembers: bool = True  # what was checked of a token once holds for it
     wrap: tuple = ()  # what runs the proxy, such as valgrind
 
 
@@ -57,6 +60,7 @@ class Proxy:
     """A proxy under measurement: start it, ask its CPU time and memory, stop it."""
 
     kind = ""
+    names_machine = False  # a client by loopback is told by the machine's own address
 
     def __init__(self, place, setup, name=None):
         self.place = place
@@ -74,9 +78,29 @@ class Proxy:
         self.child = self.place.start(f"{label}-{self.port}", command)
         path = route_path(0) + "1" if self.setup.routes else IDLE_PATH
         patience = 120.0 if self.setup.wrap else 30.0
-        tls = self.setup.tls
-        wait_until(f"{self.name} answers", lambda: answers(self.port, path, tls), self.child, patience)
+        ready = lambda: answers(self.port, path, self.setup.tls, self.fields())  # noqa: E731
+        wait_until(f"{self.name} answers", ready, self.child, patience)
+        if self.setup.jwt:
+            self.require_refusal(path)
         return self
+
+    def fields(self):
+        """What every request has to say."""
+        return (f"Authorization: Bearer {self.tokens.token}",) if self.setup.jwt else ()
+
+    @property
+    def tokens(self):
+        """The token that it has to take, and the keys for that."""
+        return tokens.make(self.place, self.setup.jwt)
+
+    def require_refusal(self, path):
+        """Stops unless it looks at tokens: a changed one is not taken."""
+        head, claims, signature = self.tokens.token.split(".")
+        changed = f"{head}.{claims}.{signature[:20]}{'A' if signature[20] != 'A' else 'B'}{signature[21:]}"
+        for fields in ((), (f"Authorization: Bearer {changed}",)):
+            answer = load.get(self.port, path, fields)
+            if answer is None or answer[0] != 401:
+                raise BenchError(f"{self.name} lets in who has no right token")
 
     def stop(self):
         """Stops it."""
@@ -93,6 +117,7 @@ class Proxy:
     def drive(self, target, requests, clients=64, extra=()):
         """Load on it; a bad run says whose it was."""
         try:
+            extra = (*extra, *(f"-H{field}" for field in self.fields()))
             return load.drive(self.port, target, requests, clients, extra, self.setup.tls)
         except load.BadRun as error:
             raise load.BadRun(f"{self.name}: {error}") from error
@@ -119,9 +144,9 @@ class Proxy:
         return min(16_384, self.setup.file_limit - 200)
 
 
-def answers(port, path, tls=False):
+def answers(port, path, tls=False, fields=()):
     """Whether a GET gives the small answer."""
-    answer = load.get(port, path, seconds=2.0, tls=tls)
+    answer = load.get(port, path, fields, seconds=2.0, tls=tls)
     return answer is not None and answer[0] == 200 and answer[2] == SMALL.encode()
 
 
@@ -211,7 +236,7 @@ class Tollgate(Proxy):
         config = render("tollgate.yaml.in", directory / "tollgate.yaml", {
             "PORT": self.port, "HEALTH": self.place.port(), "BACKEND": setup.backend, "WORKERS": setup.workers,
             "LOG": "{ to: stdout, format: json }" if setup.log else "off", "ROUTES": self.routes(),
-            "SOCKETS": setup.sockets, "LISTENER": self.listener(),
+            "SOCKETS": setup.sockets, "LISTENER": self.listener(), "AUTH": self.auth(),
         })
         return [self.binary, "run", "-c", config]
 
@@ -222,18 +247,59 @@ class Tollgate(Proxy):
         cert, key = load.certificate(self.place)
         return f"{{ tls: {{ certificates: {{ cert: {cert}, key: {key} }} }} }}"
 
+    def auth(self):
+        """Whose tokens are taken."""
+        if not self.setup.jwt:
+            return ""
+        remember = "" if self.setup.remembers else ", remember: 0"
+        who = f"issuer: {tokens.ISSUER}, audience: {tokens.AUDIENCE}"
+        return f"auth: {{ idp: {{ {who}, jwks: {self.tokens.jwks}{remember} }} }}"
+
     def routes(self):
         """One route for everything, or routes with a parameter at the end."""
         limit = "5000MB" if self.setup.big else "100MB"
         if not self.setup.routes:
-            return f'  "/**": {{ to: b, body: {limit} }}'
+            auth = ", auth: idp" if self.setup.jwt else ""
+            return f'  "/**": {{ to: b, body: {limit}{auth} }}'
         if self.setup.routes == 1:
             return f'  "/api/{{service}}/items/{{id}}": {{ to: b, body: {limit} }}'
         line = '  "{}{{id}}": {{ to: b, body: {} }}'
         return "\n".join(line.format(route_path(number), limit) for number in range(self.setup.routes))
 
 
-KINDS = {kind.kind: kind for kind in (Tollgate, Nginx, Haproxy, NginxTuned)}
+class Envoy(Proxy):
+    """Envoy: one process, `workers` threads that serve. Only where it is named: for tokens."""
+
+    kind = "envoy"
+    names_machine = True
+
+    def command(self, directory):
+        config = render("envoy.yaml.in", directory / "envoy.yaml", {
+            "PORT": self.port, "BACKEND": self.setup.backend, "FILTER": self.filter(),
+        })
+        quiet = ["--log-level", "error", "--disable-hot-restart"]
+        return [tools.envoy(), "-c", config, "--concurrency", str(self.setup.workers), *quiet]
+
+    def filter(self):
+        """What checks tokens, as JSON, which is YAML."""
+        if not self.setup.jwt:
+            return ""
+        provider = {
+            "issuer": tokens.ISSUER, "audiences": [tokens.AUDIENCE], "forward": True,
+            "local_jwks": {"filename": str(self.tokens.jwks)},
+        }
+        if self.setup.remembers:
+            provider["jwt_cache_config"] = {"jwt_cache_size": 100}
+        config = {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"idp": provider},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "idp"}}],
+        }
+        return "          - " + json.dumps({"name": "envoy.filters.http.jwt_authn", "typed_config": config})
+
+
+KINDS = {kind.kind: kind for kind in (Tollgate, Nginx, Haproxy, NginxTuned, Envoy)}
+PEERS = ("nginx", "haproxy", "nginx-tuned")
 
 
 class Backend(Proxy):
@@ -275,6 +341,10 @@ def unlike(proxy):
     wrong = []
     expected = {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "https" if tls else "http"}
     expected["x-forwarded-host"] = "bench.test"
+    if proxy.names_machine:
+        # Whoever comes by loopback, it calls by the machine's own address.
+        expected["x-forwarded-for"] = seen.get("x-forwarded-for", "")
+        wrong += ["believes the client's X-Forwarded-For"] if "6.6.6.6" in expected["x-forwarded-for"] else []
     for name, value in {**expected, "host": "bench.test"}.items():
         if seen.get(name) != value:
             wrong.append(f"sends {name}: {seen.get(name)!r} where {value!r} is right")

@@ -146,6 +146,18 @@ def pair_part(key, title, outcomes):
     return Part(key, title, header, rows, verdicts, remarks, {outcome.key: data_of(outcome) for outcome in outcomes})
 
 
+def jwt_part(outcome):
+    """What checking tokens costs: each proxy against its own plain route."""
+    rows = []
+    for name in outcome.series.readings:
+        plain = name.partition(",")[0]
+        cost, own = outcome.series.median(name), outcome.series.median(plain)
+        ratio = outcome.series.ratio(name, plain)
+        rows.append([name, f"{cost:.1f}", *(["", ""] if name == plain else [f"{ratio:.3f} ×", f"{cost - own:+.1f} µs"])])
+    header = ["small GET", "CPU µs per request", "to its own plain route", "more"]
+    return Part("jwt", outcome.title, header, rows, verdicts_of(outcome), noise([outcome]), data_of(outcome))
+
+
 def idle_part(found):
     """Memory per idle connection."""
     rows = [[one.name, f"{one.median():.2f} KiB", f"{max(one.base) / 1024:.1f} MiB"] for one in found]

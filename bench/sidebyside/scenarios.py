@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from . import BenchError, load, proxies, rounds
+from . import BenchError, load, proxies, rounds, tokens
 
 MANY_ROUTES = 10_000
 
@@ -110,6 +110,35 @@ def log_scenario(bench):
     goals = [Goal(logged.name, plain.name, 1.05, 1.03, binding=False)]
     facts = {"log_lines": lines, "requests": sent}
     return Outcome("log", "JSON access log, to the plain route", series, goals, facts)
+
+
+def jwt_scenario(bench):
+    """Tokens checked each time, and remembered: each proxy against its own plain route. One token for all requests."""
+    kinds = [kind for kind in ("tollgate", "envoy") if kind in bench.kinds or kind == "envoy"]
+    running = []
+    for kind in kinds:
+        running.append(bench.proxy(kind))
+        for algorithm in tokens.KEYS:
+            running.append(bench.proxy(kind, f"{kind}, {algorithm} remembered", jwt=algorithm))
+            running.append(bench.proxy(kind, f"{kind}, {algorithm} each time", jwt=algorithm, remembers=False))
+    try:
+        for proxy in running:
+            proxy.start()
+        bench.require_alike([proxy for proxy in running if not proxy.setup.jwt])
+        bench.say(f"JWT: {', '.join(kinds)}; µs of CPU per request")
+        series = bench.measure(running, load.Target("/small", len(proxies.SMALL)), JWT_SHARE)
+    finally:
+        for proxy in running:
+            proxy.stop()
+    goals = []
+    if "tollgate" in kinds:
+        goals.append(Goal("tollgate, ES256 remembered", "tollgate", 1.08, 1.04))
+        # What P-256 costs in the libraries there are is more than that allows (docs/decisions/0005-identity.md).
+        goals.append(Goal("tollgate, ES256 each time", "tollgate", 3.5, 3.5, binding=False))
+    return Outcome("jwt", "JWT", series, goals)
+
+
+JWT_SHARE = 0.5  # of the requests: there are ten proxies, some of them slow
 
 
 def sent_requests(series):

