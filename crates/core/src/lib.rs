@@ -8,6 +8,7 @@ pub mod cache;
 pub mod caller;
 pub mod clock;
 pub mod control;
+pub mod decision;
 pub mod decode;
 pub mod diagnostic;
 pub mod dialect;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::body::Recoder;
+use crate::decision::DecisionPoint;
 use crate::exchange::Exchange;
 use crate::facts::ClientAddress;
 use crate::handler::Handler;
@@ -219,6 +220,8 @@ pub struct Sources {
     pub minter: Option<Arc<dyn Minter>>,
     /// Who signs requests for services.
     pub signers: Vec<Arc<dyn Signer>>,
+    /// Who decides about requests.
+    pub decisions: Vec<Arc<dyn DecisionPoint>>,
     /// What answers at routes of the gateway's own, by the words for them.
     pub endpoints: Vec<(&'static str, Arc<dyn Handler>)>,
 }

@@ -135,6 +135,10 @@ checks! {
     LogoutNonce = "logout-nonce",
     /// How old a logout token may be.
     LogoutAge = "logout-age",
+    /// Whether a policy engine answered at all.
+    DecisionStatus = "decision-status",
+    /// Whether its document says anything.
+    DecisionUndefined = "decision-undefined",
     /// How long a sign-in may take.
     SignInTime = "sign-in-time",
     /// What a make of provider says of its access tokens.

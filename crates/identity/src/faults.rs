@@ -58,6 +58,9 @@ pub static FAULTS: &[&Fault] = &[
     &DIGEST_MALFORMED,
     &DIGEST_MISMATCH,
     &SIGN_IMPOSSIBLE,
+    &DECISION_DENIED,
+    &DECISION_UNTOLD,
+    &DECISION_CROWDED,
 ];
 
 macro_rules! refused {
@@ -197,6 +200,27 @@ pub(crate) static KEY_LIST: Fault = Fault::gateway(
     "Try again. For the operator: `tollgate status` and the log tell why.",
 );
 
+/// A policy engine says no.
+pub(crate) static DECISION_DENIED: Fault = Fault::client(
+    "decision/denied",
+    403,
+    "The caller may not do this",
+    "Whoever runs this API decides who may: ask them. For the operator: the log tells what was decided.",
+);
+/// A policy engine says nothing.
+pub(crate) static DECISION_UNTOLD: Fault = Fault::upstream(
+    "decision/unavailable",
+    503,
+    "Nobody can tell now whether the caller may do this",
+    "Try again. For the operator: the log tells what is wrong with who decides.",
+);
+/// Too many questions are asked of it.
+pub(crate) static DECISION_CROWDED: Fault = Fault::gateway(
+    "decision/crowded",
+    503,
+    "Too many questions are asked of who decides",
+    "Try again. For the operator: `at_once` says how many may be.",
+);
 /// The signature that a service asks for cannot be made.
 pub(crate) static SIGN_IMPOSSIBLE: Fault = Fault::gateway(
     "sign/impossible",

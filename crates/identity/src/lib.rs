@@ -12,6 +12,7 @@ pub mod certificate;
 mod checks;
 pub mod client;
 pub mod content_digest;
+pub mod decision;
 pub mod dpop;
 pub mod exchange;
 pub mod failures;

@@ -1,9 +1,12 @@
-//! Lets requests pass that their caller may make, by scopes or by a condition.
+//! Lets requests pass that their caller may make, by scopes, by a condition, or if somebody else says so.
 //!
 //! # When to use
 //! Together with [`auth`](crate::auth), which finds out who calls. A list names scopes, all of which the credential must have; a
 //! condition (CEL) asks about the caller and the request: `claims.department == "sales"`, `"admin" in claims.roles`,
 //! `consumer in ["shop", "app"]`, `claims.sub == query("user")`. What cannot be told, because a claim is not there, is not allowed.
+//!
+//! `ask` names somebody else who decides, under `decisions` at the top of the file: the Open Policy Agent, or whatever answers as it does. It
+//! is asked last, once scopes and condition hold; while it cannot tell, the answer is 503.
 //!
 //! Who may not is answered 403, with the scopes that are missing if it is scopes (RFC 6750 §3.1, `insufficient_scope`).
 //!
@@ -22,7 +25,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde_json::json;
-use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::decision::{Deciding, DecisionPoint};
+use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::exchange::Exchange;
 use tollgate_core::node::{Entry, Node, Spanned, Value};
 use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
@@ -34,18 +38,21 @@ use tollgate_expr::{Condition, Scope};
 use crate::kit::forms::{ShortForm, joined, list_under, with_short};
 
 section! {
-    /// Lets requests pass that their caller may make, by scopes or by a condition.
+    /// Lets requests pass that their caller may make, by scopes, by a condition, or if somebody else says so.
     pub struct AllowConfig {
         /// The scopes that the credential must have, all of them.
         scopes: Option<Vec<Spanned<String>>>,
         /// A condition (CEL) about `claims`, `scopes`, `principal`, `consumer` and the request.
         when: Option<Spanned<String>>,
+        /// The name of who decides, under `decisions`: asked once all else holds.
+        ask: Option<Spanned<String>>,
     }
 }
 
 impl PolicyConfig for AllowConfig {
     const NAME: &'static str = "allow";
-    const SUMMARY: &'static str = "Lets requests pass that their caller may make, by scopes or by a condition.";
+    const SUMMARY: &'static str =
+        "Lets requests pass that their caller may make, by scopes, by a condition, or if somebody else says so.";
     const EXAMPLE: &'static str = "scopes: [orders.read]";
     const FAULTS: &'static [&'static Fault] = &[&SCOPE, &DENIED];
     const NEEDS: Option<&'static str> = Some("auth");
@@ -59,9 +66,9 @@ impl PolicyConfig for AllowConfig {
         list_under(node, "scopes")
     }
 
-    fn build(self, _: &BuildCx<'_>) -> Result<Built, Diagnostic> {
+    fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
         let scopes = self.scopes.unwrap_or_default();
-        if scopes.is_empty() && self.when.is_none() {
+        if scopes.is_empty() && self.when.is_none() && self.ask.is_none() {
             return Err(Diagnostic::error("nothing is asked of the caller")
                 .hint("scopes: `allow: [orders.read]`; or a condition: `allow: 'claims.role == \"admin\"'`"));
         }
@@ -74,8 +81,21 @@ impl PolicyConfig for AllowConfig {
         }
         let when = self.when.map(|text| condition(&text)).transpose()?;
         let scopes = scopes.into_iter().map(|scope| scope.value).collect();
-        Ok(vec![(Stage::Authorize, Arc::new(Allow { scopes, when }))])
+        let ask = self.ask.map(|name| decider(&name, cx)).transpose()?;
+        Ok(vec![(Stage::Authorize, Arc::new(Allow { scopes, when, ask }))])
     }
+}
+
+fn decider(name: &Spanned<String>, cx: &BuildCx<'_>) -> Result<Arc<dyn DecisionPoint>, Diagnostic> {
+    let all = &cx.sources.decisions;
+    if let Some(found) = all.iter().find(|decider| decider.name() == name.value) {
+        return Ok(Arc::clone(found));
+    }
+    let mistake = Diagnostic::error(format!("nobody called `{}` decides", name.value)).at(&name.span);
+    Err(match nearest(&name.value, all.iter().map(|decider| decider.name())) {
+        Some(word) => mistake.hint(format!("did you mean `{word}`?")),
+        None => mistake.hint("name it under `decisions` at the top of the file: `decisions: { opa: { url: … } }`"),
+    })
 }
 
 fn condition(text: &Spanned<String>) -> Result<Condition, Diagnostic> {
@@ -108,6 +128,7 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
 struct Allow {
     scopes: Vec<String>,
     when: Option<Condition>,
+    ask: Option<Arc<dyn DecisionPoint>>,
 }
 
 impl Policy for Allow {
@@ -116,16 +137,21 @@ impl Policy for Allow {
     }
 
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
-        Step::Now(self.check(x).map(|()| Flow::Next))
+        match (self.check(x), &self.ask) {
+            (Ok(()), Some(ask)) => match ask.decide(x) {
+                Deciding::Known(decided) => Step::Now(decided.map(|()| Flow::Next)),
+                Deciding::Asking(asking) => Step::Later(Box::pin(async { asking.await.map(|()| Flow::Next) })),
+            },
+            (checked, _) => Step::Now(checked.map(|()| Flow::Next)),
+        }
     }
 
     fn describe(&self) -> String {
         let scopes = joined(self.scopes.iter().map(String::as_str));
-        match (&self.when, self.scopes.is_empty()) {
-            (Some(when), true) => format!("if {}", when.text()),
-            (Some(when), false) => format!("the scopes {scopes}; if {}", when.text()),
-            (None, _) => format!("the scopes {scopes}"),
-        }
+        let scopes = (!self.scopes.is_empty()).then(|| format!("the scopes {scopes}"));
+        let when = self.when.as_ref().map(|when| format!("if {}", when.text()));
+        let ask = self.ask.as_ref().map(|ask| format!("if {} says so", ask.describe()));
+        [scopes, when, ask].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sources of identity: made of the config, and kept over reloads with what they know if they would be made alike.
 
+mod decisions;
 mod issuer;
 mod ldap;
 mod named;
@@ -37,6 +38,7 @@ use tollgate_registry::dns::Dns;
 use tollgate_store::Memory;
 use tollgate_upstream::outbound::Outbound;
 
+use crate::sources::decisions::Decisions;
 use crate::sources::issuer::{Issues, issues, opened};
 use crate::sources::settings::{
     access_keys, asking, asserted, certificates, client, expected, keyed, known_keys, passwords, settings, signatures,
@@ -61,6 +63,7 @@ pub(crate) struct Identity {
     made: Vec<Made>,
     issuer: Option<Issues>,
     signers: Vec<Arc<dyn Signer>>,
+    decisions: Decisions,
     /// How many wrong credentials an address may come with, and how many that are.
     failures: Option<(u64, Arc<Failures>)>,
 }
@@ -268,10 +271,11 @@ impl Identity {
             mistakes.append(&mut found);
             Vec::new()
         });
+        let decisions = Decisions::build(config, clock, before.map(|before| &before.decisions));
         let most = config.limits.failures.get();
         let known = before.and_then(|before| before.failures.clone()).filter(|(of, _)| *of == most);
         let failures = Some(known.unwrap_or_else(|| (most, Arc::new(Failures::new(most, clock.clone())))));
-        if mistakes.is_empty() { Ok(Self { made, issuer, signers, failures }) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(Self { made, issuer, signers, decisions, failures }) } else { Err(mistakes) }
     }
 
     /// As policies know them.
@@ -283,12 +287,13 @@ impl Identity {
         endpoints.extend(pages(self.made.iter().map(|made| &made.source)));
         let minter = issuer.map(|issues| Arc::clone(&issues.issuer) as Arc<dyn Minter>);
         let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
-        Sources { all, budget, minter, signers: self.signers.clone(), endpoints }
+        Sources { all, budget, minter, signers: self.signers.clone(), decisions: self.decisions.all(), endpoints }
     }
 
     /// Has keys read from now on.
     pub(crate) fn start(&self, tls: &Tls, world: &World, dns: &Arc<Dns>) {
         self.made.iter().for_each(|made| made.source.start(tls.provider(&made.name), world, dns));
+        self.decisions.start(tls, world, dns);
         if let Some(issues) = &self.issuer {
             issues.issuer.start(&world.slow);
             issues.saml.iter().for_each(|saml| saml.start(&world.slow));

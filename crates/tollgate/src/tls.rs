@@ -29,7 +29,7 @@ const WITH_CLIENTS: &[&[u8]] = &[b"h2", b"http/1.1"];
 pub(crate) struct Tls {
     servers: Vec<(Bind, Arc<Server>)>,
     clients: Vec<(String, Arc<Client>)>,
-    /// With identity providers, by the names of their sources.
+    /// With identity providers and who decides, by whom they belong to.
     providers: Vec<(String, Arc<Client>)>,
     /// Works, but probably not as meant.
     pub(crate) warnings: Vec<Diagnostic>,
@@ -62,15 +62,9 @@ impl Tls {
                 Err(errors) => mistakes.extend(told(errors, &files_of_service(written), &name.span)),
             }
         }
-        for (name, source) in &config.auth {
-            let (ca, alpn): (_, &[&[u8]]) = match source {
-                AuthSource::Tokens(written) => (written.ca.as_ref(), &[b"http/1.1"]),
-                AuthSource::Login(written) => (written.ca.as_ref(), &[b"http/1.1"]),
-                AuthSource::Ldap(written) => (written.ca.as_ref(), &[]),
-                _ => continue,
-            };
+        for (of, name, ca, alpn) in asked(config) {
             match client(provider_settings(ca, alpn), before, metrics) {
-                Ok(client) => tls.providers.push((name.value.clone(), client)),
+                Ok(client) => tls.providers.push((of, client)),
                 Err(errors) => {
                     let files: Written<'_> = ca.iter().map(|ca| (Part::Roots, *ca)).collect();
                     mistakes.extend(told(errors, &files, &name.span));
@@ -98,14 +92,23 @@ impl Tls {
 
     /// The TLS with the provider of a source of identity.
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<Client>> {
-        self.providers.iter().find(|(of, _)| of == name).map(|(_, client)| client)
+        self.with(&provider(name))
+    }
+
+    /// The TLS with somebody who decides.
+    pub(crate) fn decision(&self, name: &str) -> Option<&Arc<Client>> {
+        self.with(&decision(name))
+    }
+
+    fn with(&self, owner: &str) -> Option<&Arc<Client>> {
+        self.providers.iter().find(|(of, _)| of == owner).map(|(_, client)| client)
     }
 
     /// Has the files looked at, until what is returned is dropped.
     pub(crate) fn watch(&self, world: &World) -> Watching {
         let servers = self.servers.iter().map(|(at, server)| (listener(at), Side::Server(server.clone())));
         let clients = self.clients.iter().map(|(of, client)| (service(of), Side::Client(client.clone())));
-        let providers = self.providers.iter().map(|(of, client)| (provider(of), Side::Client(client.clone())));
+        let providers = self.providers.iter().map(|(of, client)| (of.clone(), Side::Client(client.clone())));
         let all: Vec<(String, Side)> = servers.chain(clients).chain(providers).collect();
         let is_owner = |name: &str| all.iter().any(|(of, _)| of == name);
         let shown = |(_, server): &(_, Arc<Server>)| server.shown().iter().map(|shown| shown.file.clone()).collect();
@@ -195,6 +198,29 @@ fn service(name: &str) -> String {
 
 fn provider(name: &str) -> String {
     format!("auth {name}")
+}
+
+fn decision(name: &str) -> String {
+    format!("decisions {name}")
+}
+
+/// Whom the gateway itself asks: to whom that belongs, where its name stands, who vouches for it, and what is spoken above TLS.
+type Asked<'c> = (String, &'c Spanned<String>, Option<&'c Spanned<model::FilePath>>, &'static [&'static [u8]]);
+
+fn asked(config: &Config) -> Vec<Asked<'_>> {
+    const HTTP: &[&[u8]] = &[b"http/1.1"];
+    let mut all: Vec<Asked<'_>> = Vec::new();
+    for (name, source) in &config.auth {
+        let (ca, alpn) = match source {
+            AuthSource::Tokens(written) => (written.ca.as_ref(), HTTP),
+            AuthSource::Login(written) => (written.ca.as_ref(), HTTP),
+            AuthSource::Ldap(written) => (written.ca.as_ref(), [].as_slice()),
+            _ => continue,
+        };
+        all.push((provider(&name.value), name, ca, alpn));
+    }
+    all.extend(config.decisions.iter().map(|(name, own)| (decision(&name.value), name, own.ca.as_ref(), HTTP)));
+    all
 }
 
 fn server(settings: ServerSettings, before: Option<&Tls>, metrics: &Metrics) -> Result<Arc<Server>, Vec<FileError>> {

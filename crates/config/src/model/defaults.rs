@@ -65,6 +65,10 @@ pub(crate) mod v1 {
     pub(crate) const SIGV4_SKEW: &str = "5m";
     pub(crate) const SIGV4_UNSIGNED: &str = "refused";
     pub(crate) const SIGV4_LARGEST: &str = "1MiB";
+    pub(crate) const DECISION_QUERY: bool = false;
+    pub(crate) const DECISION_TIMEOUT: &str = "1s";
+    pub(crate) const DECISION_CACHE: &str = "10s";
+    pub(crate) const DECISION_AT_ONCE: i64 = 100;
     pub(crate) const SIGNER_BODY: &str = "signed";
     pub(crate) const SIGNER_LARGEST: &str = "1MiB";
     pub(crate) const SIGNER_LABEL: &str = "tollgate";

@@ -8,6 +8,7 @@ pub mod apis;
 pub mod auth;
 pub mod correlation;
 pub mod data;
+pub mod decisions;
 mod defaults;
 pub mod destination;
 pub mod dns;
@@ -52,6 +53,7 @@ pub use self::auth::{
 };
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
+pub use self::decisions::Decision;
 pub use self::destination::Destination;
 pub use self::dns::{Dns, NameServer};
 pub use self::drain::Drain;
@@ -123,6 +125,8 @@ section! {
         issuer: Option<Issuer>,
         /// Who signs requests for services that ask for that.
         signers: Option<Named<Signer>>,
+        /// Who is asked whether a request may be made.
+        decisions: Option<Named<Decision>>,
         /// What stands behind: named groups of instances.
         services: Option<Named<Service>>,
         /// What holds for every route that does not say otherwise.
@@ -203,6 +207,8 @@ pub struct Config {
     pub issuer: Option<Issuer>,
     /// Who signs requests for services, in the order written.
     pub signers: Vec<(Spanned<String>, Signer)>,
+    /// Who is asked whether a request may be made, in the order written.
+    pub decisions: Vec<(Spanned<String>, Decision)>,
     /// The named services, in the order written.
     pub services: Vec<(Spanned<String>, Service)>,
     /// Policies of the top-level `defaults`, undecoded: for every route, below those of its api.
@@ -249,6 +255,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         auth: file.auth.map(|a| a.0).unwrap_or_default(),
         issuer: file.issuer,
         signers: file.signers.map(|s| s.0).unwrap_or_default(),
+        decisions: file.decisions.map(|d| d.0).unwrap_or_default(),
         services: file.services.map(|s| s.0).unwrap_or_default(),
         policies: defaults.policies,
         apis,

@@ -57,6 +57,22 @@ fn a_condition_asks_about_the_caller_and_the_request() {
 }
 
 #[test]
+fn somebody_else_is_asked_once_all_else_holds() {
+    let asks = bench("{ scopes: [read], when: 'principal == \"alice\"', ask: opa }");
+    assert_eq!(asks.describe()[1], "the scopes read; if principal == \"alice\"; if opa says so");
+    alice(&asks, ".read").passes();
+    alice(&asks, ".write").refused_with("allow/scope");
+    let ask = |bench: &Bench, method: &str, target: &str| {
+        bench.request(method, target, &[("Authorization", "Bearer idp.alice.read")])
+    };
+    ask(&asks, "GET", "/later").passes();
+    ask(&asks, "DELETE", "/later").refused_with("decision/denied").replies(403);
+    ask(&bench("{ ask: opa }"), "DELETE", "/").refused_with("decision/denied");
+    assert_eq!(Bench::mistakes::<AllowConfig>("{ ask: opal }"), ["nobody called `opal` decides (did you mean `opa`?)"]);
+    assert!(Bench::mistakes::<AllowConfig>("{ ask: somebody }")[0].contains("under `decisions`"));
+}
+
+#[test]
 fn mistakes_say_what_to_write() {
     let told = |yaml| Bench::mistakes::<AllowConfig>(yaml).join("; ");
     assert!(told("{}").contains("nothing is asked"), "{}", told("{}"));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tollgate_core::decision::{Deciding, DecisionPoint};
 use tollgate_core::exchange::Exchange;
 use tollgate_core::head::RequestHead;
 use tollgate_core::onward::{Exchanger, Minted, Minter, Outgoing, Recipe, Signer, Trade};
@@ -14,7 +15,14 @@ use tollgate_core::problem::{Fault, Problem};
 #[must_use]
 pub fn sources(names: &[&str]) -> Sources {
     let all = names.iter().map(|name| Arc::new(Named((*name).into())) as Arc<dyn Authenticator>).collect();
-    Sources { all, budget: None, minter: Some(Arc::new(Mint)), signers: vec![Arc::new(Stamp)], ..Sources::default() }
+    Sources {
+        all,
+        budget: None,
+        minter: Some(Arc::new(Mint)),
+        signers: vec![Arc::new(Stamp)],
+        decisions: vec![Arc::new(Oracle)],
+        ..Sources::default()
+    }
 }
 
 /// Makes tokens that say whose they are and for whom: `minted-alice-orders`.
@@ -25,6 +33,30 @@ impl Minter for Mint {
     fn mint(&self, caller: &Arc<Principal>, _: &Recipe, service: &str) -> Result<Minted, Problem> {
         let token = format!("minted-{}-{service}", caller.subject).into();
         Ok(Minted { token, until: std::time::SystemTime::UNIX_EPOCH })
+    }
+}
+
+/// Decides as `opa`: `DELETE` is denied at once, what begins with `/later` is allowed once that was awaited.
+#[derive(Debug)]
+struct Oracle;
+
+static DENIED: Fault = Fault::client("decision/denied", 403, "Denied", "");
+
+impl DecisionPoint for Oracle {
+    fn name(&self) -> &str {
+        "opa"
+    }
+
+    fn decide(&self, x: &Exchange) -> Deciding {
+        match x.head.method_text() {
+            "DELETE" => Deciding::Known(Err(DENIED.problem())),
+            _ if x.head.path().starts_with("/later") => Deciding::Asking(Box::pin(std::future::ready(Ok(())))),
+            _ => Deciding::Known(Ok(())),
+        }
+    }
+
+    fn describe(&self) -> String {
+        "opa".to_owned()
     }
 }
 

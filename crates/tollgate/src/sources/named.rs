@@ -14,6 +14,7 @@ use tollgate_core::problem::{Fault, Problem};
 use tollgate_identity::mint::KeysIn;
 use tollgate_identity::verdict;
 
+use crate::sources::decisions::Agrees;
 use crate::sources::issuer::opened;
 use crate::sources::{Source, With, pages, signers};
 
@@ -46,7 +47,8 @@ pub(crate) fn named(config: &Config) -> Sources {
         signers::signer(written, &Clock::real()).unwrap_or_else(|_| broken(&written.0))
     };
     let signers = config.signers.iter().map(signer).collect();
-    Sources { all, budget: None, minter, signers, endpoints }
+    let decisions = Agrees::all(config);
+    Sources { all, budget: None, minter, signers, decisions, endpoints }
 }
 
 /// Something that is wrong, by its name.
