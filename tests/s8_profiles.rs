@@ -25,8 +25,11 @@ impl Bench {
             "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nlimits: {{ failures: 1000000 }}\nauth:\n\
              \x20 entra: {{ provider: entra, issuer: \"{ENTRA}\", audience: \"api://orders\", {keys} }}\n\
              \x20 cognito: {{ provider: cognito, issuer: \"{COGNITO}\", audience: 1example, {keys} }}\n\
-             \x20 keycloak: {{ provider: keycloak, issuer: \"{KEYCLOAK}\", audience: orders, {keys} }}\n\
-             routes:\n  /entra: {{ to: \"{{{{backend}}}}\", auth: entra, allow: [orders.read] }}\n  \
+             \x20 keycloak: {{ provider: keycloak, url: \"https://sso.example\", realm: shop, audience: orders, {keys} }}\n\
+             \x20 tenants: {{ provider: entra, tenants: 9122040d-6c67-4c5b-b112-36a304b66dad, audience: \"api://orders\", {keys} }}\n\
+             \x20 google: {{ provider: google, audience: 1.apps.googleusercontent.com, hosted_domain: example.com, {keys} }}\n\
+             routes:\n  /tenants: {{ to: \"{{{{backend}}}}\", auth: tenants }}\n  /google: {{ to: \"{{{{backend}}}}\", auth: google }}\n  \
+             /roles: {{ to: \"{{{{backend}}}}\", auth: keycloak or cognito, allow: '\"admin\" in claims.roles' }}\n  /entra: {{ to: \"{{{{backend}}}}\", auth: entra, allow: [orders.read] }}\n  \
              /cognito: {{ to: \"{{{{backend}}}}\", auth: cognito, allow: '\"admins\" in claims[\"cognito:groups\"]' }}\n  \
              /keycloak: {{ to: \"{{{{backend}}}}\", auth: keycloak, allow: '\"admin\" in claims.realm_access.roles' }}\n"
         );
@@ -71,6 +74,19 @@ fn tokens_are_taken_in_the_ways_of_their_providers() {
         "allow/scope"
     );
 
+    let other = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+    let theirs = format!("https://login.microsoftonline.com/{other}/v2.0");
+    assert_eq!(bench.slug("/tenants", entra(ENTRA)), "ok");
+    assert_eq!(bench.slug("/tenants", entra(sts)), "ok");
+    assert_eq!(bench.slug("/tenants", entra(&theirs)), "jwt/issuer", "it says another tenant than it is of");
+    let mut of_theirs = entra(&theirs);
+    of_theirs["tid"] = json!(other);
+    assert_eq!(bench.slug("/tenants", of_theirs), "jwt/issuer", "a tenant that is not taken");
+
+    let google = |domain: &str| json!({ "iss": "https://accounts.google.com", "aud": "1.apps.googleusercontent.com", "hd": domain });
+    assert_eq!(bench.slug("/google", google("example.com")), "ok");
+    assert_eq!(bench.slug("/google", google("evil.example")), "jwt/audience");
+
     let cognito = |client: &str, what: &str| json!({ "iss": COGNITO, "client_id": client, "token_use": what, "cognito:groups": ["admins"] });
     assert_eq!(bench.slug("/cognito", cognito("1example", "access")), "ok");
     assert_eq!(bench.slug("/cognito", cognito("2example", "access")), "jwt/audience");
@@ -78,6 +94,9 @@ fn tokens_are_taken_in_the_ways_of_their_providers() {
 
     let keycloak = |kind: &str, role: &str| json!({ "iss": KEYCLOAK, "aud": ["orders", "account"], "typ": kind, "realm_access": { "roles": [role] } });
     assert_eq!(bench.slug("/keycloak", keycloak("Bearer", "admin")), "ok");
+    assert_eq!(bench.slug("/roles", keycloak("Bearer", "admin")), "ok");
+    assert_eq!(bench.slug("/roles", keycloak("Bearer", "clerk")), "allow/denied");
+    assert_eq!(bench.slug("/roles", cognito("1example", "access")), "allow/denied", "its groups are others");
     assert_eq!(bench.slug("/keycloak", keycloak("Bearer", "user")), "allow/denied");
     assert_eq!(bench.slug("/keycloak", keycloak("ID", "admin")), "jwt/type");
 }

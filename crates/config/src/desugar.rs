@@ -1,6 +1,7 @@
 //! Short forms: each is sugar for one long form, and is rewritten to it here, place by place. What has neither form
 //! is left as it is, for the decoder to refuse. Places are kept.
 
+mod provider;
 mod tests;
 
 use tollgate_core::node::{Entry, Node, Value};
@@ -27,7 +28,8 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
 
 /// `audience: a` → `audience: [a]`, and so on.
 fn source(node: &mut Node) {
-    ["audience", "scopes", "origins"].into_iter().for_each(|key| in_key(node, key, list));
+    provider::provider(node);
+    ["audience", "scopes", "origins", "tenants", "hosted_domain"].into_iter().for_each(|key| in_key(node, key, list));
     in_key(node, "session", |session| in_key(session, "key", list));
 }
 

@@ -135,6 +135,14 @@ checks! {
     LogoutNonce = "logout-nonce",
     /// How old a logout token may be.
     LogoutAge = "logout-age",
+    /// Which tenants of Entra give tokens out.
+    EntraTenant = "entra-tenant",
+    /// Whether a token of Entra is of the tenant that it names.
+    EntraIssuer = "entra-issuer",
+    /// Whether a key of Entra is the tenant's.
+    EntraKey = "entra-key",
+    /// Of which domain a user of Google is.
+    HostedDomain = "hosted-domain",
     /// Whether a policy engine answered at all.
     DecisionStatus = "decision-status",
     /// Whether its document says anything.

@@ -153,6 +153,12 @@ impl Key {
         (!verifying.is_empty()).then(|| Self { id, verifying, written: jwk.clone(), gone: AtomicBool::new(false) })
     }
 
+    /// In whose name it signs, if it says so (Entra's keys do).
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.written.get("issuer").and_then(Value::as_str)
+    }
+
     /// Whether it is good for this algorithm.
     #[must_use]
     pub fn is_for(&self, algorithm: Algorithm) -> bool {

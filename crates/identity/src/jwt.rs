@@ -15,7 +15,7 @@ use crate::faults::{
 };
 use crate::json;
 use crate::jwk::{Algorithm, Key};
-use crate::profile::Profile;
+use crate::profile::{Profile, Tenants};
 
 /// What is made for something else and must never pass as an access token (RFC 8725 §3.11), whoever signed it.
 const OTHER_TYPES: [&str; 5] =
@@ -132,16 +132,33 @@ pub struct Expected {
     pub skew: Duration,
     /// What is peculiar to the provider's tokens.
     pub profile: Profile,
+    /// The tenants that give them out, in place of `issuers`, where there are several.
+    pub tenants: Option<Tenants>,
+    /// The domains of which their users are (`hd`); empty: whichever.
+    pub domains: Vec<String>,
 }
 
 impl Expected {
+    /// Whether whoever says that they gave it out is one of those whose tokens are taken.
+    pub(crate) fn is_given_out(&self, token: &Token<'_>) -> bool {
+        match &self.tenants {
+            Some(tenants) => tenants.gave_out(&token.claims),
+            None => token.issuer().is_some_and(|issuer| self.issuers.iter().any(|own| own == issuer)),
+        }
+    }
+
     /// Judges what a token says once its signature holds; when it ends.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn judge(&self, token: &Token<'_>, now: SystemTime) -> Result<SystemTime, Problem> {
-        if on(Check::JwtIssuer) && !token.issuer().is_some_and(|issuer| self.issuers.iter().any(|own| own == issuer)) {
+        if on(Check::JwtIssuer) && !self.is_given_out(token) {
             return Err(because(&ISSUER, "another `iss`, or none"));
+        }
+        let domain = token.claims.get("hd").and_then(Value::as_str);
+        let is_of = |domain: &str| self.domains.iter().any(|own| own.eq_ignore_ascii_case(domain));
+        if on(Check::HostedDomain) && !self.domains.is_empty() && !domain.is_some_and(is_of) {
+            return Err(because(&AUDIENCE, "another `hd`, or none"));
         }
         self.judge_kind(token)?;
         // Whoever stole a bound one has to have more than it (RFC 9449 §7.1, RFC 8705 §3), which is looked at with every request; of what is not

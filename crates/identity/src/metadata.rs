@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tollgate_core::caller::{Call, Caller};
 
 use crate::json;
+use crate::profile::is_of_all;
 
 /// Largest answer of a provider.
 const MOST: usize = 512 * 1024;
@@ -56,7 +57,7 @@ fn places(issuer: &str) -> [String; 2] {
 fn believed(text: &[u8], issuer: &str) -> Result<Map<String, Value>, String> {
     let metadata: Map<String, Value> = json::object(text)?;
     match metadata.get("issuer").and_then(Value::as_str) {
-        Some(own) if own == issuer => Ok(metadata),
+        Some(own) if own == issuer || is_of_all(own, issuer) => Ok(metadata),
         Some(other) => Err(format!("its `issuer` is `{other}`: write it exactly so if it is the right one")),
         None => Err("it names no `issuer`".to_owned()),
     }

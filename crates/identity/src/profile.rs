@@ -1,6 +1,13 @@
 //! What is peculiar to the tokens of known identity providers: a table that the one verifier ([`Expected`](crate::jwt::Expected))
 //! reads. Nothing is verified here.
 
+mod tenants;
+
+use serde_json::{Map, Value, json};
+
+pub use tenants::Tenants;
+pub(crate) use tenants::is_of_all;
+
 /// How tokens of a provider differ from what RFC 9068 says of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -14,11 +21,47 @@ pub struct Profile {
     pub kind: Option<&'static str>,
     /// Whether ID tokens are what clients bring.
     pub id_tokens: bool,
+    /// Where roles are that have no claim `roles`: the names that lead there; `*` stands for each of the audiences.
+    pub roles: &'static [&'static [&'static str]],
+}
+
+impl Profile {
+    /// The claims with roles where those of all providers are: in the list `roles`, unless the token has one of that name.
+    pub(crate) fn with_roles(&self, claims: &Map<String, Value>, audiences: &[String]) -> Option<Map<String, Value>> {
+        if self.roles.is_empty() || claims.contains_key("roles") {
+            return None;
+        }
+        let mut roles: Vec<&Value> = Vec::new();
+        for path in self.roles {
+            let mut places = vec![claims.get(*path.first()?)];
+            for name in path.get(1..)? {
+                places = match *name {
+                    "*" => places
+                        .iter()
+                        .flat_map(|place| audiences.iter().map(move |own| place.and_then(|place| place.get(own))))
+                        .collect(),
+                    name => places.iter().map(|place| place.and_then(|place| place.get(name))).collect(),
+                };
+            }
+            for place in places.into_iter().flatten() {
+                match place {
+                    Value::Array(all) => roles.extend(all),
+                    one => roles.push(one),
+                }
+            }
+        }
+        if roles.is_empty() {
+            return None;
+        }
+        let mut own = claims.clone();
+        own.insert("roles".to_owned(), json!(roles));
+        Some(own)
+    }
 }
 
 impl Default for Profile {
     fn default() -> Self {
-        Self { audience: "aud", says: &[], has_one: &[], kind: None, id_tokens: false }
+        Self { audience: "aud", says: &[], has_one: &[], kind: None, id_tokens: false, roles: &[] }
     }
 }
 
@@ -48,15 +91,26 @@ impl Provider {
         let usual = Profile::default();
         match self {
             // Access tokens have no `aud`: they say which client they were given to.
-            Self::Cognito => Profile { audience: "client_id", says: &[("token_use", &["access"])], ..usual },
+            Self::Cognito => Profile {
+                audience: "client_id",
+                says: &[("token_use", &["access"])],
+                roles: &[&["cognito:groups"]],
+                ..usual
+            },
             // `DPoP` is what tokens say that are bound to a key.
-            Self::Keycloak => Profile { says: &[("typ", &["Bearer", "DPoP"])], ..usual },
-            Self::IdentityServer => Profile { kind: Some("at+jwt"), ..usual },
+            Self::Keycloak => Profile {
+                says: &[("typ", &["Bearer", "DPoP"])],
+                roles: &[&["realm_access", "roles"], &["resource_access", "*", "roles"]],
+                ..usual
+            },
+            Self::IdentityServer => Profile { kind: Some("at+jwt"), roles: &[&["role"]], ..usual },
             // Access tokens are opaque.
             Self::Google => Profile { id_tokens: true, ..usual },
             // ID tokens have the same `aud` where client and API share a registration; but they do not say which application asked.
             Self::Entra => Profile { has_one: &["azp", "appid"], ..usual },
-            Self::Auth0 | Self::Okta => usual,
+            // What the API's own settings call permissions (role-based access control).
+            Self::Auth0 => Profile { roles: &[&["permissions"]], ..usual },
+            Self::Okta => Profile { roles: &[&["groups"]], ..usual },
         }
     }
 
@@ -102,6 +156,8 @@ mod tests {
             kind: profile.kind.map(str::to_owned),
             skew: Duration::from_secs(30),
             profile,
+            tenants: None,
+            domains: Vec::new(),
         };
         let (key, _) = SigningKey::generate(Algorithm::Es256, kind).unwrap();
         let mut all = json!({ "sub": "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ", "iat": 1_000, "exp": 4_600 });
@@ -250,5 +306,84 @@ mod tests {
         let mut logout = token("https://accounts.google.com", "1.apps.googleusercontent.com");
         logout["events"] = json!({});
         assert_eq!(judged(logout), "jwt/type");
+    }
+
+    /// What is judged of a token of Entra where several tenants are taken.
+    fn of_several(tenants: Tenants, claims: &Value) -> &'static str {
+        let profile = Provider::Entra.profile();
+        let expected = Expected {
+            issuers: Vec::new(),
+            audiences: vec!["api://orders".to_owned()],
+            kind: None,
+            skew: Duration::from_secs(30),
+            profile,
+            tenants: Some(tenants),
+            domains: Vec::new(),
+        };
+        let (key, _) = SigningKey::generate(Algorithm::Es256, "JWT").unwrap();
+        let text = key.sign(claims.as_object().unwrap()).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_100);
+        let judged = Token::read(&text).and_then(|token| expected.judge(&token, now));
+        judged.map_or_else(|problem| problem.fault.slug, |_| "")
+    }
+
+    #[test]
+    fn entra_has_tenants_whose_tokens_name_them_twice() {
+        const OTHER: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+        let token = |tid: &str, iss: &str| json!({ "iss": iss, "tid": tid, "aud": "api://orders", "azp": "6731de76", "iat": 1_000, "exp": 4_600 });
+        let own = "9122040d-6c67-4c5b-b112-36a304b66dad";
+        let these = || Tenants::These(vec![own.to_owned()]);
+        let of = |tid: &str| format!("https://login.microsoftonline.com/{tid}/v2.0");
+        assert_eq!(of_several(these(), &token(own, TENANT)), "");
+        assert_eq!(of_several(these(), &token(OTHER, &of(OTHER))), "jwt/issuer");
+        assert_eq!(of_several(Tenants::Any, &token(OTHER, &of(OTHER))), "");
+        assert_eq!(of_several(Tenants::Any, &token(own, &of(OTHER))), "jwt/issuer", "of another than it says");
+        let personal = "9188040d-6c67-4c5b-b112-36a304b66dad";
+        assert_eq!(of_several(Tenants::Any, &token(personal, &of(personal))), "jwt/issuer", "anybody");
+    }
+
+    #[test]
+    fn google_says_of_which_domain_a_user_is() {
+        let judge = |domain: Option<&str>| {
+            let expected = Expected {
+                issuers: Provider::Google.issuers("https://accounts.google.com"),
+                audiences: vec!["1.apps.googleusercontent.com".to_owned()],
+                kind: None,
+                skew: Duration::from_secs(30),
+                profile: Provider::Google.profile(),
+                tenants: None,
+                domains: vec!["example.com".to_owned()],
+            };
+            let mut claims = json!({ "iss": "https://accounts.google.com", "aud": "1.apps.googleusercontent.com", "iat": 1_000, "exp": 4_600 });
+            domain.into_iter().for_each(|domain| claims["hd"] = json!(domain));
+            let (key, _) = SigningKey::generate(Algorithm::Es256, "JWT").unwrap();
+            let text = key.sign(claims.as_object().unwrap()).unwrap();
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_100);
+            Token::read(&text)
+                .and_then(|token| expected.judge(&token, now))
+                .map_or_else(|problem| problem.fault.slug, |_| "")
+        };
+        assert_eq!((judge(Some("example.com")), judge(Some("Example.COM"))), ("", ""));
+        assert_eq!((judge(Some("evil.example")), judge(None)), ("jwt/audience", "jwt/audience"));
+    }
+
+    #[test]
+    fn roles_are_in_one_place_whoever_gave_them() {
+        let roles = |provider: Provider, claims: Value| {
+            let own = provider.profile().with_roles(claims.as_object().unwrap(), &["orders".to_owned()]);
+            own.map_or(Value::Null, |claims| claims["roles"].clone())
+        };
+        let keycloak = json!({
+            "realm_access": { "roles": ["admin"] },
+            "resource_access": { "orders": { "roles": ["clerk"] }, "other": { "roles": ["root"] } },
+        });
+        assert_eq!(roles(Provider::Keycloak, keycloak), json!(["admin", "clerk"]), "not those of other clients");
+        assert_eq!(roles(Provider::Cognito, json!({ "cognito:groups": ["admins"] })), json!(["admins"]));
+        assert_eq!(roles(Provider::Auth0, json!({ "permissions": ["read:orders"] })), json!(["read:orders"]));
+        assert_eq!(roles(Provider::Okta, json!({ "groups": ["Everyone"] })), json!(["Everyone"]));
+        assert_eq!(roles(Provider::IdentityServer, json!({ "role": "admin" })), json!(["admin"]), "a single one");
+        assert_eq!(roles(Provider::Okta, json!({ "groups": ["a"], "roles": ["own"] })), Value::Null, "it has its own");
+        assert_eq!(roles(Provider::Entra, json!({ "roles": ["own"], "groups": ["a"] })), Value::Null);
+        assert_eq!(roles(Provider::Okta, json!({})), Value::Null);
     }
 }

@@ -20,6 +20,7 @@ use crate::faults::{ALGORITHM, ISSUER, KEYS, SIGNATURE, TOO_LARGE, TOO_MANY_FAIL
 use crate::jwk::{Algorithm, Key};
 use crate::jwt::{Expected, Token};
 use crate::keys::{self, KeyRing, Looked};
+use crate::profile::Tenants;
 use crate::remembered::{Digest, Remembered, digest};
 
 /// What tokens are taken.
@@ -117,8 +118,13 @@ impl JwtSource {
 
     /// Judges what a token says whose signature holds.
     fn believed(&self, token: &Token<'_>, key: &Arc<Key>, digest: &Digest) -> Result<Arc<Principal>, Problem> {
-        let until = self.settings.expected.judge(token, self.clock.unix())?;
-        let principal = Arc::new(principal(&self.name, &token.claims, Some(until)));
+        let expected = &self.settings.expected;
+        if expected.tenants.is_some() && !Tenants::may_sign(key.issuer(), &token.claims) {
+            return Err(because(&SIGNATURE, "by a key of another tenant"));
+        }
+        let until = expected.judge(token, self.clock.unix())?;
+        let with_roles = expected.profile.with_roles(&token.claims, &expected.audiences);
+        let principal = Arc::new(principal(&self.name, with_roles.as_ref().unwrap_or(&token.claims), Some(until)));
         let known = Known { principal: Arc::clone(&principal), key: Arc::clone(key), until };
         self.remembered.add(*digest, known);
         Ok(principal)
@@ -145,7 +151,7 @@ impl JwtSource {
             Ok(token) => token,
             Err(problem) => return Found::Foreign(problem),
         };
-        if !token.issuer().is_some_and(|issuer| self.settings.expected.issuers.iter().any(|own| own == issuer)) {
+        if !self.settings.expected.is_given_out(&token) {
             return Found::Foreign(because(&ISSUER, "another `iss`, or none"));
         }
         if !self.settings.algorithms.contains(&token.algorithm) {
@@ -192,7 +198,12 @@ impl Authenticator for JwtSource {
 
     fn describe(&self) -> String {
         let expected = &self.settings.expected;
-        let (issuers, bound) = (expected.issuers.join(", "), self.proofs.describe());
+        let issuers = match &expected.tenants {
+            None => expected.issuers.join(", "),
+            Some(Tenants::Any) => "any tenant of Entra".to_owned(),
+            Some(Tenants::These(ids)) => format!("the tenants {} of Entra", ids.join(", ")),
+        };
+        let bound = self.proofs.describe();
         match expected.audiences.as_slice() {
             [] => format!("tokens of {issuers}, for whomever{bound}"),
             audiences => format!("tokens of {issuers} for {}{bound}", audiences.join(", ")),

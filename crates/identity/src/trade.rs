@@ -247,6 +247,8 @@ impl Trades {
             kind: Some("at+jwt".to_owned()),
             skew: Duration::ZERO,
             profile: Profile::default(),
+            tenants: None,
+            domains: Vec::new(),
         };
         let ends = expected.judge(&token, now).map_err(|_| WRONG)?;
         // Nothing that is given out here is bound, and nobody would look whether its sender has what it is bound to.

@@ -27,7 +27,7 @@ pub use self::bound::{Bound, Dpop, ProxysWord};
 pub use self::certificates::{CertificateAuth, CertificateName, ForwardedCertificate};
 pub use self::ldap::{Ldap, LdapGroups, LdapUrl, LdapUsers};
 pub use self::login::{CookieName, LocalPath, Login, Origin, Session, SessionIn};
-pub use self::provider::Provider;
+pub use self::provider::{Provider, Tenants};
 pub use self::saml::{Saml, SamlSigned};
 pub use self::secret::Secret;
 pub use self::signed::{Signed, SignedBy, SignedKey};

@@ -29,10 +29,77 @@ impl ShortForm {
 const IN_LISTEN: &str = "listen: @";
 const IN_LISTENER: &str = "listen: { 8080: @ }";
 const IN_SERVICE: &str = "services: { orders: @ }";
+const IN_AUTH: &str = "auth: { idp: @ }";
 const IN_ROUTE: &str = "routes: { /a: @ }";
+
+/// A source of identity in the words of its provider: all else may stand beside them.
+fn words_of(provider: &str, words: &[(&str, &str)]) -> Value {
+    let mut schema = json!({ "type": "object", "properties": { "provider": { "const": provider } }, "required": ["provider", "audience"] });
+    for (word, what) in words {
+        schema["properties"][word] = json!({ "type": "string", "minLength": 1, "description": what });
+    }
+    schema
+}
 
 /// All of them.
 pub(crate) const SHORT_FORMS: &[ShortForm] = &[
+    ShortForm {
+        definition: "Tokens",
+        short: "{ provider: entra, tenant: 9122040d-6c67-4c5b-b112-36a304b66dad, audience: [api://a] }",
+        long: "{ provider: entra, issuer: https://login.microsoftonline.com/9122040d-6c67-4c5b-b112-36a304b66dad/v2.0, audience: [api://a] }",
+        place: IN_AUTH,
+        schema: || words_of("entra", &[("tenant", "The id of the tenant.")]),
+    },
+    ShortForm {
+        definition: "Tokens",
+        short: "{ provider: entra, tenants: [any], audience: [api://a] }",
+        long: "{ provider: entra, issuer: https://login.microsoftonline.com/organizations/v2.0, tenants: [any], audience: [api://a] }",
+        place: IN_AUTH,
+        schema: || words_of("entra", &[]),
+    },
+    ShortForm {
+        definition: "Tokens",
+        short: "{ provider: cognito, pool: eu-west-1_AbCdEf, audience: [1example] }",
+        long: "{ provider: cognito, issuer: https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEf, audience: [1example] }",
+        place: IN_AUTH,
+        schema: || words_of("cognito", &[("pool", "The id of the user pool.")]),
+    },
+    ShortForm {
+        definition: "Tokens",
+        short: "{ provider: keycloak, url: https://sso.example.com, realm: shop, audience: [a] }",
+        long: "{ provider: keycloak, issuer: https://sso.example.com/realms/shop, audience: [a] }",
+        place: IN_AUTH,
+        schema: || words_of("keycloak", &[("url", "Where it is."), ("realm", "The name of the realm.")]),
+    },
+    ShortForm {
+        definition: "Tokens",
+        short: "{ provider: auth0, domain: shop.eu.auth0.com, audience: [a] }",
+        long: "{ provider: auth0, issuer: https://shop.eu.auth0.com/, audience: [a] }",
+        place: IN_AUTH,
+        schema: || words_of("auth0", &[("domain", "The domain of the tenant.")]),
+    },
+    ShortForm {
+        definition: "Tokens",
+        short: "{ provider: okta, domain: dev-1.okta.com, audience: [a] }",
+        long: "{ provider: okta, issuer: https://dev-1.okta.com/oauth2/default, audience: [a] }",
+        place: IN_AUTH,
+        schema: || {
+            words_of(
+                "okta",
+                &[
+                    ("domain", "The domain of the organization."),
+                    ("server", "The authorization server; `default` unless it is written."),
+                ],
+            )
+        },
+    },
+    ShortForm {
+        definition: "Tokens",
+        short: "{ provider: google, audience: [1.apps.googleusercontent.com] }",
+        long: "{ provider: google, issuer: https://accounts.google.com, audience: [1.apps.googleusercontent.com] }",
+        place: IN_AUTH,
+        schema: || words_of("google", &[]),
+    },
     ShortForm {
         definition: "Listen",
         short: "8080",

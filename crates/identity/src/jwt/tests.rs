@@ -42,7 +42,8 @@ fn claims() -> Value {
 
 fn expected() -> Expected {
     let (issuers, audiences) = (vec!["https://idp.example".to_owned()], vec!["orders".to_owned(), "stock".to_owned()]);
-    Expected { issuers, audiences, kind: None, skew: Duration::from_secs(30), profile: Profile::default() }
+    let (skew, profile) = (Duration::from_secs(30), Profile::default());
+    Expected { issuers, audiences, kind: None, skew, profile, tenants: None, domains: Vec::new() }
 }
 
 /// What is said of a token with these claims; empty: it is good.

@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use crate::checks::{Check, on};
+use crate::jwk::Key;
 use crate::jwt::{Token, has_audience, time};
 use crate::keys::{KeyRing, Looked};
+use crate::profile::Tenants;
 
 /// By how much clocks may differ.
 const SKEW: Duration = Duration::from_secs(60);
@@ -20,6 +22,8 @@ const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// Whose word it is, and to whom.
 pub(crate) struct Expected<'a> {
     pub(crate) issuer: &'a str,
+    /// The tenants whose word it may be, in place of `issuer`, where there are several.
+    pub(crate) tenants: Option<&'a Tenants>,
     pub(crate) client: &'a str,
     pub(crate) ring: &'a Arc<KeyRing>,
     pub(crate) now: SystemTime,
@@ -104,7 +108,11 @@ impl Expected<'_> {
     /// §3.1.3.7, 2 to 5 and 10.
     fn judge(&self, claims: &Map<String, Value>) -> Result<(), Wrong> {
         let said = |name: &str| claims.get(name).and_then(Value::as_str);
-        if on(Check::SignInIssuer) && said("iss") != Some(self.issuer) {
+        let is_given_out = match self.tenants {
+            Some(tenants) => tenants.gave_out(claims),
+            None => said("iss") == Some(self.issuer),
+        };
+        if on(Check::SignInIssuer) && !is_given_out {
             return Err("another `iss`, or none".into());
         }
         if on(Check::SignInAudience) && !has_audience(claims, &[self.client.to_owned()]).unwrap_or(false) {
@@ -121,12 +129,17 @@ impl Expected<'_> {
         }
     }
 
+    fn may_sign(&self, key: &Key, token: &Token<'_>) -> bool {
+        let is_tenants = self.tenants.is_none() || Tenants::may_sign(key.issuer(), &token.claims);
+        is_tenants && token.is_signed_by(key)
+    }
+
     /// A token that one of the provider's keys signed.
     async fn signed<'t>(&self, text: &'t str) -> Result<Token<'t>, Wrong> {
         let token = Token::read(text).map_err(|problem| Wrong::Token(problem.cause.clone().unwrap_or_default()))?;
         for is_last in [false, true] {
             match self.ring.look(token.key.as_deref(), token.algorithm) {
-                Looked::Keys(keys) if keys.iter().any(|key| token.is_signed_by(key)) => return Ok(token),
+                Looked::Keys(keys) if keys.iter().any(|key| self.may_sign(key, &token)) => return Ok(token),
                 Looked::Keys(_) if token.key.is_some() => return Err("the signature is wrong".into()),
                 Looked::WrongAlgorithm => return Err("its key is for another algorithm".into()),
                 Looked::Keys(_) | Looked::Unknown | Looked::Nothing if !is_last && self.ring.may_ask() => {
@@ -139,5 +152,38 @@ impl Expected<'_> {
             }
         }
         Err(Wrong::Keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use serde_json::json;
+    use tollgate_core::clock::Clock;
+
+    use super::*;
+    use crate::keys::{From, Settings};
+
+    #[test]
+    fn users_of_several_tenants_sign_in_in_the_name_of_their_own() {
+        const OWN: &str = "9122040d-6c67-4c5b-b112-36a304b66dad";
+        const OTHER: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+        let time = Duration::from_secs(600);
+        let clock = Clock::fake(UNIX_EPOCH + time);
+        let from = From::Issuer("https://login.microsoftonline.com/organizations/v2.0".to_owned());
+        let ring = KeyRing::new(Settings { from, refresh: time, keep: time, timeout: time }, clock.clone());
+        let judge = |tenants: Option<&Tenants>, tid: &str, iss: &str| {
+            let iss = format!("https://login.microsoftonline.com/{iss}/v2.0");
+            let claims = json!({ "iss": iss, "tid": tid, "aud": "web", "iat": 600 });
+            let issuer = "https://login.microsoftonline.com/organizations/v2.0";
+            let expected = Expected { issuer, tenants, client: "web", ring: &ring, now: clock.unix() };
+            expected.judge(claims.as_object().unwrap()).is_ok()
+        };
+        let own = Tenants::These(vec![OWN.to_owned()]);
+        assert!(judge(Some(&own), OWN, OWN) && judge(Some(&Tenants::Any), OTHER, OTHER));
+        assert!(!judge(Some(&own), OTHER, OTHER), "not one of those that are taken");
+        assert!(!judge(Some(&own), OWN, OTHER) && !judge(Some(&Tenants::Any), OWN, OTHER), "another than it says");
+        assert!(!judge(None, OWN, OWN), "nobody said that there are several");
     }
 }

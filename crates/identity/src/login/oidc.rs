@@ -23,6 +23,7 @@ use crate::client::{Client, Form};
 use crate::faults::because;
 use crate::json;
 use crate::keys::{self, KeyRing};
+use crate::profile::Tenants;
 use crate::session::{AccessToken, Session};
 use crate::signing::unique;
 use crate::source::GIVEN;
@@ -39,6 +40,8 @@ const AT_ONCE: usize = 64;
 pub struct Settings {
     /// Who the provider is: the issuer of its ID tokens.
     pub issuer: String,
+    /// The tenants of Entra whose users may sign in, where `issuer` is that of all of them.
+    pub tenants: Option<Tenants>,
     /// Who the gateway is there.
     pub client: Client,
     /// What is asked for, `openid` among it.
@@ -249,7 +252,8 @@ impl Oidc {
 
     fn expected(&self) -> Expected<'_> {
         let (issuer, client) = (&*self.settings.issuer, self.client());
-        Expected { issuer, client, ring: &self.ring, now: self.clock.unix() }
+        let tenants = self.settings.tenants.as_ref();
+        Expected { issuer, tenants, client, ring: &self.ring, now: self.clock.unix() }
     }
 
     async fn believed(&self, id_token: &str, nonce: Option<&str>) -> Result<Map<String, Value>, Problem> {

@@ -17,7 +17,7 @@ use tollgate_identity::exchange::{self, Trader};
 use tollgate_identity::jwk::Algorithm;
 use tollgate_identity::jwt::Expected;
 use tollgate_identity::opaque::{self};
-use tollgate_identity::profile::Provider;
+use tollgate_identity::profile::{Provider, Tenants};
 use tollgate_identity::saml::{MustBeSigned, OwnKey};
 use tollgate_identity::signed::KnownKey;
 use tollgate_identity::signing::SigningKey;
@@ -70,6 +70,7 @@ pub(super) fn signing_in(written: &Login, heads: usize) -> Result<login::Setting
     let parameters = written.parameters.iter().flat_map(|all| all.iter());
     let provider = login::oidc::Settings {
         issuer: written.login.value.0.clone(),
+        tenants: written.tenants.as_ref().map(tenants),
         client: client(&written.client.value, written.proof())?,
         scopes: scopes.unwrap_or_else(|| vec!["openid".to_owned()]),
         parameters: parameters.map(|(name, value)| (name.value.clone(), value.clone())).collect(),
@@ -261,6 +262,13 @@ fn known(named: model::Provider) -> Provider {
     }
 }
 
+fn tenants(written: &Spanned<model::Tenants>) -> Tenants {
+    match &written.value.0 {
+        None => Tenants::Any,
+        Some(ids) => Tenants::These(ids.clone()),
+    }
+}
+
 pub(super) fn settings(written: &Tokens, clock: &Clock) -> Result<JwtSettings, Diagnostic> {
     let from = match &written.jwks {
         None => keys::From::Issuer(written.issuer.value.0.clone()),
@@ -278,6 +286,8 @@ pub(super) fn settings(written: &Tokens, clock: &Clock) -> Result<JwtSettings, D
             kind: kind.or_else(|| profile.kind.map(str::to_owned)),
             skew: written.skew.value.0,
             profile,
+            tenants: written.tenants.as_ref().map(tenants),
+            domains: written.hosted_domain.as_ref().map(|domains| domains.value.clone()).unwrap_or_default(),
         },
         algorithms: match &written.algorithms {
             None => Algorithm::ALL.to_vec(),

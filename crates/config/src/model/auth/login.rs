@@ -6,6 +6,7 @@ use tollgate_core::node::Spanned;
 use tollgate_core::section;
 use tollgate_core::units::{Bounded, Period};
 
+use crate::model::auth::provider::Tenants;
 use crate::model::auth::secret::Secret;
 use crate::model::auth::tokens::{ClientAuth, ClientProof, proof};
 use crate::model::auth::url::{Url, is_private};
@@ -23,6 +24,9 @@ section! {
     pub struct Login: fits {
         /// The provider: its issuer, exactly as its metadata says.
         login: Spanned<Url>,
+        /// With Microsoft's `…/organizations/v2.0`: the ids of the tenants of Entra whose users may sign in; or `any`, those of whichever
+        /// organization.
+        tenants: Option<Spanned<Tenants>>,
         /// Who the gateway is there: its client id.
         client: Spanned<String>,
         /// How it proves that: by a secret. Without it and without `key`, it is a public client.
@@ -128,6 +132,7 @@ fn fits(login: &Login, cx: &mut DecodeCx) -> bool {
         well = false;
     }
     let url = &login.login.value.0;
+    well &= has_its_tenants(login, cx);
     if url.contains(['?', '#']) {
         cx.report(Diagnostic::error("an issuer has neither a query nor a fragment").at(&login.login.span));
         well = false;
@@ -142,6 +147,27 @@ fn fits(login: &Login, cx: &mut DecodeCx) -> bool {
         well = false;
     }
     well
+}
+
+/// Whether it is said whose users may sign in, where the provider is that of several tenants.
+fn has_its_tenants(login: &Login, cx: &mut DecodeCx) -> bool {
+    let url = &login.login.value.0;
+    let is_of_all = url
+        .strip_prefix("https://login.microsoftonline.com/")
+        .is_some_and(|rest| matches!(rest, "organizations/v2.0" | "common/v2.0"));
+    match &login.tenants {
+        None if is_of_all => {
+            let mistake = Diagnostic::error("users of all tenants could sign in").at(&login.login.span);
+            cx.report(mistake.hint("say whose may: `tenants: [<id>, …]`, or `any`"));
+            false
+        }
+        Some(tenants) if !is_of_all => {
+            let mistake = Diagnostic::error("only Microsoft's provider for all tenants has several").at(&tenants.span);
+            cx.report(mistake.hint("`login: https://login.microsoftonline.com/organizations/v2.0`"));
+            false
+        }
+        _ => true,
+    }
 }
 
 fn session_fits(session: &Session, cx: &mut DecodeCx) -> bool {

@@ -11,7 +11,7 @@ use tollgate_core::section;
 use tollgate_core::units::{Bounded, BoundedSize, Period};
 
 use crate::model::auth::bound::{Bound, Dpop, ProxysWord, can_be_shown};
-use crate::model::auth::provider::{self, Provider};
+use crate::model::auth::provider::{self, Provider, Tenants};
 use crate::model::auth::secret::Secret;
 use crate::model::auth::url::{Url, is_private};
 use crate::model::defaults::v1;
@@ -26,6 +26,11 @@ section! {
         issuer: Spanned<Url>,
         /// Which make of identity provider it is, if its tokens differ from what the standards say.
         provider: Option<Spanned<Provider>>,
+        /// With `provider: entra`, in place of an issuer: the ids of the tenants whose tokens are taken; or `any`, those of whichever
+        /// organization.
+        tenants: Option<Spanned<Tenants>>,
+        /// With `provider: google`: the Workspace domains whose users may come (`hd`).
+        hosted_domain: Option<Spanned<Vec<String>>>,
         /// Whom the tokens must be for (`aud`; with `provider: cognito`, `client_id`): one of these, or `any`, which takes tokens that were given out for others.
         audience: Spanned<Audience>,
         /// Where the provider's keys are: a URL or a file.

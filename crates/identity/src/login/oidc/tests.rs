@@ -55,6 +55,7 @@ impl Bench {
         let timeout = Duration::from_secs(1);
         let settings = Settings {
             issuer: ISSUER.to_owned(),
+            tenants: None,
             client: Client { id: "web".to_owned(), proof: Proof::None },
             scopes: vec!["openid".to_owned(), "orders.write".to_owned()],
             parameters: Vec::new(),
