@@ -24,8 +24,9 @@ fn what_a_partner_signs_is_taken_and_what_was_changed_is_not() {
     let config = format!(
         "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nworkers: 1\n\
          auth: {{ partners: {{ signature: {{ partner: {{ algorithm: ed25519, key: \"${{file:{}}}\", name: shop, scopes: [read] }}, \
-         shared: {{ algorithm: hmac-sha256, secret: \"${{env:SECRET}}\", name: shop, scopes: [read] }} }} }} }}\n\
-         routes: {{ /api/**: {{ to: \"{{{{backend}}}}\", auth: partners, allow: 'consumer == \"shop\" && \"read\" in scopes' }} }}\n",
+         shared: {{ algorithm: hmac-sha256, secret: \"${{env:SECRET}}\", name: shop, scopes: [read] }} }} }}, \
+         once: {{ signature: {{ partner: {{ algorithm: ed25519, key: \"${{file:{0}}}\" }} }}, nonce: required }} }}\n\
+         routes: {{ /once/**: {{ to: \"{{{{backend}}}}\", auth: once }}, /api/**: {{ to: \"{{{{backend}}}}\", auth: partners, allow: 'consumer == \"shop\" && \"read\" in scopes' }} }}\n",
         public.display()
     );
     let values = [("backend", backend.address().to_string())];
@@ -44,6 +45,13 @@ fn what_a_partner_signs_is_taken_and_what_was_changed_is_not() {
         ("get", 200, ""),
         ("post", 200, ""),
         ("shared secret", 200, ""),
+        ("with a nonce", 200, ""),
+        ("the same nonce again", 401, "signature/replayed"),
+        ("another nonce", 200, ""),
+        ("the same nonce of another key", 200, ""),
+        ("another body with a nonce", 400, "digest/mismatch"),
+        ("none where one is needed", 401, "signature/coverage"),
+        ("one where one is needed", 200, ""),
         ("another body", 400, "digest/mismatch"),
         ("another path", 401, "signature/invalid"),
         ("another query", 401, "signature/invalid"),

@@ -65,6 +65,10 @@ checks! {
     MessageCoverage = "message-coverage",
     /// When it was made, and ends.
     MessageTime = "message-time",
+    /// Whether a message signature has a nonce where it must.
+    MessageNonce = "message-nonce",
+    /// Whether its nonce was used before.
+    MessageReplay = "message-replay",
     /// The digest of a body.
     Digest = "digest",
     /// A document type in XML.

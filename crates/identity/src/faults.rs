@@ -55,6 +55,8 @@ pub static FAULTS: &[&Fault] = &[
     &SIGNATURE_INVALID,
     &SIGNATURE_EXPIRED,
     &SIGNATURE_COVERAGE,
+    &SIGNATURE_REPLAYED,
+    &SIGNATURE_UNTOLD,
     &DIGEST_MALFORMED,
     &DIGEST_MISMATCH,
     &SIGN_IMPOSSIBLE,
@@ -373,6 +375,19 @@ refused!(
     "signature/expired",
     "The message signature has expired",
     "Sign the request again when it is sent, and look at the clock of whoever signs."
+);
+refused!(
+    SIGNATURE_REPLAYED,
+    "signature/replayed",
+    "The message signature was used before",
+    "Sign each request anew, with a nonce of its own."
+);
+/// Nobody can tell whether a signature was used before.
+pub(crate) static SIGNATURE_UNTOLD: Fault = Fault::gateway(
+    "signature/unavailable",
+    503,
+    "Nobody can tell whether the message signature was used before",
+    "Try again. For the operator: the log tells what is wrong with the store.",
 );
 refused!(
     SIGNATURE_COVERAGE,

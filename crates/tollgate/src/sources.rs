@@ -41,8 +41,8 @@ use tollgate_upstream::outbound::Outbound;
 use crate::sources::decisions::Decisions;
 use crate::sources::issuer::{Issues, issues, opened};
 use crate::sources::settings::{
-    access_keys, asking, asserted, certificates, client, expected, keyed, known_keys, passwords, settings, signatures,
-    signing_in, size,
+    access_keys, asking, asserted, certificates, client, expected, keyed, known_keys, once, passwords, settings,
+    signatures, signing_in, size,
 };
 use crate::tls::Tls;
 use crate::wire::World;
@@ -123,7 +123,7 @@ impl Source {
                 own,
             )),
             AuthSource::Signed(written) => {
-                Self::Signed(SignedSource::new(name, expected(written)?, known_keys(written)?, own))
+                Self::Signed(SignedSource::new(name, expected(written)?, once(written), known_keys(written)?, own))
             }
             AuthSource::Login(written) => {
                 Self::Login(LoginSource::new(name, signing_in(written, with.heads)?, with.sealer, with.store, own))
@@ -184,7 +184,8 @@ impl Source {
             (Self::Keys(source), _) => source.start(&world.slow),
             (Self::Basic(source), _) => source.start(&world.slow, world.asking()),
             (Self::Certificates(source), _) => source.start(&world.slow),
-            (Self::Jwt(_) | Self::Opaque(_), None) | (Self::Aws(_) | Self::Signed(_) | Self::Ldap(_), _) => {}
+            (Self::Signed(source), _) => source.mark_in(&store),
+            (Self::Jwt(_) | Self::Opaque(_), None) | (Self::Aws(_) | Self::Ldap(_), _) => {}
         }
     }
 

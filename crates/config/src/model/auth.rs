@@ -30,7 +30,7 @@ pub use self::login::{CookieName, LocalPath, Login, Origin, Session, SessionIn};
 pub use self::provider::{Provider, Tenants};
 pub use self::saml::{Saml, SamlSigned};
 pub use self::secret::Secret;
-pub use self::signed::{Signed, SignedBy, SignedKey};
+pub use self::signed::{Signed, SignedBy, SignedKey, SignedOnce};
 pub use self::tokens::{
     Algorithm, Audience, ClientAuth, ClientProof, Introspection, KeysAt, TokenExchange, TokenType, Tokens,
 };

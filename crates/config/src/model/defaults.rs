@@ -64,6 +64,7 @@ pub(crate) mod v1 {
     pub(crate) const LDAP_GROUP_NAME: &str = "cn";
     pub(crate) const SIGV4_SKEW: &str = "5m";
     pub(crate) const SIGV4_UNSIGNED: &str = "refused";
+    pub(crate) const SIGNED_NONCE: &str = "optional";
     pub(crate) const SIGV4_LARGEST: &str = "1MiB";
     pub(crate) const DECISION_QUERY: bool = false;
     pub(crate) const DECISION_TIMEOUT: &str = "1s";

@@ -49,7 +49,7 @@ pub use self::auth::{
     Algorithm, ApiKeys, AuthSource, Aws, AwsKey, Basic, Bound, CertificateAuth, CertificateName, ClientAuth,
     ClientProof, CookieName, Dpop, ForwardedCertificate, Introspection, KeyPlace, KeysAt, Ldap, LdapGroups, LdapUrl,
     LdapUsers, LocalPath, Login, Origin, Provider, ProxysWord, Saml, SamlSigned, Session, SessionIn, Signed, SignedBy,
-    SignedKey, Tenants, TokenExchange, Tokens, UnsignedBody,
+    SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
 };
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_config::model::{
     self, Algorithm as Named, ApiKeys, Aws, Basic, Bound, CertificateAuth, CertificateName, ClientProof,
     ForwardedCertificate, Introspection, KeyPlace, KeysAt, Login, ProxysWord, Saml, SamlSigned, SessionIn, Signed,
-    Tokens, UnsignedBody,
+    SignedOnce, Tokens, UnsignedBody,
 };
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
@@ -19,7 +19,7 @@ use tollgate_identity::jwt::Expected;
 use tollgate_identity::opaque::{self};
 use tollgate_identity::profile::{Provider, Tenants};
 use tollgate_identity::saml::{MustBeSigned, OwnKey};
-use tollgate_identity::signed::KnownKey;
+use tollgate_identity::signed::{KnownKey, Once};
 use tollgate_identity::signing::SigningKey;
 use tollgate_identity::{JwtSettings, bound, certificate, client, dpop, keys, login, session, signature, sigv4};
 
@@ -164,6 +164,13 @@ pub(super) fn expected(written: &Signed) -> Result<signature::Expected, Diagnost
         written.components.as_ref().map(|all| all.iter().map(component).collect::<Result<_, _>>()).transpose()?;
     let (tag, age, skew) = (written.tag.clone(), written.age.0, written.skew.0);
     Ok(signature::Expected { components: components.unwrap_or_else(usual), tag, age, skew })
+}
+
+pub(super) fn once(written: &Signed) -> Once {
+    match written.nonce {
+        SignedOnce::Required => Once::Always,
+        SignedOnce::Optional => Once::WithNonce,
+    }
 }
 
 pub(super) fn known_keys(written: &Signed) -> Result<Vec<KnownKey>, Diagnostic> {

@@ -25,6 +25,18 @@ section! {
         age: Period = v1::SIGV4_SKEW,
         /// By how much clocks may differ.
         skew: Period = v1::AUTH_SKEW,
+        /// Whether signatures need a nonce. One with a nonce is good once; one without, for as long as `age` says.
+        nonce: SignedOnce = v1::SIGNED_NONCE,
+    }
+}
+
+words! {
+    /// Whether signatures need a nonce.
+    pub enum SignedOnce {
+        /// They need one.
+        Required = "required",
+        /// They may have one.
+        Optional = "optional",
     }
 }
 
