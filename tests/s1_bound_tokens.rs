@@ -362,3 +362,45 @@ fn without_proofs_a_token_that_is_bound_to_a_key_is_refused() {
         );
     }
 }
+
+#[test]
+fn neither_tokens_nor_proofs_are_told_to_anybody() {
+    let bench = Bench::new(", dpop: { nonce: 1m }", "");
+    let token = bench.token("own", "ES256", "ES256");
+    let mut canaries = vec![token.rsplit('.').next().unwrap().to_owned()];
+    let mut texts = Vec::new();
+    let mut send = |token: &str, proof: &str| {
+        canaries.push(proof.rsplit('.').next().unwrap().to_owned());
+        let answer = bench.with(token, proof);
+        texts.push(format!("{:?} {}", answer.fields, answer.text()));
+        answer
+    };
+    let nonce = send(&token, &bench.proof(&token, json!({}))).one("dpop-nonce").unwrap();
+    let good = bench.proof(&token, json!({ "claims": { "nonce": nonce } }));
+    assert_eq!(outcome(&send(&token, &good)), "ok");
+    assert_eq!(outcome(&send(&token, &good)), "dpop/replayed");
+    for change in [
+        json!({ "claims": { "nonce": nonce, "htm": "POST" } }),
+        json!({ "claims": { "nonce": nonce, "ath": "canary-of-a-claim" } }),
+        json!({ "claims": { "nonce": "canary-of-a-nonce" } }),
+        json!({ "key": "rsa", "alg": "RS256", "claims": { "nonce": nonce } }),
+    ] {
+        assert_ne!(outcome(&send(&token, &bench.proof(&token, change))), "ok");
+    }
+    for broken in ["canary-of-no-proof", "canary.of.nothing", &good[..good.len() - 8]] {
+        assert_ne!(outcome(&send(&token, broken)), "ok");
+    }
+    assert_ne!(outcome(&send("canary-of-no-token", &good)), "ok");
+    canaries.retain(|canary| canary.len() > 8);
+    canaries.extend(["canary-of", nonce.as_str()].map(str::to_owned));
+    let asked = texts.len();
+    wait_until("all is logged", || bench.gateway.access_log().len() > asked);
+    let told =
+        [bench.gateway.log(), bench.gateway.status().to_string(), bench.gateway.health("/metrics").text()].concat();
+    for canary in &canaries {
+        assert!(!told.contains(canary), "{canary} is told: {told}");
+        // The nonce is for the client to see.
+        let seen = texts.iter().find(|text| text.contains(canary) && *canary != nonce);
+        assert!(seen.is_none(), "{canary} comes back: {seen:?}");
+    }
+}

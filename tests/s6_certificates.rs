@@ -329,3 +329,25 @@ fn said(file: &Path) -> String {
     let output = Command::new(TOLLGATE).args(["check", "-c"]).arg(file).output().unwrap();
     String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
+
+#[test]
+fn no_certificate_is_told_to_anybody() {
+    let house = House::new();
+    house.client("alice", "/CN=alice", "DNS:canary.partner.example");
+    house.signed("mallory", "other", "/CN=mallory", &["extendedKeyUsage=clientAuth"]);
+    let (gateway, _backend) = behind(&house, "127.0.0.1", "certificate: cn, ca: PKI/ca.pem, forwarded: verified");
+    let mut texts = Vec::new();
+    let certificates =
+        [house.forwarded("alice.pem"), house.forwarded("mallory.pem"), ":Y2FuYXJ5LW9mLW5vLWNlcnRpZmljYXRl:".to_owned()];
+    for certificate in &certificates {
+        let answer = plain(&gateway, "/orders", &format!("Client-Cert: {certificate}\r\n"));
+        texts.push(format!("{:?} {}", answer.fields, answer.text()));
+    }
+    wait_until("all is logged", || gateway.access_log().len() > certificates.len());
+    texts.extend([gateway.log(), gateway.status().to_string(), gateway.health("/metrics").text()]);
+    let canaries = certificates.iter().map(|certificate| &certificate[certificate.len() / 2..certificate.len() - 4]);
+    for canary in canaries.chain(["canary", "BEGIN PRIVATE KEY"]) {
+        let told = texts.iter().find(|text| text.contains(canary));
+        assert!(told.is_none(), "{canary} is told: {told:?}");
+    }
+}
