@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use tollgate_testkit::{Gateway, Recorder, Response, wait_until};
+use tollgate_testkit::{Gateway, Recorder, Response, free_port, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 
@@ -256,4 +256,24 @@ fn without_a_list_or_with_a_short_secret_the_config_is_refused() {
             run(&format!("listen: 8080\nauth: {{ keys: {{ api_key: {place}, file: ./none.json }} }}\n{routes}"));
         assert!(logged.contains("would be logged"), "{logged}");
     }
+}
+
+#[test]
+fn a_lost_key_of_the_hashes_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "listen: 127.0.0.1:{}\ndata: ./data\nauth: {{ keys: {{ api_key: header X-Api-Key, file: ./keys.json }} }}\n\
+         routes: {{ /: {{ reply: 200, auth: keys }} }}\n",
+        free_port()
+    );
+    fs::write(folder.path().join("keys.yaml"), config).unwrap();
+    key(folder.path(), &["create", "shop"]);
+    let secret = folder.path().join("data/api-keys.secret");
+    fs::remove_file(&secret).unwrap();
+    let told = refused(folder.path(), &["create", "another"], "");
+    assert!(told.contains("is gone, without which none of the 1 keys is known"), "{told}");
+    let run = Command::new(TOLLGATE).arg("run").arg("--config").arg(folder.path().join("keys.yaml")).output().unwrap();
+    let told = String::from_utf8(run.stderr).unwrap();
+    assert!(!run.status.success() && told.contains("is gone") && told.contains("from a backup"), "{told}");
+    assert!(!secret.exists());
 }

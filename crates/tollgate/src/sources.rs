@@ -425,7 +425,14 @@ pub(crate) fn pepper(keys: &ApiKeys, data: &Path) -> Result<Pepper, Diagnostic> 
     let made = match &keys.secret {
         Some(secret) => Pepper::new(secret.value.0.as_bytes()),
         None => {
-            let made = private_file::read_or_make(&data.join(PEPPER), MOST_PEPPER);
+            let file = data.join(PEPPER);
+            let listed = List::load(&keys.file.value.0, size(keys.most.get())).map_or(0, |list| list.keys.len());
+            // A new one would do for new keys, and for none of those that are out there.
+            if listed > 0 && !file.exists() {
+                let gone = format!("`{}` is gone, without which none of the {listed} keys is known", file.display());
+                return Err(mistake(gone).hint("bring it back from a backup; or begin a new list: `{\"keys\":[]}`"));
+            }
+            let made = private_file::read_or_make(&file, MOST_PEPPER);
             Pepper::new(made.map_err(|e| mistake(e.message).hint(e.hint))?.trim_ascii())
         }
     };
