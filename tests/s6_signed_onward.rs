@@ -25,7 +25,7 @@ const CONFIG: &str = "\
 listen: { \"{{http}}\": http, \"{{health}}\": health }
 workers: 1
 signers:
-  functions: { sigv4: AKIDEXAMPLE, secret: \"${env:SECRET}\", region: eu-central-1, service: execute-api, headers: [X-Tenant], largest: 64KiB }
+  functions: { sigv4: AKIDEXAMPLE, secret: \"${env:SECRET}\", region: eu-central-1, service: execute-api, headers: [X-Tenant, X-Amz-Meta-Color], largest: 64KiB }
   bucket: { sigv4: AKIDEXAMPLE, secret: \"${env:SECRET}\", token: \"${env:TOKEN}\", region: eu-central-1, service: s3 }
   stream: { sigv4: AKIDEXAMPLE, secret: \"${env:SECRET}\", region: eu-central-1, service: s3, body: unsigned }
   own: { signature: gateway, algorithm: ed25519, key: \"${file:{{key}}}\", tag: shop }
@@ -109,6 +109,15 @@ fn a_clients_own_signature_does_not_go_on_beside_the_gateways() {
     assert_eq!(seen["target"], "/functions/a?x=1");
     let headers = seen["headers"].as_object().unwrap();
     assert!(!headers.contains_key("X-Amz-Security-Token") && !headers.contains_key("X-Amz-Content-Sha256"), "{seen}");
+    let said = "X-Amz-Copy-Source: /others/secret\r\nX-Amz-Meta-Color: red\r\nx-amz-ACL: public-read\r\n";
+    let seen = scene.taken(&get("/functions/a", said));
+    let signed = seen["headers"]["Authorization"].as_str().unwrap();
+    assert!(signed.contains("SignedHeaders=host;x-amz-date;x-amz-meta-color,"), "{signed}");
+    let headers = seen["headers"].as_object().unwrap();
+    assert!(
+        !headers.contains_key("X-Amz-Copy-Source") && !headers.contains_key("X-Amz-Acl"),
+        "in nobody's name: {seen}"
+    );
     let own = "Signature-Input: tollgate=(\"@method\");keyid=\"x\"\r\nSignature: tollgate=:AAAA:\r\nContent-Digest: sha-256=:AAAA:\r\n";
     let seen = scene.taken(&post("/own/a", own, "hello"));
     assert!(!seen["headers"]["Signature"].as_str().unwrap().contains("AAAA"), "{seen}");

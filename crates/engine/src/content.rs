@@ -57,6 +57,7 @@ async fn read<S: Downstream>(
     if turn.x.length == Length::None {
         return Ok(Bytes::new());
     }
+    let most = most.min(usize::try_from(route.bounds.body).unwrap_or(usize::MAX));
     if matches!(turn.x.length, Length::Known(n) if n > most as u64) {
         return Err(too_large(most).into());
     }

@@ -61,8 +61,13 @@ impl Signer for AwsSigner {
         self.body.most()
     }
 
-    /// A request has one signature: not that of the client, in neither form.
+    /// A request has one signature: not that of the client, in neither form. And whatever else a client says to AWS would be said in the
+    /// name of the gateway's key (`X-Amz-Copy-Source` reads what that key may read): only what is named goes on.
     fn prepare(&self, head: &mut RequestHead) {
+        let is_named = |name: &[u8]| self.signer.fields.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name));
+        head.fields.drop_received(|_, name| {
+            name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"x-amz-")) && !is_named(name)
+        });
         REPLACED.iter().for_each(|name| head.fields.remove(name));
         for name in PRESIGNED {
             if head.query_values(name) > 0 {

@@ -1,7 +1,8 @@
-//! Lets requests pass that their caller may make, by scopes, by a condition, or if somebody else says so.
+//! Lets requests pass that their caller may make, by scopes, roles or a condition, or if somebody else says so.
 //!
 //! # When to use
-//! Together with [`auth`](crate::auth), which finds out who calls. A list names scopes, all of which the credential must have; a
+//! Together with [`auth`](crate::auth), which finds out who calls. A list names scopes, all of which the credential must have;
+//! `roles` are those of which the caller must have one (`claims.roles`, where each [`provider`](crate::auth) has them); a
 //! condition (CEL) asks about the caller and the request: `claims.department == "sales"`, `"admin" in claims.roles`,
 //! `consumer in ["shop", "app"]`, `claims.sub == query("user")`. What cannot be told, because a claim is not there, is not allowed.
 //!
@@ -18,13 +19,14 @@
 //!
 //! # Faults
 //! - `allow/scope` (403): the credential lacks a scope; the member `missing` lists them.
+//! - `allow/role` (403): the caller has none of the roles.
 //! - `allow/denied` (403): the condition does not hold.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use schemars::JsonSchema;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tollgate_core::decision::{Deciding, DecisionPoint};
 use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::exchange::Exchange;
@@ -38,10 +40,12 @@ use tollgate_expr::{Condition, Scope};
 use crate::kit::forms::{ShortForm, joined, list_under, with_short};
 
 section! {
-    /// Lets requests pass that their caller may make, by scopes, by a condition, or if somebody else says so.
+    /// Lets requests pass that their caller may make, by scopes, roles or a condition, or if somebody else says so.
     pub struct AllowConfig {
         /// The scopes that the credential must have, all of them.
         scopes: Option<Vec<Spanned<String>>>,
+        /// Roles, of which the caller must have one: what `claims.roles` lists.
+        roles: Option<Spanned<Vec<String>>>,
         /// A condition (CEL) about `claims`, `scopes`, `principal`, `consumer` and the request.
         when: Option<Spanned<String>>,
         /// The name of who decides, under `decisions`: asked once all else holds.
@@ -52,9 +56,9 @@ section! {
 impl PolicyConfig for AllowConfig {
     const NAME: &'static str = "allow";
     const SUMMARY: &'static str =
-        "Lets requests pass that their caller may make, by scopes, by a condition, or if somebody else says so.";
+        "Lets requests pass that their caller may make, by scopes, roles or a condition, or if somebody else says so.";
     const EXAMPLE: &'static str = "scopes: [orders.read]";
-    const FAULTS: &'static [&'static Fault] = &[&SCOPE, &DENIED];
+    const FAULTS: &'static [&'static Fault] = &[&SCOPE, &ROLE, &DENIED];
     const NEEDS: Option<&'static str> = Some("auth");
 
     /// `[a, b]` → `{ scopes: [a, b] }`; a text is a condition.
@@ -68,7 +72,7 @@ impl PolicyConfig for AllowConfig {
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
         let scopes = self.scopes.unwrap_or_default();
-        if scopes.is_empty() && self.when.is_none() && self.ask.is_none() {
+        if scopes.is_empty() && self.roles.is_none() && self.when.is_none() && self.ask.is_none() {
             return Err(Diagnostic::error("nothing is asked of the caller")
                 .hint("scopes: `allow: [orders.read]`; or a condition: `allow: 'claims.role == \"admin\"'`"));
         }
@@ -79,10 +83,14 @@ impl PolicyConfig for AllowConfig {
             let mistake = Diagnostic::error(format!("`{}` is no scope", wrong.value)).at(&wrong.span);
             return Err(mistake.hint("one word each: `[orders.read, orders.write]`"));
         }
+        if let Some(none) = self.roles.as_ref().filter(|roles| roles.value.iter().all(String::is_empty)) {
+            return Err(Diagnostic::error("no role is named").at(&none.span).hint("`roles: [admin]`"));
+        }
+        let roles = self.roles.map(|roles| roles.value).unwrap_or_default();
         let when = self.when.map(|text| condition(&text)).transpose()?;
         let scopes = scopes.into_iter().map(|scope| scope.value).collect();
         let ask = self.ask.map(|name| decider(&name, cx)).transpose()?;
-        Ok(vec![(Stage::Authorize, Arc::new(Allow { scopes, when, ask }))])
+        Ok(vec![(Stage::Authorize, Arc::new(Allow { scopes, roles, when, ask }))])
     }
 }
 
@@ -127,6 +135,8 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
 #[derive(Debug)]
 struct Allow {
     scopes: Vec<String>,
+    /// One of these; none: whichever.
+    roles: Vec<String>,
     when: Option<Condition>,
     ask: Option<Arc<dyn DecisionPoint>>,
 }
@@ -151,7 +161,9 @@ impl Policy for Allow {
         let scopes = (!self.scopes.is_empty()).then(|| format!("the scopes {scopes}"));
         let when = self.when.as_ref().map(|when| format!("if {}", when.text()));
         let ask = self.ask.as_ref().map(|ask| format!("if {} says so", ask.describe()));
-        [scopes, when, ask].into_iter().flatten().collect::<Vec<_>>().join("; ")
+        let one_of = joined(self.roles.iter().map(String::as_str));
+        let roles = (!self.roles.is_empty()).then(|| format!("one of the roles {one_of}"));
+        [scopes, roles, when, ask].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -159,6 +171,9 @@ impl Allow {
     fn check(&self, x: &Exchange) -> Result<(), Problem> {
         let Some(principal) = &x.principal else { return Err(DENIED.problem().cause("nobody is known")) };
         self.check_scopes(x, principal)?;
+        if !self.roles.is_empty() && !self.roles.iter().any(|role| has_role(principal, role)) {
+            return Err(ROLE.problem().member("roles", self.roles.clone()));
+        }
         match &self.when {
             Some(when) if !when.matches(x) => Err(DENIED.problem()),
             _ => Ok(()),
@@ -185,6 +200,22 @@ impl Allow {
         Err(problem.member("missing", missing))
     }
 }
+
+/// Whether a caller has this role: `roles` is a list of them, or one.
+fn has_role(principal: &Principal, role: &str) -> bool {
+    match principal.claims.get("roles") {
+        Some(Json::Array(all)) => all.iter().any(|own| own == role),
+        Some(own) => own == role,
+        None => false,
+    }
+}
+
+static ROLE: Fault = Fault::client(
+    "allow/role",
+    403,
+    "The caller has none of the roles for this",
+    "Whoever gives roles out decides who has one of those that `roles` lists.",
+);
 
 static SCOPE: Fault = Fault::client(
     "allow/scope",

@@ -60,7 +60,8 @@ section! {
         region: Spanned<String>,
         /// The service, as AWS calls it: `s3`, `execute-api`.
         service: Spanned<String>,
-        /// Header fields that are signed if they are there, beside `Host`, `Content-Type` and `X-Amz-…`.
+        /// Header fields that are signed if they are there, beside `Host` and `Content-Type`. Of clients' own fields `X-Amz-…` only these are
+        /// sent.
         headers: Option<Vec<FieldName>>,
         /// Whether the body is signed. If so, it is read before any of it is sent.
         body: SignedBody = v1::SIGNER_BODY,

@@ -57,6 +57,30 @@ fn a_condition_asks_about_the_caller_and_the_request() {
 }
 
 #[test]
+fn one_of_the_roles_is_enough() {
+    // `alice` has the role `user`.
+    alice(&bench("{ roles: [admin, user] }"), "").passes();
+    alice(&bench("{ roles: user }"), "").passes();
+    let refused = alice(&bench("{ roles: [admin, clerk] }"), "").refused_with("allow/role").replies(403);
+    assert_eq!(refused.problem()["roles"], json!(["admin", "clerk"]));
+    alice(&bench("{ roles: [user], scopes: [read] }"), ".write").refused_with("allow/scope");
+    assert_eq!(bench("{ scopes: [read], roles: [a, b] }").describe()[1], "the scopes read; one of the roles a, b");
+    assert!(Bench::mistakes::<AllowConfig>("{ roles: [] }")[0].contains("no role is named"));
+    let nobody = Principal {
+        source: "idp".into(),
+        subject: "a".into(),
+        consumer: None,
+        scopes: Vec::new(),
+        claims: serde_json::Map::new(),
+        expires: None,
+        session: None,
+    };
+    assert!(!has_role(&nobody, "user"));
+    let one = Principal { claims: [("roles".to_owned(), json!("user"))].into_iter().collect(), ..nobody };
+    assert!(has_role(&one, "user") && !has_role(&one, "use"));
+}
+
+#[test]
 fn somebody_else_is_asked_once_all_else_holds() {
     let asks = bench("{ scopes: [read], when: 'principal == \"alice\"', ask: opa }");
     assert_eq!(asks.describe()[1], "the scopes read; if principal == \"alice\"; if opa says so");
