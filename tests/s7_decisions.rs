@@ -169,8 +169,14 @@ fn whoever_cannot_decide_lets_nobody_in_and_is_asked_again() {
         assert!(answer.one("retry-after").is_some());
         assert!(!answer.text().contains("v1/data"), "where it is, nobody is told");
     }
+    let told = scene.gateway.log().matches("it does not decide").count();
+    assert_eq!(told, 1, "once, however often it is asked: {}", scene.gateway.log());
+    let standing = |scene: &Scene| scene.gateway.status()["decisions"][0]["state"].as_str().unwrap().to_owned();
+    assert_eq!(standing(&scene), "stale");
     scene.mode("well");
     assert_eq!(scene.outcome("GET", "/orders/7", ""), is(200, ""));
+    assert_eq!(standing(&scene), "good");
+    wait_until("the log says so", || scene.gateway.log().contains("it decides again"));
     let another = Service::start("opa.py", &[&policy(&scene)]);
     drop(std::mem::replace(&mut scene.opa, another));
     assert_eq!(scene.outcome("GET", "/orders/7", ""), is(503, "decision/unavailable"), "nobody is there");

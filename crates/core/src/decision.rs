@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::exchange::Exchange;
 use crate::policy::BoxFuture;
+use crate::principal::Standing;
 use crate::problem::Problem;
 
 /// What came of a question.
@@ -24,4 +25,7 @@ pub trait DecisionPoint: fmt::Debug + Send + Sync + 'static {
 
     /// Who decides, in a few words.
     fn describe(&self) -> String;
+
+    /// Whether it can tell now.
+    fn standing(&self) -> Standing;
 }

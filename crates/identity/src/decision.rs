@@ -8,8 +8,8 @@
 mod question;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -17,12 +17,13 @@ use tollgate_core::caller::{Answer, Call, CallError, Caller};
 use tollgate_core::clock::Clock;
 use tollgate_core::decision::{Deciding, DecisionPoint};
 use tollgate_core::exchange::Exchange;
+use tollgate_core::principal::Standing;
 use tollgate_core::problem::Problem;
 
 use crate::checks::{Check, on};
 use crate::faults::{DECISION_CROWDED, DECISION_DENIED, DECISION_UNTOLD, because};
 use crate::json;
-use crate::remembered::{Digest, Remembered, digest};
+use crate::remembered::{Remembered, digest};
 use crate::together::Together;
 pub use question::Told;
 
@@ -65,6 +66,8 @@ struct Inner {
     known: Remembered<(Decision, Instant)>,
     together: Arc<Together<Result<Decision, Untold>>>,
     outside: OnceLock<(Arc<dyn Caller>, Handle)>,
+    /// Since when it does not decide, and why.
+    trouble: Mutex<Option<(SystemTime, String)>>,
 }
 
 /// What was decided.
@@ -93,7 +96,8 @@ impl Opa {
     #[must_use]
     pub fn new(name: &str, settings: Settings, clock: Clock) -> Self {
         let (known, together) = (Remembered::new(settings.remember), Together::new(settings.at_once));
-        Self(Arc::new(Inner { name: name.into(), settings, clock, known, together, outside: OnceLock::new() }))
+        let (name, outside, trouble) = (name.into(), OnceLock::new(), Mutex::default());
+        Self(Arc::new(Inner { name, settings, clock, known, together, outside, trouble }))
     }
 
     /// Has questions asked on this runtime from now on. Only the first call counts.
@@ -118,7 +122,14 @@ impl DecisionPoint for Opa {
             return Deciding::Known(Err(untold("nobody is asked")));
         };
         let (inner, caller) = (Arc::clone(own), Arc::clone(caller));
-        let waits = own.together.ask(about, asking, || async move { inner.ask(about, question, &caller).await });
+        let waits = own.together.ask(about, asking, || async move {
+            let decided = inner.ask(question, &caller).await;
+            if let Ok(decision) = &decided {
+                // From when it was asked on: who decides may have learned better since.
+                inner.known.add(about, (decision.clone(), now + inner.settings.cache));
+            }
+            decided
+        });
         let Some(waits) = waits else {
             return Deciding::Known(Err(DECISION_CROWDED.problem().header("Retry-After", "1")));
         };
@@ -134,6 +145,13 @@ impl DecisionPoint for Opa {
     fn describe(&self) -> String {
         format!("{} ({})", self.0.name, self.0.settings.url)
     }
+
+    fn standing(&self) -> Standing {
+        match self.0.trouble().clone() {
+            None => Standing::Good,
+            Some((since, error)) => Standing::Stale { since, error },
+        }
+    }
 }
 
 fn untold(why: &str) -> Problem {
@@ -141,20 +159,31 @@ fn untold(why: &str) -> Problem {
 }
 
 impl Inner {
-    async fn ask(&self, about: Digest, question: String, caller: &Arc<dyn Caller>) -> Result<Decision, Untold> {
+    async fn ask(&self, question: String, caller: &Arc<dyn Caller>) -> Result<Decision, Untold> {
         let mut fields =
             vec![("Content-Type", "application/json".to_owned()), ("Accept", "application/json".to_owned())];
         fields.extend(self.settings.token.iter().map(|token| ("Authorization", format!("Bearer {token}"))));
         let (url, timeout) = (self.settings.url.clone(), self.settings.timeout);
         let call = Call { method: "POST", url, fields, body: question.into_bytes(), most: MOST, timeout };
         let decided = judge(caller.call(call).await);
-        match &decided {
-            Ok(decision) => self.known.add(about, (decision.clone(), self.clock.now() + self.settings.cache)),
-            Err(Untold(error)) => {
-                tracing::warn!(decisions = &*self.name, url = self.settings.url, %error, "nothing was decided");
+        let mut trouble = self.trouble();
+        match (&decided, trouble.take()) {
+            (Ok(_), None) => {}
+            (Ok(_), Some(_)) => tracing::info!(decisions = &*self.name, "it decides again"),
+            // Told once, however many ask.
+            (Err(Untold(error)), before) => {
+                if before.is_none() {
+                    tracing::warn!(decisions = &*self.name, url = self.settings.url, %error, "it does not decide");
+                }
+                let since = before.map_or_else(|| self.clock.unix(), |(since, _)| since);
+                *trouble = Some((since, error.to_string()));
             }
         }
         decided
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<(SystemTime, String)>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

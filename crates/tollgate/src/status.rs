@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tollgate_core::clock::Clock;
-use tollgate_core::principal::{Authenticator, Sources, Standing};
+use tollgate_core::principal::{Sources, Standing};
 use tollgate_engine::Deployment;
 use tollgate_observe::metrics::Metrics;
 use tollgate_registry::State;
@@ -106,21 +106,22 @@ impl Status {
             "connections": { "open": totals.connections, "accepted": totals.accepted },
             "requests": { "finished": totals.requests, "in_flight": totals.in_flight },
             "access_log": { "written": totals.log_lines, "lost": totals.log_lines_lost },
-            "identity": shown.sources.all.iter().map(|source| self.source(&**source)).collect::<Vec<_>>(),
+            "identity": shown.sources.all.iter().map(|source| self.standing(source.name(), source.standing())).collect::<Vec<_>>(),
+            "decisions": shown.sources.decisions.iter().map(|point| self.standing(point.name(), point.standing())).collect::<Vec<_>>(),
             "services": services,
         })
     }
 }
 
 impl Status {
-    fn source(&self, source: &dyn Authenticator) -> Value {
-        let (state, since, error) = match source.standing() {
+    fn standing(&self, name: &str, standing: Standing) -> Value {
+        let (state, since, error) = match standing {
             Standing::Good => ("good", None, None),
             Standing::Stale { since, error } => ("stale", Some(since), Some(error)),
             Standing::Down { since, error } => ("down", since, Some(error)),
         };
         let since = since.map(|since| ago(since, &self.clock));
-        json!({ "name": &**source.name(), "state": state, "seconds": since, "error": error })
+        json!({ "name": name, "state": state, "seconds": since, "error": error })
     }
 }
 
@@ -197,14 +198,16 @@ pub(crate) fn as_text(status: &Value) -> String {
     let _ = writeln!(out, "requests     {finished} finished, {in_flight} in flight");
     let lost = number("/access_log/lost");
     let _ = writeln!(out, "access log   {} lines written, {lost} lost", number("/access_log/written"));
-    for source in status["identity"].as_array().into_iter().flatten() {
-        let text = |key: &str| source[key].as_str().unwrap_or("?");
-        let since = source["seconds"].as_u64().map_or_else(String::new, |seconds| format!(" for {}", span(seconds)));
-        let note = match text("state") {
-            "good" => String::new(),
-            state => format!(" · {state}{since}: {}", text("error")),
-        };
-        let _ = writeln!(out, "identity     {}{note}", text("name"));
+    for (of, word) in [("identity", "identity"), ("decisions", "decision")] {
+        for one in status[of].as_array().into_iter().flatten() {
+            let text = |key: &str| one[key].as_str().unwrap_or("?");
+            let since = one["seconds"].as_u64().map_or_else(String::new, |seconds| format!(" for {}", span(seconds)));
+            let note = match text("state") {
+                "good" => String::new(),
+                state => format!(" · {state}{since}: {}", text("error")),
+            };
+            let _ = writeln!(out, "{word:<12} {}{note}", text("name"));
+        }
     }
     let services = status["services"].as_array().map_or(&[][..], Vec::as_slice);
     if services.is_empty() {

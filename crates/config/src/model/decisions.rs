@@ -7,6 +7,7 @@ use tollgate_core::secrets::is_secret;
 use tollgate_core::section;
 use tollgate_core::units::{Bounded, Period};
 
+use crate::model::auth::url::is_private;
 use crate::model::auth::{Secret, Url};
 use crate::model::defaults::v1;
 use crate::model::fields::FieldName;
@@ -18,7 +19,7 @@ section! {
         /// Where: a document that is `true` or `false`, or has a member `allow`.
         url: Spanned<Url>,
         /// What the gateway shows there (`Authorization: Bearer …`).
-        token: Option<Secret>,
+        token: Option<Spanned<Secret>>,
         /// Header fields of the request that are told; those that carry credentials cannot be.
         headers: Option<Vec<Spanned<FieldName>>>,
         /// Whether the query is told, without what looks like a secret.
@@ -40,6 +41,24 @@ section! {
 
 fn fits(decision: &Decision, cx: &mut DecodeCx) -> bool {
     let mut well = true;
+    let (url, at) = (&decision.url.value.0, &decision.url.span);
+    if !is_private(url) {
+        let warning = Diagnostic::warning(format!("what `{url}` says is not protected on its way")).at(at);
+        cx.report(warning.hint("whoever is on the network between can let anybody pass: use https"));
+    }
+    if url.contains('#') {
+        cx.report(Diagnostic::error("what stands behind `#` is never sent").at(at));
+        well = false;
+    }
+    if let Some(ca) = decision.ca.as_ref().filter(|_| !url.starts_with("https://")) {
+        cx.report(Diagnostic::error("`ca` has no use: nothing is asked under https").at(&ca.span));
+        well = false;
+    }
+    let is_sendable = |token: &&Spanned<Secret>| token.value.0.bytes().all(|byte| byte.is_ascii_graphic());
+    if let Some(token) = decision.token.as_ref().filter(|token| !is_sendable(token)) {
+        cx.report(Diagnostic::error("the token cannot be sent: it has blanks, or what is no ASCII").at(&token.span));
+        well = false;
+    }
     for name in decision.headers.iter().flatten().filter(|name| is_secret(name.value.as_str().as_bytes())) {
         let mistake = Diagnostic::error(format!("`{}` carries what lets somebody in", name.value.as_str()));
         cx.report(mistake.at(&name.span).hint("who calls is told by `caller`: leave it out"));

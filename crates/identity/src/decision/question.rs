@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 use tollgate_core::exchange::Exchange;
+use tollgate_core::host;
+use tollgate_core::path::percent_decode;
 use tollgate_core::principal::Principal;
 use tollgate_core::secrets::without_secrets;
 
@@ -19,13 +21,12 @@ pub struct Told {
 /// The question, as JSON: the same text for the same question.
 pub(super) fn text(x: &Exchange, told: &Told) -> String {
     let head = &x.head;
-    let segments: Vec<&str> = head.path().split('/').filter(|segment| !segment.is_empty()).collect();
     let mut request = json!({
         "method": head.method_text(),
         "scheme": x.scheme,
-        "host": head.host().to_ascii_lowercase(),
+        "host": host::name(head.host()).to_ascii_lowercase(),
         "path": head.path(),
-        "segments": segments,
+        "segments": segments(head.path()),
     });
     let lines =
         |name: &String| head.fields.all(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
@@ -43,6 +44,12 @@ pub(super) fn text(x: &Exchange, told: &Told) -> String {
         input["caller"] = caller(principal, told.claims.as_deref());
     }
     json!({ "input": input }).to_string()
+}
+
+/// Each decoded once: an encoded slash is a part of its segment. The last one is empty behind a slash at the end.
+fn segments(path: &str) -> Vec<String> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.split('/').map(|part| String::from_utf8_lossy(&percent_decode(part.as_bytes())).into_owned()).collect()
 }
 
 fn query(text: &str) -> Value {
@@ -68,7 +75,8 @@ fn caller(principal: &Principal, claims: Option<&[Vec<String>]>) -> Value {
     };
     json!({
         "source": &*principal.source,
-        "subject": &*principal.subject,
+        // Nobody is called nothing: a policy must not take it for the empty end of a path.
+        "subject": Some(&*principal.subject).filter(|subject| !subject.is_empty()),
         "consumer": principal.consumer.as_deref(),
         "scopes": principal.scopes,
         "claims": claims,

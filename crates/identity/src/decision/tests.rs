@@ -120,6 +120,10 @@ async fn only_what_the_document_says_is_allowed() {
     }
     *engine.says.lock().unwrap() = Err("refused");
     assert_eq!(outcome(&opa, &request("/a", "", &[])).await, Err("decision/unavailable"));
+    assert!(matches!(opa.standing(), Standing::Stale { error, .. } if error == "refused"));
+    *engine.says.lock().unwrap() = Ok((200, "{}".to_owned()));
+    assert_eq!(outcome(&opa, &request("/a", "", &[])).await, Err("decision/denied"));
+    assert_eq!(opa.standing(), Standing::Good);
     let nobody = Opa::new("opa", settings(), clock);
     assert_eq!(outcome(&nobody, &request("/a", "", &[])).await, Err("decision/unavailable"), "before it is started");
 }
@@ -179,14 +183,14 @@ async fn it_is_told_what_the_file_says_and_no_credential() {
     };
     let opa = opa(Settings { told, ..settings() }, &engine, &clock());
     let fields = [("Authorization", "Bearer canary"), ("Cookie", "s=canary"), ("X-Tenant", "acme"), ("X-Tenant", "b")];
-    outcome(&opa, &request("/orders/7/", "a=1&access_token=canary&a=%202", &fields)).await.unwrap();
+    outcome(&opa, &request("/orders/a%2Fb%20c/", "a=1&access_token=canary&a=%202", &fields)).await.unwrap();
     let call = engine.last.lock().unwrap().take().unwrap();
     assert_eq!((call.method, &*call.url), ("POST", "http://127.0.0.1:8181/v1/data/shop/allow"));
     assert!(call.fields.contains(&("Authorization", "Bearer shown".to_owned())));
     let input: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
     let expected = json!({ "input": {
         "request": {
-            "method": "GET", "scheme": "http", "host": "shop.example", "path": "/orders/7/", "segments": ["orders", "7"],
+            "method": "GET", "scheme": "http", "host": "shop.example", "path": "/orders/a%2Fb%20c/", "segments": ["orders", "a/b c", ""],
             "headers": { "x-tenant": ["acme", "b"] }, "query": { "a": ["1", " 2"] },
         },
         "route": { "name": "/r", "api": "shop" },

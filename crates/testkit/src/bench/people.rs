@@ -58,6 +58,10 @@ impl DecisionPoint for Oracle {
     fn describe(&self) -> String {
         "opa".to_owned()
     }
+
+    fn standing(&self) -> Standing {
+        Standing::Good
+    }
 }
 
 /// Signs as `bucket`, in the field `X-Stamp`: bodies of ten bytes at most.

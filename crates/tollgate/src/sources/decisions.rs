@@ -7,6 +7,7 @@ use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::decision::{Deciding, DecisionPoint};
 use tollgate_core::exchange::Exchange;
+use tollgate_core::principal::Standing;
 use tollgate_identity::decision::{Opa, Settings, Told};
 use tollgate_registry::dns::Dns;
 use tollgate_upstream::outbound::Outbound;
@@ -60,7 +61,7 @@ fn settings(written: &model::Decision) -> Settings {
     let path = |claim: &String| claim.split('.').map(str::to_owned).collect();
     Settings {
         url: written.url.value.0.clone(),
-        token: written.token.as_ref().map(|token| token.0.clone()),
+        token: written.token.as_ref().map(|token| token.value.0.clone()),
         told: Told {
             headers: written.headers.iter().flatten().map(|name| name.value.as_str().to_ascii_lowercase()).collect(),
             query: written.query,
@@ -96,5 +97,9 @@ impl DecisionPoint for Agrees {
 
     fn describe(&self) -> String {
         self.0.describe()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::Good
     }
 }
