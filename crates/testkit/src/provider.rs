@@ -78,10 +78,15 @@ impl Provider {
     /// When it does not start: `./test` installs what it needs.
     #[must_use]
     pub fn start_at(ip: [u8; 4]) -> Self {
-        let address = SocketAddr::from((ip, free_port()));
-        let provider = Self { child: Self::run(address), address };
-        provider.serves();
-        provider
+        // Somebody else may have taken the port meanwhile.
+        for _ in 0..5 {
+            let address = SocketAddr::from((ip, free_port()));
+            let mut provider = Self { child: Self::run(address), address };
+            if provider.serves() {
+                return provider;
+            }
+        }
+        panic!("the provider ends at once, at whatever port");
     }
 
     fn run(address: SocketAddr) -> Child {
@@ -93,8 +98,12 @@ impl Provider {
         command.spawn().expect("node runs; `./test` installs it (Debian: nodejs)")
     }
 
-    fn serves(&self) {
-        wait_until("the provider serves", || RawClient::is_accepted(self.address));
+    /// Waits until it serves, or has ended; whether it serves.
+    fn serves(&mut self) -> bool {
+        let address = self.address;
+        let has_ended = |child: &mut Child| child.try_wait().expect("it is a child").is_some();
+        wait_until("the provider serves", || has_ended(&mut self.child) || RawClient::is_accepted(address));
+        !has_ended(&mut self.child)
     }
 
     /// What its tokens name as their issuer.
@@ -113,9 +122,12 @@ impl Provider {
     }
 
     /// Starts it again, with new keys.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub fn again(&mut self) {
         self.child = Self::run(self.address);
-        self.serves();
+        assert!(self.serves(), "it ends at once");
     }
 
     /// It goes on, or stands still and answers nothing.
