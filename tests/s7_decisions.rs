@@ -162,7 +162,7 @@ fn an_answer_holds_for_as_long_as_the_file_says_and_over_a_reload() {
 #[test]
 fn whoever_cannot_decide_lets_nobody_in_and_is_asked_again() {
     let mut scene = Scene::start("remember: 0");
-    for mode in ["slow", "garbage", "error", "huge"] {
+    for mode in ["held", "garbage", "error", "huge"] {
         scene.mode(mode);
         let answer = scene.ask("GET", "/orders/7", "");
         assert_eq!(outcome(&answer), is(503, "decision/unavailable"), "{mode}");

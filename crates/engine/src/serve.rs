@@ -175,7 +175,8 @@ async fn before<S: Downstream>(
         if !link.hooks.request {
             continue;
         }
-        if let Some(most) = Some(&link.policy).filter(|_| link.hooks.content).and_then(|own| own.wants_content(&turn.x))
+        if link.hooks.content
+            && let Some(most) = link.policy.wants_content(&turn.x)
         {
             // Boxed: few want it, and every idle connection would else keep room for it.
             if let Err(stop) = Box::pin(content::have(client, turn, d, route, most)).await {

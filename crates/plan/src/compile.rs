@@ -2,27 +2,6 @@
 
 mod action;
 mod mirror;
-/// What is wrong with policies on a route that does this.
-fn mismatch(route: &model::Route, chain: &[Link]) -> Option<Diagnostic> {
-    let has_auth = chain.iter().any(|link| link.name == "auth");
-    match &route.action {
-        model::Action::Serve(word) if matches!(word.value, Endpoint::Check | Endpoint::Introspect) && !has_auth => {
-            let what = format!("`serve: {}` without `auth` tells everybody", word.value.as_str());
-            return Some(Diagnostic::error(what).at(&word.span).hint("say who may ask: `auth: keys`"));
-        }
-        model::Action::Serve(word) if word.value == Endpoint::Login && has_auth => {
-            let mistake = Diagnostic::error("behind `auth` nobody can sign in").at(&word.span);
-            return Some(mistake.hint("for everybody: `auth: none`"));
-        }
-        model::Action::Forward { .. } => return None,
-        _ => {}
-    }
-    // What `defaults` say is for those that it fits.
-    let own = route.policies.iter().find(|entry| entry.key == "sign" && entry.value.text() != Some("none"))?;
-    let mistake = Diagnostic::error(format!("nothing is sent on by route `{}` that could be signed", route.label));
-    Some(mistake.at(&own.key_span).hint("`sign` is for routes with `to`"))
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -264,6 +243,27 @@ fn conflict(conflict: &Conflict, names: &[(&str, &Span)]) -> Diagnostic {
         Some((_, span)) => mistake.related(span, "the other route"),
         None => mistake,
     }
+}
+
+/// What is wrong with policies on a route that does this.
+fn mismatch(route: &model::Route, chain: &[Link]) -> Option<Diagnostic> {
+    let has_auth = chain.iter().any(|link| link.name == "auth");
+    match &route.action {
+        model::Action::Serve(word) if matches!(word.value, Endpoint::Check | Endpoint::Introspect) && !has_auth => {
+            let what = format!("`serve: {}` without `auth` tells everybody", word.value.as_str());
+            return Some(Diagnostic::error(what).at(&word.span).hint("say who may ask: `auth: keys`"));
+        }
+        model::Action::Serve(word) if word.value == Endpoint::Login && has_auth => {
+            let mistake = Diagnostic::error("behind `auth` nobody can sign in").at(&word.span);
+            return Some(mistake.hint("for everybody: `auth: none`"));
+        }
+        model::Action::Forward { .. } => return None,
+        _ => {}
+    }
+    // What `defaults` say is for those that it fits.
+    let own = route.policies.iter().find(|entry| entry.key == "sign" && entry.value.text() != Some("none"))?;
+    let mistake = Diagnostic::error(format!("nothing is sent on by route `{}` that could be signed", route.label));
+    Some(mistake.at(&own.key_span).hint("`sign` is for routes with `to`"))
 }
 
 fn bounds(settings: &model::Settings) -> Bounds {

@@ -28,16 +28,16 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 use tollgate_core::decision::{Deciding, DecisionPoint};
-use tollgate_core::diagnostic::{Diagnostic, nearest};
+use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::node::{Entry, Node, Spanned, Value};
+use tollgate_core::node::{Node, Spanned};
 use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
 use tollgate_core::principal::Principal;
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_core::section;
 use tollgate_expr::{Condition, Scope};
 
-use crate::kit::forms::{ShortForm, joined, list_under, with_short};
+use crate::kit::forms::{ShortForm, joined, list_under, text_under, unknown_name, with_short};
 
 section! {
     /// Lets requests pass that their caller may make, by scopes, roles or a condition, or if somebody else says so.
@@ -63,11 +63,7 @@ impl PolicyConfig for AllowConfig {
 
     /// `[a, b]` → `{ scopes: [a, b] }`; a text is a condition.
     fn desugar(node: Node) -> Node {
-        if matches!(node.value, Value::String(_)) {
-            let span = node.span.clone();
-            return Node::new(Value::Map(vec![Entry::at("when", node)]), span);
-        }
-        list_under(node, "scopes")
+        list_under(text_under(node, "when"), "scopes")
     }
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
@@ -83,7 +79,9 @@ impl PolicyConfig for AllowConfig {
             let mistake = Diagnostic::error(format!("`{}` is no scope", wrong.value)).at(&wrong.span);
             return Err(mistake.hint("one word each: `[orders.read, orders.write]`"));
         }
-        if let Some(none) = self.roles.as_ref().filter(|roles| roles.value.iter().all(String::is_empty)) {
+        if let Some(none) =
+            self.roles.as_ref().filter(|roles| roles.value.is_empty() || roles.value.iter().any(String::is_empty))
+        {
             return Err(Diagnostic::error("no role is named").at(&none.span).hint("`roles: [admin]`"));
         }
         let roles = self.roles.map(|roles| roles.value).unwrap_or_default();
@@ -99,11 +97,12 @@ fn decider(name: &Spanned<String>, cx: &BuildCx<'_>) -> Result<Arc<dyn DecisionP
     if let Some(found) = all.iter().find(|decider| decider.name() == name.value) {
         return Ok(Arc::clone(found));
     }
-    let mistake = Diagnostic::error(format!("nobody called `{}` decides", name.value)).at(&name.span);
-    Err(match nearest(&name.value, all.iter().map(|decider| decider.name())) {
-        Some(word) => mistake.hint(format!("did you mean `{word}`?")),
-        None => mistake.hint("name it under `decisions` at the top of the file: `decisions: { opa: { url: … } }`"),
-    })
+    Err(unknown_name(
+        format!("nobody called `{}` decides", name.value),
+        name,
+        all.iter().map(|decider| decider.name()),
+        "name it under `decisions` at the top of the file: `decisions: { opa: { url: … } }`",
+    ))
 }
 
 fn condition(text: &Spanned<String>) -> Result<Condition, Diagnostic> {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde_json::json;
-use tollgate_core::diagnostic::{Diagnostic, nearest};
+use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::node::{Node, Spanned, Value};
 use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
@@ -35,7 +35,7 @@ use tollgate_core::principal::{Authenticator, Bearers, Budget, Effort, Found, Pr
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_core::section;
 
-use crate::kit::forms::{ShortForm, joined, list_under, with_short};
+use crate::kit::forms::{ShortForm, joined, list_under, unknown_name, with_short};
 
 section! {
     /// Lets requests pass whose caller is known, by the sources of identity that are named.
@@ -71,7 +71,14 @@ impl PolicyConfig for AuthConfig {
             }
             match cx.sources.get(&name.value) {
                 Some(source) => sources.push(Arc::clone(source)),
-                None => return Err(unknown(&name.value, cx).at(&name.span)),
+                None => {
+                    return Err(unknown_name(
+                        format!("there is no source of identity `{}`", name.value),
+                        &name,
+                        cx.sources.all.iter().map(|source| &**source.name()),
+                        "name it under `auth` at the top of the file: `auth: { idp: { issuer: …, audience: … } }`",
+                    ));
+                }
             }
         }
         let after_all = sources.iter().skip_while(|source| source.bearers() != Bearers::All).skip(1);
@@ -88,16 +95,6 @@ impl PolicyConfig for AuthConfig {
         let reads_content = sources.iter().any(|source| source.most_content() > 0);
         let auth = Auth { sources, challenges, budget, keeps_sessions, reads_content };
         Ok(vec![(Stage::Authenticate, Arc::new(auth))])
-    }
-}
-
-fn unknown(name: &str, cx: &BuildCx<'_>) -> Diagnostic {
-    let mistake = Diagnostic::error(format!("there is no source of identity `{name}`"));
-    match nearest(name, cx.sources.all.iter().map(|source| &**source.name())) {
-        Some(word) => mistake.hint(format!("did you mean `{word}`?")),
-        None => {
-            mistake.hint("name it under `auth` at the top of the file: `auth: { idp: { issuer: …, audience: … } }`")
-        }
     }
 }
 

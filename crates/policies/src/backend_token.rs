@@ -37,7 +37,7 @@ use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::exchange::Exchange;
 use tollgate_core::field::{Known, is_value};
-use tollgate_core::node::{Entry, Node, Spanned, Value};
+use tollgate_core::node::{Node, Spanned};
 use tollgate_core::onward::{Minter, Recipe, Trade};
 use tollgate_core::policy::{Attempt, BuildCx, Built, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
 use tollgate_core::principal::{Authenticator, Credential, Principal};
@@ -46,7 +46,7 @@ use tollgate_core::section;
 use tollgate_core::units::Period;
 use tollgate_expr::Told;
 
-use crate::kit::forms::{ShortForm, decode_by_name, joined, with_short};
+use crate::kit::forms::{ShortForm, decode_by_name, joined, text_under, with_short};
 
 /// The longest that a minted token may hold.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -157,11 +157,7 @@ impl PolicyConfig for BackendTokenConfig {
 
     /// `mint` → `{ send: mint }`.
     fn desugar(node: Node) -> Node {
-        if matches!(node.value, Value::String(_)) {
-            let span = node.span.clone();
-            return Node::new(Value::Map(vec![Entry::at("send", node)]), span);
-        }
-        node
+        text_under(node, "send")
     }
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {

@@ -23,15 +23,15 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde_json::json;
-use tollgate_core::diagnostic::{Diagnostic, nearest};
+use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::node::{Entry, Node, Spanned, Value};
+use tollgate_core::node::{Node, Spanned};
 use tollgate_core::onward::Signer;
 use tollgate_core::policy::{BuildCx, Built, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
 use tollgate_core::problem::Fault;
 use tollgate_core::section;
 
-use crate::kit::forms::{ShortForm, with_short};
+use crate::kit::forms::{ShortForm, text_under, unknown_name, with_short};
 
 section! {
     /// Signs requests for a service that asks for that.
@@ -49,26 +49,19 @@ impl PolicyConfig for SignConfig {
 
     /// `bucket` → `{ with: bucket }`.
     fn desugar(node: Node) -> Node {
-        if matches!(node.value, Value::String(_)) {
-            let span = node.span.clone();
-            return Node::new(Value::Map(vec![Entry::at("with", node)]), span);
-        }
-        node
+        text_under(node, "with")
     }
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
         let signers = &cx.sources.signers;
         match signers.iter().find(|signer| signer.name() == self.with.value) {
             Some(signer) => Ok(vec![(Stage::Sign, Arc::new(Sign { signer: Arc::clone(signer) }))]),
-            None => {
-                let mistake =
-                    Diagnostic::error(format!("nobody called `{}` signs", self.with.value)).at(&self.with.span);
-                Err(match nearest(&self.with.value, signers.iter().map(|signer| signer.name())) {
-                    Some(word) => mistake.hint(format!("did you mean `{word}`?")),
-                    None => mistake
-                        .hint("name it under `signers` at the top of the file: `signers: { bucket: { sigv4: … } }`"),
-                })
-            }
+            None => Err(unknown_name(
+                format!("nobody called `{}` signs", self.with.value),
+                &self.with,
+                signers.iter().map(|signer| signer.name()),
+                "name it under `signers` at the top of the file: `signers: { bucket: { sigv4: … } }`",
+            )),
         }
     }
 }

@@ -9,6 +9,7 @@ use tollgate_core::node::{Node, Spanned};
 use tollgate_core::section;
 use tollgate_core::units::{BoundedSize, Period};
 
+use crate::model::auth::signed::has_its_key;
 use crate::model::auth::{Secret, SignedBy};
 use crate::model::defaults::v1;
 use crate::model::fields::FieldName;
@@ -139,17 +140,8 @@ fn aws_fits(signer: &AwsSigner, cx: &mut DecodeCx) -> bool {
 }
 
 fn message_fits(signer: &MessageSigner, cx: &mut DecodeCx) -> bool {
-    let fits = match (signer.algorithm, &signer.key, &signer.secret) {
-        (SignedBy::Hmac, None, Some(_)) => true,
-        (SignedBy::Hmac, ..) => false,
-        (_, Some(_), None) => true,
-        _ => false,
-    };
-    if !fits {
-        let span = signer.key.as_ref().or(signer.secret.as_ref()).map_or(&signer.signature.span, |key| &key.span);
-        let mistake = Diagnostic::error(format!("`{}` has another kind of key", signer.algorithm.as_str())).at(span);
-        cx.report(mistake.hint("`secret` for `hmac-sha256`, `key` (a private key in PEM) for all others"));
-    }
+    let spans = (signer.key.as_ref().map(|key| &key.span), signer.secret.as_ref().map(|secret| &secret.span));
+    let fits = has_its_key(signer.algorithm, spans, "private", cx);
     let covers_digest =
         signer.components.iter().chain(&signer.optional).flatten().find(|one| one.value == "content-digest");
     if let Some(named) = covers_digest.filter(|_| signer.digest == DigestBy::None) {
@@ -158,7 +150,8 @@ fn message_fits(signer: &MessageSigner, cx: &mut DecodeCx) -> bool {
         );
         return false;
     }
-    if signer.lifetime.value.0.is_zero() {
+    // Times of signatures are whole seconds (RFC 9421 §2.3).
+    if signer.lifetime.value.0.as_secs() < 1 {
         cx.report(
             Diagnostic::error("it would be over before it arrives").at(&signer.lifetime.span).hint("`lifetime: 1m`"),
         );

@@ -4,7 +4,7 @@ use schemars::{Schema, json_schema};
 use serde_json::{Value as Json, json};
 use tollgate_config::model::FieldName;
 use tollgate_core::decode::{Decode, DecodeCx};
-use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::node::{Entry, Node, Spanned, Value};
 
 /// Sugar for one long form. `PolicyConfig::desugar` carries it out; the schema and the docs are made from this, and a
@@ -83,6 +83,29 @@ pub(crate) fn decode_by_name<T: Decode>(
 /// Whether two names are the same: case does not matter (RFC 9110 §5.1).
 pub(crate) fn is_same(a: &FieldName, b: &FieldName) -> bool {
     a.as_str().eq_ignore_ascii_case(b.as_str())
+}
+
+/// A text in place of the mapping that it is short for: `x` → `{ key: x }`.
+pub(crate) fn text_under(node: Node, key: &str) -> Node {
+    if !matches!(node.value, Value::String(_)) {
+        return node;
+    }
+    let span = node.span.clone();
+    Node::new(Value::Map(vec![Entry::at(key, node)]), span)
+}
+
+/// The mistake of a name that nobody has: with the one that is meant, or with what to write if there is none like it.
+pub(crate) fn unknown_name<'n>(
+    mistake: String,
+    name: &Spanned<String>,
+    known: impl IntoIterator<Item = &'n str>,
+    else_hint: &str,
+) -> Diagnostic {
+    let mistake = Diagnostic::error(mistake).at(&name.span);
+    match nearest(&name.value, known) {
+        Some(word) => mistake.hint(format!("did you mean `{word}`?")),
+        None => mistake.hint(else_hint),
+    }
 }
 
 /// Several names or values as one: `a, b`.

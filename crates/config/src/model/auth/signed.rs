@@ -2,7 +2,7 @@
 
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::Spanned;
+use tollgate_core::node::{Span, Spanned};
 use tollgate_core::section;
 use tollgate_core::units::Period;
 
@@ -75,17 +75,23 @@ words! {
 }
 
 fn fits(key: &SignedKey, cx: &mut DecodeCx) -> bool {
-    let fits = match (key.algorithm, &key.key, &key.secret) {
-        (SignedBy::Hmac, None, Some(_)) => true,
-        (SignedBy::Hmac, ..) => false,
-        (_, Some(_), None) => true,
-        _ => false,
-    };
+    let spans = (key.key.as_ref().map(|key| &key.span), key.secret.as_ref().map(|secret| &secret.span));
+    has_its_key(key.algorithm, spans, "public", cx)
+}
+
+/// Whether there is a key of the kind that an algorithm has, by where a pair of keys' half (`public` or `private`) and a secret stand.
+pub(in crate::model) fn has_its_key(
+    algorithm: SignedBy,
+    (key, secret): (Option<&Span>, Option<&Span>),
+    half: &str,
+    cx: &mut DecodeCx,
+) -> bool {
+    let is_shared = algorithm == SignedBy::Hmac;
+    let fits = (key.is_some(), secret.is_some()) == (!is_shared, is_shared);
     if !fits {
-        let span = key.key.as_ref().map(|key| &key.span).or(key.secret.as_ref().map(|secret| &secret.span));
-        let mistake = Diagnostic::error(format!("`{}` has another kind of key", key.algorithm.as_str()));
-        let mistake = span.map_or(mistake.clone(), |span| mistake.at(span));
-        cx.report(mistake.hint("`secret` for `hmac-sha256`, `key` (a public key in PEM) for all others"));
+        let mistake = Diagnostic::error(format!("`{}` has another kind of key", algorithm.as_str()));
+        let mistake = key.or(secret).map_or(mistake.clone(), |span| mistake.at(span));
+        cx.report(mistake.hint(format!("`secret` for `hmac-sha256`, `key` (a {half} key in PEM) for all others")));
     }
     fits
 }
