@@ -11,7 +11,7 @@ const PATH: &str = "/token/introspection";
 
 struct Bench {
     provider: Provider,
-    _backend: Recorder,
+    backend: Recorder,
     gateway: Gateway,
 }
 
@@ -19,7 +19,14 @@ impl Bench {
     /// `asked`: how the provider is asked, beside who the gateway is.
     fn new(asked: &str) -> Self {
         let (provider, backend) = (Provider::start(), Recorder::start());
-        let config = format!(
+        let values = [("backend", backend.address().to_string())];
+        let config = Self::config(&provider, asked);
+        let gateway = Gateway::start_with(TOLLGATE, &config, &values, &[("SECRET", "shop-secret")]);
+        Self { provider, backend, gateway }
+    }
+
+    fn config(provider: &Provider, asked: &str) -> String {
+        format!(
             "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\n\
              auth:\n  idp: {{ issuer: \"{issuer}\", audience: orders }}\n  \
              opaque: {{ issuer: \"{issuer}\", audience: orders, timeout: 1s, introspection: {{ client: shop, secret: \"${{env:SECRET}}\"{asked} }} }}\n\
@@ -27,10 +34,7 @@ impl Bench {
              /both: {{ to: \"{{{{backend}}}}\", auth: idp or opaque }}\n  \
              /write: {{ to: \"{{{{backend}}}}\", auth: opaque, allow: [orders.write] }}\n",
             issuer = provider.issuer()
-        );
-        let values = [("backend", backend.address().to_string())];
-        let gateway = Gateway::start_with(TOLLGATE, &config, &values, &[("SECRET", "shop-secret")]);
-        Self { provider, _backend: backend, gateway }
+        )
     }
 
     fn ask(&self, target: &str, token: &str) -> Response {
@@ -73,6 +77,18 @@ fn a_token_that_was_revoked_passes_no_longer_than_the_file_says() {
     assert_eq!(bench.slug("/orders/1", &token), "ok");
     bench.provider.revoke(&token);
     wait_until("revocation is seen", || bench.slug("/orders/1", &token) == "token/inactive");
+}
+
+#[test]
+fn a_reload_that_changes_how_the_provider_is_asked_forgets_no_answer() {
+    let bench = Bench::new("");
+    let token = bench.provider.token("orders", "orders.read", "opaque");
+    assert_eq!(bench.slug("/orders/1", &token), "ok");
+    let values = [("backend", bench.backend.address().to_string())];
+    bench.gateway.reload(&Bench::config(&bench.provider, ", cache: 20s, auth: post"), &values);
+    assert_eq!((bench.slug("/orders/1", &token).as_str(), bench.provider.asked(PATH)), ("ok", 1));
+    bench.gateway.reload(&Bench::config(&bench.provider, ", cache: 1ms"), &values);
+    assert_eq!((bench.slug("/orders/1", &token).as_str(), bench.provider.asked(PATH)), ("ok", 2), "too old by now");
 }
 
 #[test]

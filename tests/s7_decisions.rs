@@ -156,7 +156,9 @@ fn an_answer_holds_for_as_long_as_the_file_says_and_over_a_reload() {
     scene.gateway.reload(&CONFIG.replace("workers: 2", "workers: 1"), &scene.values);
     assert_eq!(scene.outcome("GET", "/orders/7", ""), is(200, ""), "known from before");
     scene.gateway.reload(&CONFIG.replace("timeout: 500ms", "timeout: 600ms"), &scene.values);
-    assert_eq!(scene.outcome("GET", "/orders/7", ""), is(503, "decision/unavailable"), "another one knows nothing");
+    assert_eq!(scene.outcome("GET", "/orders/7", ""), is(200, ""), "the engine is the same, asked in another way");
+    scene.gateway.reload(&CONFIG.replace("timeout: 500ms", "timeout: 500ms, remember: 0"), &scene.values);
+    assert_eq!(scene.outcome("GET", "/orders/7", ""), is(503, "decision/unavailable"), "nothing is to be remembered");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use crate::policy::BoxFuture;
 
 /// Keeps entries for a while. What uses one puts a word of its own before its keys.
+///
+/// A store that others could look into or write to has to see to it that neither is of use to them: values are given as they are.
 pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// What is kept under this key and has not ended.
     ///
@@ -28,6 +30,10 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The store cannot be asked, or is full.
     fn add(&self, key: &[u8], value: Bytes, lasts: Duration) -> BoxFuture<'static, Result<bool, StoreError>>;
+
+    /// Keeps it, in place of what was there, as well as may be: it is the first to go where another entry needs its room, and nobody
+    /// is told whether it was kept. For what can be found out again.
+    fn keep(&self, key: &[u8], value: Bytes, lasts: Duration);
 
     /// Forgets it.
     ///

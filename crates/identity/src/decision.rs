@@ -9,10 +9,11 @@ mod question;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tollgate_core::cache::CacheStore;
 use tollgate_core::caller::{Answer, Call, CallError, Caller};
 use tollgate_core::clock::Clock;
 use tollgate_core::decision::{Deciding, DecisionPoint};
@@ -20,10 +21,11 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::principal::Standing;
 use tollgate_core::problem::Problem;
 
+use crate::answers::{Answers, holding};
 use crate::checks::{Check, on};
 use crate::faults::{DECISION_CROWDED, DECISION_DENIED, DECISION_UNTOLD, because};
 use crate::json;
-use crate::remembered::{Remembered, digest};
+use crate::remembered::{Digest, Remembered, digest};
 use crate::together::Together;
 pub use question::Told;
 
@@ -63,7 +65,8 @@ struct Inner {
     name: Arc<str>,
     settings: Settings,
     clock: Clock,
-    known: Remembered<(Decision, Instant)>,
+    known: Remembered<(Decision, SystemTime)>,
+    answers: Answers,
     together: Arc<Together<Result<Decision, Untold>>>,
     outside: OnceLock<(Arc<dyn Caller>, Handle)>,
     /// Since when it does not decide, and why.
@@ -83,6 +86,14 @@ enum Decision {
 struct Untold(Arc<str>);
 
 impl Decision {
+    /// As it lies in the store.
+    fn said(&self) -> Result<(), &str> {
+        match self {
+            Self::Allowed => Ok(()),
+            Self::Denied(why) => Err(why),
+        }
+    }
+
     fn outcome(self) -> Result<(), Problem> {
         match self {
             Self::Allowed => Ok(()),
@@ -96,8 +107,17 @@ impl Opa {
     #[must_use]
     pub fn new(name: &str, settings: Settings, clock: Clock) -> Self {
         let (known, together) = (Remembered::new(settings.remember), Together::new(settings.at_once));
+        // Who may ask shows a token: what was told to one is not for another.
+        let answers = Answers::new("decision", &[&settings.url, settings.token.as_deref().unwrap_or_default()]);
         let (name, outside, trouble) = (name.into(), OnceLock::new(), Mutex::default());
-        Self(Arc::new(Inner { name, settings, clock, known, together, outside, trouble }))
+        Self(Arc::new(Inner { name, settings, clock, known, answers, together, outside, trouble }))
+    }
+
+    /// Keeps decisions in this store, if any are remembered. Only the first call counts.
+    pub fn keep_in(&self, store: &Arc<dyn CacheStore>) {
+        if self.0.settings.remember > 0 {
+            self.0.answers.keep_in(store);
+        }
     }
 
     /// Has questions asked on this runtime from now on. Only the first call counts.
@@ -114,7 +134,7 @@ impl DecisionPoint for Opa {
     fn decide(&self, x: &Exchange) -> Deciding {
         let own = &self.0;
         let question = question::text(x, &own.settings.told);
-        let (about, now) = (digest(&question), own.clock.now());
+        let (about, now) = (digest(&question), own.clock.unix());
         if let Some((decision, _)) = own.known.get(&about, |(_, until)| now < *until) {
             return Deciding::Known(decision.outcome());
         }
@@ -123,10 +143,15 @@ impl DecisionPoint for Opa {
         };
         let (inner, caller) = (Arc::clone(own), Arc::clone(caller));
         let waits = own.together.ask(about, asking, || async move {
+            if let Some(decision) = inner.answered(&about).await {
+                return Ok(decision);
+            }
             let decided = inner.ask(question, &caller).await;
-            if let Ok(decision) = &decided {
-                // From when it was asked on: who decides may have learned better since.
-                inner.known.add(about, (decision.clone(), now + inner.settings.cache));
+            // From when it was asked on: who decides may have learned better since.
+            if let Ok(decision) = &decided
+                && let Some(lasts) = inner.remember(&about, decision, now)
+            {
+                inner.answers.keep(&about, decision.said(), now, lasts);
             }
             decided
         });
@@ -159,6 +184,20 @@ fn untold(why: &str) -> Problem {
 }
 
 impl Inner {
+    /// What was decided, as the store has it, if that still holds.
+    async fn answered(&self, about: &Digest) -> Option<Decision> {
+        let (said, asked) = self.answers.find::<Result<(), String>>(about).await?;
+        let decision = said.map_or_else(|why| Decision::Denied(why.into()), |()| Decision::Allowed);
+        self.remember(about, &decision, asked).map(|_| decision)
+    }
+
+    /// For how long it is remembered from now on; `None`: it holds no longer.
+    fn remember(&self, about: &Digest, decision: &Decision, asked: SystemTime) -> Option<Duration> {
+        let (until, lasts) = holding(asked, self.settings.cache, None, self.clock.unix())?;
+        self.known.add(*about, (decision.clone(), until));
+        Some(lasts)
+    }
+
     async fn ask(&self, question: String, caller: &Arc<dyn Caller>) -> Result<Decision, Untold> {
         let mut fields =
             vec![("Content-Type", "application/json".to_owned()), ("Accept", "application/json".to_owned())];

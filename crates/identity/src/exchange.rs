@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tollgate_core::cache::CacheStore;
 use tollgate_core::caller::{Call, Caller};
 use tollgate_core::clock::Clock;
 use tollgate_core::onward::{Exchanger, Minted, Trade};
 use tollgate_core::policy::BoxFuture;
 use tollgate_core::problem::Problem;
 
+use crate::answers::{Answers, holding};
 use crate::client::{Client, Form};
 use crate::faults::{CROWDED, NOT_TRADED, TRADE_REFUSED, because};
 use crate::json;
@@ -53,9 +56,17 @@ struct Inner {
     settings: Settings,
     clock: Clock,
     traded: Remembered<(Minted, SystemTime)>,
+    answers: Answers,
     together: Arc<Together<Result<Minted, NotTraded>>>,
     outside: OnceLock<(Arc<dyn Caller>, Handle)>,
     endpoint: Mutex<Option<String>>,
+}
+
+/// A token as it lies in the store: its text, and when it ends, in seconds of Unix time.
+#[derive(Serialize, Deserialize)]
+struct Traded {
+    token: String,
+    until: u64,
 }
 
 /// Why there is no token.
@@ -72,14 +83,22 @@ impl Trader {
     #[must_use]
     pub fn new(settings: Settings, clock: Clock) -> Self {
         let (traded, together) = (Remembered::new(settings.remember), Together::new(settings.at_once));
+        let (issuer, url) = (&settings.issuer, settings.url.as_deref().unwrap_or_default());
+        let answers = Answers::new("exchange", &[issuer, url, &settings.client.id]);
         Self(Arc::new(Inner {
             settings,
             clock,
             traded,
+            answers,
             together,
             outside: OnceLock::new(),
             endpoint: Mutex::default(),
         }))
+    }
+
+    /// Keeps tokens in this store. Only the first call counts.
+    pub(crate) fn keep_in(&self, store: &Arc<dyn CacheStore>) {
+        self.0.answers.keep_in(store);
     }
 
     /// Has the provider asked on this runtime from now on. Only the first call counts.
@@ -113,9 +132,10 @@ impl Exchanger for Trader {
             form.add("scope", &trade.scope.join(" "));
         }
         let waits = own.together.ask(about, asking, || async move {
-            let traded = inner.trade(form, &caller).await;
-            inner.remember(about, &traded);
-            traded
+            match inner.answered(&about).await {
+                Some(minted) => Ok(minted),
+                None => inner.asked(&about, form, &caller).await,
+            }
         });
         let Some(waits) = waits else {
             return Box::pin(std::future::ready(Err(CROWDED.problem().header("Retry-After", "1"))));
@@ -132,16 +152,36 @@ impl Exchanger for Trader {
 }
 
 impl Inner {
-    fn remember(&self, about: Digest, traded: &Result<Minted, NotTraded>) {
-        match traded {
+    /// A token in the store that is still to be used.
+    async fn answered(&self, about: &Digest) -> Option<Minted> {
+        let (Traded { token, until }, asked) = self.answers.find(about).await?;
+        let minted = Minted { token: token.into(), until: UNIX_EPOCH.checked_add(Duration::from_secs(until))? };
+        self.remember(about, &minted, asked).map(|_| minted)
+    }
+
+    async fn asked(&self, about: &Digest, form: Form, caller: &Arc<dyn Caller>) -> Result<Minted, NotTraded> {
+        let now = self.clock.unix();
+        let traded = self.trade(form, caller).await;
+        match &traded {
             Ok(minted) => {
-                let until = minted.until.min(self.clock.unix() + self.settings.cache);
-                self.traded.add(about, (minted.clone(), until));
+                let text = std::str::from_utf8(&minted.token).map(str::to_owned);
+                if let (Some(lasts), Ok(token)) = (self.remember(about, minted, now), text) {
+                    let until = minted.until.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                    self.answers.keep(about, Traded { token, until }, now, lasts);
+                }
             }
             Err(NotTraded::Refused(error) | NotTraded::Untold(error)) => {
                 tracing::warn!(issuer = self.settings.issuer, %error, "a token was not traded");
             }
         }
+        traded
+    }
+
+    /// For how long it is remembered from now on; `None`: it is not to be used any longer.
+    fn remember(&self, about: &Digest, minted: &Minted, asked: SystemTime) -> Option<Duration> {
+        let (until, lasts) = holding(asked, self.settings.cache, Some(minted.until), self.clock.unix())?;
+        self.traded.add(*about, (minted.clone(), until));
+        Some(lasts)
     }
 
     async fn trade(&self, form: Form, caller: &Arc<dyn Caller>) -> Result<Minted, NotTraded> {
@@ -214,3 +254,6 @@ impl fmt::Debug for Trader {
         f.debug_struct("Trader").field("issuer", &self.0.settings.issuer).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 pub mod api_key;
 pub mod aws;
 pub mod basic;

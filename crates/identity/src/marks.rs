@@ -1,6 +1,6 @@
-//! For tests: a store of marks alone, as many as there is room for. They do not end.
+//! For tests: a store of marks, as many as there is room for, and of answers. They do not end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::ready;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,17 +13,18 @@ use tollgate_core::policy::BoxFuture;
 pub(crate) struct Marks {
     room: usize,
     all: Mutex<HashSet<Vec<u8>>>,
+    answers: Mutex<HashMap<Vec<u8>, Bytes>>,
 }
 
 impl Marks {
     pub(crate) fn new(room: usize) -> Self {
-        Self { room, all: Mutex::default() }
+        Self { room, all: Mutex::default(), answers: Mutex::default() }
     }
 }
 
 impl CacheStore for Marks {
-    fn get(&self, _: &[u8]) -> BoxFuture<'static, Result<Option<Bytes>, StoreError>> {
-        unreachable!("nothing is looked for")
+    fn get(&self, key: &[u8]) -> BoxFuture<'static, Result<Option<Bytes>, StoreError>> {
+        Box::pin(ready(Ok(self.answers.lock().unwrap().get(key).cloned())))
     }
 
     fn put(&self, _: &[u8], _: Bytes, _: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
@@ -39,6 +40,10 @@ impl CacheStore for Marks {
             false => Err(StoreError("full".to_owned())),
         };
         Box::pin(ready(added))
+    }
+
+    fn keep(&self, key: &[u8], value: Bytes, _: Duration) {
+        self.answers.lock().unwrap().insert(key.to_vec(), value);
     }
 
     fn remove(&self, _: &[u8]) -> BoxFuture<'static, Result<(), StoreError>> {

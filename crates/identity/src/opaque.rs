@@ -1,11 +1,11 @@
 //! Tokens that only their provider can read: it is asked about each (RFC 7662).
 //!
-//! An answer holds for a stated time, and so does a refusal: that is how long a token that was revoked may still pass. Whoever
-//! brings a token that is being asked about waits for that answer. How many are asked about at a time is bounded.
+//! An answer holds for a stated time from when it was asked for, and so does a refusal: that is how long a token that was revoked may
+//! still pass. Whoever brings a token that is being asked about waits for that answer. How many are asked about at a time is bounded.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -17,6 +17,7 @@ use tollgate_core::onward::Exchanger;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Standing};
 use tollgate_core::problem::Problem;
 
+use crate::answers::{Answers, holding};
 use crate::bound::confirmation::Confirmation;
 use crate::bound::{self, Proofs};
 use crate::client::{Client, Form};
@@ -72,7 +73,8 @@ struct Inner {
     settings: Settings,
     clock: Clock,
     good: Remembered<(Arc<Principal>, SystemTime)>,
-    bad: Remembered<(Verdict, Instant)>,
+    bad: Remembered<(Verdict, SystemTime)>,
+    answers: Answers,
     together: Arc<Together<Verdict>>,
     proofs: Proofs,
     outside: OnceLock<(Arc<dyn Caller>, Handle)>,
@@ -99,6 +101,9 @@ impl OpaqueSource {
     pub fn new(name: &str, settings: Settings, clock: Clock) -> Self {
         let (good, bad) = (Remembered::new(settings.remember), Remembered::new(settings.remember));
         let together = Together::new(settings.at_once);
+        // What a provider tells may depend on who asks (RFC 7662 §2.2).
+        let (issuer, url) = (&settings.issuer, settings.url.as_deref().unwrap_or_default());
+        let answers = Answers::new("introspection", &[issuer, url, &settings.client.id]);
         let name = name.into();
         let proofs = Proofs::new(&name, &settings.bound, &clock);
         Self(Arc::new(Inner {
@@ -108,6 +113,7 @@ impl OpaqueSource {
             proofs,
             good,
             bad,
+            answers,
             together,
             outside: OnceLock::new(),
             endpoint: Mutex::default(),
@@ -115,9 +121,11 @@ impl OpaqueSource {
         }))
     }
 
-    /// Marks proofs that were used in this store; without one, none is taken.
-    pub fn mark_in(&self, store: &Arc<dyn CacheStore>) {
+    /// Marks proofs that were used in this store, without which none is taken, and keeps answers there.
+    pub fn keep_in(&self, store: &Arc<dyn CacheStore>) {
         self.0.proofs.mark_in(store);
+        self.0.answers.keep_in(store);
+        self.0.settings.trader.iter().for_each(|trader| trader.keep_in(store));
     }
 
     /// Has the provider asked on this runtime from now on. Only the first call counts.
@@ -135,9 +143,10 @@ impl OpaqueSource {
     ) -> Option<Waits<Verdict>> {
         let (own, caller, token) = (Arc::clone(&self.0), Arc::clone(caller), token.to_owned());
         self.0.together.ask(digest, asking, || async move {
-            let told = own.ask(&token, &caller).await;
-            own.remember(digest, &told);
-            told.map_or(Verdict::Untold, |(verdict, _)| verdict)
+            match own.answered(&digest).await {
+                Some(verdict) => verdict,
+                None => own.asked(&digest, &token, &caller).await,
+            }
         })
     }
 
@@ -169,38 +178,60 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Inner {
     /// What is known of a token.
     fn known(&self, digest: &Digest) -> Option<Verdict> {
-        let (now, at) = (self.clock.unix(), self.clock.now());
+        let now = self.clock.unix();
         let good = self.good.get(digest, |(_, until)| now < *until);
         good.map(|(principal, _)| Verdict::Good(principal))
-            .or_else(|| self.bad.get(digest, |(_, until)| at < *until).map(|(verdict, _)| verdict))
+            .or_else(|| self.bad.get(digest, |(_, until)| now < *until).map(|(verdict, _)| verdict))
     }
 
-    fn remember(&self, digest: Digest, told: &Result<Told, String>) {
+    /// What comes of an answer in the store that still holds.
+    async fn answered(&self, digest: &Digest) -> Option<Verdict> {
+        let (claims, asked) = self.answers.find::<Map<String, Value>>(digest).await?;
+        let told = self.judge(&claims).ok()?;
+        self.remember(digest, &told, asked).map(|_| told.0)
+    }
+
+    /// What comes of asking the provider.
+    async fn asked(&self, digest: &Digest, token: &str, caller: &Arc<dyn Caller>) -> Verdict {
+        let now = self.clock.unix();
+        let told = self.ask(token, caller).await;
+        self.note(told.as_ref().err());
+        let Ok((claims, told)) = told else { return Verdict::Untold };
+        if let Some(lasts) = self.remember(digest, &told, now) {
+            self.answers.keep(digest, claims, now, lasts);
+        }
+        told.0
+    }
+
+    /// For how long it is remembered from now on; `None`: it holds no longer.
+    fn remember(&self, digest: &Digest, (verdict, ends): &Told, asked: SystemTime) -> Option<Duration> {
+        let is_good = matches!(verdict, Verdict::Good(_));
+        let most = if is_good { self.settings.cache } else { self.settings.negative };
+        let (until, lasts) = holding(asked, most, *ends, self.clock.unix())?;
+        match verdict {
+            Verdict::Good(principal) => self.good.add(*digest, (Arc::clone(principal), until)),
+            _ => self.bad.add(*digest, (verdict.clone(), until)),
+        }
+        Some(lasts)
+    }
+
+    /// Tells once of trouble, and once that it is over.
+    fn note(&self, error: Option<&String>) {
         let mut trouble = lock(&self.trouble);
-        match told {
-            Ok((verdict, ends)) => {
-                if trouble.take().is_some() {
-                    tracing::info!(source = &*self.name, "the identity provider tells about tokens again");
-                }
-                if let Verdict::Good(principal) = verdict {
-                    let until = self.clock.unix() + self.settings.cache;
-                    let until = ends.map_or(until, |ends| ends.min(until));
-                    self.good.add(digest, (Arc::clone(principal), until));
-                } else {
-                    self.bad.add(digest, (verdict.clone(), self.clock.now() + self.settings.negative));
-                }
-            }
-            Err(error) if trouble.is_none() => {
+        match (error, trouble.take()) {
+            (None, None) => {}
+            (None, Some(_)) => tracing::info!(source = &*self.name, "the identity provider tells about tokens again"),
+            (Some(error), None) => {
                 tracing::warn!(source = &*self.name, %error, "the identity provider does not tell about tokens");
                 *trouble = Some((self.clock.unix(), error.clone()));
             }
             // Told once; the error may be another one by now.
-            Err(error) => *trouble = trouble.take().map(|(since, _)| (since, error.clone())),
+            (Some(error), Some((since, _))) => *trouble = Some((since, error.clone())),
         }
     }
 
-    /// Asks about a token.
-    async fn ask(&self, token: &str, caller: &Arc<dyn Caller>) -> Result<Told, String> {
+    /// Asks about a token: what the provider said, and what that means.
+    async fn ask(&self, token: &str, caller: &Arc<dyn Caller>) -> Result<(Map<String, Value>, Told), String> {
         let url = self.endpoint(caller).await?;
         let answer = caller.call(self.question(&url, token)?).await.map_err(|error| format!("{url}: {error}"));
         // It may be elsewhere by now: the metadata is read again.
@@ -210,7 +241,8 @@ impl Inner {
             return Err(format!("{url} answered {}: is the gateway a client that may ask there?", answer.status));
         }
         let claims = json::object(&answer.body).map_err(|why| format!("{url}: {why}"))?;
-        self.judge(&claims).map_err(|why| format!("{url}: {why}"))
+        let told = self.judge(&claims).map_err(|why| format!("{url}: {why}"))?;
+        Ok((claims, told))
     }
 
     /// RFC 7662 §2.1.

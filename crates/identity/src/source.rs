@@ -72,9 +72,10 @@ impl JwtSource {
         Arc::new(Self { name, settings, ring, remembered, proofs, clock })
     }
 
-    /// Marks proofs that were used in this store; without one, none is taken.
-    pub fn mark_in(&self, store: &Arc<dyn CacheStore>) {
+    /// Marks proofs that were used in this store, without which none is taken, and keeps tokens that were traded there.
+    pub fn keep_in(&self, store: &Arc<dyn CacheStore>) {
         self.proofs.mark_in(store);
+        self.settings.trader.iter().for_each(|trader| trader.keep_in(store));
     }
 
     /// Has the provider's keys read from now on.

@@ -1,7 +1,8 @@
 //! Entries in the memory of this process: gone when it ends.
 //!
-//! Bounded: once it is full, and nothing in it has ended, no further entry is taken. To forget one instead would let what was
-//! good for once be used again, and end the session of somebody else than whoever fills the store.
+//! Bounded: once it is full, and nothing in it has ended, what may be forgotten (`CacheStore::keep`) makes room, and then no further
+//! entry is taken. To forget any other one instead would let what was good for once be used again, and end the session of somebody
+//! else than whoever fills the store.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::ready;
@@ -35,13 +36,29 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Part {
     all: HashMap<Arc<[u8]>, Entry>,
-    by_end: BTreeSet<(Instant, Arc<[u8]>)>,
+    /// Those that stay until they end, and those that make room before.
+    staying: BTreeSet<End>,
+    spare: BTreeSet<End>,
 }
+
+/// When an entry ends.
+type End = (Instant, Arc<[u8]>);
 
 #[derive(Debug)]
 struct Entry {
     value: Bytes,
     ends: Instant,
+    is_spare: bool,
+}
+
+/// How an entry is put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// Unless something is there.
+    Add,
+    Put,
+    /// And it may be forgotten.
+    Keep,
 }
 
 fn size(key: &[u8], value: &Bytes) -> usize {
@@ -76,58 +93,97 @@ impl Memory {
         self.part(key).all.get(key).filter(|entry| entry.ends > now).map(|entry| entry.value.clone())
     }
 
-    /// Whether it was put: not if something is there that is to stay.
-    fn put_in(&self, key: &[u8], value: Bytes, lasts: Duration, replace: bool) -> Result<bool, StoreError> {
-        let now = self.clock.now();
+    /// Whether it was put: not if something is there and it is only to be added.
+    fn put_in(&self, key: &[u8], value: Bytes, lasts: Duration, how: How) -> Result<bool, StoreError> {
+        let full = || StoreError("it is full (`store.memory`)".to_owned());
+        let (now, wanted) = (self.clock.now(), size(key, &value));
+        if wanted > self.most.load(Ordering::Relaxed) {
+            return Err(full());
+        }
         let mut part = self.part(key);
-        self.forget_ended(&mut part, now);
-        if !replace && part.all.contains_key(key) {
+        self.free(part.forget_ended(now));
+        if how == How::Add && part.all.contains_key(key) {
             return Ok(false);
         }
         let before = part.all.get(key).map_or(0, |entry| size(key, &entry.value));
-        let wanted = size(key, &value);
         let room =
             |used: usize| Some(used - before + wanted).filter(|after| *after <= self.most.load(Ordering::Relaxed));
         if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             drop(part);
             // What has ended elsewhere is in the way for nothing.
-            if self.forget_all_ended(now) == 0 {
-                return Err(StoreError("it is full (`store.memory`)".to_owned()));
+            if self.forget_all_ended(now) == 0 && self.make_room(wanted) == 0 {
+                return Err(full());
             }
-            return self.put_in(key, value, lasts, replace);
+            return self.put_in(key, value, lasts, how);
         }
         // A year at most, as all times of a config: what cannot be said in time ends at once.
         let ends = now.checked_add(lasts).unwrap_or(now);
-        let own: Arc<[u8]> = key.into();
-        if let Some(old) = part.all.insert(Arc::clone(&own), Entry { value, ends }) {
-            part.by_end.remove(&(old.ends, Arc::clone(&own)));
-        }
-        part.by_end.insert((ends, own));
+        part.insert(key.into(), Entry { value, ends, is_spare: how == How::Keep });
         Ok(true)
     }
 
-    /// How many bytes that freed.
-    fn forget_ended(&self, part: &mut Part, now: Instant) -> usize {
-        let mut freed = 0;
-        while part.by_end.first().is_some_and(|(ends, _)| *ends <= now) {
-            let Some((_, key)) = part.by_end.pop_first() else { break };
-            freed += part.all.remove(&key).map_or(0, |entry| size(&key, &entry.value));
-        }
+    fn all_parts(&self) -> impl Iterator<Item = MutexGuard<'_, Part>> {
+        self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn free(&self, freed: usize) -> usize {
         self.used.fetch_sub(freed, Ordering::Relaxed);
         freed
     }
 
+    /// How many bytes that freed.
     fn forget_all_ended(&self, now: Instant) -> usize {
-        let parts = self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner));
-        parts.map(|mut part| self.forget_ended(&mut part, now)).sum()
+        self.free(self.all_parts().map(|mut part| part.forget_ended(now)).sum())
+    }
+
+    /// Forgets what may be, up to so many bytes (or a little more) of each part: what ends first goes first. How many that freed.
+    fn make_room(&self, wanted: usize) -> usize {
+        self.free(self.all_parts().map(|mut part| part.forget_spare(wanted.div_ceil(PARTS))).sum())
     }
 
     fn forget(&self, key: &[u8]) {
-        let mut part = self.part(key);
-        if let Some((key, entry)) = part.all.remove_entry(key) {
-            self.used.fetch_sub(size(&key, &entry.value), Ordering::Relaxed);
-            part.by_end.remove(&(entry.ends, key));
+        self.free(self.part(key).forget(key));
+    }
+}
+
+impl Part {
+    fn by_end(&mut self, is_spare: bool) -> &mut BTreeSet<End> {
+        if is_spare { &mut self.spare } else { &mut self.staying }
+    }
+
+    fn insert(&mut self, key: Arc<[u8]>, entry: Entry) {
+        let (ends, is_spare) = (entry.ends, entry.is_spare);
+        if let Some(old) = self.all.insert(Arc::clone(&key), entry) {
+            self.by_end(old.is_spare).remove(&(old.ends, Arc::clone(&key)));
         }
+        self.by_end(is_spare).insert((ends, key));
+    }
+
+    /// How many bytes that freed, as with all that follow.
+    fn forget(&mut self, key: &[u8]) -> usize {
+        let Some((key, entry)) = self.all.remove_entry(key) else { return 0 };
+        let freed = size(&key, &entry.value);
+        self.by_end(entry.is_spare).remove(&(entry.ends, key));
+        freed
+    }
+
+    fn forget_ended(&mut self, now: Instant) -> usize {
+        let mut freed = 0;
+        for is_spare in [false, true] {
+            while let Some((_, key)) = self.by_end(is_spare).first().filter(|(ends, _)| *ends <= now).cloned() {
+                freed += self.forget(&key);
+            }
+        }
+        freed
+    }
+
+    fn forget_spare(&mut self, wanted: usize) -> usize {
+        let mut freed = 0;
+        while freed < wanted {
+            let Some((_, key)) = self.spare.first().cloned() else { break };
+            freed += self.forget(&key);
+        }
+        freed
     }
 }
 
@@ -137,11 +193,16 @@ impl CacheStore for Memory {
     }
 
     fn put(&self, key: &[u8], value: Bytes, lasts: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
-        Box::pin(ready(self.put_in(key, value, lasts, true).map(drop)))
+        Box::pin(ready(self.put_in(key, value, lasts, How::Put).map(drop)))
     }
 
     fn add(&self, key: &[u8], value: Bytes, lasts: Duration) -> BoxFuture<'static, Result<bool, StoreError>> {
-        Box::pin(ready(self.put_in(key, value, lasts, false)))
+        Box::pin(ready(self.put_in(key, value, lasts, How::Add)))
+    }
+
+    fn keep(&self, key: &[u8], value: Bytes, lasts: Duration) {
+        // Where only what has to stay is in the way, it is not kept.
+        let _ = self.put_in(key, value, lasts, How::Keep);
     }
 
     fn remove(&self, key: &[u8]) -> BoxFuture<'static, Result<(), StoreError>> {
@@ -197,10 +258,40 @@ mod tests {
         assert!(store.add(b"e", "1".into(), SECOND).await.is_err());
     }
 
+    #[tokio::test]
+    async fn what_may_be_forgotten_makes_room_for_what_may_not() {
+        let clock = Clock::fake(SystemTime::UNIX_EPOCH);
+        let store = Memory::new(3 * (OVERHEAD + 2), clock.clone());
+        store.keep(b"a", "1".into(), SECOND * 3);
+        store.keep(b"b", "1".into(), SECOND * 2);
+        store.keep(b"b", "2".into(), SECOND * 9);
+        assert_eq!(store.get(b"b").await, Ok(Some("2".into())));
+        for key in [b"c", b"d", b"e"] {
+            assert_eq!(store.add(key, "1".into(), SECOND).await, Ok(true));
+        }
+        assert_eq!((store.get(b"a").await, store.get(b"b").await), (Ok(None), Ok(None)));
+        store.keep(b"f", "1".into(), SECOND);
+        assert_eq!(store.get(b"f").await, Ok(None), "not in place of one that stays");
+        assert!(store.add(b"g", "1".into(), SECOND).await.is_err());
+        clock.advance(SECOND);
+        store.keep(b"f", "1".into(), SECOND);
+        store.keep(b"h", Bytes::from(vec![0; 9 * OVERHEAD]), SECOND);
+        assert_eq!(store.get(b"f").await, Ok(Some("1".into())), "nothing goes for one that can never be kept");
+        for key in 0..100_u8 {
+            store.keep(&[key], "1".into(), SECOND);
+        }
+        assert!(store.used.load(Ordering::Relaxed) <= 3 * (OVERHEAD + 2));
+        assert_eq!(store.get(&[99]).await, Ok(Some("1".into())), "the last one is there");
+        store.remove(&[99]).await.unwrap();
+        clock.advance(SECOND);
+        store.forget_all_ended(clock.now());
+        assert_eq!(store.used.load(Ordering::Relaxed), 0);
+    }
+
     proptest! {
         /// Whatever is done, it holds what a map would hold, and knows how much that is.
         #[test]
-        fn as_a_map_would(steps in prop::collection::vec((0..4_u8, 0..6_u8, 0..40_usize, 1..4_u32), 1..80)) {
+        fn as_a_map_would(steps in prop::collection::vec((0..5_u8, 0..6_u8, 0..40_usize, 1..4_u32), 1..80)) {
             let clock = Clock::fake(SystemTime::UNIX_EPOCH);
             let store = Memory::new(usize::MAX / 2, clock.clone());
             let mut model: Model<u8, (usize, u32)> = Model::new();
@@ -211,11 +302,12 @@ mod tests {
                 match what {
                     0 => {
                         let new = !model.contains_key(&key);
-                        prop_assert_eq!(store.put_in(&[key], value, SECOND * lasts, false), Ok(new));
+                        prop_assert_eq!(store.put_in(&[key], value, SECOND * lasts, How::Add), Ok(new));
                         model.entry(key).or_insert((length, now + lasts));
                     }
-                    1 => {
-                        prop_assert_eq!(store.put_in(&[key], value, SECOND * lasts, true), Ok(true));
+                    1 | 4 => {
+                        let how = if what == 1 { How::Put } else { How::Keep };
+                        prop_assert_eq!(store.put_in(&[key], value, SECOND * lasts, how), Ok(true));
                         model.insert(key, (length, now + lasts));
                     }
                     2 => {

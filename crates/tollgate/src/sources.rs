@@ -173,11 +173,11 @@ impl Source {
         }
         match (self, tls.map(caller)) {
             (Self::Jwt(source), Some(caller)) => {
-                source.mark_in(&store);
+                source.keep_in(&store);
                 source.start(&caller, world.asking());
             }
             (Self::Opaque(source), Some(caller)) => {
-                source.mark_in(&store);
+                source.keep_in(&store);
                 source.start(&caller, world.asking());
             }
             (Self::Login(source), caller) => source.start(caller.as_ref(), world.asking(), &world.slow),

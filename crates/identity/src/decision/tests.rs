@@ -91,6 +91,37 @@ async fn outcome(opa: &Opa, x: &Exchange) -> Result<(), &'static str> {
 }
 
 #[tokio::test]
+async fn a_decision_in_the_store_is_not_asked_for_again() {
+    let (engine, clock) = (engine(), clock());
+    let store: Arc<dyn CacheStore> = Arc::new(crate::marks::Marks::new(9));
+    let make = |settings| {
+        let opa = opa(settings, &engine, &clock);
+        opa.keep_in(&store);
+        opa
+    };
+    let count = || engine.asked.load(Ordering::Acquire);
+    let before = make(settings());
+    assert_eq!(outcome(&before, &request("/a", "", &[])).await, Ok(()));
+    *engine.says.lock().unwrap() = Ok((200, r#"{"result":false}"#.to_owned()));
+    assert_eq!(outcome(&before, &request("/b", "", &[])).await, Err("decision/denied"));
+    let after = make(settings());
+    assert_eq!(outcome(&after, &request("/a", "", &[])).await, Ok(()));
+    assert_eq!(outcome(&after, &request("/b", "", &[])).await, Err("decision/denied"));
+    assert_eq!(count(), 2);
+    for other in [
+        Settings { url: "http://127.0.0.1:8181/v1/data/shop/deny".to_owned(), ..settings() },
+        Settings { token: None, ..settings() },
+        Settings { cache: Duration::ZERO, ..settings() },
+        Settings { remember: 0, ..settings() },
+    ] {
+        assert_eq!(outcome(&make(other), &request("/a", "", &[])).await, Err("decision/denied"), "asked anew");
+    }
+    assert_eq!(count(), 6);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!((outcome(&after, &request("/a", "", &[])).await, count()), (Err("decision/denied"), 7));
+}
+
+#[tokio::test]
 async fn only_what_the_document_says_is_allowed() {
     let (engine, clock) = (engine(), clock());
     let opa = opa(Settings { remember: 0, ..settings() }, &engine, &clock);

@@ -126,6 +126,41 @@ async fn an_answer_holds_for_a_while_and_so_does_a_refusal() {
 }
 
 #[tokio::test]
+async fn an_answer_in_the_store_is_judged_anew_and_holds_as_long_as_if_it_had_been_asked_for() {
+    let provider = Provider::new(good());
+    let store: Arc<dyn CacheStore> = Arc::new(crate::marks::Marks::new(9));
+    let make = |settings| {
+        let (source, clock) = source(&provider, settings);
+        source.keep_in(&store);
+        (source, clock)
+    };
+    let count = || provider.asked.load(Ordering::Acquire);
+    let (before, _) = make(settings());
+    assert_eq!(judged(&before, "t").await.as_deref(), Ok("alice"));
+    *lock(&provider.says) = Ok((200, json!({ "active": false })));
+    assert_eq!(judged(&before, "u").await, Err("token/inactive"));
+    assert_eq!(count(), 2);
+
+    let (after, clock) = make(settings());
+    clock.advance(Duration::from_secs(9));
+    assert_eq!(judged(&after, "t").await.as_deref(), Ok("alice"));
+    assert_eq!(judged(&after, "u").await, Err("token/inactive"));
+    let (stock, _) = make(Settings { audiences: vec!["stock".to_owned()], ..settings() });
+    assert_eq!(judged(&stock, "t").await, Err("token/audience"), "by the config of now");
+    assert_eq!(count(), 2, "nobody asked");
+
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(judged(&after, "u").await, Err("token/inactive"));
+    assert_eq!(count(), 3, "a refusal holds for ten seconds from when it was asked for");
+    let other = Client { id: "other".to_owned(), proof: Proof::None };
+    let (other, _) = make(Settings { client: other, ..settings() });
+    assert_eq!((judged(&other, "t").await, count()), (Err("token/inactive"), 4), "another client may be told less");
+    let (stricter, clock) = make(Settings { cache: Duration::from_secs(5), ..settings() });
+    clock.advance(Duration::from_secs(5));
+    assert_eq!((judged(&stricter, "t").await, count()), (Err("token/inactive"), 5), "shorter by the config of now");
+}
+
+#[tokio::test]
 async fn an_answer_holds_no_longer_than_the_token() {
     let provider = Provider::new(with("exp", json!(NOW + 1)));
     let (source, clock) = source(&provider, Settings { skew: Duration::ZERO, ..settings() });

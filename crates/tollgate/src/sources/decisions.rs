@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tollgate_config::model::{self, Config};
+use tollgate_core::cache::CacheStore;
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
 use tollgate_core::decision::{Deciding, DecisionPoint};
@@ -52,6 +53,7 @@ impl Decisions {
             let Some(client) = tls.decision(&made.name) else { continue };
             let (asking, clock) = (world.asking().clone(), world.clock.clone());
             let caller: Arc<dyn Caller> = Arc::new(Outbound::new(Arc::clone(client), Arc::clone(dns), asking, clock));
+            made.decides.keep_in(&(Arc::clone(&world.store) as Arc<dyn CacheStore>));
             made.decides.start(&caller, world.asking());
         }
     }
