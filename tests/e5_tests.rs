@@ -95,6 +95,26 @@ fn what_fails_is_told_with_its_place() {
 }
 
 #[test]
+fn a_line_may_be_repeated_and_each_begins_to_count_anew() {
+    let limited = |lines: &str| {
+        format!(
+            "listen: 8080\nroutes: {{ /a: {{ reply: 200, limit: 20/min per ip }}, /b: {{ reply: 200 }} }}\ntests:\n  expect:\n{lines}"
+        )
+    };
+    let well = limited(
+        "  - 21 x GET /a -> 1 x 429 limit/exceeded\n  - 20 x GET /a -> 200\n  - 3 x GET /b -> 0 x 429\n  \
+         - { times: 25, request: { url: /a }, expect: { times: 20, status: 200 } }\n",
+    );
+    let ran = Cli::with(TOLLGATE, &well).run(&["test"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+    assert!(ran.out.starts_with("ok    21 x GET /a\n") && ran.out.ends_with("4 passed, 0 failed\n"), "{}", ran.out);
+    let ran = Cli::with(TOLLGATE, &limited("  - 23 x GET /a -> 1 x 429\n  - 21 x GET /a -> 200\n")).run(&["test"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("expected 1 such answers of 23, found 3: 20 x 200, 3 x 429"), "{}", ran.out);
+    assert!(ran.out.contains("the status is 429, not 200 (request 21 of 21)"), "{}", ran.out);
+}
+
+#[test]
 fn lines_that_are_no_tests_are_mistakes() {
     for (line, why) in [
         ("GET /a", "is no test"),
@@ -106,7 +126,9 @@ fn lines_that_are_no_tests_are_mistakes() {
         ("GET /orders/1 as alice -> 200", "nobody is called `alice`"),
         ("GET /orders/1 with 5B with 6B -> 200", "is no test"),
         ("GET /orders/1 -> 200 from orders from stock", "is no test"),
-        ("21 x GET /orders/1 -> 1 x 429", "`x` cannot be used yet"),
+        ("x GET /orders/1 -> 200", "is no test"),
+        ("0 x GET /orders/1 -> 200", "a whole number in 1..=100000"),
+        ("many x GET /orders/1 -> 200", "expected a whole number"),
     ] {
         let ran = Cli::with(TOLLGATE, &tests(&[line])).run(&["test"]);
         assert_eq!(ran.code, 2, "{line}: {}", ran.out);

@@ -85,7 +85,7 @@ fn each_fault_has_its_status_and_slug() {
         let response = gateway.client().call(&format!("{method} {target} HTTP/1.1\r\nHost: g\r\n\r\n"));
         is_problem(&response, status, slug);
         assert_eq!(response.all("allow").len(), usize::from(status == 405));
-        gateway.await_metric(&format!("tollgate_problems_total{{slug=\"{slug}\"}}"), |count| count >= 1.0);
+        gateway.await_metric(&format!("tollgate_problems_total{{api=\"\",slug=\"{slug}\"}}"), |count| count >= 1.0);
     }
 }
 

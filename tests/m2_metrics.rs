@@ -50,8 +50,8 @@ fn traffic(gateway: &Gateway) {
 
 /// Waits for what comes last, since an answer is counted once it is out.
 fn counted(gateway: &Gateway) {
-    gateway.await_metric("tollgate_problems_total{slug=\"http/malformed\"}", |count| count == 1.0);
-    gateway.await_metric("tollgate_problems_total{slug=\"http/body-too-large\"}", |count| count == 1.0);
+    gateway.await_metric("tollgate_problems_total{api=\"\",slug=\"http/malformed\"}", |count| count == 1.0);
+    gateway.await_metric("tollgate_problems_total{api=\"\",slug=\"http/body-too-large\"}", |count| count == 1.0);
 }
 
 /// The page in the form that the scraper asks for.
@@ -121,7 +121,7 @@ fn counts_are_those_of_the_traffic() {
         assert_eq!(gateway.metric(sample), expected, "{sample}");
     }
     for slug in ["route/not-found", "upstream/connect-failed", "http/body-too-large", "http/malformed"] {
-        assert_eq!(gateway.metric(&format!("tollgate_problems_total{{slug=\"{slug}\"}}")), 1.0, "{slug}");
+        assert_eq!(gateway.metric(&format!("tollgate_problems_total{{api=\"\",slug=\"{slug}\"}}")), 1.0, "{slug}");
     }
     let sent = gateway.metric("tollgate_sent_bytes_total{api=\"\",route=\"/s/**\"}");
     let received = gateway.metric("tollgate_received_bytes_total{api=\"\",route=\"/s/**\"}");

@@ -231,7 +231,7 @@ fn a_proof_is_good_once() {
 
 #[test]
 fn a_store_that_is_full_takes_no_proof() {
-    let bench = Bench::new(", dpop: {}", "store: { memory: 64KiB }");
+    let bench = Bench::new(", dpop: {}", "state: { memory: 64KiB }");
     let token = bench.token("own", "ES256", "ES256");
     // A mark takes some 200 bytes.
     let outcomes: Vec<String> = (0..400).map(|_| bench.changed(&token, json!({}))).collect();

@@ -4,9 +4,7 @@
 mod provider;
 mod tests;
 
-use tollgate_core::node::{Entry, Node, Value};
-
-use crate::later::{each_value, in_key};
+use tollgate_core::node::{Entry, Node, Value, each_value, in_key};
 
 /// How a policy's short forms are written in full, by the policy's name; `config` does not know the policies.
 pub type ShortForms<'s> = &'s [(&'s str, fn(Node) -> Node)];

@@ -2,13 +2,13 @@
 
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Node, Value};
+use tollgate_core::node::{Node, Value, each_value, in_key};
 
 /// This version, as messages name it.
 const THIS: &str = "0.1";
 
 /// Of the whole file.
-const FILE: &[&str] = &["admin", "cluster", "policies", "state", "tls"];
+const FILE: &[&str] = &["admin", "cluster", "policies", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one service.
@@ -16,7 +16,7 @@ const SERVICE: &[&str] = &["breaker", "registry", "smooth"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
-const ROUTE: &[&str] = &["cache", "compose", "deny", "hedge", "limit", "openapi", "registry", "smooth", "validate"];
+const ROUTE: &[&str] = &["cache", "compose", "deny", "hedge", "openapi", "registry", "smooth", "validate"];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];
 
@@ -63,20 +63,4 @@ fn refuse_in_routes(routes: &mut Node, cx: &mut DecodeCx) {
         Value::List(variants) => variants.iter_mut().for_each(|variant| refuse_keys(variant, ROUTE, cx)),
         _ => refuse_keys(route, ROUTE, cx),
     });
-}
-
-/// Works on the value under `key`, if there is one.
-pub(crate) fn in_key(node: &mut Node, key: &str, work: impl FnOnce(&mut Node)) {
-    if let Value::Map(entries) = &mut node.value
-        && let Some(entry) = entries.iter_mut().find(|e| e.key == key)
-    {
-        work(&mut entry.value);
-    }
-}
-
-/// Works on every value of a mapping.
-pub(crate) fn each_value(node: &mut Node, mut work: impl FnMut(&mut Node)) {
-    if let Value::Map(entries) = &mut node.value {
-        entries.iter_mut().for_each(|entry| work(&mut entry.value));
-    }
 }

@@ -9,10 +9,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Severity;
-use tollgate_core::node::{Entry, Node, Value};
+use tollgate_core::node::{Entry, Node, Value, each_value, in_key};
 
 use crate::check::{entries, named, named_beside, owners_of_settings, routes_of};
-use crate::later::{each_value, in_key};
 use crate::model::named::is_name;
 use crate::model::route::{RouteKeys, Routes};
 use crate::model::settings::SettingsLayer;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::body::{Body, Length, Recoder};
+use crate::counters::Taken;
 use crate::facts::{Address, ClientAddress, Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
@@ -46,6 +47,8 @@ pub struct Exchange {
     pub recoders: Vec<Box<dyn Recoder>>,
     /// The answer, once there is one.
     pub reply: Reply,
+    /// What is left of the limits that counted it.
+    pub limits: Vec<Left>,
     /// When the first byte of the request was read.
     pub began: Instant,
     /// When it must be over, answer and all: what the route's `total` says, or the client (`grpc-timeout`), whichever comes
@@ -64,11 +67,24 @@ pub enum Peer {
     Proxy,
 }
 
+/// What is left of a limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    /// Of which.
+    pub of: u64,
+    /// How much.
+    pub taken: Taken,
+    /// Whether `X-RateLimit-*` may tell it.
+    pub in_x: bool,
+}
+
 /// What happened on the way.
 #[derive(Clone, Debug, Default)]
 pub struct Trail {
     /// The fault of an answer that the gateway itself gave.
     pub fault: Option<&'static Fault>,
+    /// What it would have been refused with by something that only looks on.
+    pub shadow: Option<&'static Fault>,
     /// What really happened, for our log only.
     pub cause: Option<String>,
     /// The service asked last.
@@ -106,6 +122,7 @@ impl Exchange {
             content: None,
             recoders: Vec::new(),
             reply: Reply::default(),
+            limits: Vec::new(),
             began,
             deadline: None,
             trail: Trail::default(),
@@ -136,6 +153,7 @@ impl Exchange {
         self.reply.head.clear();
         self.reply.body = Body::Empty;
         self.reply.recoders.clear();
+        self.limits.clear();
         self.began = began;
         self.deadline = None;
         self.trail = Trail::default();

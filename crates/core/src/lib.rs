@@ -8,6 +8,7 @@ pub mod cache;
 pub mod caller;
 pub mod clock;
 pub mod control;
+pub mod counters;
 pub mod decision;
 pub mod decode;
 pub mod diagnostic;
@@ -27,6 +28,7 @@ pub mod principal;
 pub mod problem;
 pub mod reply;
 pub mod secrets;
+pub mod text;
 pub mod units;
 
 pub use schemars;

@@ -273,6 +273,22 @@ impl From<i32> for Value {
     }
 }
 
+/// Works on the value under `key`, if there is one.
+pub fn in_key(node: &mut Node, key: &str, work: impl FnOnce(&mut Node)) {
+    if let Value::Map(entries) = &mut node.value
+        && let Some(entry) = entries.iter_mut().find(|e| e.key == key)
+    {
+        work(&mut entry.value);
+    }
+}
+
+/// Works on every value of a mapping.
+pub fn each_value(node: &mut Node, mut work: impl FnMut(&mut Node)) {
+    if let Value::Map(entries) = &mut node.value {
+        entries.iter_mut().for_each(|entry| work(&mut entry.value));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

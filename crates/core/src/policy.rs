@@ -184,8 +184,21 @@ impl Stage {
 pub struct BuildCx<'a> {
     /// The route it is built for.
     pub route: &'a Route,
-    /// Who can tell who calls.
+    /// Who can tell who calls, and who counts.
     pub sources: &'a Sources,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// Where a policy is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the `defaults` of the file.
+    File,
+    /// In the `defaults` of the route's api.
+    Api,
+    /// On the route.
+    Route,
 }
 
 /// What one key of a route becomes.

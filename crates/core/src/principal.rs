@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::body::Recoder;
+use crate::counters::Counters;
 use crate::decision::DecisionPoint;
 use crate::exchange::Exchange;
 use crate::facts::ClientAddress;
@@ -209,9 +210,11 @@ pub enum Standing {
     },
 }
 
-/// Everything about identity that a config may name.
+/// Everything outside of it that a config may name or need.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// Who counts for limits; `None`: nobody, where a config is only looked at.
+    pub counters: Option<Arc<dyn Counters>>,
     /// Who can tell who calls.
     pub all: Vec<Arc<dyn Authenticator>>,
     /// How many wrong credentials an address may come with; `None`: any number.

@@ -20,8 +20,11 @@ pub(crate) fn finish<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePl
     x.trail.bytes_in = x.head.fields.head_len as u64 + turn.upload.taken() + turn.tunnelled;
     route.metrics.shard(worker.index).finish(x.trail.status, duration, x.trail.bytes_in, x.trail.bytes_out);
     if let Some(fault) = x.trail.fault {
-        worker.counters().problem(fault.slug);
+        worker.counters().problem(&x.route.api, fault.slug);
         security::ended(x, now, &worker.refusals);
+    }
+    if let Some(fault) = x.trail.shadow {
+        worker.counters().shadow(&x.route.api, fault.slug);
     }
     if route.hooks.done {
         for link in route.chain[..begun.min(route.chain.len())].iter().filter(|link| link.hooks.done) {
@@ -64,6 +67,7 @@ fn entry(x: &Exchange, duration: Duration, ended: Duration) -> Entry<'_> {
         attempts: trail.attempts,
         upstream_us: trail.upstream.map(micros),
         problem: trail.fault.map(|fault| fault.slug),
+        shadow: trail.shadow.map(|fault| fault.slug),
         cause: trail.cause.as_deref(),
         user_agent: x.head.fields.known(Known::UserAgent),
         referer: x.head.fields.known(Known::Referer),

@@ -17,8 +17,8 @@ pub(crate) fn rarely() -> Rarely {
     Rarely::new(MOST, Duration::from_secs(1))
 }
 
-/// Tells of an exchange that ended, if somebody was refused in it: they did not say who they are (401), may not (403), or came with
-/// too many wrong credentials (429).
+/// Tells of an exchange that ended, if somebody was refused in it: they did not say who they are (401), may not (403), or came too often,
+/// or with too many wrong credentials (429).
 pub(crate) fn ended(x: &Exchange, now: Instant, rarely: &Rarely) {
     let Some(fault) = x.trail.fault.filter(|fault| is_refusal(fault.status, fault.slug)) else { return };
     rarely.tell(now, |left_out| {
@@ -42,7 +42,7 @@ pub(crate) fn ended(x: &Exchange, now: Instant, rarely: &Rarely) {
 }
 
 fn is_refusal(status: u16, slug: &str) -> bool {
-    matches!(status, 401 | 403) || slug == "auth/too-many-failures"
+    matches!(status, 401 | 403) || matches!(slug, "auth/too-many-failures" | "limit/exceeded")
 }
 
 #[cfg(test)]
@@ -55,7 +55,8 @@ mod tests {
             (401, "jwt/expired", true),
             (403, "allow/scope", true),
             (429, "auth/too-many-failures", true),
-            (429, "limit/rate", false),
+            (429, "limit/exceeded", true),
+            (429, "token/crowded", false),
             (404, "route/none", false),
             (503, "jwt/keys", false),
         ] {

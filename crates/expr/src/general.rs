@@ -44,6 +44,11 @@ impl General {
 
     /// False too if the evaluation fails, or does not end in a truth value.
     pub(crate) fn holds(&self, facts: &dyn Facts) -> bool {
+        matches!(self.value(facts), Some(Value::Bool(true)))
+    }
+
+    /// What it ends in. `None`: the evaluation fails.
+    pub(crate) fn value(&self, facts: &dyn Facts) -> Option<Value> {
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         for (name, slot) in &self.slots {
             match slot {
@@ -61,6 +66,6 @@ impl General {
                 }
             }
         }
-        matches!(context.resolve(&self.expr), Ok(Value::Bool(true)))
+        context.resolve(&self.expr).ok()
     }
 }

@@ -1,4 +1,4 @@
-//! Conditions in CEL, with simple predicates turned into plain compares.
+//! Conditions in CEL, with simple predicates turned into plain compares; and expressions for texts and numbers.
 //!
 //! What may stand in a condition of this version:
 //! - `request.method`, `request.path` (normalised), `request.host` (lower case, no port), `request.scheme`, `ip`;
@@ -24,6 +24,7 @@ mod facts;
 mod general;
 mod plain;
 mod read;
+mod term;
 
 use std::fmt;
 
@@ -33,6 +34,7 @@ use cel::parser::Parser;
 
 pub use caller::Told;
 pub use facts::Facts;
+pub use term::Term;
 
 use check::{Checker, Type};
 use general::General;

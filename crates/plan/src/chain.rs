@@ -7,7 +7,7 @@ use tollgate_core::decode::{DecodeCx, unknown_key};
 use tollgate_core::diagnostic::{Diagnostic, Severity};
 use tollgate_core::facts::Route;
 use tollgate_core::node::Entry;
-use tollgate_core::policy::{BuildCx, Merge, PolicyKind};
+use tollgate_core::policy::{BuildCx, Merge, Place, PolicyKind};
 use tollgate_core::principal::Sources;
 
 use crate::table::Link;
@@ -20,18 +20,11 @@ pub(crate) struct Chains<'c> {
     api: Vec<Layered<'c>>,
 }
 
-/// Where a policy's key stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Layer {
-    Defaults,
-    Route,
-}
-
 /// A policy's key in one layer.
 struct Layered<'c> {
     kind: usize,
     entry: &'c Entry,
-    layer: Layer,
+    place: Place,
     /// Its mistakes are told already.
     is_broken: Cell<bool>,
 }
@@ -52,18 +45,18 @@ impl<'c> Chains<'c> {
         told: &mut Vec<Diagnostic>,
     ) -> Self {
         let mut chains = Self { kinds, sources, file: Vec::new(), api: Vec::new() };
-        chains.file = chains.defaults(defaults, told);
+        chains.file = chains.defaults(defaults, Place::File, told);
         chains
     }
 
     /// Goes on with the routes of an api that has these `defaults`.
     pub(crate) fn enter(&mut self, defaults: &'c [Entry], told: &mut Vec<Diagnostic>) {
-        self.api = self.defaults(defaults, told);
+        self.api = self.defaults(defaults, Place::Api, told);
     }
 
     /// Reads a layer of `defaults`. What is wrong with it is told here, once, even if no route takes it over.
-    fn defaults(&self, entries: &'c [Entry], told: &mut Vec<Diagnostic>) -> Vec<Layered<'c>> {
-        let layer = self.known(entries, Layer::Defaults, told);
+    fn defaults(&self, entries: &'c [Entry], place: Place, told: &mut Vec<Diagnostic>) -> Vec<Layered<'c>> {
+        let layer = self.known(entries, place, told);
         let anywhere = Route::new("", "defaults");
         for layered in layer.iter().filter(|layered| !layered.is_none()) {
             self.links(layered, &anywhere, &mut Vec::new(), told);
@@ -71,25 +64,25 @@ impl<'c> Chains<'c> {
         layer
     }
 
-    fn known(&self, entries: &'c [Entry], layer: Layer, told: &mut Vec<Diagnostic>) -> Vec<Layered<'c>> {
+    fn known(&self, entries: &'c [Entry], place: Place, told: &mut Vec<Diagnostic>) -> Vec<Layered<'c>> {
         let mut known = Vec::with_capacity(entries.len());
         for entry in entries {
             match self.kinds.iter().position(|kind| kind.name == entry.key) {
-                Some(kind) => known.push(Layered { kind, entry, layer, is_broken: Cell::new(false) }),
-                None => told.push(self.unknown(entry, layer)),
+                Some(kind) => known.push(Layered { kind, entry, place, is_broken: Cell::new(false) }),
+                None => told.push(self.unknown(entry, place)),
             }
         }
         known
     }
 
-    fn unknown(&self, entry: &Entry, layer: Layer) -> Diagnostic {
-        let mut known = match layer {
-            Layer::Route => known_route_keys(),
-            Layer::Defaults if known_route_keys().contains(&entry.key.as_str()) => {
+    fn unknown(&self, entry: &Entry, place: Place) -> Diagnostic {
+        let mut known = match place {
+            Place::Route => known_route_keys(),
+            Place::File | Place::Api if known_route_keys().contains(&entry.key.as_str()) => {
                 let mistake = Diagnostic::error(format!("`{}` cannot stand in `defaults`", entry.key));
                 return mistake.at(&entry.key_span).hint("each route says it for itself");
             }
-            Layer::Defaults => known_setting_keys(),
+            Place::File | Place::Api => known_setting_keys(),
         };
         known.extend(self.kinds.iter().map(|kind| kind.name));
         unknown_key(entry, &known)
@@ -98,7 +91,7 @@ impl<'c> Chains<'c> {
     /// The chain of a route with these policies of its own. `None`: there is a mistake, and it is told.
     pub(crate) fn build(&self, own: &'c [Entry], route: &Route, told: &mut Vec<Diagnostic>) -> Option<Box<[Link]>> {
         let written = own.len();
-        let own = self.known(own, Layer::Route, told);
+        let own = self.known(own, Place::Route, told);
         let mut well = own.len() == written;
         let layers = || self.file.iter().chain(&self.api).chain(&own);
         if layers().next().is_none() {
@@ -125,7 +118,7 @@ impl<'c> Chains<'c> {
             for layered in &holding {
                 let before = told.len();
                 well &= self.links(layered, route, &mut links, told);
-                if layered.layer == Layer::Defaults {
+                if layered.place != Place::Route {
                     // Its warnings were told when the layer was read.
                     let found = told.split_off(before);
                     told.extend(found.into_iter().filter(|found| found.severity == Severity::Error));
@@ -168,7 +161,11 @@ impl<'c> Chains<'c> {
     fn links(&self, layered: &Layered<'_>, route: &Route, links: &mut Vec<Link>, told: &mut Vec<Diagnostic>) -> bool {
         let Some(kind) = self.kinds.get(layered.kind).filter(|_| !layered.is_broken.get()) else { return false };
         let mut cx = DecodeCx::default();
-        let built = (kind.build)(&layered.entry.value, &mut cx, &BuildCx { route, sources: self.sources });
+        let built = (kind.build)(
+            &layered.entry.value,
+            &mut cx,
+            &BuildCx { route, sources: self.sources, place: layered.place },
+        );
         // A build that reports an error and yet gives something counts as failed.
         let well = built.is_some() && cx.diagnostics.iter().all(|found| found.severity == Severity::Warning);
         told.append(&mut cx.diagnostics);

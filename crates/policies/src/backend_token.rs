@@ -34,7 +34,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 use tollgate_config::model::FieldName;
 use tollgate_core::decode::{Decode, DecodeCx};
-use tollgate_core::diagnostic::{Diagnostic, nearest};
+use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::field::{Known, is_value};
 use tollgate_core::node::{Node, Spanned};
@@ -43,6 +43,7 @@ use tollgate_core::policy::{Attempt, BuildCx, Built, Flow, Hooks, Policy, Policy
 use tollgate_core::principal::{Authenticator, Credential, Principal};
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_core::section;
+use tollgate_core::text::words;
 use tollgate_core::units::Period;
 use tollgate_expr::Told;
 
@@ -69,50 +70,17 @@ section! {
     }
 }
 
-/// What becomes of the credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Send {
-    /// It is sent as it came.
-    Pass,
-    /// A token of the gateway's own takes its place.
-    Mint,
-    /// A token that it is traded for takes its place.
-    Exchange,
-    /// Nothing takes its place.
-    Nothing,
-}
-
-impl Send {
-    const WORDS: [(&'static str, Self); 4] =
-        [("pass", Self::Pass), ("mint", Self::Mint), ("exchange", Self::Exchange), ("nothing", Self::Nothing)];
-}
-
-impl Decode for Send {
-    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        let Some(text) = node.text() else { return cx.expected(node, "`pass`, `mint`, `exchange` or `nothing`") };
-        let found = Self::WORDS.iter().find(|(word, _)| *word == text).map(|(_, send)| *send);
-        if found.is_none() {
-            let mistake = Diagnostic::error(format!("`{text}` is not known here")).at(&node.span);
-            cx.report(match nearest(text, Self::WORDS.iter().map(|(word, _)| *word)) {
-                Some(word) => mistake.hint(format!("did you mean `{word}`?")),
-                None => mistake.hint("one of: pass, mint, exchange, nothing"),
-            });
-        }
-        found
-    }
-}
-
-impl JsonSchema for Send {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Send".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "enum": ["pass", "mint", "exchange", "nothing"] })
+words! {
+    /// What becomes of the credential.
+    pub enum Send {
+        /// It is sent as it came.
+        Pass = "pass",
+        /// A token of the gateway's own takes its place.
+        Mint = "mint",
+        /// A token that it is traded for takes its place.
+        Exchange = "exchange",
+        /// Nothing takes its place.
+        Nothing = "nothing",
     }
 }
 

@@ -41,6 +41,7 @@ policies! {
     compress,   // Edge: first, so that it sees each answer as every other policy left it
     cors,       // Edge: before all that refuse, so that calls refused by them still carry CORS fields
     require,    // Edge: costs nothing, so before anything that does
+    limit,      // Edge, or Quota if it has to know who calls: behind what costs nothing
     auth,       // Authenticate
     allow,      // Authorize
     decompress, // Validate: first, so that whatever reads a body reads its content

@@ -14,19 +14,23 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use tollgate_core::body::Body;
 use tollgate_core::buffer::Buffer;
 use tollgate_core::clock::Clock;
+use tollgate_core::counters::Counters;
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::dialect::{Dialect, ProblemJson};
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{Conn, Route};
 use tollgate_core::head::Fields;
 use tollgate_core::ids::{CorrelationId, Trace};
-use tollgate_core::policy::{Attempt, BuildCx, Flow, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::policy::{Attempt, BuildCx, Flow, Hooks, Place, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::principal::Sources;
 use tollgate_core::problem::Problem;
 use tollgate_http1::{HeadLimits, Parsed, request, response};
+use tollgate_store::MemoryCounters;
 
 pub use people::sources;
 
@@ -77,7 +81,7 @@ impl Bench {
     #[must_use]
     #[track_caller]
     pub fn and<C: PolicyConfig>(mut self, yaml: &str) -> Self {
-        match build::<C>(yaml, &self.route) {
+        match build::<C>(yaml, &self.route, &self.clock) {
             Ok(built) => self.chain.extend(built),
             Err(mistakes) => panic!("`{}` does not build: {}", C::NAME, mistakes.join("; ")),
         }
@@ -88,7 +92,7 @@ impl Bench {
     /// What is wrong with this value, each as `message (hint)`; nothing if it builds.
     #[must_use]
     pub fn mistakes<C: PolicyConfig>(yaml: &str) -> Vec<String> {
-        build::<C>(yaml, &Route::default()).err().unwrap_or_default()
+        build::<C>(yaml, &Route::default(), &Clock::real()).err().unwrap_or_default()
     }
 
     /// The hooks of each policy.
@@ -101,6 +105,11 @@ impl Bench {
     #[must_use]
     pub fn describe(&self) -> Vec<String> {
         self.chain.iter().map(|(_, policy)| policy.describe()).collect()
+    }
+
+    /// Time goes on.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
     }
 
     /// A `GET` without header fields.
@@ -164,13 +173,15 @@ pub fn exchange(method: &str, target: &str, headers: &[(&str, &str)]) -> Exchang
     Bench::empty().exchange(method, target, headers)
 }
 
-fn build<C: PolicyConfig>(yaml: &str, route: &Route) -> Result<Chain, Vec<String>> {
+fn build<C: PolicyConfig>(yaml: &str, route: &Route, clock: &Clock) -> Result<Chain, Vec<String>> {
     let mut cx = DecodeCx::default();
+    let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::new(1000, clock.clone(), &Arc::default()));
+    let people = Sources { counters: Some(counters), ..sources(&["idp", "keys", "asked"]) };
     let built = match tollgate_config::read("bench", yaml) {
         Ok(node) => (PolicyKind::of::<C>().build)(
             &C::desugar(node),
             &mut cx,
-            &BuildCx { route, sources: &sources(&["idp", "keys", "asked"]) },
+            &BuildCx { route, sources: &people, place: Place::Route },
         ),
         Err(mistakes) => {
             cx.diagnostics = mistakes;

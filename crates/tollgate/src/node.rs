@@ -15,7 +15,7 @@ use tollgate_engine::{
 };
 use tollgate_observe::access_log::{self, AccessLog, Queries};
 use tollgate_observe::metrics::Metrics;
-use tollgate_store::Memory;
+use tollgate_store::{Memory, MemoryCounters};
 
 use crate::admin;
 use crate::control::Controls;
@@ -101,7 +101,8 @@ impl Node {
         };
         // Of no size until a config is in force.
         let store = Arc::new(Memory::new(0, clock.clone()));
-        let world = World { clock, metrics, bells, slow, asking: Asking::default(), store };
+        let counters = MemoryCounters::new(0, clock.clone(), metrics.limits_forgotten());
+        let world = World { clock, metrics, bells, slow, asking: Asking::default(), store, counters };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
         Self {
             world,
@@ -186,7 +187,7 @@ impl Node {
         self.status.show(Shown {
             listeners: config.listen.iter().map(|l| (shown(&l.address), serves(l))).collect(),
             workers: workers(config),
-            sources: wired.identity.sources(&self.world.clock),
+            sources: wired.identity.sources(&self.world),
             deployment: Some(wired.deployment.clone()),
             refused: None,
         });

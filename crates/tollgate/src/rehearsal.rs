@@ -14,10 +14,11 @@ use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::Conn;
 use tollgate_core::node::Spanned;
+use tollgate_core::units::Bounded;
 use tollgate_engine::{Answered, Asked, Drain, Forwarded, Parts, rehearse};
 use tollgate_identity::principal;
 use tollgate_observe::metrics::Metrics;
-use tollgate_store::Memory;
+use tollgate_store::{Memory, MemoryCounters};
 
 use crate::start::{StartError, other, wire_error};
 use crate::wire::{self, Asking, World};
@@ -26,6 +27,9 @@ use crate::wire::{self, Asking, World};
 const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 /// When: 2026-01-01, a Thursday.
 const WHEN: Duration = Duration::from_secs(1_767_225_600);
+
+/// How many callers limits know.
+const COUNTED: usize = 10_000;
 
 /// What came of one test.
 #[derive(Debug)]
@@ -87,25 +91,60 @@ pub(crate) fn run(config: &Config) -> Result<Vec<Outcome>, StartError> {
         slow: slow.clone(),
         asking: Asking::default(),
         store: Arc::new(Memory::new(0, clock.clone())),
+        counters: MemoryCounters::new(COUNTED, clock.clone(), metrics.limits_forgotten()),
     };
     let deployment = Arc::new(wire::rehearsed(config, &world).map_err(wire_error)?);
     let parts = Parts { clock, metrics, bells, drain: Arc::new(Drain::default()), slow };
     let one = |test: &Spanned<Line>| {
-        let Test { request, expect } = &test.value.0;
-        let answered = runtime.block_on(rehearse(&deployment, &parts, asked(request, &config.tests)));
+        let Test { times, request, expect } = &test.value.0;
+        world.counters.clear();
+        let answered: Vec<Answered> = (0..times.get())
+            .map(|_| runtime.block_on(rehearse(&deployment, &parts, asked(request, &config.tests))))
+            .collect();
         let url = &request.url;
         let host = url
             .host
             .as_ref()
             .map_or_else(String::new, |host| format!("{}://{host}", if url.is_https { "https" } else { "http" }));
         Outcome {
-            request: format!("{} {host}{}{}", request.method.0, url.target, by(request)),
-            differences: differences(expect, &answered),
-            route: answered.route.name.to_string(),
+            request: format!("{}{} {host}{}{}", often(times.get()), request.method.0, url.target, by(request)),
+            differences: all_differences(expect, &answered),
+            route: answered.last().map_or_else(String::new, |answered| answered.route.name.to_string()),
             test: test.clone(),
         }
     };
     Ok(tests.iter().map(one).collect())
+}
+
+fn often(times: u64) -> String {
+    if times == 1 { String::new() } else { format!("{times} x ") }
+}
+
+/// Everything that is not as expected: of all answers, or of too many or too few of them.
+fn all_differences(expected: &Expected, answered: &[Answered]) -> Vec<String> {
+    let each = answered.iter().map(|answered| differences(expected, answered));
+    let Some(times) = expected.times.map(Bounded::get) else {
+        let first = each.enumerate().find(|(_, found)| !found.is_empty());
+        return match first {
+            Some((number, found)) if answered.len() > 1 => {
+                found.into_iter().map(|line| format!("{line} (request {} of {})", number + 1, answered.len())).collect()
+            }
+            first => first.map(|(_, found)| found).unwrap_or_default(),
+        };
+    };
+    let so_many = each.filter(Vec::is_empty).count() as u64;
+    if so_many == times {
+        return Vec::new();
+    }
+    let mut came: Vec<(u16, usize)> = Vec::new();
+    for answer in answered {
+        match came.iter_mut().find(|(status, _)| *status == answer.status) {
+            Some((_, count)) => *count += 1,
+            None => came.push((answer.status, 1)),
+        }
+    }
+    let came: Vec<String> = came.iter().map(|(status, count)| format!("{count} x {status}")).collect();
+    vec![format!("expected {times} such answers of {}, found {so_many}: {}", answered.len(), came.join(", "))]
 }
 
 fn by(request: &TestRequest) -> String {

@@ -16,6 +16,7 @@ use tollgate_config::model::{self, ApiKeys, AuthSource, Config, KeysAt, Session}
 use tollgate_core::cache::CacheStore;
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
+use tollgate_core::counters::Counters;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::handler::Handler;
 use tollgate_core::node::{Span, Spanned};
@@ -280,15 +281,17 @@ impl Identity {
     }
 
     /// As policies know them.
-    pub(crate) fn sources(&self, clock: &Clock) -> Sources {
+    pub(crate) fn sources(&self, world: &World) -> Sources {
         let issuer = self.issuer.as_ref();
         let all: Vec<Arc<dyn Authenticator>> = self.made.iter().map(|made| made.source.as_authenticator()).collect();
-        let mut endpoints = verdict::endpoints(&all, clock);
+        let mut endpoints = verdict::endpoints(&all, &world.clock);
         endpoints.extend(issuer.map(|issues| issues.endpoints.clone()).unwrap_or_default());
         endpoints.extend(pages(self.made.iter().map(|made| &made.source)));
         let minter = issuer.map(|issues| Arc::clone(&issues.issuer) as Arc<dyn Minter>);
         let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
-        Sources { all, budget, minter, signers: self.signers.clone(), decisions: self.decisions.all(), endpoints }
+        let counters = Some(Arc::new(world.counters.clone()) as Arc<dyn Counters>);
+        let (signers, decisions) = (self.signers.clone(), self.decisions.all());
+        Sources { counters, all, budget, minter, signers, decisions, endpoints }
     }
 
     /// Has keys read from now on.

@@ -21,7 +21,7 @@ use tollgate_net::tls::Client;
 use tollgate_observe::metrics::Metrics;
 use tollgate_plan::Compiled;
 use tollgate_registry::dns::{self, Dns};
-use tollgate_store::Memory;
+use tollgate_store::{Memory, MemoryCounters};
 use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings};
 
@@ -47,8 +47,10 @@ pub(crate) struct World {
     pub(crate) slow: Handle,
     /// The runtime of questions to others, made when it is first needed.
     pub(crate) asking: Asking,
-    /// Marks and sessions. They outlive a config.
+    /// Marks and sessions. They outlive a config, as counters do.
     pub(crate) store: Arc<Memory>,
+    /// What limits count.
+    pub(crate) counters: MemoryCounters,
 }
 
 impl World {
@@ -124,9 +126,11 @@ impl Wired {
         self.made.iter().filter(|made| made.is_new).for_each(|made| made.followed.begin(&made.service));
     }
 
-    /// It is in force: lists of instances hold, files are looked at, and the store has the size that this config says.
+    /// It is in force: lists of instances hold, files are looked at, and the stores have the sizes that this config says.
     pub(crate) fn take_effect(&mut self, config: &Config, world: &World) {
-        world.store.resize(usize::try_from(config.store.memory.get()).unwrap_or(usize::MAX));
+        let most = |most| usize::try_from(most).unwrap_or(usize::MAX);
+        world.store.resize(most(config.state.memory.get()));
+        world.counters.resize(most(config.state.counters.get()));
         self.made.iter().for_each(|made| made.followed.attach(&made.service, world));
         self.watching = Some(self.tls.watch(world));
     }
@@ -158,7 +162,7 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
 
 /// Compiles a config for a rehearsal: its services are there, but nobody looks their instances up, or after them.
 pub(crate) fn rehearsed(config: &Config, world: &World) -> Result<Deployment, WireError> {
-    let compiled = tollgate_plan::compile(config, policies(), &vouching(config), &world.metrics, 1);
+    let compiled = tollgate_plan::compile(config, policies(), &vouching(config, &world.counters), &world.metrics, 1);
     let compiled = compiled.map_err(WireError::Config)?;
     let rules = Rules { owned: compiled.owned.into(), ..rules(config) };
     let mut backends = Vec::new();
@@ -188,7 +192,7 @@ fn understand(
     before: Option<&Wired>,
 ) -> Result<Understood, Vec<Diagnostic>> {
     let identity = Identity::build(config, world, before.map(|wired| &wired.identity));
-    let sources = identity.as_ref().map_or_else(|_| named(config), |identity| identity.sources(&world.clock));
+    let sources = identity.as_ref().map_or_else(|_| named(config), |identity| identity.sources(world));
     let compiled = tollgate_plan::compile(config, policies(), &sources, &world.metrics, revision);
     let tls = Tls::build(config, world.clock.unix(), before.map(|wired| &wired.tls), &world.metrics);
     match (compiled, tls, identity) {

@@ -11,15 +11,28 @@ pub(super) fn each(node: &mut Node) {
     }
 }
 
+/// `3 x GET /orders/1 -> 1 x 429` → `{ times: 3, request: { method: GET, url: /orders/1 }, expect: { times: 1, status: 429 } }`,
 /// `GET /orders/1 with 5B -> 200 from orders` → `{ request: { method: GET, url: /orders/1, body: 5B }, expect: { status: 200, from:
 /// orders } }`. What does not read is left as it is.
 fn test(node: &mut Node) {
     let Some((asked, told)) = node.text().and_then(|text| text.split_once(" -> ")) else { return };
-    let (asked, told) = (asked.split_whitespace(), told.split_whitespace());
-    if let (Some(request), Some(expect)) = (request(node, asked), expected(node, told)) {
+    let (asked, told): (Vec<_>, Vec<_>) = (asked.split_whitespace().collect(), told.split_whitespace().collect());
+    let ((often, asked), (of, told)) = (times(node, &asked), times(node, &told));
+    if let (Some(request), Some(mut expect)) = (request(node, asked), expected(node, told)) {
+        expect.splice(0..0, of);
         let under = |key, entries| Entry::at(key, Node::new(Value::Map(entries), node.span.clone()));
-        instead(node, vec![under("request", request), under("expect", expect)]);
+        let parts = [under("request", request), under("expect", expect)];
+        instead(node, often.into_iter().chain(parts).collect());
     }
+}
+
+/// `3 x GET` → 3 times, and `GET`.
+fn times<'w, 't>(node: &Node, words: &'w [&'t str]) -> (Option<Entry>, impl Iterator<Item = &'t str> + use<'w, 't>) {
+    let (times, rest) = match words {
+        [number, "x", rest @ ..] => (Some(Entry::at("times", number_part(node, number))), rest),
+        _ => (None, words),
+    };
+    (times, rest.iter().copied())
 }
 
 fn request<'t>(node: &Node, mut words: impl Iterator<Item = &'t str>) -> Option<Vec<Entry>> {

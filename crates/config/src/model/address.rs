@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tollgate_core::diagnostic::Diagnostic;
 
 use crate::model::http::is_host_name;
-use crate::model::text::{FromText, decode_from_text, text_schema};
+use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 /// What stands before the path of a Unix socket.
 const UNIX: &str = "unix:";

@@ -9,7 +9,7 @@ use tollgate_core::section;
 
 use crate::model::defaults::v1;
 use crate::model::fields::FieldName;
-use crate::model::text::{FromText, decode_from_text, words};
+use tollgate_core::text::{FromText, decode_from_text, words};
 
 words! {
     /// From whom an id is taken over.

@@ -10,7 +10,7 @@ use tollgate_core::units::Period;
 
 use crate::model::address::socket_or;
 use crate::model::defaults::v1;
-use crate::model::text::{FromText, decode_from_text, text_schema};
+use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 section! {
     /// How names of services are looked up. They are looked up again when their time to live is over.

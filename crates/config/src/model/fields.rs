@@ -7,7 +7,7 @@ use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Node, Spanned, Value};
 
-use crate::model::text::{FromText, decode_from_text, text_schema};
+use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 /// The name of a header field (RFC 9110 §5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use tollgate_core::section;
 
 use crate::model::defaults::v1;
 use crate::model::fields::FieldValue;
-use crate::model::text::{FromText, decode_from_text, text_schema, words};
+use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 
 section! {
     /// Answers with the files of a directory. What `**` of the route's path stands for is the path below it.

@@ -11,7 +11,7 @@ use tollgate_core::units::{Bounded, Percent, Period};
 
 use crate::model::defaults::v1;
 use crate::model::http::HostText;
-use crate::model::text::{FromText, decode_from_text, text_schema, words};
+use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 
 section! {
     /// How every instance is asked, now and then, whether it is well.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use tollgate_core::diagnostic::Diagnostic;
 
-use crate::model::text::{FromText, decode_from_text, text_schema};
+use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 /// The methods that everybody means; others are allowed.
 pub(crate) const USUAL_METHODS: &[&str] =

@@ -9,8 +9,8 @@ use tollgate_core::units::Period;
 use crate::model::auth::{Secret, Url};
 use crate::model::defaults::v1;
 use crate::model::named::Named;
-use crate::model::text::words;
 use crate::model::tls::FilePath;
+use tollgate_core::text::words;
 
 section! {
     /// Who the gateway is as one that gives out tokens: to services, on behalf of those who call them.

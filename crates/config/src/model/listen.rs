@@ -11,8 +11,8 @@ use tollgate_core::section;
 use crate::model::address::Bind;
 use crate::model::defaults::v1;
 use crate::model::http::HostPattern;
-use crate::model::text::{FromText, words};
 use crate::model::tls::ListenerTls;
+use tollgate_core::text::{FromText, words};
 
 words! {
     /// What a listener is for.

@@ -7,7 +7,7 @@ use tollgate_core::section;
 use tollgate_core::units::BoundedSize;
 
 use crate::model::defaults::v1;
-use crate::model::text::{FromText, decode_from_text, text_schema, unknown_word, words};
+use tollgate_core::text::{FromText, decode_from_text, text_schema, unknown_word, words};
 
 words! {
     /// How much the gateway tells about itself.

@@ -9,7 +9,7 @@ use tollgate_core::units::{Bounded, ByteSize, Percent, Period};
 use crate::model::defaults::v1;
 use crate::model::fields::FieldName;
 use crate::model::named::is_name;
-use crate::model::text::words;
+use tollgate_core::text::words;
 
 section! {
     /// Copies of requests for another service. Its answers are thrown away; whatever becomes of a copy, the request that

@@ -32,9 +32,8 @@ pub mod services;
 pub mod settings;
 pub mod signers;
 pub mod start;
-pub mod store;
+pub mod state;
 pub mod template;
-mod text;
 pub mod tls;
 pub mod trust;
 
@@ -77,7 +76,7 @@ pub use self::services::{
 pub use self::settings::{OrNone, Settings};
 pub use self::signers::{AwsSigner, DigestBy, MessageSigner, SignedBody, Signer};
 pub use self::start::Start;
-pub use self::store::Store;
+pub use self::state::State;
 pub use self::template::{PathTemplate, Piece, Template};
 pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};
 pub use self::trust::{Network, Proxies, ProxyHeaders, Trust};
@@ -116,7 +115,7 @@ section! {
         /// How the gateway stops.
         drain: Drain,
         /// Where marks of what may be used once and sessions are kept.
-        store: Store,
+        state: State,
         /// How names of services are looked up.
         dns: Dns,
         /// Who can tell who calls: named sources of identity.
@@ -198,7 +197,7 @@ pub struct Config {
     /// How the gateway stops.
     pub drain: Drain,
     /// Where marks and sessions are kept.
-    pub store: Store,
+    pub state: State,
     /// Name look-ups.
     pub dns: Dns,
     /// Who can tell who calls, in the order written.
@@ -250,7 +249,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         start: file.start,
         data: file.data.unwrap_or_else(|| Folder::beside(&tree.span)),
         drain: file.drain,
-        store: file.store,
+        state: file.state,
         dns: file.dns,
         auth: file.auth.map(|a| a.0).unwrap_or_default(),
         issuer: file.issuer,

@@ -3,7 +3,7 @@
 use tollgate_core::section;
 
 use crate::model::defaults::v1;
-use crate::model::text::words;
+use tollgate_core::text::words;
 
 words! {
     /// What is done with a path that has such a thing.

@@ -9,15 +9,14 @@ use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Node, Spanned, Value};
 use tollgate_core::section;
-use tollgate_core::units::BoundedSize;
+use tollgate_core::units::{Bounded, BoundedSize};
 
-use crate::later;
 use crate::model::defaults::v1;
 use crate::model::fields::{FieldName, FieldValue, is_token};
 use crate::model::health::StatusRange;
 use crate::model::http::HostText;
 use crate::model::named::Named;
-use crate::model::text::{FromText, decode_from_text, text_schema};
+use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 section! {
     /// Requests, and what is to become of them.
@@ -38,6 +37,8 @@ section! {
 section! {
     /// One request, and what is to become of it.
     pub struct Test {
+        /// How often it is asked, one after the other. With each test, counting begins anew.
+        times: Bounded<1, 100_000> = v1::TEST_TIMES,
         /// What is asked.
         request: TestRequest,
         /// What is to be answered.
@@ -68,6 +69,8 @@ section! {
 section! {
     /// An answer, and how it comes about.
     pub struct Expected {
+        /// Of how many answers this holds, exactly; without it, of all.
+        times: Option<Bounded<0, 100_000>>,
         /// Its status: `200`, `2xx`, or a range like `200-299`.
         status: StatusRange = v1::TEST_STATUS,
         /// The service that gives it: its name, or, of addresses written in a route, the name of that route.
@@ -141,18 +144,13 @@ impl JsonSchema for Claims {
 pub struct Line(pub Test);
 
 /// The grammar of a line.
-const GRAMMAR: &str = "`GET /orders/1 -> 200 from orders`: METHOD PATH|URL [as NAME] [from IP] [with SIZE] -> STATUS [PROBLEM] [from SERVICE] [to URL]";
+const GRAMMAR: &str = "`GET /orders/1 -> 200 from orders`: [N x] METHOD PATH|URL [as NAME] [from IP] [with SIZE] -> [N x] STATUS [PROBLEM] [from SERVICE] [to URL]";
 
 impl Decode for Line {
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
         let Value::String(text) = &node.value else { return Test::decode(node, cx).map(Self) };
         // The parts of a line that reads were put in its place before.
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let mistake = match words.as_slice() {
-            [_, "x", ..] => later::refusal("x"),
-            _ => Diagnostic::error(format!("`{text}` is no test")).hint(GRAMMAR),
-        };
-        cx.report(mistake.at(&node.span));
+        cx.report(Diagnostic::error(format!("`{text}` is no test")).hint(GRAMMAR).at(&node.span));
         None
     }
 }

@@ -11,7 +11,7 @@ use tollgate_core::section;
 use crate::model::defaults::v1;
 use crate::model::fields::{FieldValue, ReplyFields};
 use crate::model::template::Template;
-use crate::model::text::{FromText, decode_from_text};
+use tollgate_core::text::{FromText, decode_from_text};
 
 section! {
     /// Sends the client elsewhere.

@@ -17,7 +17,7 @@ use crate::model::reply::{Redirect, Reply};
 use crate::model::services;
 use crate::model::settings::{Settings, SettingsLayer, split_keys};
 use crate::model::template::{PathTemplate, check_characters};
-use crate::model::text::{FromText, decode_from_text, text_schema, words};
+use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 
 /// One route, every layer of settings settled. Its policies are not: see [`Route::policies`].
 #[derive(Clone, Debug, PartialEq)]

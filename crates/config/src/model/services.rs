@@ -17,8 +17,8 @@ use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
 use crate::model::health::{Health, Outlier, WhenAllFail};
 use crate::model::http::HostText;
-use crate::model::text::{FromText, decode_from_text, text_schema, unknown_word, words};
 use crate::model::tls::ServiceTls;
+use tollgate_core::text::{FromText, decode_from_text, text_schema, unknown_word, words};
 
 section! {
     /// A group of instances that do the same work, and how they are reached.

@@ -13,7 +13,7 @@ use crate::model::auth::signed::has_its_key;
 use crate::model::auth::{Secret, SignedBy};
 use crate::model::defaults::v1;
 use crate::model::fields::FieldName;
-use crate::model::text::words;
+use tollgate_core::text::words;
 
 /// How requests are signed: which kind it is, one key tells that the other does not have.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! `start`: what the gateway starts with when its config is wrong.
 
-use crate::model::text::words;
+use tollgate_core::text::words;
 
 words! {
     /// What the gateway starts with when its config is wrong.

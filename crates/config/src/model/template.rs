@@ -2,7 +2,7 @@
 
 use tollgate_core::diagnostic::{Diagnostic, nearest};
 
-use crate::model::text::{FromText, decode_from_text, text_schema};
+use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 /// A part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use tollgate_core::section;
 
 use crate::model::defaults::v1;
 use crate::model::http::is_host_name;
-use crate::model::text::{FromText, decode_from_text, text_schema, words};
+use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 
 words! {
     /// Which versions and ciphers, after Mozilla's recommendations for servers.

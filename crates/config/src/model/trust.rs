@@ -8,7 +8,7 @@ use tollgate_core::facts::ClientAddress;
 use tollgate_core::section;
 
 use crate::model::defaults::v1;
-use crate::model::text::{FromText, decode_from_text, text_schema, words};
+use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 
 words! {
     /// The fields in which proxies tell of their client.

@@ -1,6 +1,7 @@
 //! What conditions mean, what is refused, and that plain compares and the interpreter agree.
 
 mod agreement;
+mod terms;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

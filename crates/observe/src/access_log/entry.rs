@@ -60,6 +60,8 @@ pub struct Entry<'a> {
     pub upstream_us: Option<u64>,
     /// The slug of the problem that the gateway answered with.
     pub problem: Option<&'a str>,
+    /// The slug of the problem that something which only looks on would have had answered.
+    pub shadow: Option<&'a str>,
     /// What really happened, which the client was not told.
     pub cause: Option<&'a str>,
     /// The field `User-Agent`.
@@ -106,6 +108,7 @@ impl Entry<'_> {
         number(to, "attempts", Some(self.attempts.into()).filter(|attempts| *attempts > 0));
         number(to, "upstream_us", self.upstream_us);
         text(to, "problem", self.problem.map(str::as_bytes));
+        text(to, "shadow", self.shadow.map(str::as_bytes));
         text(to, "cause", self.cause.map(str::as_bytes));
         text(to, "user_agent", self.user_agent);
         text(to, "referer", self.referer.map(|url| queries.url(url)).as_deref());

@@ -42,6 +42,7 @@ fn entry() -> Entry<'static> {
         attempts: 1,
         upstream_us: Some(1650),
         problem: None,
+        shadow: None,
         cause: None,
         user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
         referer: None,
@@ -86,6 +87,7 @@ fn what_is_not_known_is_left_out() {
         attempts: 0,
         upstream_us: None,
         problem: Some("http/malformed"),
+        shadow: None,
         cause: None,
         user_agent: None,
         ..entry()

@@ -14,7 +14,7 @@ use super::families::{self, Family};
 use super::route::{BUCKETS, CLASSES, RouteMetrics, RouteTotals};
 use super::service::{OUTCOMES, ServiceMetrics, ServiceTotals};
 use super::watch::{CHECKED, COPIED, STANDINGS, WatchTotals};
-use super::worker::REASONS;
+use super::worker::{REASONS, Refusal};
 use super::{Format, Metrics, lock, process};
 
 impl Metrics {
@@ -138,10 +138,19 @@ fn routes(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     counters(to, &families::SENT, routes.iter().map(|(route, totals)| (of(route), totals.bytes_out)))?;
     let mut problems = BTreeMap::new();
     metrics.workers.iter().for_each(|worker| worker.add_problems(&mut problems));
-    counters(to, &families::PROBLEMS, problems.into_iter().map(|(slug, count)| ([("slug", slug)], count)))?;
+    counters(to, &families::PROBLEMS, problems.iter().map(refused))?;
+    let mut shadows = BTreeMap::new();
+    metrics.workers.iter().for_each(|worker| worker.add_shadows(&mut shadows));
+    counters(to, &families::SHADOWED, shadows.iter().map(refused))?;
+    let forgotten = metrics.limits_forgotten.load(Relaxed);
+    families::LIMITS_FORGOTTEN.describe(to)?.encode_counter::<NoLabelSet, _, u64>(&forgotten, None)?;
     let mut floods = BTreeMap::new();
     metrics.workers.iter().for_each(|worker| worker.add_floods(&mut floods));
     counters(to, &families::FLOODS, floods.into_iter().map(|(kind, count)| ([("frame", kind)], count)))
+}
+
+fn refused<'r>(((api, slug), count): (&'r Refusal, &u64)) -> (Labels<'r, 2>, u64) {
+    ([("api", api), ("slug", slug)], *count)
 }
 
 fn totals_of_route(route: Arc<RouteMetrics>) -> (Arc<RouteMetrics>, RouteTotals) {

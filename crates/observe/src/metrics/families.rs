@@ -51,8 +51,12 @@ families! {
         "Bytes of requests received from clients, heads included.";
     SENT: Counter "tollgate_sent", Bytes ["api", "route"]
         "Bytes of answers sent to clients, heads included.";
-    PROBLEMS: Counter "tollgate_problems" ["slug"]
-        "Answers that the gateway itself made because something was wrong, by the problem's slug.";
+    PROBLEMS: Counter "tollgate_problems" ["api", "slug"]
+        "Answers that the gateway itself made because something was wrong, by the problem's slug: also what policies refused.";
+    SHADOWED: Counter "tollgate_shadowed" ["api", "slug"]
+        "Requests that would have been refused with this problem by something that only looks on (`shadow: true`).";
+    LIMITS_FORGOTTEN: Counter "tollgate_limit_keys_forgotten" []
+        "Callers of limits that were forgotten before their time because there were more than `state.counters`: those who had used least.";
 
     ATTEMPTS: Counter "tollgate_attempts" ["service", "outcome"]
         "Attempts to have a request answered by an instance, by how they ended.";

@@ -48,6 +48,7 @@ pub struct Metrics {
     routes: Table<Arc<Route>, RouteMetrics>,
     services: Table<Box<str>, ServiceMetrics>,
     log_lines: Arc<LogLines>,
+    limits_forgotten: Arc<AtomicU64>,
     names: Mutex<BTreeMap<Box<str>, Name>>,
     config: Mutex<Config>,
     tls: TlsFiles,
@@ -103,6 +104,7 @@ impl Metrics {
             routes: Table::new(MOST_ROUTES, RouteMetrics::new(Arc::new(Route::new(OTHER, OTHER)), workers)),
             services: Table::new(MOST_SERVICES, ServiceMetrics::new(OTHER, workers)),
             log_lines: Arc::default(),
+            limits_forgotten: Arc::default(),
             names: Mutex::default(),
             config: Mutex::default(),
             tls: TlsFiles::default(),
@@ -128,6 +130,11 @@ impl Metrics {
     /// What the access log counts its lines in.
     pub fn log_lines(&self) -> &Arc<LogLines> {
         &self.log_lines
+    }
+
+    /// What counts the callers of limits that were forgotten before their time.
+    pub fn limits_forgotten(&self) -> &Arc<AtomicU64> {
+        &self.limits_forgotten
     }
 
     /// What is counted of TLS files.

@@ -1,8 +1,8 @@
 //! What is counted per worker: its client connections and the answers the gateway made itself.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use super::slot::{Slot, open};
 use super::table::lock;
@@ -33,6 +33,15 @@ pub enum Closed {
 pub(crate) const REASONS: [&str; 8] =
     ["client", "idle", "gateway", "timeout", "error", "upstream", "drain", "address_limit"];
 
+/// An api, and the slug of a fault.
+pub(crate) type Refusal = (Arc<str>, &'static str);
+
+fn add(counted: &Mutex<BTreeMap<Refusal, u64>>, to: &mut BTreeMap<Refusal, u64>) {
+    for (refusal, count) in lock(counted).iter() {
+        *to.entry(refusal.clone()).or_default() += count;
+    }
+}
+
 /// One worker's own counters. Only that worker's thread may write to them.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -42,7 +51,9 @@ pub struct WorkerMetrics {
     closed: [Slot; REASONS.len()],
     floods: Mutex<BTreeMap<&'static str, u64>>,
     /// Locked by the worker itself and, a few times a minute, by a scrape.
-    problems: Mutex<BTreeMap<&'static str, u64>>,
+    problems: Mutex<BTreeMap<Refusal, u64>>,
+    /// The same of what would have been one.
+    shadows: Mutex<BTreeMap<Refusal, u64>>,
     handshakes: Mutex<BTreeMap<&'static str, u64>>,
     restarts: Slot,
     is_seated: AtomicBool,
@@ -56,6 +67,7 @@ impl WorkerMetrics {
             closed: Default::default(),
             floods: Mutex::default(),
             problems: Mutex::default(),
+            shadows: Mutex::default(),
             handshakes: Mutex::default(),
             restarts: Slot::default(),
             is_seated: AtomicBool::new(false),
@@ -93,9 +105,14 @@ impl WorkerMetrics {
         self.closed[reason as usize].add(1);
     }
 
-    /// The gateway answered with a problem of its own; `slug` is the fault's.
-    pub fn problem(&self, slug: &'static str) {
-        *lock(&self.problems).entry(slug).or_default() += 1;
+    /// The gateway answered a request of this api with a problem of its own; `slug` is the fault's.
+    pub fn problem(&self, api: &Arc<str>, slug: &'static str) {
+        *lock(&self.problems).entry((Arc::clone(api), slug)).or_default() += 1;
+    }
+
+    /// Something that only looks on would have had it answered so.
+    pub fn shadow(&self, api: &Arc<str>, slug: &'static str) {
+        *lock(&self.shadows).entry((Arc::clone(api), slug)).or_default() += 1;
     }
 
     /// A client's TLS handshake ended like this.
@@ -127,10 +144,12 @@ impl WorkerMetrics {
         open(self.accepted.get(), closed)
     }
 
-    pub(crate) fn add_problems(&self, to: &mut BTreeMap<&'static str, u64>) {
-        for (slug, count) in lock(&self.problems).iter() {
-            *to.entry(slug).or_default() += count;
-        }
+    pub(crate) fn add_problems(&self, to: &mut BTreeMap<Refusal, u64>) {
+        add(&self.problems, to);
+    }
+
+    pub(crate) fn add_shadows(&self, to: &mut BTreeMap<Refusal, u64>) {
+        add(&self.shadows, to);
     }
 
     pub(crate) fn add_handshakes(&self, to: &mut BTreeMap<&'static str, u64>) {

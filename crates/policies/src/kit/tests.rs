@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::facts::Route;
 use tollgate_core::node::{Entry as Key, Node, Span, Value};
-use tollgate_core::policy::{BuildCx, PolicyKind};
+use tollgate_core::policy::{BuildCx, Place, PolicyKind};
 
 use crate::kit::{page, schema};
 use crate::{ALL, ENTRIES, find, reference_markdown, schemas};
@@ -29,7 +29,8 @@ fn sources() -> tollgate_core::principal::Sources {
 /// How many policies it makes, or what is wrong.
 fn build(kind: &PolicyKind, node: &Node) -> Result<usize, Vec<(String, String)>> {
     let mut cx = DecodeCx::default();
-    let built = (kind.build)(node, &mut cx, &BuildCx { route: &Route::default(), sources: &sources() });
+    let built =
+        (kind.build)(node, &mut cx, &BuildCx { route: &Route::default(), sources: &sources(), place: Place::Route });
     let told: Vec<_> = cx.diagnostics.into_iter().map(|d| (d.message, d.hint.unwrap_or_default())).collect();
     built.filter(|_| told.is_empty()).map(|built| built.len()).ok_or(told)
 }

@@ -48,7 +48,7 @@ pub(crate) fn named(config: &Config) -> Sources {
     };
     let signers = config.signers.iter().map(signer).collect();
     let decisions = Agrees::all(config);
-    Sources { all, budget: None, minter, signers, decisions, endpoints }
+    Sources { counters: None, all, budget: None, minter, signers, decisions, endpoints }
 }
 
 /// Something that is wrong, by its name.

@@ -6,22 +6,25 @@ use std::time::Duration;
 use tollgate_config::model::Config;
 use tollgate_core::body::Recoder;
 use tollgate_core::clock::Clock;
+use tollgate_core::counters::Counters;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::onward::{Exchanger, Minted, Signer, Trade};
 use tollgate_core::policy::BoxFuture;
 use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found, Principal, Sources, Standing};
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
+use tollgate_store::MemoryCounters;
 
 use crate::sources::named;
 use crate::sources::signers::Masked;
 
-/// The same for a rehearsal: each vouches for whoever is said to call.
-pub(crate) fn vouching(config: &Config) -> Sources {
+/// The same for a rehearsal: each vouches for whoever is said to call, and limits are counted there.
+pub(crate) fn vouching(config: &Config, counters: &MemoryCounters) -> Sources {
     let named = named(config);
     let all = named.all.into_iter().map(|source| Arc::new(Vouching(source)) as Arc<dyn Authenticator>).collect();
     let signers = named.signers.into_iter().map(|signer| Arc::new(Masked(signer)) as Arc<dyn Signer>).collect();
-    Sources { all, signers, ..named }
+    let counters = Some(Arc::new(counters.clone()) as Arc<dyn Counters>);
+    Sources { counters, all, signers, ..named }
 }
 
 #[derive(Debug)]

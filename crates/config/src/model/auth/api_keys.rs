@@ -10,8 +10,8 @@ use tollgate_core::units::Bounded;
 use crate::model::auth::secret::Secret;
 use crate::model::defaults::v1;
 use crate::model::fields::FieldName;
-use crate::model::text::{FromText, decode_from_text, text_schema};
 use crate::model::tls::FilePath;
+use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 section! {
     /// A source of identity: API keys, which `tollgate key` makes.

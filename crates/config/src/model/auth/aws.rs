@@ -7,7 +7,7 @@ use tollgate_core::units::{BoundedSize, Period};
 use crate::model::auth::secret::Secret;
 use crate::model::defaults::v1;
 use crate::model::named::Named;
-use crate::model::text::words;
+use tollgate_core::text::words;
 
 section! {
     /// A source of identity: requests that are signed as AWS has it (Signature Version 4).

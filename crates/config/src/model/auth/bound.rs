@@ -9,7 +9,7 @@ use tollgate_core::units::Period;
 use crate::model::auth::secret::Secret;
 use crate::model::auth::tokens::{Algorithm, Tokens};
 use crate::model::defaults::v1;
-use crate::model::text::words;
+use tollgate_core::text::words;
 
 section! {
     /// Proofs that whoever sends a token has the key to which it is bound (DPoP, RFC 9449).

@@ -10,9 +10,9 @@ use crate::model::auth::AuthSource;
 use crate::model::auth::bound::{Bound, ProxysWord};
 use crate::model::defaults::v1;
 use crate::model::listen::Listener;
-use crate::model::text::words;
 use crate::model::tls::FilePath;
 use crate::model::trust::Trust;
+use tollgate_core::text::words;
 
 section! {
     /// A source of identity: certificates of clients, as the `client` of a listener's `tls` asks for them.

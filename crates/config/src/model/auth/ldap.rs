@@ -9,8 +9,8 @@ use tollgate_core::units::{Bounded, Period};
 use crate::model::auth::secret::Secret;
 use crate::model::auth::url::{Url, is_private};
 use crate::model::defaults::v1;
-use crate::model::text::{FromText, decode_from_text, text_schema};
 use crate::model::tls::FilePath;
+use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 /// Where a directory is: `ldaps`, or `ldap`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use crate::model::auth::url::{Url, is_private};
 use crate::model::defaults::v1;
 use crate::model::named::Named;
 use crate::model::route::PathPrefix;
-use crate::model::text::{FromText, decode_from_text, text_schema, words};
 use crate::model::tls::FilePath;
+use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 
 /// Fewest bytes of a key for sessions.
 const SHORTEST_KEY: usize = 32;

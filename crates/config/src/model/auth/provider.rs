@@ -8,7 +8,7 @@ use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Node, Spanned, Value};
 
 use crate::model::auth::tokens::Tokens;
-use crate::model::text::words;
+use tollgate_core::text::words;
 
 words! {
     /// A make of identity provider, whose tokens differ from what the standards say.

@@ -9,8 +9,8 @@ use crate::model::auth::login::{LocalPath, Origin, Session};
 use crate::model::auth::secret::Secret;
 use crate::model::defaults::v1;
 use crate::model::route::PathPrefix;
-use crate::model::text::words;
 use crate::model::tls::FilePath;
+use tollgate_core::text::words;
 
 section! {
     /// A source of identity: people who sign in with a browser, at an identity provider of SAML 2.0.

@@ -9,7 +9,7 @@ use tollgate_core::units::Period;
 use crate::model::auth::secret::Secret;
 use crate::model::defaults::v1;
 use crate::model::named::Named;
-use crate::model::text::words;
+use tollgate_core::text::words;
 
 section! {
     /// A source of identity: requests with message signatures (RFC 9421).

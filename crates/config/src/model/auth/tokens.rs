@@ -15,8 +15,8 @@ use crate::model::auth::provider::{self, Provider, Tenants};
 use crate::model::auth::secret::Secret;
 use crate::model::auth::url::{Url, is_private};
 use crate::model::defaults::v1;
-use crate::model::text::{FromText, decode_from_text, text_schema, words};
 use crate::model::tls::FilePath;
+use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 
 section! {
     /// A source of identity: tokens (JWT) of one identity provider.

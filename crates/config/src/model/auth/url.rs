@@ -3,7 +3,7 @@
 use tollgate_core::diagnostic::Diagnostic;
 
 use crate::model::http::is_host_name;
-use crate::model::text::{FromText, decode_from_text, text_schema};
+use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 /// An absolute URL, `http` or `https`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ fn busy() -> Arc<Metrics> {
         service.shard(worker).rested();
         service.shard(worker).attempt(Outcome::Ok);
         metrics.worker(worker).accepted();
-        metrics.worker(worker).problem("route/none");
+        metrics.worker(worker).problem(&"shop".into(), "route/none");
     }
     metrics.worker(0).closed(Closed::Idle);
     metrics.worker(1).handshake("ok");

@@ -1,20 +1,23 @@
 //! Types that are written as one text, and types that are one of a few words.
 
-use tollgate_core::decode::DecodeCx;
-use tollgate_core::diagnostic::{Diagnostic, nearest};
-use tollgate_core::node::{Node, Value};
+use crate::decode::DecodeCx;
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::node::{Node, Value};
 
 /// A type written as one text (a number will do, where its digits are the text).
-pub(crate) trait FromText: Sized {
+pub trait FromText: Sized {
     /// What is expected, for messages: `a host and port`.
     const WHAT: &'static str;
 
-    /// Reads it; the mistake has no place yet.
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is wrong; it has no place yet.
     fn from_text(text: &str) -> Result<Self, Diagnostic>;
 }
 
 /// Reads a text type from its node.
-pub(crate) fn decode_text<T: FromText>(node: &Node, cx: &mut DecodeCx) -> Option<T> {
+pub fn decode_text<T: FromText>(node: &Node, cx: &mut DecodeCx) -> Option<T> {
     let read = match &node.value {
         Value::String(text) => T::from_text(text),
         Value::Int(number) => T::from_text(&number.to_string()),
@@ -24,7 +27,8 @@ pub(crate) fn decode_text<T: FromText>(node: &Node, cx: &mut DecodeCx) -> Option
 }
 
 /// The mistake for a word that is none of those known here.
-pub(crate) fn unknown_word(text: &str, known: &[&str]) -> Diagnostic {
+#[must_use]
+pub fn unknown_word(text: &str, known: &[&str]) -> Diagnostic {
     let mistake = Diagnostic::error(format!("`{text}` is not known here"));
     match nearest(text, known.iter().copied()) {
         Some(word) => mistake.hint(format!("did you mean `{word}`?")),
@@ -33,35 +37,38 @@ pub(crate) fn unknown_word(text: &str, known: &[&str]) -> Diagnostic {
 }
 
 /// Implements `Decode` for a type that is [`FromText`].
+#[macro_export]
 macro_rules! decode_from_text {
     ($($kind:ty),* $(,)?) => {$(
-        impl tollgate_core::decode::Decode for $kind {
+        impl $crate::decode::Decode for $kind {
             fn decode(
-                node: &tollgate_core::node::Node,
-                cx: &mut tollgate_core::decode::DecodeCx,
+                node: &$crate::node::Node,
+                cx: &mut $crate::decode::DecodeCx,
             ) -> Option<Self> {
-                $crate::model::text::decode_text(node, cx)
+                $crate::text::decode_text(node, cx)
             }
         }
     )*};
 }
 
 /// The JSON Schema of a type written as one text.
+#[macro_export]
 macro_rules! text_schema {
     ($kind:ty, $name:expr, $($schema:tt)*) => {
-        impl schemars::JsonSchema for $kind {
+        impl $crate::schemars::JsonSchema for $kind {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 $name.into()
             }
 
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", $($schema)* })
+            fn json_schema(_: &mut $crate::schemars::SchemaGenerator) -> $crate::schemars::Schema {
+                $crate::schemars::json_schema!({ "type": "string", $($schema)* })
             }
         }
     };
 }
 
 /// Declares an enum whose variants are words.
+#[macro_export]
 macro_rules! words {
     (
         $(#[doc = $doc:literal])*
@@ -79,20 +86,20 @@ macro_rules! words {
             }
         }
 
-        impl $crate::model::text::FromText for $name {
+        impl $crate::text::FromText for $name {
             const WHAT: &'static str = concat!("one of", $( " `", $word, "`" ),*);
 
-            fn from_text(text: &str) -> Result<Self, tollgate_core::diagnostic::Diagnostic> {
+            fn from_text(text: &str) -> Result<Self, $crate::diagnostic::Diagnostic> {
                 match text {
                     $( $word => Ok(Self::$variant), )*
-                    _ => Err($crate::model::text::unknown_word(text, &[$($word),*])),
+                    _ => Err($crate::text::unknown_word(text, &[$($word),*])),
                 }
             }
         }
 
-        $crate::model::text::decode_from_text!($name);
-        $crate::model::text::text_schema!($name, stringify!($name), "enum": [$($word),*]);
+        $crate::decode_from_text!($name);
+        $crate::text_schema!($name, stringify!($name), "enum": [$($word),*]);
     };
 }
 
-pub(crate) use {decode_from_text, text_schema, words};
+pub use crate::{decode_from_text, text_schema, words};

@@ -95,7 +95,7 @@ impl Memory {
 
     /// Whether it was put: not if something is there and it is only to be added.
     fn put_in(&self, key: &[u8], value: Bytes, lasts: Duration, how: How) -> Result<bool, StoreError> {
-        let full = || StoreError("it is full (`store.memory`)".to_owned());
+        let full = || StoreError("it is full (`state.memory`)".to_owned());
         let (now, wanted) = (self.clock.now(), size(key, &value));
         if wanted > self.most.load(Ordering::Relaxed) {
             return Err(full());
