@@ -30,12 +30,18 @@ impl Place {
 
     /// A gateway that listens there with these options, and has these lines in its config.
     fn gateway(&self, options: &str, more: &str, backend: &str) -> Gateway {
-        let config = format!(
+        Gateway::start(TOLLGATE, &Self::config(options, more), &self.values(backend))
+    }
+
+    fn config(options: &str, more: &str) -> String {
+        format!(
             "listen: {{ \"unix:{{{{socket}}}}\": {{ {options} }}, \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\n\
              workers: 3\n{more}\nroutes: {{ /**: \"{{{{backend}}}}\" }}\n"
-        );
-        let values = [("socket", self.socket().display().to_string()), ("backend", backend.to_owned())];
-        Gateway::start(TOLLGATE, &config, &values)
+        )
+    }
+
+    fn values(&self, backend: &str) -> [(&'static str, String); 2] {
+        [("socket", self.socket().display().to_string()), ("backend", backend.to_owned())]
     }
 }
 
@@ -70,6 +76,9 @@ fn curl_is_served_on_a_unix_socket_in_both_protocols_and_the_file_goes_with_the_
     }
     let _ = gateway.access_line("of a client without an address", |line| line["client"] == "unix");
     assert_eq!(gateway.status()["listeners"][0]["address"], format!("unix:{}", text(&socket)));
+    // A reload changes who may connect, and the socket stays.
+    gateway.reload(&Place::config("mode: \"0640\"", ""), &place.values(&backend.address().to_string()));
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o640);
     assert_eq!(gateway.stop().code(), Some(0));
     assert!(!socket.exists(), "the socket's file is still there");
 }

@@ -11,7 +11,7 @@ mod support;
 
 use tollgate_testkit::recorder::Ended;
 use tollgate_testkit::strict::{self, Framing};
-use tollgate_testkit::{Gate, ReadError, Recorder, Script, Step};
+use tollgate_testkit::{Gate, Gateway, ReadError, Recorder, Script, Step};
 
 use support::before;
 
@@ -273,4 +273,22 @@ fn a_client_that_is_gone_frees_the_backend() {
     backend.wait_for("the request", |all| all.first().is_some_and(|c| c.bytes.ends_with(b"\r\n\r\n")));
     client.reset();
     backend.wait_for("the end of the abandoned request", |all| all[0].ended.is_some_and(|end| end != Ended::ByUs));
+}
+
+/// RFC 9110 §9.3.8: what lets somebody in is reflected to nobody, and neither is what only services are to see.
+#[test]
+fn a_trace_shows_what_was_received_and_no_secret() {
+    let backend = Recorder::start();
+    let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\n\
+        routes: { /**: { to: \"{{backend}}\", headers: { request: { set: { X-Inner: canary-1, X-Plain: canary-2 }, remove: [X-Gone] } } } }\n";
+    let gateway = Gateway::start(env!("CARGO_BIN_EXE_tollgate"), config, &[("backend", backend.address().to_string())]);
+    let answer = gateway.client().call(
+        "TRACE /a?b=c HTTP/1.1\r\nHost: g\r\nMax-Forwards: 0\r\nX-Shown: here\r\nX-Api-Key: canary-3\r\nAuthorization: Bearer canary-4\r\n\
+         Cookie: a=canary-5\r\nX-Auth-Token: canary-6\r\nX-Gone: away\r\n\r\n",
+    );
+    let told = answer.text();
+    assert_eq!((answer.status, answer.one("content-type").as_deref()), (200, Some("message/http")), "{told}");
+    assert!(told.starts_with("TRACE /a?b=c HTTP/1.1\r\n") && told.contains("X-Shown: here\r\n"), "{told}");
+    assert!(!told.contains("canary") && !told.contains("away"), "{told}");
+    assert!(backend.recorded().is_empty());
 }

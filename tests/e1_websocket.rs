@@ -22,7 +22,7 @@ fn gateway(settings: &str, service: &str) -> Gateway {
     let config = format!(
         "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nworkers: 2\n{settings}\n\
          services: {{ chat: {{ to: \"{{{{chat}}}}\", connect_timeout: 20s }} }}\n\
-         routes: {{ /ws: chat, /no: {{ to: chat, upgrade: none }}, /hello: {{ reply: 200 hello }} }}\n"
+         routes: {{ /ws: {{ to: chat, cors: '*', compress: {{}}, headers: {{ response: {{ set: {{ X-Served: 'yes' }} }} }} }}, /no: {{ to: chat, upgrade: none }}, /hello: {{ reply: 200 hello }} }}\n"
     );
     Gateway::start(TOLLGATE, &config, &[("chat", service.to_owned())])
 }
@@ -60,9 +60,13 @@ fn starts_tunnel(gateway: &Gateway) -> tollgate_testkit::RawClient {
     client.send(UPGRADE);
     let head = client.head().unwrap();
     assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
-    for line in
-        ["Upgrade: websocket\r\n", "Connection: Upgrade\r\n", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]
-    {
+    // What policies say of answers, they say of this one, too.
+    for line in [
+        "X-Served: yes\r\n",
+        "Upgrade: websocket\r\n",
+        "Connection: Upgrade\r\n",
+        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+    ] {
         assert!(head.contains(line), "{head}");
     }
     client.wait_for_bytes(|bytes| bytes.ends_with(b"first")).unwrap();

@@ -73,7 +73,7 @@ services:
   orders: { to: 127.0.0.1:9, conections: 3, connect_timeout: 5 }
 routes:
   /a: ordes
-  /b: { to: orders, limit: 1/s }
+  /b: { to: orders, cache: 1s }
   /c: { to: orders, reply: 204 }
   GET: orders
   get /e: orders
@@ -86,7 +86,7 @@ routes:
         ("5:30", ["unknown key `conections`", "", "did you mean `connections`?"]),
         ("5:62", ["`5` has no unit", "", "write `5s`"]),
         ("7:7", ["there is no service `ordes`", "7 |   /a: ordes", "did you mean `orders`?"]),
-        ("8:21", ["`limit` cannot be used yet", "", "not in this version"]),
+        ("8:21", ["`cache` cannot be used yet", "", "not in this version"]),
         ("9:3", ["one thing, this one has `to` and `reply`", "", ""]),
         ("10:3", ["`GET` is no route", "10 |   GET: orders", "`GET,POST /orders/**`"]),
         ("11:3", ["`get` is no method", "", "did you mean `GET`?"]),
@@ -94,6 +94,21 @@ routes:
         has_in_order(&err, &[parts[0], &format!("./tollgate.yaml:{place}\n"), parts[1], parts[2]]);
     }
     assert!(err.ends_with("./tollgate.yaml: 9 errors\n"), "{err}");
+}
+
+#[test]
+fn what_is_about_sending_on_is_refused_where_nothing_is_sent_on() {
+    let config = |own: &str| {
+        format!("listen: 8080\ndefaults: {{ retry: 1, upgrade: none }}\nroutes: {{ /a: {{ reply: 204, {own} }} }}\n")
+    };
+    for own in
+        ["retry: 2", "try_timeout: 1s", "host: a.example", "upgrade: websocket", "fallback: 204", "mirror: 10.0.0.1:80"]
+    {
+        let err = failed(Cli::with(TOLLGATE, &config(own)).run(&["check"]), 2);
+        let key = own.split(':').next().unwrap();
+        has_in_order(&err, &[&format!("nothing is sent on here, so `{key}` is of no use"), "3:", "routes with `to`"]);
+    }
+    fine(Cli::with(TOLLGATE, &config("upgrade: none")).run(&["check"]));
 }
 
 #[test]
@@ -225,6 +240,10 @@ fn a_directory_is_one_config() {
     cli.write("d/.hidden.yaml", "nonsense: 1\n");
     cli.write("d/notes.txt", "nonsense");
     cli.write("d/below/c.yaml", "nonsense: 1\n");
+    assert_eq!(fine(cli.run(&["check", "-c", "d"])), "d: fine (1 listener, 2 routes, 2 services)\n");
+    // A section of which nothing is left.
+    cli.write("d/0.yaml", "routes:\n#  /a: c\nservices:\n");
+    cli.write("d/z.yaml", "routes:\nservices:\n");
     assert_eq!(fine(cli.run(&["check", "-c", "d"])), "d: fine (1 listener, 2 routes, 2 services)\n");
     cli.write("d/c.yaml", "services: { b: 10.0.0.3:3 }\nroutes: { /a: { reply: 204 } }\n");
     let err = failed(cli.run(&["check", "-c", "d"]), 2);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tollgate_testkit::deadline::timed;
 use tollgate_testkit::recorder::Taken;
 use tollgate_testkit::{Gate, Gateway, RawClient, Recorder, Script, Step};
 
@@ -256,4 +257,15 @@ fn a_client_that_leaves_the_queue_leaves_its_place() {
     assert_eq!(next.response("GET").unwrap().status, 200);
     assert_eq!(busy.response("GET").unwrap().status, 200);
     assert_eq!(bench.seen("GET / "), 1);
+}
+
+#[test]
+fn where_no_instance_has_a_weight_nobody_waits_for_one() {
+    let backend = Recorder::start();
+    let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\n\
+        services: { a: { to: [{ address: \"{{backend}}\", weight: 0 }, \"nowhere.invalid:80\"], queue: { timeout: 10s } } }\nroutes: { /**: a }\n";
+    let gateway = Gateway::start(TOLLGATE, config, &[("backend", backend.address().to_string())]);
+    let (answer, took) = timed(|| gateway.client().get("/"));
+    assert_eq!((answer.status, &answer.json()["type"]), (503, &"urn:tollgate:problem:upstream/no-instance".into()));
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
 }

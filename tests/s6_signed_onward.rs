@@ -208,7 +208,7 @@ fn mistakes_in_who_signs_and_what_are_told() {
         routes:\n  /a: { reply: 200 x, sign: bucket }\n  /b: { to: 10.0.0.1:80, sign: buckets }\n  /c: { to: 10.0.0.1:80, sign: own }\n";
     let told = check(config);
     for part in [
-        "nothing is sent on by route `/a` that could be signed",
+        "nothing is sent on by route `/a`, so `sign` is of no use",
         "nobody called `buckets` signs",
         "did you mean `bucket`?",
         "--> ./tollgate.yaml:4:",

@@ -4,7 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use tollgate_testkit::deadline::timed;
-use tollgate_testkit::{Gateway, RawClient, ReadError, Recorder};
+use tollgate_testkit::http2::FrameClient;
+use tollgate_testkit::http2::frame::Code;
+use tollgate_testkit::{Gate, Gateway, RawClient, ReadError, Recorder, Script, Step};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const GET: &str = "GET /a HTTP/1.1\r\nHost: g\r\n\r\n";
@@ -98,6 +100,48 @@ fn a_connection_carries_so_many_requests_and_says_when_it_is_over() {
     }
     let seen: usize = backend.recorded().iter().map(|c| c.bytes.windows(6).filter(|w| *w == b"GET /a").count()).sum();
     assert_eq!(seen, 3);
+}
+
+#[test]
+fn the_same_holds_over_http2_where_what_runs_comes_to_its_end() {
+    let (gateway, _backend) = gateway("requests_per_connection: 3");
+    let mut client = FrameClient::open(gateway.address(), &[]);
+    [1, 3, 5].into_iter().for_each(|stream| client.get(stream, "/a"));
+    for stream in [1, 3, 5] {
+        assert_eq!(client.answer(stream).text(), "ok");
+    }
+    let came = client.until("the end", |came| came.ended.is_some());
+    assert!(came.goaways.iter().all(|(_, code)| *code == Code(0)), "{came}");
+    assert!(came.goaways.last().is_some_and(|(last, _)| *last == 5), "{came}");
+}
+
+/// RFC 9113 §6.8: it may have been on its way before the client heard of the farewell.
+#[test]
+fn a_request_that_crosses_the_farewell_is_served_to_its_end() {
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let backend = Recorder::answering(move |taken| match taken.target.as_str() {
+        "/wait" => {
+            let mut script = Script::ok(taken, "late");
+            script.0.insert(1, Step::Wait(inner.clone()));
+            script
+        }
+        _ => Script::ok(taken, "ok"),
+    });
+    let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nlimits: { keep_alive: 200ms }\nroutes: { /**: \"{{backend}}\" }\n";
+    let gateway = Gateway::start(TOLLGATE, config, &[("backend", backend.address().to_string())]);
+    let mut client = FrameClient::open(gateway.address(), &[]);
+    client.get(1, "/a");
+    assert_eq!(client.answer(1).text(), "ok");
+    client.until("the farewell", |came| !came.goaways.is_empty());
+    client.get(3, "/wait");
+    backend.wait_for("the request", |all| all.iter().any(|c| c.bytes.windows(6).any(|w| w == b"/wait ")));
+    // By then a connection is closed that rested no shorter and has nothing to wait for.
+    let mut resting = FrameClient::open(gateway.address(), &[]);
+    resting.get(1, "/a");
+    resting.until("the end", |came| came.ended.is_some());
+    gate.open();
+    assert_eq!(client.answer(3).text(), "late");
 }
 
 #[test]

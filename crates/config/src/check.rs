@@ -6,6 +6,7 @@ use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
 
 use crate::model::named::is_name;
+use crate::model::route::ACTIONS;
 use crate::model::{Action, AuthSource, Config, Destination, Endpoint, ListenerKind, Service};
 
 /// Looks at the desugared tree of a whole file.
@@ -157,8 +158,7 @@ fn services(tree: &Node, routes: &[&Node], mistakes: &mut Vec<Diagnostic>) {
         });
     }
     // A route whose destination is misspelt or missing may have meant any of them.
-    let says_what =
-        |route: &&Node| ["to", "redirect", "reply", "files"].iter().any(|action| route.get(action).is_some());
+    let says_what = |route: &&Node| ACTIONS.iter().any(|action| route.get(action).is_some());
     if routes.is_empty() || mistakes.len() > before || !routes.iter().all(says_what) {
         return;
     }

@@ -26,6 +26,9 @@ fn merge_entries(entries: &mut Vec<Entry>, others: Vec<Entry>, mistakes: &mut Ve
         let first = &mut entries[at];
         match (&mut first.value.value, other.value.value) {
             (Value::Map(inner), Value::Map(others)) => merge_entries(inner, others, mistakes),
+            // Nothing stands there.
+            (_, Value::Null) => {}
+            (Value::Null, others) => first.value.value = others,
             _ => {
                 let mistake = Diagnostic::error(format!("`{}` is set in two files", other.key)).at(&other.key_span);
                 mistakes.push(mistake.related(&first.key_span, "the other one"));

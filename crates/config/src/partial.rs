@@ -13,7 +13,7 @@ use tollgate_core::node::{Entry, Node, Value, each_value, in_key};
 
 use crate::check::{entries, named, named_beside, owners_of_settings, routes_of};
 use crate::model::named::is_name;
-use crate::model::route::{RouteKeys, Routes};
+use crate::model::route::{ACTIONS, RouteKeys, Routes};
 use crate::model::settings::SettingsLayer;
 use crate::model::{self, AuthSource, Config, Decision, HostPattern, Issuer, Service, Signer};
 
@@ -181,13 +181,14 @@ fn prune_route(route: &mut Entry, lost: &Lost) -> bool {
     }
 }
 
-/// Puts an answer in the place of what a route does: what that should be is told already, or cannot be known.
+/// Puts an address in the place of what a route does: what that should be is told already, or cannot be known.
 fn do_nothing(route: &mut Node) {
-    let of_the_action =
-        |key: &str| matches!(key, "to" | "redirect" | "reply" | "files" | "health" | "outlier" | "sign");
-    keep_entries(route, |entry| !of_the_action(&entry.key));
+    keep_entries(route, |entry| {
+        !ACTIONS.contains(&entry.key.as_str()) && !matches!(entry.key.as_str(), "health" | "outlier")
+    });
     if let Value::Map(entries) = &mut route.value {
-        entries.push(Entry::at("reply", map(vec![Entry::at("status", Node::synthetic(Value::Int(204)))])));
+        let nowhere = map(vec![Entry::at("address", Node::synthetic("127.0.0.1:1".into()))]);
+        entries.push(Entry::at("to", Node::synthetic(Value::List(vec![nowhere]))));
     }
 }
 

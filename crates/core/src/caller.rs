@@ -27,13 +27,15 @@ pub struct Call {
     pub most: usize,
     /// How long it may take in all.
     pub timeout: Duration,
+    /// Whether it may be asked again if nobody can tell whether it was received: it changes nothing there (RFC 9110 §9.2.2).
+    pub repeats: bool,
 }
 
 impl Call {
     /// Asks for what is at a URL.
     #[must_use]
     pub fn get(url: impl Into<String>, most: usize, timeout: Duration) -> Self {
-        Self { method: "GET", url: url.into(), fields: Vec::new(), body: Vec::new(), most, timeout }
+        Self { method: "GET", url: url.into(), fields: Vec::new(), body: Vec::new(), most, timeout, repeats: true }
     }
 }
 

@@ -218,6 +218,10 @@ pub trait PolicyConfig: Decode + JsonSchema {
     const MERGE: Merge = Merge::Replace;
     /// The policy without which it makes no sense on a route.
     const NEEDS: Option<&'static str> = None;
+    /// Whether nobody passes it who is not known.
+    const KNOWS_CALLERS: bool = false;
+    /// Whether it makes sense on routes alone that send requests on.
+    const IS_ONWARD: bool = false;
 
     /// Rewrites short forms to the one long form.
     fn desugar(node: Node) -> Node {
@@ -252,6 +256,10 @@ pub struct PolicyKind {
     pub merge: Merge,
     /// See [`PolicyConfig::NEEDS`].
     pub needs: Option<&'static str>,
+    /// See [`PolicyConfig::KNOWS_CALLERS`].
+    pub knows_callers: bool,
+    /// See [`PolicyConfig::IS_ONWARD`].
+    pub is_onward: bool,
     /// See [`PolicyConfig::desugar`].
     pub desugar: fn(Node) -> Node,
     /// Its part of the file's schema.
@@ -271,6 +279,8 @@ impl PolicyKind {
             faults: C::FAULTS,
             merge: C::MERGE,
             needs: C::NEEDS,
+            knows_callers: C::KNOWS_CALLERS,
+            is_onward: C::IS_ONWARD,
             desugar: C::desugar,
             schema: |generator| generator.subschema_for::<C>(),
             build: |node, cx, build_cx| {

@@ -59,6 +59,10 @@ pub enum Port {
     Ours,
 }
 
+/// `EAFNOSUPPORT` and `EADDRNOTAVAIL` of Linux.
+const NO_FAMILY: i32 = 97;
+const NO_ADDRESS: i32 = 99;
+
 /// Opens so many sockets of a listener, one per worker. A Unix socket is one that they share; see [`SocketFile`]. Those of a port
 /// do not listen yet: what connected to one that is given up in the end would be reset with it.
 ///
@@ -70,7 +74,7 @@ pub fn bind(bind: &Bind, mode: FileMode, workers: usize, port: Port) -> Result<B
         Bind::Socket(address) => sockets(*address, workers, whose)?,
         Bind::AllAddresses(port) => match sockets((Ipv6Addr::UNSPECIFIED, *port).into(), workers, whose) {
             // A machine without IPv6.
-            Err(e) if matches!(e.error.raw_os_error(), Some(97 | 99)) => {
+            Err(e) if matches!(e.error.raw_os_error(), Some(NO_FAMILY | NO_ADDRESS)) => {
                 sockets((Ipv4Addr::UNSPECIFIED, *port).into(), workers, whose)?
             }
             bound => bound?,

@@ -84,6 +84,10 @@ async fn read<S: Downstream>(
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
             Poll::Pending => {}
         }
+        // No more of it is read than it takes to know.
+        if matches!(kept.try_recv(), Ok(Kept::TooLarge)) {
+            return Poll::Ready(Err(too_large(most).into()));
+        }
         if moves != Some(turn.upload.moves) {
             moves = Some(turn.upload.moves);
             deadline = turn.x.by(client.worker.now() + route.bounds.idle);

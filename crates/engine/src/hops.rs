@@ -1,9 +1,9 @@
 //! `Max-Forwards`: how far an `OPTIONS` or `TRACE` may go (RFC 9110 §7.6.2).
 
 use tollgate_core::exchange::Exchange;
-use tollgate_core::field::Known;
 use tollgate_core::head::Method;
 use tollgate_core::reply::Reply;
+use tollgate_core::secrets::is_secret;
 use tollgate_http1::write;
 use tollgate_plan::Plan;
 
@@ -30,7 +30,7 @@ fn left(x: &Exchange) -> Option<u64> {
     told.filter_map(|digits| std::str::from_utf8(digits).ok()).map(|digits| digits.parse().unwrap_or(u64::MAX)).min()
 }
 
-/// The request as it was understood, without what lets somebody in (RFC 9110 §9.3.8).
+/// The request as it was received, without what lets somebody in (RFC 9110 §9.3.8): not what was added to it here.
 fn reflection(x: &Exchange) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     for piece in [x.head.method_text(), " ", x.head.path()] {
@@ -41,8 +41,13 @@ fn reflection(x: &Exchange) -> Vec<u8> {
         out.extend_from_slice(query.as_bytes());
     }
     out.extend_from_slice(format!(" {}\r\n", x.head.version.name()).as_bytes());
-    let is_secret = |known, _: &[u8]| matches!(known, Known::Authorization | Known::ProxyAuthorization | Known::Cookie);
-    write::fields(&mut out, &x.head.fields, is_secret);
+    let bytes = x.head.fields.buffer.filled();
+    for field in x.head.fields.received().iter().filter(|field| !field.dropped && !field.known.is_hop_by_hop()) {
+        let name = field.name.of(bytes);
+        if !is_secret(name) {
+            write::field(&mut out, name, field.value.of(bytes));
+        }
+    }
     out.extend_from_slice(b"\r\n");
     out
 }

@@ -183,7 +183,7 @@ async fn before<S: Downstream>(
                 return (i + 1, Err(stop));
             }
         }
-        let at = turn.x.by(turn.x.began + route.bounds.timeout);
+        let at = due(client, turn, route);
         let decided = match link.policy.on_request(&mut turn.x) {
             Step::Now(decided) => decided,
             Step::Later(deciding) => decided(client, at, deciding, || format!("policy {}", link.name)).await,
@@ -194,6 +194,12 @@ async fn before<S: Downstream>(
         }
     }
     (route.chain.len(), Ok(Flow::Next))
+}
+
+/// By when whatever has to wait must be done: the time counts from the end of the body, if that was read.
+fn due<S>(client: &mut Client<S>, turn: &Turn, route: &RoutePlan) -> Instant {
+    let from = if turn.x.content.is_some() { client.look() } else { turn.x.began };
+    turn.x.by(from + route.bounds.timeout)
 }
 
 /// What the route does.
@@ -237,7 +243,7 @@ async fn handled<S: Downstream>(
     if handler.most_content() > 0 {
         content::have(client, turn, d, route, handler.most_content()).await?;
     }
-    let at = turn.x.by(turn.x.began + route.bounds.timeout);
+    let at = due(client, turn, route);
     // What a service would be told of the caller, whoever asks in its place is.
     if route.hooks.attempt && forward::answered(client, turn, route, &route.meta.name, at).await? {
         return Ok(Transit::Own);
@@ -280,6 +286,7 @@ async fn behind<S>(
             Err(problem) => transit = respond::render(turn, route, problem),
         }
     }
-    // A policy may have put a body of its own in place of the upstream's.
-    if matches!(turn.x.reply.body, Body::Wire(_)) { transit } else { Transit::Own }
+    // A policy may have put a body of its own in place of the upstream's; a change of protocol has none.
+    let changes = turn.upstream.as_ref().is_some_and(|upstream| upstream.protocol.is_some());
+    if changes || matches!(turn.x.reply.body, Body::Wire(_)) { transit } else { Transit::Own }
 }

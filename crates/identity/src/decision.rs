@@ -203,7 +203,8 @@ impl Inner {
             vec![("Content-Type", "application/json".to_owned()), ("Accept", "application/json".to_owned())];
         fields.extend(self.settings.token.iter().map(|token| ("Authorization", format!("Bearer {token}"))));
         let (url, timeout) = (self.settings.url.clone(), self.settings.timeout);
-        let call = Call { method: "POST", url, fields, body: question.into_bytes(), most: MOST, timeout };
+        let call =
+            Call { method: "POST", url, fields, body: question.into_bytes(), most: MOST, timeout, repeats: true };
         let decided = judge(caller.call(call).await);
         let mut trouble = self.trouble();
         match (&decided, trouble.take()) {

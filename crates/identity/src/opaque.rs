@@ -255,7 +255,7 @@ impl Inner {
         ];
         self.settings.client.prove(&mut form, &mut fields, url, self.clock.unix())?;
         let (url, body, timeout) = (url.to_owned(), form.into_body(), self.settings.timeout);
-        Ok(Call { method: "POST", url, fields, body, most: MOST, timeout })
+        Ok(Call { method: "POST", url, fields, body, most: MOST, timeout, repeats: true })
     }
 
     async fn endpoint(&self, caller: &Arc<dyn Caller>) -> Result<String, String> {

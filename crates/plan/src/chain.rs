@@ -49,6 +49,11 @@ impl<'c> Chains<'c> {
         chains
     }
 
+    /// The policies of this build.
+    pub(crate) fn kinds(&self) -> &'c [&'static PolicyKind] {
+        self.kinds
+    }
+
     /// Goes on with the routes of an api that has these `defaults`.
     pub(crate) fn enter(&mut self, defaults: &'c [Entry], told: &mut Vec<Diagnostic>) {
         self.api = self.defaults(defaults, Place::Api, told);
@@ -171,7 +176,8 @@ impl<'c> Chains<'c> {
         told.append(&mut cx.diagnostics);
         layered.is_broken.set(!well);
         for (stage, policy) in built.unwrap_or_default() {
-            links.push(Link { name: kind.name, stage, hooks: policy.hooks(), policy });
+            let (name, knows_callers, hooks) = (kind.name, kind.knows_callers, policy.hooks());
+            links.push(Link { name, stage, knows_callers, hooks, policy });
         }
         well
     }

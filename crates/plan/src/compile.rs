@@ -113,7 +113,7 @@ impl<'c> Compiler<'c> {
         let Some(pattern) = pattern else { return };
         let action = self.services.action(route, &pattern, &mut self.told);
         let Some(conditions) = conditions else { return };
-        if let Some(mistake) = chain.as_ref().and_then(|chain| mismatch(route, chain)) {
+        if let Some(mistake) = chain.as_ref().and_then(|chain| mismatch(route, chain, self.chains.kinds())) {
             self.told.push(mistake);
             return;
         }
@@ -246,8 +246,8 @@ fn conflict(conflict: &Conflict, names: &[(&str, &Span)]) -> Diagnostic {
 }
 
 /// What is wrong with policies on a route that does this.
-fn mismatch(route: &model::Route, chain: &[Link]) -> Option<Diagnostic> {
-    let has_auth = chain.iter().any(|link| link.name == "auth");
+fn mismatch(route: &model::Route, chain: &[Link], kinds: &[&'static PolicyKind]) -> Option<Diagnostic> {
+    let has_auth = chain.iter().any(|link| link.knows_callers);
     match &route.action {
         model::Action::Serve(word) if matches!(word.value, Endpoint::Check | Endpoint::Introspect) && !has_auth => {
             let what = format!("`serve: {}` without `auth` tells everybody", word.value.as_str());
@@ -261,9 +261,11 @@ fn mismatch(route: &model::Route, chain: &[Link]) -> Option<Diagnostic> {
         _ => {}
     }
     // What `defaults` say is for those that it fits.
-    let own = route.policies.iter().find(|entry| entry.key == "sign" && entry.value.text() != Some("none"))?;
-    let mistake = Diagnostic::error(format!("nothing is sent on by route `{}` that could be signed", route.label));
-    Some(mistake.at(&own.key_span).hint("`sign` is for routes with `to`"))
+    let is_onward = |key: &str| kinds.iter().any(|kind| kind.name == key && kind.is_onward);
+    let own = route.policies.iter().find(|entry| is_onward(&entry.key) && entry.value.text() != Some("none"))?;
+    let mistake =
+        Diagnostic::error(format!("nothing is sent on by route `{}`, so `{}` is of no use", route.label, own.key));
+    Some(mistake.at(&own.key_span).hint("it is for routes with `to`"))
 }
 
 fn bounds(settings: &model::Settings) -> Bounds {

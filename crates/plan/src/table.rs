@@ -40,6 +40,8 @@ pub struct Link {
     pub name: &'static str,
     /// Where in the fixed order it stands.
     pub stage: Stage,
+    /// Whether nobody passes it who is not known.
+    pub knows_callers: bool,
     /// The moments it wants to see.
     pub hooks: Hooks,
     /// The policy itself.

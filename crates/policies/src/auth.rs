@@ -51,6 +51,7 @@ impl PolicyConfig for AuthConfig {
         "Lets requests pass whose caller is known, by the sources of identity that are named.";
     const EXAMPLE: &'static str = "sources: [idp]";
     const FAULTS: &'static [&'static Fault] = &[&MISSING];
+    const KNOWS_CALLERS: bool = true;
 
     /// `idp or keys` → `{ sources: [idp, keys] }`.
     fn desugar(node: Node) -> Node {

@@ -22,6 +22,7 @@
 //! - `decompress/coding` (415): a coding that is not taken; `Accept-Encoding` of the answer names those that are.
 //! - `decompress/malformed` (400): the body is not what its `Content-Encoding` says.
 //! - `decompress/too-large` (413): the body becomes larger than allowed.
+//! - `decompress/unavailable` (503): there is no memory for it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -64,7 +65,7 @@ impl PolicyConfig for DecompressConfig {
 codings: [gzip, zstd]
 most: 5MB
 ratio: 50";
-    const FAULTS: &'static [&'static Fault] = &[&CODING, &MALFORMED, &TOO_LARGE];
+    const FAULTS: &'static [&'static Fault] = &[&CODING, &MALFORMED, &TOO_LARGE, &MEMORY];
 
     fn desugar(node: Node) -> Node {
         let span = node.span.clone();
@@ -190,7 +191,7 @@ impl Decompress {
                 return Err(self.refuse(format!("`{}` is not taken here", String::from_utf8_lossy(name))));
             };
             let Some(decompressor) = Decompressor::new(coding, self.bounds) else {
-                return Err(CODING.problem().cause("there is no memory to decompress it"));
+                return Err(MEMORY.problem().cause("there is no memory to decompress it").header("Retry-After", "1"));
             };
             recoders.push(Box::new(Unpack(decompressor)));
         }
@@ -234,6 +235,13 @@ static CODING: Fault = Fault::client(
     "This content coding is not taken",
     "The body's `Content-Encoding` names a coding that the route does not take, or too many. Send it in one of those that \
      `Accept-Encoding` of the answer names, or plain; or add the coding to `decompress.codings`.",
+);
+
+static MEMORY: Fault = Fault::gateway(
+    "decompress/unavailable",
+    503,
+    "The body cannot be decompressed now",
+    "Try again. For the operator: there is no memory for it; fewer requests at a time, or more memory.",
 );
 
 static MALFORMED: Fault = Fault::client(

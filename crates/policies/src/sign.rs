@@ -46,6 +46,7 @@ impl PolicyConfig for SignConfig {
     const SUMMARY: &'static str = "Signs requests for a service that asks for that.";
     const EXAMPLE: &'static str = "with: bucket";
     const FAULTS: &'static [&'static Fault] = &[];
+    const IS_ONWARD: bool = true;
 
     /// `bucket` → `{ with: bucket }`.
     fn desugar(node: Node) -> Node {

@@ -22,7 +22,7 @@ pub use merged::Merged;
 pub struct Endpoint {
     /// The address to connect to.
     pub address: Address,
-    /// Its share relative to the others', 0 to 1000. 0 takes no traffic unless all are 0.
+    /// Its share relative to the others', 0 to 1000. 0 takes no traffic, not even alone.
     pub weight: u32,
     /// The name by which it was found, if it was by one: its certificate should be for that.
     pub host: Option<Arc<str>>,

@@ -1,5 +1,7 @@
 //! What runs in this process, and how it is brought from one config to the next: as a whole, or not at all.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -82,6 +84,18 @@ pub(crate) enum Applied {
     Already,
 }
 
+/// Files of sockets that were there before get the rights that the config says now.
+fn modes(config: &Config) {
+    for listener in &config.listen {
+        let Bind::Unix(path) = &listener.address else { continue };
+        let wanted = Permissions::from_mode(listener.mode.0);
+        let is_other = fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o777 != listener.mode.0);
+        if is_other && let Err(error) = fs::set_permissions(path, wanted) {
+            tracing::warn!(socket = %path.display(), %error, "the rights of a socket cannot be changed");
+        }
+    }
+}
+
 impl Node {
     /// A node on which nothing runs yet. `name`: the config's. `workers`: how many the first config asks for.
     pub(crate) fn new(name: &str, workers: usize, slow: Handle, extra: Vec<Listening>, inherited: Inherited) -> Self {
@@ -162,6 +176,7 @@ impl Node {
         let warnings = std::mem::take(&mut wired.warnings);
         // What kept the lists before up to date ends before those take its place.
         let old_log = force.take().and_then(|before| before.access_log);
+        modes(config);
         wired.take_effect(config, &self.world);
         self.in_force(config, revision, &wired);
         let new = InForce { config: config.clone(), revision, wired, access_log };

@@ -75,12 +75,13 @@ impl Outbound {
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let to = Origin { host: host.to_owned(), port, is_tls };
         while let Some(mut sender) = self.kept(&to) {
-            let asked = sender.send_request(request(&uri, authority.as_str(), &call)?).await;
+            let asked = sender.try_send_request(request(&uri, authority.as_str(), &call)?).await;
             match asked {
                 Ok(response) => return self.answered(to, sender, response, call.most).await,
-                // It was closed while it rested.
-                Err(error) if !error.is_parse() => {}
-                Err(error) => return Err(broken(&error)),
+                // It was closed while it rested, and nothing was sent.
+                Err(error) if error.message().is_some() => {}
+                Err(error) if call.repeats && !error.error().is_parse() => {}
+                Err(error) => return Err(broken(error.error())),
             }
         }
         let mut sender = self.opened(&to).await?;

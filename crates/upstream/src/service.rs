@@ -38,6 +38,8 @@ pub(crate) struct Instances {
     pub(crate) list: Vec<Arc<Instance>>,
     pub(crate) balance: Arc<dyn Balance>,
     pub(crate) state: State,
+    /// Whether any of them has a weight: without one, none takes traffic.
+    pub(crate) has_weight: bool,
 }
 
 /// Who asks for a connection.
@@ -119,7 +121,8 @@ impl Service {
         clock: Clock,
     ) -> Arc<Self> {
         let workers = wake.len();
-        let empty = Instances { list: Vec::new(), balance: algorithm.build(&[]), state: State::Pending };
+        let (list, balance) = (Vec::new(), algorithm.build(&[]));
+        let empty = Instances { list, balance, state: State::Pending, has_weight: false };
         Arc::new(Self {
             shared: Arc::new(Shared::new(name, settings, metrics, wake, clock.clone())),
             budget,
@@ -154,8 +157,8 @@ impl Service {
     pub fn update(self: &Arc<Self>, view: &View) {
         let before = self.instances.load_full();
         if view.endpoints.is_empty() && view.state != State::Fresh {
-            let Instances { list, balance, .. } = Instances::clone(&before);
-            self.instances.store(Arc::new(Instances { list, balance, state: view.state.clone() }));
+            let before = Instances::clone(&before);
+            self.instances.store(Arc::new(Instances { state: view.state.clone(), ..before }));
             return;
         }
         let list: Vec<Arc<Instance>> = view.endpoints.iter().map(|e| self.instance(&before, e)).collect();
@@ -167,7 +170,8 @@ impl Service {
         for new in list.iter().filter(|new| !before.list.iter().any(|old| Arc::ptr_eq(old, new))) {
             self.check(new);
         }
-        self.instances.store(Arc::new(Instances { list, balance, state: view.state.clone() }));
+        let has_weight = view.endpoints.iter().any(|endpoint| endpoint.weight > 0);
+        self.instances.store(Arc::new(Instances { list, balance, state: view.state.clone(), has_weight }));
         // New instances may have room.
         self.standing_changed();
     }
@@ -235,7 +239,7 @@ impl Service {
     /// A resting connection of an instance that balancing chooses, else a place for a new one there.
     pub(crate) fn find(&self, ask: &Ask<'_>) -> Result<Found, Refusal> {
         let instances = self.instances.load();
-        if instances.list.is_empty() {
+        if !instances.has_weight {
             return Err(Refusal::NoInstance);
         }
         let Some(instance) = instances.pick(ask, &[Wants::Fresh, Wants::In]) else {

@@ -264,6 +264,9 @@ fn decode_variant(entry: &Entry, key: Option<&Key>, node: &Node, cx: &mut Decode
     // Of several variants under one key, each is told by its own place.
     let place = if matches!(entry.value.value, Value::List(_)) { &node.span } else { &entry.key_span };
     let action = action(place, &own, cx);
+    if action.as_ref().is_some_and(|action| !matches!(action, Action::Forward { .. })) && !is_for_here(&rest, cx) {
+        return None;
+    }
     let (methods, path) = key?.clone();
     if let (Some(strip), Some(action)) = (&own.strip, &action) {
         check_strip(strip, &path, action, cx);
@@ -279,16 +282,31 @@ fn decode_variant(entry: &Entry, key: Option<&Key>, node: &Node, cx: &mut Decode
     })
 }
 
+/// Settings that are about how a request is sent on.
+const ONWARD: [&str; 6] = ["mirror", "retry", "try_timeout", "fallback", "host", "upgrade"];
+
+/// Whether a route that sends nothing on says nothing about that. What `defaults` say is for those that it fits.
+fn is_for_here(written: &Node, cx: &mut DecodeCx) -> bool {
+    let Value::Map(entries) = &written.value else { return true };
+    let mut well = true;
+    for entry in entries.iter().filter(|entry| ONWARD.contains(&entry.key.as_str())) {
+        if entry.value.text() != Some("none") {
+            let mistake = Diagnostic::error(format!("nothing is sent on here, so `{}` is of no use", entry.key));
+            cx.report(mistake.at(&entry.key_span).hint("it is for routes with `to`"));
+            well = false;
+        }
+    }
+    well
+}
+
+/// The keys that say what a route does.
+pub(crate) const ACTIONS: [&str; 5] = ["to", "redirect", "reply", "files", "serve"];
+
 /// The one action of a route; `None`: reported.
 fn action(place: &Span, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
-    let actions = [
-        ("to", own.to.is_some()),
-        ("redirect", own.redirect.is_some()),
-        ("reply", own.reply.is_some()),
-        ("files", own.files.is_some()),
-        ("serve", own.serve.is_some()),
-    ];
-    let written: Vec<&str> = actions.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect();
+    let there =
+        [own.to.is_some(), own.redirect.is_some(), own.reply.is_some(), own.files.is_some(), own.serve.is_some()];
+    let written: Vec<&str> = ACTIONS.into_iter().zip(there).filter(|(_, there)| *there).map(|(name, _)| name).collect();
     match written.as_slice() {
         [_] => {}
         [] => {

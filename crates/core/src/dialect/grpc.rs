@@ -68,10 +68,15 @@ impl Dialect for Grpc {
         head.fields.add("grpc-message", encoded(&message));
         // What to do about it, for whoever looks it up.
         head.fields.add("problem-type", format!("{}{}", super::TYPE_PREFIX, fault.slug));
-        if fault.retry == Retry::Never {
-            // "Do not retry" in the words of gRPC's retries.
-            head.fields.add("grpc-retry-pushback-ms", "-1");
+        // When to retry, or not to, in the words of gRPC's retries (gRFC A6).
+        let after = problem.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+        let seconds = after.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+        match seconds {
+            Some(seconds) => head.fields.add("grpc-retry-pushback-ms", seconds.saturating_mul(1000).to_string()),
+            None if fault.retry == Retry::Never => head.fields.add("grpc-retry-pushback-ms", "-1"),
+            None => {}
         }
+        problem.headers.iter().for_each(|(name, value)| head.fields.add(*name, value.clone()));
         Reply { head, ..Reply::default() }
     }
 }
@@ -141,6 +146,14 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&out), text);
             assert_eq!(timeout(&out), Some(Duration::from_millis(left)));
         }
+    }
+
+    #[test]
+    fn what_a_client_is_to_do_is_told_to_callers_of_grpc_too() {
+        let reply = Grpc.render(&SPENT.problem().header("Retry-After", "3").header("RateLimit", "x"), "c-1");
+        let field = |name| reply.head.fields.text(name).unwrap_or_default().to_owned();
+        assert_eq!((field("retry-after").as_str(), field("ratelimit").as_str()), ("3", "x"));
+        assert_eq!(reply.head.fields.all("grpc-retry-pushback-ms").collect::<Vec<_>>(), [b"3000"]);
     }
 
     #[test]

@@ -107,6 +107,8 @@ enum Event {
     Drain,
     /// Nothing was asked for too long.
     Idle,
+    /// It had as many requests as it may (`limits.requests_per_connection`).
+    Enough,
     /// Too many frames that cost the sender nothing.
     Flood,
 }
@@ -116,6 +118,7 @@ impl Served {
         let drain = Arc::clone(&self.source.drain);
         let mut bell = pin!(drain.begun());
         let mut timer = Timer::default();
+        // Why it goes, and until when at the latest, if there is such a time: after a flood.
         let mut leaving: Option<(Closed, Option<Instant>)> = None;
         let mut rested = self.worker.now();
         loop {
@@ -124,7 +127,7 @@ impl Served {
                 if rings {
                     return Poll::Ready(Event::Drain);
                 }
-                self.poll_event(cx, &mut connection, &mut timer, &mut rested, leaving.is_some())
+                self.poll_event(cx, &mut connection, &mut timer, &mut rested, leaving)
             });
             let patience = leaving.as_ref().and_then(|(_, until)| *until);
             let event = match patience {
@@ -144,9 +147,12 @@ impl Served {
                 }
                 // It was told, had nothing more to wait for, and does not go.
                 Event::Idle if leaving.is_some() => return leaving.map_or(Closed::Idle, |(reason, _)| reason),
-                Event::Idle => {
+                // A request that was on its way is still served (RFC 9113 §6.8).
+                Event::Idle | Event::Enough => {
                     connection.graceful_shutdown();
-                    leaving = Some((Closed::Idle, Some(self.worker.now() + FAREWELL)));
+                    rested = self.worker.now();
+                    let reason = if matches!(event, Event::Idle) { Closed::Idle } else { Closed::Gateway };
+                    leaving = Some((reason, None));
                 }
                 Event::Flood => {
                     self.flooded(self.flood.kind());
@@ -163,17 +169,19 @@ impl Served {
         connection: &mut Frame,
         timer: &mut Timer,
         rested: &mut Instant,
-        leaving: bool,
+        leaving: Option<(Closed, Option<Instant>)>,
     ) -> Poll<Event> {
+        let is_flood = leaving.is_some_and(|(_, until)| until.is_some());
+        let leaving = leaving.is_some();
         let accepted = connection.poll_accept(cx);
-        if !leaving && self.flood.is_over() {
+        if !is_flood && self.flood.is_over() {
             return Poll::Ready(Event::Flood);
         }
         match accepted {
             Poll::Ready(Some(Ok(request))) => return Poll::Ready(Event::Request(Box::new(request))),
             Poll::Ready(Some(Err(error))) if was_left(&error) => return Poll::Ready(Event::Over(Closed::Client)),
             Poll::Ready(Some(Err(error))) => {
-                if !leaving && meter::is_flood(&error) {
+                if !is_flood && meter::is_flood(&error) {
                     self.flooded("other");
                 }
                 return Poll::Ready(Event::Over(Closed::Error));
@@ -186,6 +194,10 @@ impl Served {
             *rested = self.worker.now();
         }
         let limits = &self.source.now(&self.worker).rules.limits;
+        let most = limits.requests_per_connection.as_ref().map_or(u64::MAX, |most| most.get());
+        if !leaving && self.begun >= most {
+            return Poll::Ready(Event::Enough);
+        }
         let patience = match (leaving, self.begun) {
             (true, _) => FAREWELL,
             (false, 0) => limits.head_timeout.0,

@@ -255,12 +255,6 @@ impl Pump {
         (self.recoding, self.tee) = (recoding, tee);
     }
 
-    /// Gives up what is held of the body, and whoever waits for it.
-    pub(crate) fn forget(&mut self) {
-        self.held = None;
-        self.tee = None;
-    }
-
     /// Moves what can be moved. Ready when the body, and the head before it, is out.
     pub(crate) fn poll(
         &mut self,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tollgate_core::body::Length;
+use tollgate_core::body::{Body, Length};
 use tollgate_core::buffer::Buffer;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{Conn, Route};
@@ -128,9 +128,15 @@ impl Turn {
 
     /// Gives it back to the thread's stock, and its buffers to the worker's.
     pub(crate) fn give_back(mut self: Box<Self>) {
+        // Whatever one request needed much of is not kept for those that do not: compressors, bodies, who called.
         self.upstream = None;
-        self.upload.forget();
+        self.upload = Pump::new(Length::None, NO_BODY, 0);
+        self.download = Pump::new(Length::None, NO_BODY, 0);
         self.x.content = None;
+        self.x.principal = None;
+        self.x.recoders = Vec::new();
+        self.x.reply.recoders = Vec::new();
+        self.x.reply.body = Body::Empty;
         self.x.onward.clear();
         self.x.conn = NOBODY.with(Arc::clone);
         self.x.head.fields.buffer = Buffer::none();

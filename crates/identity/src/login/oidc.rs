@@ -321,7 +321,10 @@ impl Oidc {
         let proven = self.settings.client.prove(&mut form, &mut fields, url, self.clock.unix());
         proven.map_err(|why| because(&PROVIDER, why))?;
         let (body, timeout) = (form.into_body(), self.settings.timeout);
-        let answer = self.call(Call { method: "POST", url: url.clone(), fields, body, most: MOST, timeout }).await?;
+        // A code, or a refresh token, that comes twice is taken for stolen (RFC 6749 §4.1.2, RFC 9700 §4.14.2).
+        let repeats = false;
+        let call = Call { method: "POST", url: url.clone(), fields, body, most: MOST, timeout, repeats };
+        let answer = self.call(call).await?;
         let read = json::object(&answer.body);
         match (answer.status, read) {
             (200, Ok(read)) => Ok(Ok(read)),
