@@ -6,9 +6,10 @@ use serde_json::Value;
 use crate::shell;
 
 /// The crates of each floor, from the ground up, by folder name.
-const FLOORS: [&[&str]; 6] = [
+const FLOORS: [&[&str]; 7] = [
     &["core"],
-    &["config", "durable", "expr", "http1", "identity", "net", "observe", "store", "transform"],
+    &["follow"],
+    &["config", "durable", "expr", "http1", "identity", "lists", "net", "observe", "store", "transform"],
     &["compose", "files", "governance", "policies", "registry"],
     &["plan", "upstream"],
     &["admin", "cluster", "engine"],

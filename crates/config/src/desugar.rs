@@ -15,6 +15,7 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "trust", |trust| in_key(trust, "proxies", list));
     in_key(tree, "drain", drain);
     in_key(tree, "tests", |tests| in_key(tests, "expect", tests::each));
+    in_key(tree, "lists", |lists| each_value(lists, networks));
     in_key(tree, "dns", |dns| in_key(dns, "servers", list));
     in_key(tree, "log", log);
     in_key(tree, "auth", |auth| each_value(auth, source));
@@ -377,4 +378,14 @@ fn api(node: &mut Node, policies: ShortForms<'_>) {
     in_key(node, "hosts", list);
     in_key(node, "defaults", |defaults| settings(defaults, policies));
     in_key(node, "routes", |routes| each_value(routes, |node| route(node, policies)));
+}
+
+/// `[10.0.0.0/8]` → `{ networks: [10.0.0.0/8] }`; `./bad.txt` → `{ file: ./bad.txt }`.
+fn networks(node: &mut Node) {
+    let is_file = node.text().is_some_and(|text| text.starts_with(['/', '.']));
+    match &node.value {
+        Value::Map(_) | Value::Null => {}
+        _ if is_file => instead(node, vec![Entry::at("file", node.clone())]),
+        _ => instead(node, vec![Entry::at("networks", node.clone())]),
+    }
 }

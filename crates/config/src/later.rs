@@ -16,7 +16,7 @@ const SERVICE: &[&str] = &["breaker", "registry", "smooth"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
-const ROUTE: &[&str] = &["cache", "compose", "deny", "hedge", "openapi", "registry", "smooth", "validate"];
+const ROUTE: &[&str] = &["cache", "compose", "hedge", "openapi", "registry", "smooth", "validate"];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];
 

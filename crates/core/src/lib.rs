@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address_list;
 pub mod body;
 pub mod buffer;
 pub mod cache;

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use crate::address_list::AddressList;
 use crate::body::Recoder;
 use crate::counters::Counters;
 use crate::decision::DecisionPoint;
@@ -213,6 +214,8 @@ pub enum Standing {
 /// Everything outside of it that a config may name or need.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// Lists of networks.
+    pub lists: Vec<Arc<dyn AddressList>>,
     /// Who counts for limits; `None`: nobody, where a config is only looked at.
     pub counters: Option<Arc<dyn Counters>>,
     /// Who can tell who calls.

@@ -22,9 +22,9 @@ use tollgate_core::problem::Problem;
 
 use crate::checks::{Check, on};
 use crate::faults::{KEY_EXPIRED, KEY_LIST, KEY_MALFORMED, KEY_UNKNOWN, because};
-use crate::followed::{self, Followed};
 use crate::json;
 use crate::remembered::Digest;
+use tollgate_follow::{self as followed, Followed};
 
 /// What all keys begin with, so that those who look for secrets in code and logs find them.
 pub const PREFIX: &str = "tgk_";

@@ -18,10 +18,10 @@ use tollgate_core::principal::{Authenticator, Bearers, Credential, Effort, Found
 use tollgate_core::problem::Problem;
 
 use crate::faults::{BASIC_CROWDED, BASIC_LIST, BASIC_REFUSED, TOO_MANY_FAILURES, because};
-use crate::followed::{self, Followed};
 use crate::password::{self, Digests, Password};
 use crate::remembered::{Digest, Remembered};
 use crate::together::{Together, Waits};
+use tollgate_follow::{self as followed, Followed};
 
 /// Largest file, in bytes.
 const LARGEST: u64 = 16 * 1024 * 1024;

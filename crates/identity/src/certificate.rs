@@ -28,8 +28,8 @@ use self::faults::{AUTHORITIES, EXPIRED, MALFORMED, NAME, PROXY, UNKNOWN, UNTRUS
 use self::parsed::Parsed;
 use self::shown::{Shown, chain, shown};
 use crate::faults::{TOO_MANY_FAILURES, because};
-use crate::followed::Followed;
 use crate::remembered::{Digest, Remembered};
+use tollgate_follow::Followed;
 
 pub use self::authorities::Authorities;
 pub use self::names::Kind;

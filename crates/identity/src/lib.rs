@@ -18,7 +18,6 @@ pub mod dpop;
 pub mod exchange;
 pub mod failures;
 pub mod faults;
-mod followed;
 mod guard;
 pub mod json;
 pub mod jwk;

@@ -22,11 +22,11 @@ use tollgate_core::principal::Principal;
 use tollgate_core::problem::Problem;
 
 use crate::faults::{MINT, because};
-use crate::followed::LOOK;
 use crate::jwk::{Algorithm, Key};
 use crate::private_file::{self, PrivateError};
 use crate::remembered::{Digest, Remembered};
 use crate::signing::{SigningKey, unique};
+use tollgate_follow::LOOK;
 
 /// What minted tokens say they are (RFC 9068 §2.1).
 const KIND: &str = "at+jwt";

@@ -13,9 +13,9 @@ use tollgate_core::clock::Clock;
 use tollgate_core::problem::{Problem, Side};
 
 use crate::faults::{SAML_METADATA, because};
-use crate::followed::{self, Followed};
 use crate::saml::{self, Expected, MustBeSigned, Provider};
 use crate::source::GIVEN;
+use tollgate_follow::{self as followed, Followed};
 
 /// Largest metadata, in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;

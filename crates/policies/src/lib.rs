@@ -40,6 +40,8 @@ macro_rules! policies {
 policies! {
     compress,   // Edge: first, so that it sees each answer as every other policy left it
     cors,       // Edge: before all that refuse, so that calls refused by them still carry CORS fields
+    ip,         // Edge: a look, and nothing else of those who are kept out is looked at
+    deny,       // Edge: one pass over what the head says
     require,    // Edge: costs nothing, so before anything that does
     limit,      // Edge, or Quota if it has to know who calls: behind what costs nothing
     auth,       // Authenticate

@@ -9,13 +9,14 @@
 mod people;
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use tollgate_core::address_list::AddressList;
 use tollgate_core::body::Body;
 use tollgate_core::buffer::Buffer;
 use tollgate_core::clock::Clock;
@@ -23,11 +24,11 @@ use tollgate_core::counters::Counters;
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::dialect::{Dialect, ProblemJson};
 use tollgate_core::exchange::Exchange;
-use tollgate_core::facts::{Conn, Route};
+use tollgate_core::facts::{ClientAddress, Conn, Route};
 use tollgate_core::head::Fields;
 use tollgate_core::ids::{CorrelationId, Trace};
 use tollgate_core::policy::{Attempt, BuildCx, Flow, Hooks, Place, Policy, PolicyConfig, PolicyKind, Stage, Step};
-use tollgate_core::principal::Sources;
+use tollgate_core::principal::{Sources, Standing};
 use tollgate_core::problem::Problem;
 use tollgate_http1::{HeadLimits, Parsed, request, response};
 use tollgate_store::MemoryCounters;
@@ -133,8 +134,12 @@ impl Bench {
     #[must_use]
     #[track_caller]
     pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Outcome {
-        let mut outcome =
-            Outcome { chain: self.chain.clone(), x: self.exchange(method, target, headers), ended: Ended::Passed };
+        self.run(self.exchange(method, target, headers))
+    }
+
+    #[track_caller]
+    fn run(&self, x: Exchange) -> Outcome {
+        let mut outcome = Outcome { chain: self.chain.clone(), x, ended: Ended::Passed };
         let mut begun = 0;
         for (_, policy) in &self.chain {
             begun += 1;
@@ -148,6 +153,15 @@ impl Bench {
             }
         }
         outcome
+    }
+
+    /// The same, by a client with this address.
+    #[must_use]
+    #[track_caller]
+    pub fn request_from(&self, client: ClientAddress, method: &str, target: &str, headers: &[(&str, &str)]) -> Outcome {
+        let mut x = self.exchange(method, target, headers);
+        x.client = client;
+        self.run(x)
     }
 
     fn exchange(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Exchange {
@@ -173,10 +187,33 @@ pub fn exchange(method: &str, target: &str, headers: &[(&str, &str)]) -> Exchang
     Bench::empty().exchange(method, target, headers)
 }
 
+/// The list `office`, of one address.
+#[derive(Debug)]
+struct Office;
+
+impl AddressList for Office {
+    fn name(&self) -> &str {
+        "office"
+    }
+
+    fn smallest_with(&self, address: IpAddr) -> Option<u8> {
+        (address == IpAddr::from([198, 51, 100, 7])).then_some(32)
+    }
+
+    fn describe(&self) -> String {
+        "office".to_owned()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::Good
+    }
+}
+
 fn build<C: PolicyConfig>(yaml: &str, route: &Route, clock: &Clock) -> Result<Chain, Vec<String>> {
     let mut cx = DecodeCx::default();
     let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::new(1000, clock.clone(), &Arc::default()));
-    let people = Sources { counters: Some(counters), ..sources(&["idp", "keys", "asked"]) };
+    let people =
+        Sources { counters: Some(counters), lists: vec![Arc::new(Office)], ..sources(&["idp", "keys", "asked"]) };
     let built = match tollgate_config::read("bench", yaml) {
         Ok(node) => (PolicyKind::of::<C>().build)(
             &C::desugar(node),
@@ -226,6 +263,12 @@ impl Outcome {
     pub fn passes(self) -> Self {
         assert_eq!(self.ended, Ended::Passed, "{}", self.told());
         self
+    }
+
+    /// Whether it was refused.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.ended, Ended::Refused(_))
     }
 
     /// Claims that it was refused with this fault.

@@ -3,6 +3,7 @@
 mod decisions;
 mod issuer;
 mod ldap;
+mod lists;
 mod named;
 mod settings;
 mod signers;
@@ -41,6 +42,7 @@ use tollgate_upstream::outbound::Outbound;
 
 use crate::sources::decisions::Decisions;
 use crate::sources::issuer::{Issues, issues, opened};
+use crate::sources::lists::Lists;
 use crate::sources::settings::{
     access_keys, asking, asserted, certificates, client, expected, keyed, known_keys, once, passwords, settings,
     signatures, signing_in, size,
@@ -65,6 +67,7 @@ pub(crate) struct Identity {
     issuer: Option<Issues>,
     signers: Vec<Arc<dyn Signer>>,
     decisions: Decisions,
+    lists: Lists,
     /// How many wrong credentials an address may come with, and how many that are.
     failures: Option<(u64, Arc<Failures>)>,
 }
@@ -274,10 +277,14 @@ impl Identity {
             Vec::new()
         });
         let decisions = Decisions::build(config, clock, before.map(|before| &before.decisions));
+        let lists = Lists::build(config, clock, before.map(|before| &before.lists)).unwrap_or_else(|mut found| {
+            mistakes.append(&mut found);
+            Lists::default()
+        });
         let most = config.limits.failures.get();
         let known = before.and_then(|before| before.failures.clone()).filter(|(of, _)| *of == most);
         let failures = Some(known.unwrap_or_else(|| (most, Arc::new(Failures::new(most, clock.clone())))));
-        if mistakes.is_empty() { Ok(Self { made, issuer, signers, decisions, failures }) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(Self { made, issuer, signers, decisions, lists, failures }) } else { Err(mistakes) }
     }
 
     /// As policies know them.
@@ -291,13 +298,14 @@ impl Identity {
         let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
         let counters = Some(Arc::new(world.counters.clone()) as Arc<dyn Counters>);
         let (signers, decisions) = (self.signers.clone(), self.decisions.all());
-        Sources { counters, all, budget, minter, signers, decisions, endpoints }
+        Sources { lists: self.lists.all(), counters, all, budget, minter, signers, decisions, endpoints }
     }
 
     /// Has keys read from now on.
     pub(crate) fn start(&self, tls: &Tls, world: &World, dns: &Arc<Dns>) {
         self.made.iter().for_each(|made| made.source.start(tls.provider(&made.name), world, dns));
         self.decisions.start(tls, world, dns);
+        self.lists.start(world);
         if let Some(issues) = &self.issuer {
             issues.issuer.start(&world.slow);
             issues.saml.iter().for_each(|saml| saml.start(&world.slow));
@@ -327,8 +335,8 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
     {
         mistakes.push(mistake);
     }
-    if let Err(mut found) = signers::signers(config, &Clock::real()) {
-        mistakes.append(&mut found);
+    for found in [signers::signers(config, &Clock::real()).map(drop), lists::check(config)] {
+        mistakes.extend(found.err().unwrap_or_default());
     }
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }

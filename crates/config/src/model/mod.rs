@@ -21,6 +21,7 @@ pub mod http;
 pub mod issuer;
 pub mod limits;
 pub mod listen;
+pub mod lists;
 pub mod log;
 pub mod mirror;
 pub(crate) mod named;
@@ -64,6 +65,7 @@ pub use self::http::{HostPattern, HostText, Method};
 pub use self::issuer::{Issuer, SamlGrant, SigningAlgorithm};
 pub use self::limits::Limits;
 pub use self::listen::{FileMode, Listener, ListenerKind, Switch};
+pub use self::lists::AddressList;
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
 pub use self::mirror::{Credentials, Mirror};
 pub use self::paths::{Paths, Unusual};
@@ -126,6 +128,8 @@ section! {
         signers: Option<Named<Signer>>,
         /// Who is asked whether a request may be made.
         decisions: Option<Named<Decision>>,
+        /// Networks by a name, for the policy `ip`.
+        lists: Option<Named<AddressList>>,
         /// What stands behind: named groups of instances.
         services: Option<Named<Service>>,
         /// What holds for every route that does not say otherwise.
@@ -208,6 +212,8 @@ pub struct Config {
     pub signers: Vec<(Spanned<String>, Signer)>,
     /// Who is asked whether a request may be made, in the order written.
     pub decisions: Vec<(Spanned<String>, Decision)>,
+    /// Lists of networks.
+    pub lists: Vec<(Spanned<String>, AddressList)>,
     /// The named services, in the order written.
     pub services: Vec<(Spanned<String>, Service)>,
     /// Policies of the top-level `defaults`, undecoded: for every route, below those of its api.
@@ -255,6 +261,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         issuer: file.issuer,
         signers: file.signers.map(|s| s.0).unwrap_or_default(),
         decisions: file.decisions.map(|d| d.0).unwrap_or_default(),
+        lists: file.lists.map(|l| l.0).unwrap_or_default(),
         services: file.services.map(|s| s.0).unwrap_or_default(),
         policies: defaults.policies,
         apis,

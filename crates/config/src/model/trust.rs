@@ -81,5 +81,6 @@ impl FromText for Network {
     }
 }
 
-decode_from_text!(Proxies);
+decode_from_text!(Network, Proxies);
+text_schema!(Network, "Network", "description": "A network, or a single address.", "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "examples": ["10.0.0.0/8", "192.0.2.1"]);
 text_schema!(Proxies, "Proxies", "description": "A network, a single address, or `unix`: whoever connects to a Unix socket.",  "pattern": r"^(unix|[0-9A-Fa-f:.]+(/[0-9]{1,3})?)$", "examples": ["10.0.0.0/8", "192.0.2.1", "unix"]);

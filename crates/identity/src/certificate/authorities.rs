@@ -7,7 +7,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use crate::followed;
+use tollgate_follow as followed;
 
 /// Largest file, in bytes.
 pub(super) const LARGEST: u64 = 1024 * 1024;

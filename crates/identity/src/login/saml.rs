@@ -19,7 +19,6 @@ use tollgate_core::reply::Reply;
 use super::faults::{PROVIDER, TOKEN};
 use super::redirect;
 use crate::faults::{SAML_METADATA, because};
-use crate::followed::Followed;
 use crate::saml::{
     self, Accepted, Answers, Asked, Brought, Ended, Expected, LogoutRequest, MustBeSigned, NameId, OwnKey, Provider,
     Sent, Service, SignIn,
@@ -27,6 +26,7 @@ use crate::saml::{
 use crate::session::Session;
 use crate::signing::unique;
 use crate::source::GIVEN;
+use tollgate_follow::Followed;
 
 /// Largest metadata, in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;

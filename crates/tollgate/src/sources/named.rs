@@ -16,6 +16,7 @@ use tollgate_identity::verdict;
 
 use crate::sources::decisions::Agrees;
 use crate::sources::issuer::opened;
+use crate::sources::lists;
 use crate::sources::{Source, With, pages, signers};
 
 /// The sources of a config by their names, whatever is wrong with their files: for whoever looks at the rest of it.
@@ -48,7 +49,7 @@ pub(crate) fn named(config: &Config) -> Sources {
     };
     let signers = config.signers.iter().map(signer).collect();
     let decisions = Agrees::all(config);
-    Sources { counters: None, all, budget: None, minter, signers, decisions, endpoints }
+    Sources { lists: lists::named(config), counters: None, all, budget: None, minter, signers, decisions, endpoints }
 }
 
 /// Something that is wrong, by its name.

@@ -2,6 +2,8 @@
 //!
 //! One that goes bad harms nobody: what was read last holds, and the standing of its source tells.
 
+#![forbid(unsafe_code)]
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -16,12 +18,12 @@ use tollgate_core::clock::Clock;
 use tollgate_core::principal::Standing;
 
 /// How often a file is looked at.
-pub(crate) const LOOK: Duration = Duration::from_secs(2);
+pub const LOOK: Duration = Duration::from_secs(2);
 
 type Parse<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
 
 /// What a file says.
-pub(crate) struct Followed<T> {
+pub struct Followed<T> {
     path: PathBuf,
     /// Largest file, in bytes.
     largest: u64,
@@ -41,8 +43,8 @@ struct Known<T> {
 type Stamp = (u64, u64, i64, i64);
 
 impl<T: Send + Sync + 'static> Followed<T> {
-    /// Nothing is read before [`Followed::start`].
-    pub(crate) fn new(
+    /// Nothing is read before [`Followed::start`]. `largest`: in bytes.
+    pub fn new(
         path: PathBuf,
         largest: u64,
         clock: Clock,
@@ -53,7 +55,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
     }
 
     /// Reads the file, and follows it on this runtime until this is dropped. Blocks; only the first call counts.
-    pub(crate) fn start(self: &Arc<Self>, slow: &Handle) {
+    pub fn start(self: &Arc<Self>, slow: &Handle) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.is_none() {
             self.look();
@@ -62,12 +64,19 @@ impl<T: Send + Sync + 'static> Followed<T> {
     }
 
     /// What it says, or said last.
-    pub(crate) fn said(&self) -> Option<Arc<T>> {
+    #[must_use]
+    pub fn said(&self) -> Option<Arc<T>> {
         self.known.load().said.clone()
     }
 
+    /// Looks at what it says, or said last.
+    pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.known.load().said.as_deref().map(look)
+    }
+
     /// Whether it can be used.
-    pub(crate) fn standing(&self) -> Standing {
+    #[must_use]
+    pub fn standing(&self) -> Standing {
         let known = self.known.load();
         match (&known.trouble, known.said.is_some()) {
             (None, true) => Standing::Good,
@@ -78,7 +87,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
     }
 
     /// Reads the file if it is another one than before. Blocks.
-    pub(crate) fn look(&self) {
+    pub fn look(&self) {
         let before = self.known.load_full();
         let stamp = stamp(&self.path).ok();
         // One that could not be read may have got other rights, of which the stamp tells nothing.
@@ -90,7 +99,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
         let new = match read {
             Ok(said) => {
                 if before.trouble.is_some() {
-                    tracing::info!(%file, "a file of identity can be used again");
+                    tracing::info!(%file, "a file can be used again");
                 }
                 Known { said: Some(Arc::new(said)), stamp, trouble: None }
             }
@@ -98,7 +107,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
                 let since = before.trouble.as_ref().map_or_else(|| self.clock.unix(), |(since, _)| *since);
                 // Told once for each mistake.
                 if before.trouble.as_ref().is_none_or(|(_, told)| *told != error) {
-                    tracing::warn!(%file, %error, "a file of identity cannot be used; what it said before holds");
+                    tracing::warn!(%file, %error, "a file cannot be used; what it said before holds");
                 }
                 Known { said: before.said.clone(), stamp, trouble: Some((since, error)) }
             }
@@ -131,7 +140,10 @@ fn stamp(path: &Path) -> std::io::Result<Stamp> {
 }
 
 /// The bytes of a file that is no larger than that.
-pub(crate) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// It cannot be read, or is larger.
+pub fn read(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     file.take(largest + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;

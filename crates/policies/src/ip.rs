@@ -1,0 +1,261 @@
+//! Lets clients in by their addresses, or keeps them out.
+//!
+//! # When to use
+//! For what only an office or a partner may reach, and against addresses that are known to be bad. The client is whom a trusted proxy names, where
+//! there is one (`trust`), and nobody else's word counts.
+//!
+//! `allow` and `deny` take networks (`192.0.2.0/24`, `2001:db8::1`), names of `lists` at the top of the file, and `unix` for whoever comes by a
+//! Unix socket. The smallest network that has the address decides, wherever it stands, so that a part of what is allowed can be denied
+//! and the other way round; in doubt it is denied. Who is in none of them is let in unless there is an `allow`.
+//!
+//! # Example
+//! ```yaml
+//! ip:
+//!   allow: [10.0.0.0/8, "2001:db8::/32"]
+//!   deny: [10.6.6.0/24]
+//! ```
+//!
+//! # Faults
+//! - `ip/denied` (403): the client's address is not let in here.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde_json::json;
+use tollgate_config::model::Network;
+use tollgate_core::address_list::AddressList;
+use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::ClientAddress;
+use tollgate_core::node::{Node, Spanned};
+use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Merge, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::problem::Fault;
+use tollgate_core::section;
+use tollgate_core::text::FromText;
+use tollgate_lists::Networks;
+
+use crate::kit::forms::{ShortForm, joined, list_under, unknown_name, with_short};
+
+section! {
+    /// Lets clients in by their addresses, or keeps them out.
+    pub struct IpConfig {
+        /// Networks, names of lists, or `unix`: who is in none is not let in.
+        allow: Option<Vec<Spanned<String>>>,
+        /// Networks, names of lists, or `unix`: who is in one is not let in, unless a smaller network of `allow` has them.
+        deny: Option<Vec<Spanned<String>>>,
+        /// Tells of those who would be refused, and refuses nobody.
+        shadow: bool = false,
+    }
+}
+
+impl PolicyConfig for IpConfig {
+    const NAME: &'static str = "ip";
+    const SUMMARY: &'static str = "Lets clients in by their addresses, or keeps them out.";
+    const EXAMPLE: &'static str = "allow: [10.0.0.0/8, \"2001:db8::/32\"]\ndeny: [10.6.6.0/24]";
+    const FAULTS: &'static [&'static Fault] = &[&DENIED];
+    const MERGE: Merge = Merge::Add;
+
+    /// `[10.0.0.0/8]` → `{ allow: [10.0.0.0/8] }`.
+    fn desugar(node: Node) -> Node {
+        list_under(node, "allow")
+    }
+
+    fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
+        if self.allow.is_none() && self.deny.is_none() {
+            return Err(Diagnostic::error("nobody is let in or kept out").hint("`ip: 10.0.0.0/8`, or `ip: { deny: [10.6.6.0/24] }`"));
+        }
+        let side = |texts: Option<Vec<Spanned<String>>>| {
+            texts.map(|texts| Side::compile(&texts, &cx.sources.lists)).transpose()
+        };
+        let (allow, deny) = (side(self.allow)?, side(self.deny)?.unwrap_or_default());
+        Ok(vec![(Stage::Edge, Arc::new(Ip { allow, deny, is_shadow: self.shadow }))])
+    }
+}
+
+/// This policy in the list.
+pub static KIND: PolicyKind = PolicyKind {
+    schema: |generator| with_short(IpConfig::json_schema(generator), SHORT_FORMS),
+    ..PolicyKind::of::<IpConfig>()
+};
+
+pub(crate) const SHORT_FORMS: &[ShortForm] = &[
+    ShortForm {
+        short: "10.0.0.0/8",
+        long: "{ allow: [10.0.0.0/8] }",
+        schema: || json!({ "type": "string" }),
+    },
+    ShortForm {
+        short: "[10.0.0.0/8, \"2001:db8::/32\"]",
+        long: "{ allow: [10.0.0.0/8, \"2001:db8::/32\"] }",
+        schema: || json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
+    },
+];
+
+#[derive(Debug)]
+struct Ip {
+    allow: Option<Side>,
+    deny: Side,
+    is_shadow: bool,
+}
+
+/// Those of one kind.
+#[derive(Debug, Default)]
+struct Side {
+    written: Networks,
+    lists: Vec<Arc<dyn AddressList>>,
+    has_unix: bool,
+    /// As they are written.
+    texts: Vec<String>,
+}
+
+impl Side {
+    fn compile(texts: &[Spanned<String>], known: &[Arc<dyn AddressList>]) -> Result<Self, Diagnostic> {
+        let (mut side, mut written) = (Self::default(), Vec::<IpNet>::new());
+        if texts.is_empty() {
+            return Err(Diagnostic::error("no network stands here").hint("`10.0.0.0/8`, or the name of a list"));
+        }
+        for text in texts {
+            let word = text.value.trim();
+            if word == ClientAddress::UNIX {
+                side.has_unix = true;
+            } else if let Some(list) = known.iter().find(|list| list.name() == word) {
+                side.lists.push(Arc::clone(list));
+            } else if word.contains(['.', ':', '/']) {
+                written.push(Network::from_text(word).map_err(|mistake| mistake.at(&text.span))?.0);
+            } else {
+                let names = known.iter().map(|list| list.name());
+                let hint = "a network (`10.0.0.0/8`), or a list under `lists` at the top of the file: `lists: { office: [192.0.2.0/24] }`";
+                return Err(unknown_name(format!("there is no list `{word}`"), text, names, hint));
+            }
+            side.texts.push(word.to_owned());
+        }
+        side.written = written.into_iter().collect();
+        Ok(side)
+    }
+
+    /// The prefix of the smallest network that has this address.
+    fn smallest_with(&self, address: IpAddr) -> Option<u8> {
+        let of_lists = self.lists.iter().filter_map(|list| list.smallest_with(address)).max();
+        self.written.smallest_with(address).max(of_lists)
+    }
+}
+
+impl Ip {
+    fn lets_in(&self, client: ClientAddress) -> bool {
+        let (allowed, denied) = match client {
+            ClientAddress::Ip(address) => {
+                (self.allow.as_ref().map(|allow| allow.smallest_with(address)), self.deny.smallest_with(address))
+            }
+            // As large as any network.
+            ClientAddress::Unix => {
+                let is = |side: &Side| side.has_unix.then_some(0);
+                (self.allow.as_ref().map(is), is(&self.deny))
+            }
+        };
+        match (allowed, denied) {
+            (Some(Some(allowed)), Some(denied)) => allowed > denied,
+            (Some(Some(_)) | None, None) => true,
+            (Some(None), _) | (None, Some(_)) => false,
+        }
+    }
+}
+
+impl Policy for Ip {
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
+
+    fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
+        if self.lets_in(x.client) {
+            return Step::next();
+        }
+        if self.is_shadow {
+            x.trail.shadow = Some(&DENIED);
+            return Step::Now(Ok(Flow::Next));
+        }
+        Step::refuse(DENIED.problem().cause(x.client))
+    }
+
+    fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(allow) = &self.allow {
+            parts.push(format!("lets in {}", joined(allow.texts.iter().map(String::as_str))));
+        }
+        if !self.deny.texts.is_empty() {
+            parts.push(format!("keeps out {}", joined(self.deny.texts.iter().map(String::as_str))));
+        }
+        let shadow = if self.is_shadow { " (shadow: refuses nobody)" } else { "" };
+        format!("{}{shadow}", parts.join("; "))
+    }
+}
+
+static DENIED: Fault = Fault::client(
+    "ip/denied",
+    403,
+    "Not from this address",
+    "Whoever runs this API decides from where it can be reached. For the operator: the log tells which address was seen; behind a proxy, `trust` \
+     says whom to believe about it.",
+);
+
+#[cfg(test)]
+mod tests {
+    use tollgate_testkit::bench::Bench;
+
+    use super::*;
+
+    fn lets_in(yaml: &str, client: &str) -> bool {
+        let client = client.parse().unwrap();
+        let bench = Bench::of::<IpConfig>(yaml);
+        !bench.request_from(client, "GET", "/", &[]).is_refused()
+    }
+
+    #[test]
+    fn the_smallest_network_decides_and_in_doubt_it_is_no() {
+        let both = "{ allow: [10.0.0.0/8, 10.1.2.3], deny: [10.1.0.0/16, 10.9.0.0/16, '2001:db8::/32'] }";
+        for (yaml, client, is) in [
+            (both, "10.2.0.1", true),
+            (both, "10.1.0.1", false),
+            (both, "10.1.2.3", true),
+            (both, "::ffff:10.1.2.3", true),
+            (both, "192.0.2.1", false),
+            (both, "2001:db8::1", false),
+            ("{ deny: [10.0.0.0/8] }", "10.0.0.1", false),
+            ("{ deny: [10.0.0.0/8] }", "192.0.2.1", true),
+            ("{ deny: [10.0.0.0/8] }", "unix", true),
+            ("{ allow: [10.0.0.0/8], deny: [10.0.0.0/8] }", "10.0.0.1", false),
+            ("10.0.0.0/8", "unix", false),
+            ("[10.0.0.0/8, unix]", "unix", true),
+            ("{ deny: [unix] }", "unix", false),
+            ("{ deny: [unix] }", "10.0.0.1", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("'::/0'", "2001:db8::1", true),
+            ("{ allow: [office] }", "198.51.100.7", true),
+            ("{ allow: [office] }", "198.51.100.8", false),
+            ("{ allow: ['198.51.100.0/24'], deny: [office] }", "198.51.100.7", false),
+        ] {
+            assert_eq!(lets_in(yaml, client), is, "{yaml} {client}");
+        }
+    }
+
+    #[test]
+    fn who_is_refused_is_told_no_more_than_that() {
+        let refused = Bench::of::<IpConfig>("10.0.0.0/8").get("/").refused_with("ip/denied").replies(403);
+        assert!(!refused.problem().to_string().contains("10."), "{}", refused.problem());
+        let shadow = Bench::of::<IpConfig>("{ allow: [10.0.0.0/8], shadow: true }").get("/").passes();
+        assert_eq!(shadow.exchange().trail.shadow.map(|fault| fault.slug), Some("ip/denied"));
+    }
+
+    #[test]
+    fn mistakes_say_what_to_write() {
+        let told = |yaml| Bench::mistakes::<IpConfig>(yaml).join("; ");
+        assert!(told("{}").contains("`ip: 10.0.0.0/8`"));
+        assert!(told("offices").contains("did you mean `office`?"));
+        assert!(told("somewhere").contains("under `lists`"));
+        assert!(told("10.0.0.1/8").contains("did you mean `10.0.0.0/8`?"));
+        assert!(told("10.0.0/8").contains("no network"));
+        assert!(told("{ allow: [] }").contains("no network"));
+        assert_eq!(Bench::of::<IpConfig>("{ allow: [office], deny: [10.6.6.6] }").describe()[0], "lets in office; keeps out 10.6.6.6");
+    }
+}
