@@ -144,6 +144,11 @@ fn tollgate(words: &[&str]) -> (String, i32) {
         .env_remove("TOLLGATE_CONFIG")
         .env("INTROSPECTION_SECRET", "any")
         .env("API_KEYS_SECRET", "0123456789abcdef0123456789abcdef")
+        .env("SIGNING_SECRET", "0123456789abcdef0123456789abcdef")
+        .env("PARTNER_SECRET", "0123456789abcdef0123456789abcdef")
+        .env("ACCESS_KEY_SECRET", "0123456789abcdef0123456789abcdef")
+        .env("CLIENT_SECRET", "any")
+        .env("LDAP_PASSWORD", "any")
         .stdin(Stdio::null());
     let output = command.output().expect("tollgate runs");
     let said = [output.stderr, output.stdout].concat();

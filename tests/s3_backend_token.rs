@@ -207,6 +207,12 @@ fn a_key_is_taken_away_wherever_it_stood() {
     for (target, lines, left) in [
         ("/header".to_owned(), format!("X-Api-Key: {secret}\r\n"), "GET /header HTTP/1.1"),
         (format!("/query?a=1&api_key={secret}&b=2"), String::new(), "GET /query?a=1&b=2 HTTP/1.1"),
+        // What others have brought beside the credential that let them in, in the ways of other sources.
+        (
+            format!("/header?api_key={secret}&a=1"),
+            format!("X-Api-Key: {secret}\r\nCookie: api_key={secret}\r\n"),
+            "GET /header?a=1 HTTP/1.1",
+        ),
         ("/cookie".to_owned(), format!("Cookie: a=1; api_key={secret}; b=2\r\n"), "GET /cookie HTTP/1.1"),
     ] {
         let answer = gateway.client().call(&format!("GET {target} HTTP/1.1\r\nHost: g\r\n{lines}\r\n"));

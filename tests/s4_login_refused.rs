@@ -508,8 +508,10 @@ fn a_logout_that_the_provider_did_not_send_ends_nothing() {
     }
     let told = bench.sends("POST", "/auth/backchannel-logout", form, "x=y");
     assert_eq!(told.status, 400);
-    assert_eq!(tell(&token(json!({}), json!({}), "")).status, 200);
+    let real = token(json!({}), json!({}), "");
+    assert_eq!(tell(&real).status, 200);
     wait_until("the real one does", || bench.calls("/app/", &session).status == 401);
+    assert_eq!(tell(&real).status, 400, "a second time: it ends nothing that began after it");
 }
 
 #[test]

@@ -23,7 +23,9 @@ use tollgate_core::problem::Problem;
 use crate::checks::{Check, on};
 use crate::faults::{KEY_EXPIRED, KEY_LIST, KEY_MALFORMED, KEY_UNKNOWN, because};
 use crate::json;
+use crate::login::faults::CROSS_SITE;
 use crate::remembered::Digest;
+use crate::session::browser;
 use tollgate_follow::{self as followed, Followed};
 
 /// What all keys begin with, so that those who look for secrets in code and logs find them.
@@ -236,6 +238,10 @@ impl ApiKeySource {
                 }
             }
             Place::Query(name) => (x.head.query_value(name)?, x.head.query_values(name)),
+            // Browsers send it along whoever asks them to.
+            Place::Cookie(name) if x.head.cookies(name) > 0 && browser::is_cross_site(x, &[]) => {
+                return Some(Err(CROSS_SITE.problem()));
+            }
             Place::Cookie(name) => (x.head.cookie(name)?.into(), x.head.cookies(name)),
         };
         if count > 1 {

@@ -110,9 +110,14 @@ impl Authenticator for AwsSource {
             })
     }
 
+    /// The hash that was signed, wherever it stands: in a field, or in the query of an URL that was signed beforehand.
     fn guard(&self, x: &Exchange) -> Option<Box<dyn Recoder>> {
-        let text = x.head.fields.get("x-amz-content-sha256").filter(|_| x.length != Length::None)?;
-        let expected: Hash = HEXLOWER.decode(text).ok()?.try_into().ok()?;
+        if x.length == Length::None {
+            return None;
+        }
+        let in_query = || x.head.query_value("X-Amz-Content-Sha256");
+        let text = x.head.fields.text("x-amz-content-sha256").map(Into::into).or_else(in_query)?;
+        let expected: Hash = HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()?;
         Some(Box::new(Guard::Aws(digest::Context::new(&digest::SHA256), Payload::Hash(expected))))
     }
 
@@ -141,5 +146,39 @@ impl Authenticator for AwsSource {
 impl fmt::Debug for AwsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AwsSource").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_core::buffer::Buffer;
+    use tollgate_core::facts::{Conn, Route};
+    use tollgate_core::head::Part;
+
+    use super::*;
+    use crate::sigv4::UnsignedBodies;
+
+    /// Of an URL that was signed beforehand, too: whoever has it may not send another body with it.
+    #[test]
+    fn a_body_is_held_against_the_hash_that_was_signed_wherever_it_stands() {
+        let (skew, unsigned) = (Settings::SKEW, UnsignedBodies::Refused);
+        let settings = Settings { regions: Vec::new(), services: Vec::new(), skew, unsigned };
+        let source = AwsSource::new("aws", settings, Vec::new(), 0, Clock::real());
+        let hash = HEXLOWER.encode(&hash(b"body"));
+        let guarded = |query: &str, field: Option<&str>, length: Length| {
+            let address = ([127, 0, 0, 1], 1).into();
+            let conn = Arc::new(Conn::new(address, address, 0));
+            let mut x = Exchange::new(conn, Arc::new(Route::default()), Clock::real().now());
+            x.head.fields.buffer = Buffer::holding(query.as_bytes());
+            let end = u16::try_from(query.len()).unwrap();
+            x.head.query = (end > 0).then_some(Part { start: 0, end });
+            field.into_iter().for_each(|hash| x.head.fields.add("X-Amz-Content-Sha256", hash.to_owned()));
+            x.length = length;
+            source.guard(&x).is_some()
+        };
+        let in_query = format!("X-Amz-Signature=a&X-Amz-Content-Sha256={hash}");
+        assert!(guarded(&in_query, None, Length::Known(4)) && guarded("", Some(&hash), Length::Chunked));
+        assert!(!guarded(&in_query, None, Length::None), "there is no body");
+        assert!(!guarded("X-Amz-Content-Sha256=UNSIGNED-PAYLOAD", None, Length::Known(4)));
     }
 }

@@ -101,6 +101,12 @@ checks! {
     SamlNotYet = "saml-not-yet",
     /// Whether an assertion was used before.
     SamlReplay = "saml-replay",
+    /// Logouts that were told long ago.
+    SamlLogoutAge = "saml-logout-age",
+    /// The way in which somebody signed in.
+    SamlContext = "saml-context",
+    /// Logout tokens that were used.
+    LogoutTwice = "logout-twice",
     /// Whether the provider let anybody in.
     SamlStatus = "saml-status",
     /// Private keys in a proof of possession.
@@ -121,6 +127,8 @@ checks! {
     SealPurpose = "seal-purpose",
     /// How old what was sealed may be.
     SealAge = "seal-age",
+    /// How and when somebody signed in at a provider.
+    SignInWay = "sign-in-way",
     /// What a sign-in began with.
     SignInNonce = "sign-in-nonce",
     /// Whose word an ID token or a logout token is.

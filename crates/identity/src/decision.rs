@@ -23,7 +23,7 @@ use tollgate_core::problem::Problem;
 
 use crate::answers::{Answers, holding};
 use crate::checks::{Check, on};
-use crate::faults::{DECISION_CROWDED, DECISION_DENIED, DECISION_UNTOLD, because};
+use crate::faults::{DECISION_CROWDED, DECISION_DENIED, DECISION_UNTOLD, because, quoted};
 use crate::json;
 use crate::remembered::{Digest, Remembered, digest};
 use crate::together::Together;
@@ -235,7 +235,7 @@ fn judge(answer: Result<Answer, CallError>) -> Result<Decision, Untold> {
         return Err(untold(format!("it answered {}", answer.status)));
     }
     let said = json::object(&answer.body).map_err(|why| untold(format!("its answer cannot be read: {why}")))?;
-    let denied = |why: &str| Ok(Decision::Denied(why.into()));
+    let denied = |why: &str| Ok(Decision::Denied(quoted(why).into()));
     let (allow, reason) = match said.get("result") {
         None if !on(Check::DecisionUndefined) => return Ok(Decision::Allowed),
         None => return denied("the document is not defined for this: is `url` the right one?"),

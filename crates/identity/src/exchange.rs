@@ -16,7 +16,7 @@ use tollgate_core::problem::Problem;
 
 use crate::answers::{Answers, holding};
 use crate::client::{Client, Form};
-use crate::faults::{CROWDED, NOT_TRADED, TRADE_REFUSED, because};
+use crate::faults::{CROWDED, NOT_TRADED, TRADE_REFUSED, because, quoted};
 use crate::json;
 use crate::metadata;
 use crate::remembered::{Digest, Remembered, digest};
@@ -28,6 +28,8 @@ const MOST: usize = 64 * 1024;
 pub(crate) const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// What is shown and what is wanted (RFC 8693 §3).
 pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// One that says what it says (RFC 8693 §3).
+pub(crate) const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// Where tokens are traded, and as whom.
 #[derive(Clone, Debug)]
@@ -201,7 +203,7 @@ impl Inner {
                 error @ ("invalid_client" | "unauthorized_client" | "unsupported_grant_type") => {
                     untold(error.to_owned())
                 }
-                error => NotTraded::Refused(format!("{error} {}", text("error_description")).trim().to_owned()),
+                error => NotTraded::Refused(quoted(&format!("{error} {}", text("error_description")))),
             });
         }
         if answer.status != 200 {
@@ -209,6 +211,11 @@ impl Inner {
             return Err(untold(format!("answered {}", answer.status)));
         }
         let said = said.map_err(untold)?;
+        // RFC 8693 §2.2.1: an ID or refresh token is not what services are to get.
+        let kind = said.get("issued_token_type").and_then(Value::as_str);
+        if kind.is_some_and(|kind| ![ACCESS_TOKEN, JWT].contains(&kind)) {
+            return Err(untold("a token of another kind".to_owned()));
+        }
         let token = said.get("access_token").and_then(Value::as_str);
         let is_bearer =
             said.get("token_type").and_then(Value::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));

@@ -411,6 +411,11 @@ pub(crate) static DIGEST_MISMATCH: Fault = Fault::client(
     "Send the content as it was when `Content-Digest` was made, with the same coding.",
 );
 
+/// What a stranger wrote, fit for a log.
+pub(crate) fn quoted(text: &str) -> String {
+    text.trim().chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
 /// One case, with the reason for our own log.
 pub(crate) fn because(fault: &'static Fault, cause: impl std::fmt::Display) -> Problem {
     fault.problem().cause(cause)

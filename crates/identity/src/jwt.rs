@@ -213,11 +213,16 @@ impl Expected {
 
 /// Whether this is an ID token or the like; where ID tokens are welcome, only the like.
 fn is_for_its_client(claims: &Map<String, Value>, id_tokens: bool) -> bool {
+    let is_welcome = |name: &str| id_tokens && name != "events";
+    OTHER_CLAIMS.iter().any(|name| claims.contains_key(*name) && !is_welcome(name)) || is_of_other_use(claims)
+}
+
+/// Whether what is said of a token says that it is none for services.
+pub(crate) fn is_of_other_use(claims: &Map<String, Value>) -> bool {
     let is_use = |(name, uses): &(&str, &[&str])| {
         claims.get(*name).and_then(Value::as_str).is_some_and(|said| uses.contains(&said))
     };
-    let is_welcome = |name: &str| id_tokens && name != "events";
-    OTHER_CLAIMS.iter().any(|name| claims.contains_key(*name) && !is_welcome(name)) || OTHER_USES.iter().any(is_use)
+    OTHER_USES.iter().any(is_use)
 }
 
 /// Whether any of these audiences is among those of the claims (RFC 7519 §4.1.3): a text, or a list of them.

@@ -41,6 +41,8 @@ pub use self::pages::pages;
 /// A token is renewed so long before it ends.
 const EARLY: Duration = Duration::from_secs(10);
 /// So long nobody is asked early, after a provider that could not be asked: tokens hold meanwhile.
+/// Most renewals that are followed from one to the next.
+const MOST_STEPS: u32 = 32;
 const PAUSE: Duration = Duration::from_secs(5);
 /// For how long it holds that the provider refused to renew a session.
 const REFUSED_HOLDS: Duration = Duration::from_secs(60);
@@ -189,12 +191,14 @@ impl LoginSource {
     /// The session as it was renewed last, and whether it was: another thread, or a cookie that the browser got meanwhile, may know
     /// an older one. A provider that changes refresh tokens takes all of them back if it sees one twice (RFC 9700 §4.14.2).
     fn newest(&self, mut session: Session) -> (Session, bool) {
-        let mut is_new = false;
-        while let Some(refresh) = &session.refresh
+        let (mut is_new, mut steps) = (false, 0);
+        // A provider that gives an earlier one out again would lead round and round.
+        while let Some(refresh) = session.refresh.as_ref().filter(|_| steps < MOST_STEPS)
             && let Some(next) = self.0.renewals.get(&digest(refresh), |_| true)
             && next.refresh != session.refresh
         {
             (session, is_new) = (Session { seen: session.seen.max(next.seen), ..next }, true);
+            steps += 1;
         }
         (session, is_new)
     }

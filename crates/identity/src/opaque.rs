@@ -24,7 +24,7 @@ use crate::client::{Client, Form};
 use crate::exchange::Trader;
 use crate::faults::{CROWDED, INACTIVE, NOT_FOR_US, TOO_LARGE, TOO_MANY_FAILURES, UNTOLD, because};
 use crate::json;
-use crate::jwt::{has_audience, time};
+use crate::jwt::{self, has_audience, time};
 use crate::metadata;
 use crate::remembered::{Digest, Remembered, digest};
 use crate::source::principal;
@@ -287,7 +287,12 @@ impl Inner {
         // Whether the sender of one that is bound has what it takes is looked at with every request (RFC 9449 §6.2, RFC 8705 §3.2); of what is not
         // understood, nobody could tell.
         let is_understood = Confirmation::of(claims).is_some();
-        if !is_active || !is_theirs || !is_in_time || !is_understood {
+        // RFC 7662 §2.2: of whatever kind the token is that is active. A refresh token is for its provider alone.
+        let kind = claims.get("token_type").and_then(Value::as_str);
+        let is_access = kind
+            .is_none_or(|kind| ["bearer", "dpop", "access_token"].contains(&kind.to_ascii_lowercase().as_str()))
+            && !jwt::is_of_other_use(claims);
+        if !is_active || !is_theirs || !is_in_time || !is_understood || !is_access {
             return Ok((Verdict::Inactive, None));
         }
         if !settings.audiences.is_empty() && !has_audience(claims, &settings.audiences).unwrap_or(false) {

@@ -1,9 +1,9 @@
 //! Files with secrets of the gateway's own: made once, for their owner alone, and refused if others can read them.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
@@ -109,6 +109,25 @@ pub fn make(path: &Path, text: &[u8]) -> io::Result<()> {
 /// It cannot be written; the one before is as it was.
 pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     fs::rename(written(path, text)?, path)
+}
+
+/// The same, with the owner and the rights of the one that is there: whoever reads it, which may be another user, must be able to.
+///
+/// # Errors
+/// It cannot be written; the one before is as it was.
+pub fn replace_alike(path: &Path, text: &[u8]) -> io::Result<()> {
+    let new = written(path, text)?;
+    if let Ok(before) = fs::metadata(path) {
+        let file = File::open(&new)?;
+        let own = file.metadata()?;
+        if (before.uid(), before.gid()) != (own.uid(), own.gid()) {
+            fchown(&file, Some(before.uid()), Some(before.gid()))?;
+        }
+        file.set_permissions(before.permissions())?;
+    } else {
+        fs::set_permissions(&new, Permissions::from_mode(0o644))?;
+    }
+    fs::rename(new, path)
 }
 
 /// Makes the folder if it is not there, for its owner alone.

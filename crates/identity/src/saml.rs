@@ -25,10 +25,11 @@ pub use assertion::{Accepted, NameId, Session};
 pub use binding::{Brought, Kind, Page, Sent};
 pub use certificate::{Certificate, Method};
 pub use faults::FAULTS;
+pub(crate) use logout::OLDEST as OLDEST_LOGOUT;
 pub use logout::{Ended, LogoutRequest};
 pub use own_key::OwnKey;
 pub use provider::{Binding, Endpoint, Provider, Requests};
-pub(crate) use replays::take;
+pub(crate) use replays::{is_new, take};
 pub use response::{Answers, Expected, MustBeSigned};
 pub use service::{Asked, Service, SignIn, User};
 

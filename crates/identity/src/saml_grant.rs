@@ -81,6 +81,7 @@ impl SamlGrant {
             provider: &provider,
             audiences: &audiences,
             recipient: &self.recipient,
+            contexts: &[],
             signed: MustBeSigned::Assertion,
             keys: &[],
             skew: SKEW,
@@ -89,9 +90,7 @@ impl SamlGrant {
         let lasts = accepted.ends.duration_since(now).unwrap_or_default();
         saml::take(&self.store, &provider.entity_id, &accepted.id, lasts).await.map_err(Refusal::from)?;
         let mut claims = accepted.claims;
-        let subject = claims.get("sub").cloned().unwrap_or(Value::Null);
         claims.retain(|name, value| !GIVEN.contains(&name.as_str()) && !value.is_null());
-        claims.insert("client_id".to_owned(), subject);
         claims.insert("saml_issuer".to_owned(), json!(provider.entity_id));
         Ok(claims)
     }

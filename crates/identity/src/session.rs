@@ -396,6 +396,15 @@ impl Sessions {
         self.store.add(&self.mark(what, which), Bytes::new(), lasts).await.map_err(unkept)
     }
 
+    /// Whether this was marked.
+    ///
+    /// # Errors
+    /// Nobody can tell.
+    pub(crate) async fn is_marked(&self, what: &str, which: &str) -> Result<bool, Problem> {
+        let found = self.store.get(&self.mark(what, which)).await.map_err(unkept)?;
+        Ok(found.is_some() && on(Check::LogoutTwice))
+    }
+
     fn under_way(&self, head: &RequestHead, name: &str) -> Vec<String> {
         let prefix = format!("{name}.f.");
         let lines = head.fields.all("cookie").filter_map(|line| str::from_utf8(line).ok());

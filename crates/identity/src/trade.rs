@@ -14,7 +14,7 @@ use tollgate_core::policy::BoxFuture;
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
 
-use crate::exchange::{ACCESS_TOKEN, GRANT};
+use crate::exchange::{ACCESS_TOKEN, GRANT, JWT};
 use crate::faults::{METHOD, NO_TOKEN};
 use crate::jwt::{Expected, Token};
 use crate::mint::Issuer;
@@ -22,7 +22,6 @@ use crate::profile::Profile;
 use crate::saml_grant::{Refusal, SamlGrant};
 
 /// RFC 8693 §3: what an access token of the gateway's own is, too.
-const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// The grant of SAML assertions (RFC 7522 §2.1).
 const SAML: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 /// Most bytes of a question.
@@ -293,16 +292,36 @@ fn told(minted: &Minted, scope: &str, now: SystemTime) -> Value {
     told
 }
 
+/// The parameters that mean something here.
+const KNOWN: [&str; 9] = [
+    "grant_type",
+    "subject_token",
+    "assertion",
+    "subject_token_type",
+    "audience",
+    "scope",
+    "requested_token_type",
+    "resource",
+    "actor_token",
+];
+/// Most services that a token may be asked for.
+const MOST_AUDIENCES: usize = 20;
+
 impl Asked {
     /// RFC 8693 §2.1.
     fn read(body: &[u8]) -> Result<Self, Refused> {
         let (mut asked, mut grant, mut kind, mut seen) = (Self::default(), None, None, Vec::new());
         for (name, value) in form_urlencoded::parse(body) {
-            // RFC 6749 §3.2: none twice; RFC 8693 §2.1: but for audiences.
-            if name != "audience" && seen.contains(&name) {
+            // RFC 6749 §3.2: what is not known is passed over, and not even kept.
+            let Some(known) = KNOWN.into_iter().find(|known| *known == name) else { continue };
+            // §3.2: none twice; RFC 8693 §2.1: but for audiences.
+            if known != "audience" && seen.contains(&known) {
                 return Err(("invalid_request", "a parameter that stands twice"));
             }
-            match &*name {
+            if asked.audience.len() > MOST_AUDIENCES {
+                return Err(("invalid_target", "too many audiences"));
+            }
+            match known {
                 "grant_type" => grant = Some(value),
                 "subject_token" | "assertion" => asked.token = value.into_owned(),
                 "subject_token_type" => kind = Some(value),
@@ -315,12 +334,13 @@ impl Asked {
                 }
                 "resource" => return Err(("invalid_target", "services are named by `audience`")),
                 "actor_token" => return Err(("invalid_request", "an actor is who asks, no token")),
-                // RFC 6749 §3.2: what is not known is passed over.
                 _ => {}
             }
-            seen.push(name);
+            if known != "audience" {
+                seen.push(known);
+            }
         }
-        if seen.iter().any(|name| name == "assertion") != (grant.as_deref() == Some(SAML)) {
+        if seen.contains(&"assertion") != (grant.as_deref() == Some(SAML)) {
             return Err((
                 "invalid_request",
                 "`assertion` goes with the grant of SAML assertions, and nothing else does",

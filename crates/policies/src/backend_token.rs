@@ -243,31 +243,31 @@ impl Policy for BackendToken {
         Hooks { request: self.send != Send::Pass, attempt, ..Hooks::default() }
     }
 
-    /// Takes the credential away.
+    /// Takes the credential away, and whatever else somebody may have brought that a source would take for one.
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
-        let source = x.principal.as_ref().and_then(|caller| self.source(caller));
-        let credential = source.map(|source| source.credential());
         if self.send == Send::Exchange {
-            x.onward.token = match &credential {
+            let source = x.principal.as_ref().and_then(|caller| self.source(caller));
+            x.onward.token = match source.map(|source| source.credential()) {
                 Some(Credential::Authorization) => bearer(x).map(Into::into),
                 Some(Credential::Session) => x.principal.as_ref().and_then(|caller| session_token(caller)),
                 _ => None,
             };
         }
-        // Whoever was let in by something else may have brought this, too.
         x.head.fields.remove("Authorization");
         // The proof that goes with a token (RFC 9449): good for this request here, and for nothing else.
         x.head.fields.remove("DPoP");
-        match credential {
-            Some(Credential::Header(name)) => x.head.fields.remove(name),
-            Some(Credential::Query(name)) => x.head.remove_query_values(name),
-            Some(Credential::Cookie(name)) => x.head.remove_cookies(name),
-            Some(Credential::Parts { fields, query }) => {
-                fields.iter().for_each(|name| x.head.fields.remove(name));
-                query.iter().for_each(|name| x.head.remove_query_values(name));
+        for source in &self.sources {
+            match source.credential() {
+                Credential::Header(name) => x.head.fields.remove(name),
+                Credential::Query(name) => x.head.remove_query_values(name),
+                Credential::Cookie(name) => x.head.remove_cookies(name),
+                Credential::Parts { fields, query } => {
+                    fields.iter().for_each(|name| x.head.fields.remove(name));
+                    query.iter().for_each(|name| x.head.remove_query_values(name));
+                }
+                // No service gets the cookies of sessions.
+                Credential::Authorization | Credential::Session | Credential::Connection => {}
             }
-            // No service gets the cookies of sessions.
-            Some(Credential::Authorization | Credential::Session | Credential::Connection) | None => {}
         }
         Step::next()
     }

@@ -150,7 +150,9 @@ sets: [probes]";
         }
         self.sets.iter().flatten().for_each(|set| compiling.set(*set));
         if compiling.rules.is_empty() {
-            return Err(Diagnostic::error("nothing is denied here").hint("`deny: probes`, or `deny: { path: /admin/** }`"));
+            return Err(
+                Diagnostic::error("nothing is denied here").hint("`deny: probes`, or `deny: { path: /admin/** }`")
+            );
         }
         Ok(vec![(Stage::Edge, Arc::new(compiling.finish(self.shadow)?))])
     }

@@ -64,7 +64,8 @@ impl PolicyConfig for IpConfig {
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
         if self.allow.is_none() && self.deny.is_none() {
-            return Err(Diagnostic::error("nobody is let in or kept out").hint("`ip: 10.0.0.0/8`, or `ip: { deny: [10.6.6.0/24] }`"));
+            return Err(Diagnostic::error("nobody is let in or kept out")
+                .hint("`ip: 10.0.0.0/8`, or `ip: { deny: [10.6.6.0/24] }`"));
         }
         let side = |texts: Option<Vec<Spanned<String>>>| {
             texts.map(|texts| Side::compile(&texts, &cx.sources.lists)).transpose()
@@ -81,11 +82,7 @@ pub static KIND: PolicyKind = PolicyKind {
 };
 
 pub(crate) const SHORT_FORMS: &[ShortForm] = &[
-    ShortForm {
-        short: "10.0.0.0/8",
-        long: "{ allow: [10.0.0.0/8] }",
-        schema: || json!({ "type": "string" }),
-    },
+    ShortForm { short: "10.0.0.0/8", long: "{ allow: [10.0.0.0/8] }", schema: || json!({ "type": "string" }) },
     ShortForm {
         short: "[10.0.0.0/8, \"2001:db8::/32\"]",
         long: "{ allow: [10.0.0.0/8, \"2001:db8::/32\"] }",
@@ -256,6 +253,9 @@ mod tests {
         assert!(told("10.0.0.1/8").contains("did you mean `10.0.0.0/8`?"));
         assert!(told("10.0.0/8").contains("no network"));
         assert!(told("{ allow: [] }").contains("no network"));
-        assert_eq!(Bench::of::<IpConfig>("{ allow: [office], deny: [10.6.6.6] }").describe()[0], "lets in office; keeps out 10.6.6.6");
+        assert_eq!(
+            Bench::of::<IpConfig>("{ allow: [office], deny: [10.6.6.6] }").describe()[0],
+            "lets in office; keeps out 10.6.6.6"
+        );
     }
 }

@@ -335,6 +335,13 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
     {
         mistakes.push(mistake);
     }
+    for (_, source) in &config.auth {
+        if let AuthSource::Keys(keys) = source
+            && keys.secret.is_none()
+        {
+            mistakes.extend(lost(keys, &config.data.0.join(PEPPER)).err());
+        }
+    }
     for found in [signers::signers(config, &Clock::real()).map(drop), lists::check(config)] {
         mistakes.extend(found.err().unwrap_or_default());
     }
@@ -386,7 +393,11 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
             Users::load(path).map(drop).map_err(|why| {
                 let mistake =
                     Diagnostic::error(format!("names and passwords from `{}`: {why}", path.display())).at(span);
-                mistake.hint("`htpasswd -B -c FILE NAME` makes it with its first name")
+                // With `-c` it would begin a file anew that is there.
+                mistake.hint(match path.exists() {
+                    true => "`htpasswd -B FILE NAME` writes one line of it anew; bcrypt and argon2 are taken",
+                    false => "`htpasswd -B -c FILE NAME` makes it with its first name",
+                })
             })
         }
         AuthSource::Keys(keys) => {
@@ -394,9 +405,12 @@ fn usable(written: &AuthSource) -> Result<(), Diagnostic> {
             let listed = List::load(path, size(keys.most.get())).map(drop);
             listed.map_err(|why| {
                 let mistake = Diagnostic::error(format!("API keys from `{}`: {why}", path.display())).at(span);
-                mistake.hint(
-                    "`tollgate key create NAME` makes the list with its first key; `{\"keys\":[]}` is an empty one",
-                )
+                mistake.hint(match path.exists() {
+                    true => "bring it back as it was; `tollgate key` writes it whole or not at all",
+                    false => {
+                        "`tollgate key create NAME` makes the list with its first key; `{\"keys\":[]}` is an empty one"
+                    }
+                })
             })
         }
     }
@@ -427,6 +441,17 @@ fn sealer(session: &Session, span: &Span, data: &Path) -> Result<Arc<Sealer>, Di
     made.map(Arc::new).ok_or_else(|| Diagnostic::error("the key of sessions is too short").at(span))
 }
 
+/// Whether the key of the hashes of a list is gone. A new one would do for new keys, and for none of those that are out there.
+fn lost(keys: &ApiKeys, file: &Path) -> Result<(), Diagnostic> {
+    let listed = List::load(&keys.file.value.0, size(keys.most.get())).map_or(0, |list| list.keys.len());
+    if listed == 0 || file.exists() {
+        return Ok(());
+    }
+    let gone = format!("`{}` is gone, without which none of the {listed} keys is known", file.display());
+    let mistake = Diagnostic::error(gone).at(&keys.api_key.span);
+    Err(mistake.hint("bring it back from a backup; or begin a new list: `{\"keys\":[]}`"))
+}
+
 /// The key of the hashes of API keys: the one that is written, or the one of the folder, made if it is not there.
 ///
 /// # Errors
@@ -437,12 +462,7 @@ pub(crate) fn pepper(keys: &ApiKeys, data: &Path) -> Result<Pepper, Diagnostic> 
         Some(secret) => Pepper::new(secret.value.0.as_bytes()),
         None => {
             let file = data.join(PEPPER);
-            let listed = List::load(&keys.file.value.0, size(keys.most.get())).map_or(0, |list| list.keys.len());
-            // A new one would do for new keys, and for none of those that are out there.
-            if listed > 0 && !file.exists() {
-                let gone = format!("`{}` is gone, without which none of the {listed} keys is known", file.display());
-                return Err(mistake(gone).hint("bring it back from a backup; or begin a new list: `{\"keys\":[]}`"));
-            }
+            lost(keys, &file)?;
             let made = private_file::read_or_make(&file, MOST_PEPPER);
             Pepper::new(made.map_err(|e| mistake(e.message).hint(e.hint))?.trim_ascii())
         }

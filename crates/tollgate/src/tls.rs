@@ -238,7 +238,7 @@ fn server(settings: ServerSettings, before: Option<&Tls>, metrics: &Metrics) -> 
 fn client(settings: ClientSettings, before: Option<&Tls>, metrics: &Metrics) -> Result<Arc<Client>, Vec<FileError>> {
     let all = |tls: &Tls| {
         let services = tls.clients.iter().map(|(of, client)| (service(of), Arc::clone(client)));
-        services.chain(tls.providers.iter().map(|(of, client)| (provider(of), Arc::clone(client)))).collect::<Vec<_>>()
+        services.chain(tls.providers.iter().map(|(of, client)| (of.clone(), Arc::clone(client)))).collect::<Vec<_>>()
     };
     let known = before.map(all).unwrap_or_default().into_iter().find(|(_, client)| *client.settings() == settings);
     let Some((of, known)) = known else { return Client::build(settings) };

@@ -16,12 +16,20 @@ pub fn reference_markdown(schema: &Value) -> String {
     page.text.push_str("Made from the schema (`tollgate schema`); do not edit. Values may stand elsewhere: ");
     page.text.push_str("`${env:NAME}` and `${file:/path}` are put in for whole values.\n");
     page.part("The file", schema);
-    let mut next = 0;
-    while let Some(name) = page.parts.get(next).cloned() {
-        if let Some(definition) = page.definition(&name) {
-            page.part(&title(&name), definition);
+    let (mut told, mut looked) = (0, 0);
+    loop {
+        while let Some(name) = page.parts.get(told).cloned() {
+            if let Some(definition) = page.definition(&name) {
+                page.part(&title(&name), definition);
+            }
+            told += 1;
         }
-        next += 1;
+        // Types come last, but may be one of several parts.
+        let Some(name) = page.types.get(looked).cloned() else { break };
+        if let Some(definition) = page.definition(&name) {
+            page.kind(definition);
+        }
+        looked += 1;
     }
     page.types();
     page.text
@@ -49,8 +57,10 @@ impl<'s> Page<'s> {
         }
         let forms: Vec<&Value> = alternatives(schema);
         for form in forms.iter().filter(|form| form.get("properties").is_none()) {
-            let words = form["description"].as_str().map(str::to_owned).unwrap_or_else(|| self.kind(form));
-            let _ = writeln!(self.text, "- {words}");
+            let kind = self.kind(form);
+            // What is said of the whole is not said again of its only form.
+            let own = form["description"].as_str().filter(|own| Some(*own) != schema["description"].as_str());
+            let _ = writeln!(self.text, "- {}", own.map_or(capitalised(&kind), str::to_owned));
         }
         for form in &forms {
             if let Some(properties) = form["properties"].as_object() {

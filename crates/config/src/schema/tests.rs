@@ -94,3 +94,18 @@ fn the_reference_page_knows_every_part_and_default() {
     }
     assert!(!page.contains("#/$defs"), "{page}");
 }
+
+#[test]
+fn every_link_of_the_page_leads_to_a_heading() {
+    let page = reference_markdown(&schema(&[("sample", sample())]));
+    let headings: Vec<String> = page
+        .lines()
+        .filter(|line| line.starts_with("##"))
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"))
+        .collect();
+    let links: Vec<&str> = page.split("](#").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(links.len() > 100);
+    let dead: Vec<_> = links.into_iter().filter(|link| !headings.iter().any(|heading| heading == link)).collect();
+    assert_eq!(dead, Vec::<&str>::new());
+    assert!(page.contains("\n## Route\n") && page.contains("| `strip` |") && page.contains("| `introspection` |"));
+}

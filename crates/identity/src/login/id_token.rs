@@ -25,6 +25,8 @@ pub(crate) struct Expected<'a> {
     /// The tenants whose word it may be, in place of `issuer`, where there are several.
     pub(crate) tenants: Option<&'a Tenants>,
     pub(crate) client: &'a str,
+    /// What the provider was told with the question: `max_age` and `acr_values` ask for something.
+    pub(crate) parameters: &'a [(String, String)],
     pub(crate) ring: &'a Arc<KeyRing>,
     pub(crate) now: SystemTime,
 }
@@ -65,6 +67,9 @@ impl Expected<'_> {
         if on(Check::SignInNonce) && nonce.is_some() && said("nonce") != nonce {
             return Err("another `nonce`, or none".into());
         }
+        if nonce.is_some() && on(Check::SignInWay) {
+            self.judge_way(&claims)?;
+        }
         match time(&claims, "exp") {
             Ok(Some(ends)) if ends + SKEW > self.now => {}
             Ok(Some(_)) if on(Check::SignInExpiry) => return Err("it has ended".into()),
@@ -103,6 +108,25 @@ impl Expected<'_> {
             return Err("neither `sub` nor `sid`".into());
         }
         Ok(LoggedOut { id, sid, subject })
+    }
+
+    /// §3.1.3.7, 12 and 13: what was asked for on the way through the browser can be left out there.
+    fn judge_way(&self, claims: &Map<String, Value>) -> Result<(), Wrong> {
+        let asked = |name: &str| self.parameters.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
+        if let Some(ways) = asked("acr_values") {
+            let way = claims.get("acr").and_then(Value::as_str).unwrap_or_default();
+            if !ways.split(' ').any(|asked| asked == way) {
+                return Err(Wrong::Token(format!("signed in as `{way}` (`acr`), which is none of `acr_values`")));
+            }
+        }
+        if let Some(most) = asked("max_age").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs) {
+            let when =
+                time(claims, "auth_time").ok().flatten().ok_or("no `auth_time`, though `max_age` asks for it")?;
+            if when + most + SKEW < self.now {
+                return Err("signed in longer ago than `max_age` says".into());
+            }
+        }
+        Ok(())
     }
 
     /// §3.1.3.7, 2 to 5 and 10.
@@ -177,7 +201,7 @@ mod tests {
             let iss = format!("https://login.microsoftonline.com/{iss}/v2.0");
             let claims = json!({ "iss": iss, "tid": tid, "aud": "web", "iat": 600 });
             let issuer = "https://login.microsoftonline.com/organizations/v2.0";
-            let expected = Expected { issuer, tenants, client: "web", ring: &ring, now: clock.unix() };
+            let expected = Expected { issuer, tenants, client: "web", parameters: &[], ring: &ring, now: clock.unix() };
             expected.judge(claims.as_object().unwrap()).is_ok()
         };
         let own = Tenants::These(vec![OWN.to_owned()]);

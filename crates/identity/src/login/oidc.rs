@@ -20,7 +20,7 @@ use super::id_token::{Expected, LoggedOut, Wrong};
 use super::said::{Metadata, Said};
 use crate::checks::{Check, on};
 use crate::client::{Client, Form};
-use crate::faults::because;
+use crate::faults::{because, quoted};
 use crate::json;
 use crate::keys::{self, KeyRing};
 use crate::profile::Tenants;
@@ -253,7 +253,8 @@ impl Oidc {
     fn expected(&self) -> Expected<'_> {
         let (issuer, client) = (&*self.settings.issuer, self.client());
         let tenants = self.settings.tenants.as_ref();
-        Expected { issuer, tenants, client, ring: &self.ring, now: self.clock.unix() }
+        let parameters = &self.settings.parameters;
+        Expected { issuer, tenants, client, parameters, ring: &self.ring, now: self.clock.unix() }
     }
 
     async fn believed(&self, id_token: &str, nonce: Option<&str>) -> Result<Map<String, Value>, Problem> {
@@ -355,11 +356,6 @@ impl Oidc {
 /// Our own trouble, or the provider's: never the user's.
 fn untold(why: &str) -> Problem {
     because(&PROVIDER, why.to_owned()).header("Retry-After", "5")
-}
-
-/// What a stranger wrote, fit for a log.
-fn quoted(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// A URL with these parameters behind those that it has.

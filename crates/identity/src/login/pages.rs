@@ -201,6 +201,7 @@ impl LoginSource {
         for (what, whose) in Saml::marks(&request) {
             own.sessions.end_all(what, &whose).await?;
         }
+        saml.has_ended(&request).await?;
         let lines = own.sessions.brought(x).map(|brought| own.sessions.forgotten(&brought)).unwrap_or_default();
         let reply = saml.answer(&request, brought.state(), &own.pages(&url))?;
         Ok(with_cookies(reply, lines))
@@ -213,15 +214,17 @@ impl LoginSource {
         let token = query_value(body, "logout_token").ok_or_else(|| because(&STATE, "no `logout_token`"))?;
         let ended = async {
             let ended = oidc.logged_out(&token).await?;
-            if !own.sessions.is_first("logout token", &ended.id, LOGOUT_TOKEN).await? {
+            if own.sessions.is_marked("logout token", &ended.id).await? {
                 return Err(because(&STATE, "a logout token that was used before"));
             }
             match (&ended.sid, &ended.subject) {
                 // §2.4: of a `sid`, that session alone.
-                (Some(sid), _) => own.sessions.end_all("sid", sid).await,
-                (None, Some(subject)) => own.sessions.end_all("sub", subject).await,
-                (None, None) => Ok(()),
+                (Some(sid), _) => own.sessions.end_all("sid", sid).await?,
+                (None, Some(subject)) => own.sessions.end_all("sub", subject).await?,
+                (None, None) => {}
             }
+            // Used only now: a provider whose call failed tells it again.
+            own.sessions.is_first("logout token", &ended.id, LOGOUT_TOKEN).await.map(drop)
         };
         match ended.await {
             Ok(()) => Ok(Reply::empty(200).header("Cache-Control", "no-store")),

@@ -20,8 +20,8 @@ use super::faults::{PROVIDER, TOKEN};
 use super::redirect;
 use crate::faults::{SAML_METADATA, because};
 use crate::saml::{
-    self, Accepted, Answers, Asked, Brought, Ended, Expected, LogoutRequest, MustBeSigned, NameId, OwnKey, Provider,
-    Sent, Service, SignIn,
+    self, Accepted, Answers, Asked, Brought, Ended, Expected, LogoutRequest, MustBeSigned, NameId, OLDEST_LOGOUT,
+    OwnKey, Provider, Sent, Service, SignIn,
 };
 use crate::session::Session;
 use crate::signing::unique;
@@ -30,8 +30,6 @@ use tollgate_follow::Followed;
 
 /// Largest metadata, in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
-/// For how long it is known that a logout was told.
-const LOGOUT: Duration = Duration::from_secs(600);
 /// By how much clocks may differ.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -77,6 +75,14 @@ struct Known {
     format: Option<String>,
     qualifier: Option<String>,
     service_qualifier: Option<String>,
+    /// The provider's number of the session.
+    #[serde(default)]
+    index: Option<String>,
+}
+
+/// What names a session of this user. Its number alone does not: providers count from one for each (SAML 2.0 Core §2.7.2).
+fn session_of(name: &str, index: &str) -> String {
+    format!("{name}\n{index}")
 }
 
 /// Where the gateway's own pages are.
@@ -183,15 +189,16 @@ impl Saml {
             session.ends = session.ends.min(seconds(ends));
         }
         let NameId { value: name, format, qualifier, service_qualifier } = accepted.name_id;
-        let known = Known { name, format, qualifier, service_qualifier };
+        let index = accepted.session.index;
+        session.sid = index.as_deref().map(|index| session_of(&name, index));
+        let known = Known { name, format, qualifier, service_qualifier, index };
         session.hint = serde_json::to_string(&known).ok();
-        session.sid = accepted.session.index;
         Ok(session)
     }
 
     fn expected<'a>(&'a self, provider: &'a Provider, audiences: &'a [String], recipient: &'a str) -> Expected<'a> {
         let (signed, keys) = (self.settings.signed, &self.settings.keys[..]);
-        Expected { provider, audiences, recipient, signed, keys, skew: SKEW }
+        Expected { provider, audiences, recipient, contexts: &self.settings.contexts, signed, keys, skew: SKEW }
     }
 
     /// Tells the provider that a session has ended. `None`: it does not take part in that, or the gateway has no key.
@@ -200,11 +207,11 @@ impl Saml {
             return None;
         }
         let known: Known = serde_json::from_str(session.hint.as_deref()?).ok()?;
-        let Known { name: value, format, qualifier, service_qualifier } = known;
+        let Known { name: value, format, qualifier, service_qualifier, index } = known;
         let name = NameId { value, format, qualifier, service_qualifier };
         let (provider, state) = (self.provider().ok()?, unique().ok()?);
-        let index = session.sid.as_deref();
-        let asked = self.service(pages).end_session(&provider, &name, index, Some(&state), self.clock.unix());
+        let asked =
+            self.service(pages).end_session(&provider, &name, index.as_deref(), Some(&state), self.clock.unix());
         let Asked { id, sent } = asked.ok()??;
         Some((carried(sent), UnderWay { state, id, to }))
     }
@@ -219,15 +226,24 @@ impl Saml {
         expected.judge_logout_answer(brought, Answers::Request(&under_way.id), self.clock.unix())
     }
 
-    /// What the provider tells to end, once.
+    /// What the provider tells to end. [`Saml::has_ended`] is to be called once that is done: what was not must be told again.
     ///
     /// # Errors
     /// It is not believed, or was told before.
     pub(crate) async fn told_to_end(&self, brought: &Brought, pages: &Pages<'_>) -> Result<LogoutRequest, Problem> {
         let (provider, recipient) = (self.provider()?, pages.page("slo"));
         let request = self.expected(&provider, &[], &recipient).judge_logout_request(brought, self.clock.unix())?;
-        saml::take(&self.store, &provider.entity_id, &request.id, LOGOUT).await?;
+        saml::is_new(&self.store, &provider.entity_id, &request.id).await?;
         Ok(request)
+    }
+
+    /// Marks what the provider told to end.
+    ///
+    /// # Errors
+    /// Nobody can mark it.
+    pub(crate) async fn has_ended(&self, request: &LogoutRequest) -> Result<(), Problem> {
+        let lasts = OLDEST_LOGOUT + SKEW * 2;
+        saml::take(&self.store, &self.provider()?.entity_id, &request.id, lasts).await
     }
 
     /// Tells the provider what became of it.
@@ -250,7 +266,7 @@ impl Saml {
     pub(crate) fn marks(request: &LogoutRequest) -> Vec<(&'static str, String)> {
         match request.sessions.as_slice() {
             [] => vec![("sub", request.name_id.value.clone())],
-            some => some.iter().map(|index| ("sid", index.clone())).collect(),
+            some => some.iter().map(|index| ("sid", session_of(&request.name_id.value, index))).collect(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 use tollgate_core::problem::Problem;
 
-use super::faults::{AUDIENCE, ENCRYPTED, EXPIRED, ISSUER, MALFORMED, NOT_YET, RECIPIENT, because};
+use super::faults::{AUDIENCE, CONTEXT, ENCRYPTED, EXPIRED, ISSUER, MALFORMED, NOT_YET, RECIPIENT, because};
 use super::response::{Answers, Expected};
 use super::xml::{self, Node, SAML};
 use crate::checks::{Check, on};
@@ -251,6 +251,11 @@ impl Statements {
             if !std::mem::replace(&mut all.is_signed_in, true) {
                 all.name(statement, instant).map_err(malformed)?;
             }
+        }
+        let way = all.claims.get("acr").and_then(Value::as_str).unwrap_or_default();
+        let is_asked_for = expected.contexts.is_empty() || expected.contexts.iter().any(|context| context == way);
+        if !is_asked_for && on(Check::SamlContext) {
+            return Err(because(&CONTEXT, format!("`{way}`")));
         }
         Ok(all)
     }

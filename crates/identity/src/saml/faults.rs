@@ -6,13 +6,14 @@ pub(super) use crate::faults::because;
 
 /// All of them.
 pub static FAULTS: &[&Fault] = &[
-    &MALFORMED, &SIGNATURE, &ISSUER, &AUDIENCE, &EXPIRED, &NOT_YET, &RECIPIENT, &REPLAYED, &STATUS, &ENCRYPTED,
-    &CROWDED, &METADATA,
+    &MALFORMED, &SIGNATURE, &ISSUER, &AUDIENCE, &EXPIRED, &NOT_YET, &RECIPIENT, &REPLAYED, &CONTEXT, &STATUS,
+    &ENCRYPTED, &CROWDED, &METADATA,
 ];
 
 macro_rules! refused {
     ($name:ident, $slug:literal, $title:literal, $help:literal) => {
-        pub(super) static $name: Fault = Fault::client($slug, 401, $title, $help);
+        // No scheme of `WWW-Authenticate` goes with SAML, so it is no 401 (RFC 9110 §15.5.2).
+        pub(super) static $name: Fault = Fault::client($slug, 403, $title, $help);
     };
 }
 
@@ -52,6 +53,12 @@ refused!(
     "saml/not-yet-valid",
     "The assertion is not valid yet",
     "Wait, or look at the clocks of the identity provider and of the gateway."
+);
+refused!(
+    CONTEXT,
+    "saml/context",
+    "Signed in in another way than is asked for here",
+    "Sign in as the service asks for it, with a second factor perhaps. For the operator: the `AuthnContextClassRef` of the assertion is none of `contexts`."
 );
 refused!(
     RECIPIENT,

@@ -1,20 +1,23 @@
 //! The end of a session, told by either side (SAML 2.0 Core §3.7, Profiles §4.4). All of it is signed.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tollgate_core::problem::Problem;
 
 use super::assertion::NameId;
 use super::binding::{self, Brought, Kind, Sent};
-use super::faults::{ISSUER, MALFORMED, because};
+use super::faults::{EXPIRED, ISSUER, MALFORMED, because};
 use super::own_key::OwnKey;
 use super::provider::{Binding, Provider};
 use super::response::{Answers, Expected, judge_destination, judge_status};
 use super::service::{Asked, Service, new_id, pick};
 use super::xml::{self, Node, SAML, SAMLP, escape};
+use crate::checks::{Check, on};
 
 /// Most sessions that end at once.
 const MOST_SESSIONS: usize = 100;
+/// How old a logout may be that a provider tells.
+pub(crate) const OLDEST: Duration = Duration::from_secs(600);
 /// It worked (SAML 2.0 Core §3.2.2.2).
 const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
 /// It did not.
@@ -52,6 +55,11 @@ impl Expected<'_> {
         let request = document.root_element();
         let id = self.judge_logout(request, "LogoutRequest", now)?;
         self.judge_time(request, now)?;
+        // Without that, one that somebody kept would end sessions that began long after it.
+        let made = xml::time(request, "IssueInstant").map_err(malformed)?;
+        if made.is_none_or(|made| made + OLDEST + self.skew < now) && on(Check::SamlLogoutAge) {
+            return Err(because(&EXPIRED, "`IssueInstant` is long past"));
+        }
         let sessions = xml::children(request, SAMLP, "SessionIndex").take(MOST_SESSIONS + 1).map(xml::text);
         let sessions = sessions.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
         if sessions.len() > MOST_SESSIONS {

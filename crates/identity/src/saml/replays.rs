@@ -11,14 +11,29 @@ use super::faults::{CROWDED, REPLAYED, because};
 use crate::checks::{Check, on};
 use crate::remembered::digest;
 
+/// Whether the message with this ID of this issuer was not used yet.
+///
+/// # Errors
+/// It was; or nobody can tell.
+pub(crate) async fn is_new(store: &Arc<dyn CacheStore>, issuer: &str, id: &str) -> Result<(), Problem> {
+    match store.get(&mark(issuer, id)).await {
+        Ok(Some(_)) if on(Check::SamlReplay) => Err(REPLAYED.problem()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(because(&CROWDED, error).header("Retry-After", "5")),
+    }
+}
+
+/// No name of an entity or an ID has the letter between them: XML does not.
+fn mark(issuer: &str, id: &str) -> Vec<u8> {
+    [b"saml ", &digest(&format!("{issuer}\0{id}"))[..]].concat()
+}
+
 /// Takes the message with this ID of this issuer, once within that time.
 ///
 /// # Errors
 /// It was used before; or nobody can tell.
 pub(crate) async fn take(store: &Arc<dyn CacheStore>, issuer: &str, id: &str, lasts: Duration) -> Result<(), Problem> {
-    // No name of an entity or an ID has this letter: XML does not.
-    let mark = [b"saml ", &digest(&format!("{issuer}\0{id}"))[..]].concat();
-    match store.add(&mark, Bytes::new(), lasts).await {
+    match store.add(&mark(issuer, id), Bytes::new(), lasts).await {
         Ok(false) if on(Check::SamlReplay) => Err(REPLAYED.problem()),
         Ok(_) => Ok(()),
         Err(error) => Err(because(&CROWDED, error).header("Retry-After", "5")),

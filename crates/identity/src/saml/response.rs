@@ -27,6 +27,8 @@ pub struct Expected<'a> {
     pub audiences: &'a [String],
     /// The address that it is sent to.
     pub recipient: &'a str,
+    /// Ways to sign in, of which it must be one; empty: any (SAML 2.0 Authentication Context).
+    pub contexts: &'a [String],
     /// What must be signed.
     pub signed: MustBeSigned,
     /// Our keys: one of them opens what is encrypted.

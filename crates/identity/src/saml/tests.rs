@@ -57,7 +57,7 @@ impl Judge {
     fn expected(&self) -> Expected<'_> {
         let (provider, audiences, recipient) = (&self.provider, &self.audiences[..], self.recipient);
         let (signed, keys, skew) = (self.signed, &self.keys[..], Duration::from_secs(30));
-        Expected { provider, audiences, recipient, signed, keys, skew }
+        Expected { provider, audiences, recipient, contexts: &[], signed, keys, skew }
     }
 
     fn judge(&self, text: &str) -> Result<Accepted, Problem> {
@@ -116,6 +116,19 @@ fn signed(message: &str) -> String {
 fn replaced(text: &str, what: &str, by: &str) -> String {
     assert!(text.contains(what), "{what} in {text}");
     text.replace(what, by)
+}
+
+#[test]
+fn only_the_ways_to_sign_in_are_taken_that_are_asked_for() {
+    let password = "urn:oasis:names:tc:SAML:2.0:ac:classes:Password".to_owned();
+    let strong = "https://refeds.org/profile/mfa".to_owned();
+    let brought = Brought::in_form(&form(data("assertion-signed.xml").as_bytes())).unwrap();
+    for (contexts, slug) in [(vec![], ""), (vec![strong.clone(), password], ""), (vec![strong], "saml/context")] {
+        let judge = Judge::new();
+        let expected = Expected { contexts: &contexts, ..judge.expected() };
+        let judged = expected.judge_response(&brought, judge.answers, at(NOW));
+        assert_eq!(judged.map_or_else(|problem| problem.fault.slug, |_| ""), slug, "{contexts:?}");
+    }
 }
 
 #[test]

@@ -41,7 +41,11 @@ pub(crate) fn is_navigation(x: &Exchange) -> bool {
 /// WebSocket. `own`: where the gateway is reached, beside where this request came to.
 pub(crate) fn is_cross_site(x: &Exchange, own: &[String]) -> bool {
     let fields = &x.head.fields;
-    let reads = matches!(x.head.method, Method::Get | Method::Head | Method::Options | Method::Trace);
+    // Who asks for somebody else (`serve: check`) says which method it is about; who says so without being asked is judged no less strictly.
+    let of_another = ["x-forwarded-method", "x-original-method"];
+    let told = of_another.into_iter().flat_map(|name| fields.all(name)).map(Method::of);
+    let is_reading = |method: Method| matches!(method, Method::Get | Method::Head | Method::Options | Method::Trace);
+    let reads = std::iter::once(x.head.method).chain(told).all(is_reading);
     // A WebSocket over HTTP/2 is a CONNECT (RFC 8441 §4).
     if !on(Check::OtherSite) {
         return false;

@@ -49,3 +49,13 @@ async fn with_a_session_a_request_has_to_pass() {
     assert_eq!(begin(1000).await, "");
     assert_eq!(begin(100).await, "login/too-large");
 }
+
+#[tokio::test]
+async fn what_was_marked_is_known() {
+    let sessions = sessions(&Clock::fake(UNIX_EPOCH + Duration::from_secs(1_000_000)), 1000);
+    let minute = Duration::from_secs(60);
+    assert!(!sessions.is_marked("logout token", "a").await.unwrap());
+    assert!(sessions.is_first("logout token", "a", minute).await.unwrap());
+    assert!(sessions.is_marked("logout token", "a").await.unwrap());
+    assert!(!sessions.is_first("logout token", "a", minute).await.unwrap());
+}

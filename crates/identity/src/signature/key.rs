@@ -16,7 +16,7 @@ use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 use crate::jwk;
 
 /// The shortest secret that two share, in bytes.
-const SHORTEST: usize = 16;
+const SHORTEST: usize = 32;
 
 /// How a request is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ enum Half {
 }
 
 impl VerifyingKey {
-    /// A secret of at least 16 bytes that two share, for HMAC.
+    /// A secret of at least 32 bytes that two share, for HMAC.
     #[must_use]
     pub fn shared(secret: &[u8]) -> Option<Self> {
         Some(Self { algorithm: Algorithm::HmacSha256, half: Half::Shared(shared(secret)?) })
@@ -168,7 +168,7 @@ enum Pair {
 }
 
 impl SigningKey {
-    /// A secret of at least 16 bytes that two share, for HMAC.
+    /// A secret of at least 32 bytes that two share, for HMAC.
     #[must_use]
     pub fn shared(secret: &[u8]) -> Option<Self> {
         Some(Self { algorithm: Algorithm::HmacSha256, pair: Pair::Shared(shared(secret)?) })

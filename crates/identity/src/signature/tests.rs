@@ -323,7 +323,7 @@ fn of_several_signatures_one_has_to_hold() {
 
 #[test]
 fn what_cannot_be_written_is_no_signer() {
-    let key = Arc::new(SigningKey::shared(&[1; 16]).unwrap());
+    let key = Arc::new(SigningKey::shared(&[1; 32]).unwrap());
     let with = |label: &str, settings: Settings| Signer::new(label, Arc::clone(&key), settings);
     let field = |name: &str| vec![Component::Field(name.to_owned())];
     assert!(with("sig", settings()).is_ok());

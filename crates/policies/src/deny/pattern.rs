@@ -17,7 +17,8 @@ pub(super) fn regex_of(text: &str, part: &Part) -> Result<String, Diagnostic> {
     }
     if let Some(regex) = text.strip_prefix('~') {
         let wrong = |error: regex::Error| {
-            Diagnostic::error(format!("`{regex}` is no regular expression: {error}")).hint("in the syntax of the crate `regex`")
+            Diagnostic::error(format!("`{regex}` is no regular expression: {error}"))
+                .hint("in the syntax of the crate `regex`")
         };
         return regex::bytes::Regex::new(regex).map(|_| regex.to_owned()).map_err(wrong);
     }

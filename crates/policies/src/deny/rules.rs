@@ -91,7 +91,9 @@ impl Compiling {
             needs.push(self.need(part, patterns));
         }
         if needs.is_empty() {
-            return Err(Diagnostic::error("a rule that asks for nothing fits every request").hint("`{ path: /admin/** }`"));
+            return Err(
+                Diagnostic::error("a rule that asks for nothing fits every request").hint("`{ path: /admin/** }`")
+            );
         }
         let name = rule.name.clone().unwrap_or_else(|| format!("rule {number}"));
         self.rules.push(Compiled { name, needs });
@@ -163,7 +165,8 @@ impl Patterns {
 }
 
 fn decoded(query: &str) -> String {
-    let parts: Vec<String> = form_urlencoded::parse(query.as_bytes()).map(|(name, value)| format!("{name}={value}")).collect();
+    let parts: Vec<String> =
+        form_urlencoded::parse(query.as_bytes()).map(|(name, value)| format!("{name}={value}")).collect();
     parts.join("&")
 }
 

@@ -39,7 +39,10 @@ const SYSTEMS: &[&str] = &[
 ];
 
 /// What somebody left behind.
-const BACKUPS: &[&str] = &[r"(?i)\.(sql|bak|old|orig|swp|sav)(\.(gz|zip|bz2))?$", r"(?i)/(backup|dump|www|site|database)\.(zip|tar|tar\.gz|tgz|rar|7z)$"];
+const BACKUPS: &[&str] = &[
+    r"(?i)\.(sql|bak|old|orig|swp|sav)(\.(gz|zip|bz2))?$",
+    r"(?i)/(backup|dump|www|site|database)\.(zip|tar|tar\.gz|tgz|rar|7z)$",
+];
 
 /// In a query, as it is written or decoded.
 const ATTACKS: &[&str] = &[

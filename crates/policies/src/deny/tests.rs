@@ -74,27 +74,59 @@ fn a_query_is_looked_at_as_written_and_decoded() {
 #[test]
 fn probes_are_refused_and_honest_requests_are_not() {
     for target in [
-        "/.env", "/app/.git/config", "/.aws/credentials", "/wp-login.php", "/blog/wp-admin/", "/phpmyadmin/index.php", "/cgi-bin/test.cgi",
-        "/vendor/phpunit/src/Util/PHP/eval-stdin.php", "/backup.sql", "/www.zip", "/index.php.bak", "/?f=../../../../etc/passwd",
-        "/?q=%3Cscript%3Ealert(1)", "/?id=1+UNION+ALL+SELECT+2", "/?x=%24%7Bjndi:ldap://x%7D", "/?cmd=;wget%20http://x", "/server-status",
+        "/.env",
+        "/app/.git/config",
+        "/.aws/credentials",
+        "/wp-login.php",
+        "/blog/wp-admin/",
+        "/phpmyadmin/index.php",
+        "/cgi-bin/test.cgi",
+        "/vendor/phpunit/src/Util/PHP/eval-stdin.php",
+        "/backup.sql",
+        "/www.zip",
+        "/index.php.bak",
+        "/?f=../../../../etc/passwd",
+        "/?q=%3Cscript%3Ealert(1)",
+        "/?id=1+UNION+ALL+SELECT+2",
+        "/?x=%24%7Bjndi:ldap://x%7D",
+        "/?cmd=;wget%20http://x",
+        "/server-status",
     ] {
         assert!(is_denied("probes", target), "{target}");
     }
     for target in [
-        "/", "/orders/1?select=name&union=eu", "/.well-known/openid-configuration", "/.well-known/acme-challenge/x", "/environment",
-        "/blog/why-wordpress?q=wp", "/search?q=how+to+select+from+a+union+of+two", "/files/old/report.pdf", "/site/backup", "/api/v1/credentials2",
-        "/a?x=1%2C2&y=%20z", "/docs/git/log", "/?redirect=https://shop.example/a", "/?q=sleep+well", "/manager", "/setup",
+        "/",
+        "/orders/1?select=name&union=eu",
+        "/.well-known/openid-configuration",
+        "/.well-known/acme-challenge/x",
+        "/environment",
+        "/blog/why-wordpress?q=wp",
+        "/search?q=how+to+select+from+a+union+of+two",
+        "/files/old/report.pdf",
+        "/site/backup",
+        "/api/v1/credentials2",
+        "/a?x=1%2C2&y=%20z",
+        "/docs/git/log",
+        "/?redirect=https://shop.example/a",
+        "/?q=sleep+well",
+        "/manager",
+        "/setup",
     ] {
         assert!(!is_denied("probes", target), "{target}");
     }
     let by = |agent: &str| ask("probes", "GET", "/", &[("User-Agent", agent)]).is_refused();
     assert!(by("sqlmap/1.7#stable") && by("Mozilla/5.00 (Nikto/2.1.6)") && by("${jndi:ldap://x/a}"));
-    assert!(!by("Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/139.0") && !by("curl/8.1") && !by("python-requests/2.32"));
+    assert!(
+        !by("Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/139.0")
+            && !by("curl/8.1")
+            && !by("python-requests/2.32")
+    );
 }
 
 #[test]
 fn our_log_tells_the_rule_and_the_answer_does_not() {
-    let refused = ask("{ rules: [{ path: /x, name: gone }] }", "GET", "/x", &[]).refused_with("deny/matched").replies(403);
+    let refused =
+        ask("{ rules: [{ path: /x, name: gone }] }", "GET", "/x", &[]).refused_with("deny/matched").replies(403);
     assert!(!refused.problem().to_string().contains("gone"));
     let shadow = ask("{ sets: [probes], shadow: true }", "GET", "/.env", &[]).passes();
     assert_eq!(shadow.exchange().trail.shadow.map(|fault| fault.slug), Some("deny/matched"));

@@ -97,7 +97,10 @@ impl Memory {
     fn put_in(&self, key: &[u8], value: Bytes, lasts: Duration, how: How) -> Result<bool, StoreError> {
         let full = || StoreError("it is full (`state.memory`)".to_owned());
         let (now, wanted) = (self.clock.now(), size(key, &value));
-        if wanted > self.most.load(Ordering::Relaxed) {
+        // Marks of what was used come as often as clients like. What ends a session must find room all the same.
+        let all = self.most.load(Ordering::Relaxed);
+        let most = if how == How::Add { all - all / 8 } else { all };
+        if wanted > most {
             return Err(full());
         }
         let mut part = self.part(key);
@@ -106,8 +109,7 @@ impl Memory {
             return Ok(false);
         }
         let before = part.all.get(key).map_or(0, |entry| size(key, &entry.value));
-        let room =
-            |used: usize| Some(used - before + wanted).filter(|after| *after <= self.most.load(Ordering::Relaxed));
+        let room = |used: usize| Some(used - before + wanted).filter(|after| *after <= most);
         if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             drop(part);
             // What has ended elsewhere is in the way for nothing.
@@ -244,12 +246,12 @@ mod tests {
     #[tokio::test]
     async fn a_full_store_forgets_nothing_before_its_time() {
         let clock = Clock::fake(SystemTime::UNIX_EPOCH);
-        let store = Memory::new(3 * (OVERHEAD + 2), clock.clone());
+        let store = Memory::new((3 * (OVERHEAD + 2)).div_ceil(7) * 8, clock.clone());
         for key in [b"a", b"b", b"c"] {
             assert_eq!(store.add(key, "1".into(), SECOND).await, Ok(true));
         }
         assert!(store.add(b"d", "1".into(), SECOND).await.is_err());
-        assert!(store.put(b"a", "longer".into(), SECOND).await.is_err());
+        assert!(store.put(b"a", vec![0; 2 * OVERHEAD].into(), SECOND).await.is_err());
         assert_eq!(store.get(b"a").await, Ok(Some("1".into())));
         store.put(b"a", "2".into(), SECOND).await.expect("takes the place of what was there");
         clock.advance(SECOND);
@@ -259,9 +261,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_eighth_is_for_what_has_to_be_kept() {
+        let store = Memory::new(16 * (OVERHEAD + 2), Clock::fake(SystemTime::UNIX_EPOCH));
+        let marks = (b'a'..=b'z').map(|key| store.put_in(&[key], "1".into(), SECOND, How::Add).is_ok());
+        assert_eq!(marks.filter(|added| *added).count(), 14);
+        assert!(store.put(b"0", "1".into(), SECOND).await.is_ok() && store.put(b"1", "1".into(), SECOND).await.is_ok());
+        assert!(store.put(b"2", "1".into(), SECOND).await.is_err());
+    }
+
+    #[tokio::test]
     async fn what_may_be_forgotten_makes_room_for_what_may_not() {
         let clock = Clock::fake(SystemTime::UNIX_EPOCH);
-        let store = Memory::new(3 * (OVERHEAD + 2), clock.clone());
+        let store = Memory::new((3 * (OVERHEAD + 2)).div_ceil(7) * 8, clock.clone());
         store.keep(b"a", "1".into(), SECOND * 3);
         store.keep(b"b", "1".into(), SECOND * 2);
         store.keep(b"b", "2".into(), SECOND * 9);
@@ -280,7 +291,7 @@ mod tests {
         for key in 0..100_u8 {
             store.keep(&[key], "1".into(), SECOND);
         }
-        assert!(store.used.load(Ordering::Relaxed) <= 3 * (OVERHEAD + 2));
+        assert!(store.used.load(Ordering::Relaxed) <= 4 * (OVERHEAD + 2));
         assert_eq!(store.get(&[99]).await, Ok(Some("1".into())), "the last one is there");
         store.remove(&[99]).await.unwrap();
         clock.advance(SECOND);

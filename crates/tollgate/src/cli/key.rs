@@ -1,9 +1,8 @@
 //! `tollgate key`: makes API keys and tells of them. A key is told once; the list keeps its keyed hash alone.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tollgate_config::Part;
 use tollgate_config::model::{ApiKeys, AuthSource};
 use tollgate_core::clock::Clock;
 use tollgate_identity::api_key::{List, Pepper, Record, generate};
+use tollgate_identity::private_file::replace_alike;
 
 use crate::cli::output::{Failure, Output};
 use crate::cli::run::load_part;
@@ -198,7 +198,8 @@ fn prune(args: &ListedArgs, output: &Output) -> Result<(), Failure> {
         list.keys.retain(|key| key.expires.is_none_or(|end| end > book.now));
         Ok(before - list.keys.len())
     })?;
-    output.print(&format!("{gone} keys that had ended are out of the list\n"))
+    let keys = if gone == 1 { "key that had ended is" } else { "keys that had ended are" };
+    output.print(&format!("{gone} {keys} out of the list\n"))
 }
 
 fn list(args: &ListArgs, output: &Output) -> Result<(), Failure> {
@@ -310,25 +311,9 @@ impl Book {
                 hint: Some("`tollgate key prune` takes out those that have ended".to_owned()),
             });
         }
-        write(path, &list.write()).map_err(cannot)?;
+        replace_alike(path, list.write().as_bytes()).map_err(cannot)?;
         Ok(made)
     }
-}
-
-/// With the owner and the rights that the file had before: the gateway, which may be another user, must be able to read it.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    if let Ok(before) = fs::metadata(path) {
-        let own = file.metadata()?;
-        if (before.uid(), before.gid()) != (own.uid(), own.gid()) {
-            fchown(&file, Some(before.uid()), Some(before.gid()))?;
-        }
-        file.set_permissions(before.permissions())?;
-    }
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, path)
 }
 
 fn import() -> Result<String, Failure> {

@@ -107,7 +107,7 @@ enum Command {
     },
     /// Run three sample services and a gateway in front of them.
     #[command(
-        after_help = "Examples:\n  tollgate demo          run until Ctrl-C\n  tollgate demo --try    run the six \
+        after_help = "Examples:\n  tollgate demo          run until Ctrl-C\n  tollgate demo --try    send eight \
                             requests and show the answers"
     )]
     Demo(crate::demo::DemoArgs),

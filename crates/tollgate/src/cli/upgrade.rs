@@ -1,7 +1,8 @@
 //! `tollgate upgrade`.
 
-use std::thread;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
@@ -32,6 +33,12 @@ pub(crate) fn upgrade(args: &UpgradeArgs, output: &Output) -> Result<(), Failure
     let Some(pid) = number(&before, "/pid").and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) else {
         return Err(Failure::Other { message: "the gateway does not say which process it is".to_owned(), hint: None });
     };
+    if !is_gateway(pid) {
+        return Err(Failure::Other {
+            message: format!("process {pid} of this machine is no gateway"),
+            hint: Some("ask on the gateway's own machine, and not from another container".to_owned()),
+        });
+    }
     kill_process(pid, Signal::USR2).map_err(|error| Failure::Other {
         message: format!("process {pid} cannot be asked: {error}"),
         hint: Some("ask on the gateway's own machine, as its user or root".to_owned()),
@@ -65,4 +72,15 @@ fn failures(status: &Value) -> u64 {
 
 fn number(status: &Value, path: &str) -> Option<u64> {
     status.pointer(path).and_then(Value::as_u64)
+}
+
+/// Whether a process runs a program of this one's name: whoever told its number may have been another machine, or somebody else at that
+/// port. A program that was replaced is `… (deleted)`.
+fn is_gateway(pid: Pid) -> bool {
+    let name = |path: PathBuf| {
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        Some(name.trim_end_matches(" (deleted)").to_owned())
+    };
+    let theirs = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok().and_then(name);
+    theirs.is_some() && theirs == env::current_exe().ok().and_then(name)
 }

@@ -135,8 +135,8 @@ fn kept(written: &model::Session, heads: usize) -> session::Settings {
 
 pub(super) fn signatures(written: &Aws) -> sigv4::Settings {
     sigv4::Settings {
-        regions: written.regions.clone().unwrap_or_default(),
-        services: written.services.clone().unwrap_or_default(),
+        regions: written.regions.as_ref().map(|all| all.value.clone()).unwrap_or_default(),
+        services: written.services.as_ref().map(|all| all.value.clone()).unwrap_or_default(),
         skew: written.skew.0,
         unsigned: match written.unsigned {
             UnsignedBody::Refused => sigv4::UnsignedBodies::Refused,
@@ -161,7 +161,7 @@ pub(super) const COVERED: [&str; 4] = ["@method", "@authority", "@path", "@query
 pub(super) fn expected(written: &Signed) -> Result<signature::Expected, Diagnostic> {
     let usual = || COVERED.iter().filter_map(|name| signature::Component::read(name).ok()).collect();
     let components =
-        written.components.as_ref().map(|all| all.iter().map(component).collect::<Result<_, _>>()).transpose()?;
+        written.components.as_ref().map(|all| all.value.iter().map(component).collect::<Result<_, _>>()).transpose()?;
     let (tag, age, skew) = (written.tag.clone(), written.age.0, written.skew.0);
     Ok(signature::Expected { components: components.unwrap_or_else(usual), tag, age, skew })
 }

@@ -37,7 +37,8 @@ section! {
         auth: ClientAuth = v1::INTROSPECTION_AUTH,
         /// What is asked for. `offline_access` lets a session last longer than its first token, at most providers.
         scopes: Option<Vec<Spanned<String>>>,
-        /// What else the provider is told when somebody signs in: `prompt`, `audience`, `resource`, `acr_values`.
+        /// What else the provider is told when somebody signs in: `prompt`, `audience`, `resource`. What `acr_values` and `max_age` ask for,
+        /// its answer must say (`acr`, `auth_time`).
         parameters: Option<Named<String>>,
         /// Whether the provider is asked for more about the user than its ID token says.
         userinfo: bool = v1::LOGIN_USERINFO,

@@ -13,12 +13,12 @@ use tollgate_core::text::words;
 
 section! {
     /// A source of identity: requests with message signatures (RFC 9421).
-    pub struct Signed {
+    pub struct Signed: covers_whom {
         /// The keys, by what signatures call them (`keyid`).
         signature: Spanned<Named<SignedKey>>,
         /// What a signature has to cover at the least, beside the digest of a body: `@method`, `@authority`, `@path`, `@query`,
         /// names of header fields.
-        components: Option<Vec<Spanned<String>>>,
+        components: Option<Spanned<Vec<Spanned<String>>>>,
         /// What signatures are for (`tag`): others are passed over. Without it, whichever.
         tag: Option<String>,
         /// How old a signature may be.
@@ -94,4 +94,24 @@ pub(in crate::model) fn has_its_key(
         cx.report(mistake.hint(format!("`secret` for `hmac-sha256`, `key` (a {half} key in PEM) for all others")));
     }
     fits
+}
+
+/// A signature that covers neither what is done nor to whom would be good for anything (RFC 9421 §7.2.1).
+fn covers_whom(source: &Signed, cx: &mut DecodeCx) -> bool {
+    let Some(components) = &source.components else { return true };
+    if components.value.is_empty() {
+        cx.report(
+            Diagnostic::error("a signature of nothing")
+                .at(&components.span)
+                .hint("`[\"@method\", \"@authority\", \"@path\"]`"),
+        );
+        return false;
+    }
+    let names = |some: &[&str]| components.value.iter().any(|own| some.contains(&own.value.as_str()));
+    if !names(&["@method"]) || !names(&["@path", "@target-uri", "@request-target"]) {
+        let warning =
+            Diagnostic::warning("what is signed is good for other methods or paths, too").at(&components.span);
+        cx.report(warning.hint("add `\"@method\"` and `\"@path\"`"));
+    }
+    true
 }

@@ -49,6 +49,11 @@ struct Bench {
 
 impl Bench {
     async fn new(userinfo: bool) -> Self {
+        Self::asking(userinfo, &[]).await
+    }
+
+    /// With these parameters beside its own.
+    async fn asking(userinfo: bool, parameters: &[(&str, &str)]) -> Self {
         let (key, _) = SigningKey::generate(Algorithm::Es256, "JWT").unwrap();
         let (answer, said) = (Mutex::new((400, json!({}))), Mutex::new(json!({})));
         let provider = Arc::new(Provider { key, answer, userinfo: said });
@@ -58,7 +63,7 @@ impl Bench {
             tenants: None,
             client: Client { id: "web".to_owned(), proof: Proof::None },
             scopes: vec!["openid".to_owned(), "orders.write".to_owned()],
-            parameters: Vec::new(),
+            parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             userinfo,
             keys: keys::Settings {
                 from: keys::From::Issuer(ISSUER.to_owned()),
@@ -126,6 +131,22 @@ async fn whoever_comes_back_is_who_the_provider_says() {
     let (stranger, _) = SigningKey::generate(Algorithm::Es256, "JWT").unwrap();
     let claims = json!({ "iss": ISSUER, "aud": "web", "sub": "alice", "nonce": bench.under_way.nonce, "iat": NOW, "exp": NOW + 300 });
     assert_eq!(bench.slug(stranger.sign(claims.as_object().unwrap()).unwrap()).await, "login/token");
+}
+
+/// OpenID Connect Core 1.0 §3.1.3.7: the browser may leave out on its way what is asked for.
+#[tokio::test]
+async fn how_and_when_somebody_signed_in_is_held_against_what_was_asked_for() {
+    let bench = Bench::asking(false, &[("acr_values", "gold silver"), ("max_age", "600")]).await;
+    for (acr, auth_time, slug) in [
+        (json!("silver"), json!(NOW - 600), ""),
+        (json!("bronze"), json!(NOW), "login/token"),
+        (json!(null), json!(NOW), "login/token"),
+        (json!("gold"), json!(NOW - 661), "login/token"),
+        (json!("gold"), json!(null), "login/token"),
+    ] {
+        let token = bench.id_token(|claims| (claims["acr"], claims["auth_time"]) = (acr.clone(), auth_time.clone()));
+        assert_eq!(bench.slug(token).await, slug, "{acr} {auth_time}");
+    }
 }
 
 /// RFC 9207 §2.4.

@@ -221,6 +221,9 @@ fn what_a_logout_says_has_to_fit() {
     for (what, by, expected) in [
         ("ID=\"l1\"", "ID=\"l2\"", ""),
         ("00:10:00Z", "00:04:30Z", "saml/expired"),
+        // Kept by somebody, it would end sessions that began long after it.
+        ("2026-01-01T00:00:00Z", "2025-12-31T23:55:00Z", ""),
+        ("2026-01-01T00:00:00Z", "2025-12-31T23:54:00Z", "saml/expired"),
         ("IssueInstant=\"2026", "IssueInstant=\"2027", "saml/not-yet-valid"),
         ("https://idp.example/metadata", "https://other.example", "saml/issuer"),
         (" Destination=\"https://gateway.example/saml/slo\"", "", "saml/recipient"),
