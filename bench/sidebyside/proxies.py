@@ -28,6 +28,7 @@ class Setup:
     tls: bool = False  # TLS with clients, HTTP/2 if they choose it
     sockets: int = 1  # where WebSockets go; 1: nobody listens
     jwt: str = ""  # checks tokens of this algorithm
+    limit: str = ""  # counts requests so; never so many that one is refused
     remembers: bool = True  # what was checked of a token once holds for it
     wrap: tuple = ()  # what runs the proxy, such as valgrind
 
@@ -260,7 +261,8 @@ class Tollgate(Proxy):
         limit = "5000MB" if self.setup.big else "100MB"
         if not self.setup.routes:
             auth = ", auth: idp" if self.setup.jwt else ""
-            return f'  "/**": {{ to: b, body: {limit}{auth} }}'
+            counted = f', limit: "{self.setup.limit}"' if self.setup.limit else ""
+            return f'  "/**": {{ to: b, body: {limit}{auth}{counted} }}'
         if self.setup.routes == 1:
             return f'  "/api/{{service}}/items/{{id}}": {{ to: b, body: {limit} }}'
         line = '  "{}{{id}}": {{ to: b, body: {} }}'

@@ -138,6 +138,18 @@ def jwt_scenario(bench):
     return Outcome("jwt", "JWT", series, goals)
 
 
+def limit_scenarios(bench):
+    """One limit that nobody reaches, against the same route without it: by address, and by user behind a token that is remembered."""
+    for title, jwt, limit in (("per ip", "", "1000000/s per ip"), ("per user", "ES256", "1000000/s per user")):
+        plain = bench.proxy("tollgate", f"tollgate without {title}", jwt=jwt)
+        counted = bench.proxy("tollgate", f"tollgate, {title}", jwt=jwt, limit=limit)
+        with plain, counted:
+            bench.say(f"limit {title}: the gateway against itself; µs of CPU per request")
+            series = bench.measure([plain, counted], load.Target("/small", len(proxies.SMALL)), 1.0)
+        goals = [Goal(counted.name, plain.name, 1.08, 1.04, binding=False)]
+        yield Outcome(f"limit-{title.replace(' ', '-')}", f"limit {title}", series, goals)
+
+
 JWT_SHARE = 0.5  # of the requests: there are ten proxies, some of them slow
 
 

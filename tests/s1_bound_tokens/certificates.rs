@@ -93,6 +93,7 @@ fn configs_that_could_let_nobody_in_are_told() {
         (", dpop: { age: 1h }", "a proof is good for a second to ten minutes"),
         (", dpop: { nonce: 100ms }", "a proof is good for a second to ten minutes"),
         (", dpop: { algorithms: [] }", "no proof could be signed"),
+        (", dpop: { nonce: 1m, age: 30s }", "`age` has no use with `nonce`"),
         (", dpop: { algorithms: [HS256] }", "`HS256` is not known here"),
         (", dpop: { nonce: 1m, secret: \"${env:SHORT}\" }", "too short a secret"),
         (", dpop: { secret: \"0123456789abcdef\" }", "`secret` has no use"),

@@ -32,6 +32,8 @@ pub struct Exchange {
     pub client: ClientAddress,
     /// `https` or `http`, as the client sees it.
     pub scheme: &'static str,
+    /// The host that the client asked for, if a trusted proxy says so; see [`Exchange::asked_host`].
+    pub told_host: Option<Box<str>>,
     /// Who calls, once a policy has found out.
     pub principal: Option<Arc<Principal>>,
     /// What an attempt says of the caller in place of what the client sent.
@@ -113,6 +115,7 @@ impl Exchange {
             peer: Peer::Client,
             client: conn.peer(),
             scheme: conn.scheme(),
+            told_host: None,
             conn,
             route,
             principal: None,
@@ -127,6 +130,12 @@ impl Exchange {
             deadline: None,
             trail: Trail::default(),
         }
+    }
+
+    /// The host that the client asked for, with its port: what a trusted proxy says, or `Host`.
+    #[must_use]
+    pub fn asked_host(&self) -> &str {
+        self.told_host.as_deref().unwrap_or_else(|| self.head.host())
     }
 
     /// The earlier of `at` and the time when it must be over.
@@ -144,6 +153,7 @@ impl Exchange {
         self.peer = Peer::Client;
         self.client = conn.peer();
         self.scheme = conn.scheme();
+        self.told_host = None;
         self.principal = None;
         self.onward.clear();
         self.head.clear();

@@ -30,6 +30,9 @@ pub fn identify(x: &mut Exchange, rules: &Rules) {
         believe(x, rules);
     }
     drop_what_is_not_believed(x, rules, continued.is_some());
+    if trusted {
+        x.told_host = told_host(x).and_then(|host| std::str::from_utf8(host).ok()).map(Into::into);
+    }
 }
 
 /// Whoever is not believed may not be quoted either: not to policies, not to conditions, not to services.
@@ -112,7 +115,7 @@ fn scheme(told: &[u8]) -> Option<&'static str> {
 }
 
 /// The host that the client asked a trusted proxy for, if that says so and it is one.
-pub(crate) fn told_host(x: &Exchange) -> Option<&[u8]> {
+fn told_host(x: &Exchange) -> Option<&[u8]> {
     let fields = &x.head.fields;
     let told = match fields.known(Known::XForwardedHost) {
         Some(_) => last_first(x, "x-forwarded-host").next(),

@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use tollgate_core::cache::CacheStore;
 use tollgate_core::clock::Clock;
-use tollgate_core::exchange::{Exchange, Peer};
+use tollgate_core::exchange::Exchange;
 use tollgate_core::problem::Problem;
 
 use self::nonce::Nonces;
@@ -73,7 +73,7 @@ impl<'x> Asked<'x> {
     pub(crate) fn of(x: &'x Exchange) -> Self {
         let mut all = x.head.fields.all("dpop");
         let proofs = (all.next(), all.next());
-        Self { method: x.head.method_text(), scheme: x.scheme, host: asked_host(x), path: x.head.path(), proofs }
+        Self { method: x.head.method_text(), scheme: x.scheme, host: x.asked_host(), path: x.head.path(), proofs }
     }
 }
 
@@ -176,21 +176,4 @@ impl Dpop {
 
 fn unknown(why: impl std::fmt::Display) -> Problem {
     because(&PROOFS_UNKNOWN, why).header("Retry-After", "1")
-}
-
-/// The host that the client asked for: what a trusted proxy says, if it says so. What others say of that was dropped.
-fn asked_host(x: &Exchange) -> &str {
-    let told = || {
-        let fields = &x.head.fields;
-        let last = |name: &str| {
-            let line = fields.all(name).last().and_then(|line| str::from_utf8(line).ok())?;
-            line.rsplit(',').next().map(str::trim)
-        };
-        last("x-forwarded-host").or_else(|| {
-            let mut pairs = last("forwarded")?.split(';').filter_map(|pair| pair.split_once('='));
-            let (_, host) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("host"))?;
-            Some(host.trim().trim_matches('"'))
-        })
-    };
-    if x.peer == Peer::Proxy { told().unwrap_or_else(|| x.head.host()) } else { x.head.host() }
 }

@@ -18,7 +18,7 @@ section! {
         /// What the tokens say in `iss`. Services find the keys below it, at `/.well-known/jwks.json`, if a route serves them.
         url: Spanned<Url>,
         /// How tokens are signed.
-        algorithm: SigningAlgorithm = v1::ISSUER_ALGORITHM,
+        algorithm: Spanned<SigningAlgorithm> = v1::ISSUER_ALGORITHM,
         /// How long a key signs; the next one is published an hour before it does.
         rotate: Spanned<Period> = v1::ISSUER_ROTATE,
         /// Keys of your own (PEM, PKCS #8; P-256 or Ed25519): the first one signs, all are published. Without it, keys are made in
@@ -58,6 +58,13 @@ fn fits(issuer: &Issuer, cx: &mut DecodeCx) -> bool {
     if issuer.url.value.0.contains(['?', '#']) {
         cx.report(Diagnostic::error("an issuer has neither a query nor a fragment").at(&issuer.url.span));
         well = false;
+    }
+    // Keys of one's own say by which algorithm they sign, and nobody changes them.
+    let written = [("algorithm", &issuer.algorithm.span), ("rotate", &issuer.rotate.span)];
+    if let Some((what, span)) = written.into_iter().find(|(_, span)| issuer.key.is_some() && span.is_some()) {
+        let mistake = Diagnostic::error(format!("`{what}` has no use with `key`")).at(span);
+        cx.report(mistake.hint("a key says by which algorithm it signs, and is changed by whoever wrote it"));
+        return false;
     }
     if issuer.rotate.value.0.as_secs() < 3600 {
         let mistake = Diagnostic::error("keys do not follow each other so fast").at(&issuer.rotate.span);

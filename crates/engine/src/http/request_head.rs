@@ -17,7 +17,6 @@ use tollgate_plan::{Captures, Proxy};
 
 use crate::deployment::{Backend, Deployment};
 use crate::http::turn::Turn;
-use crate::identify;
 
 /// Writes the head for this try.
 ///
@@ -142,7 +141,7 @@ fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
         Version::Http2 => b"2.0 tollgate\r\nX-Forwarded-For: ",
     });
     let peer = x.conn.peer();
-    let told_host = if x.peer == Peer::Proxy { identify::told_host(x) } else { None };
+    let told_host = x.told_host.as_deref().map(str::as_bytes);
     if !earlier(out, x, "x-forwarded-for") && x.client != peer {
         display(out, x.client);
         out.extend_from_slice(b", ");

@@ -5,14 +5,14 @@ use tollgate_core::head::Method;
 
 use crate::checks::{Check, on};
 
-/// Where clients reach the gateway: scheme and host, as this one sees them.
+/// Where clients reach the gateway: scheme and host, as this one sees them, or as a trusted proxy tells.
 pub(crate) fn origin(x: &Exchange) -> String {
-    format!("{}://{}", x.scheme, x.head.host().to_ascii_lowercase())
+    format!("{}://{}", x.scheme, x.asked_host().to_ascii_lowercase())
 }
 
 /// Whether a secret may be kept by a browser on this connection: under TLS, or on one machine.
 pub(crate) fn is_safe(x: &Exchange) -> bool {
-    x.scheme == "https" || is_this_machine(x.head.host())
+    x.scheme == "https" || is_this_machine(x.asked_host())
 }
 
 fn is_this_machine(host: &str) -> bool {

@@ -39,7 +39,7 @@ pub(super) fn opened(
         Some(key) => KeysIn::Text(key.value.0.clone()),
         None => keys,
     };
-    let algorithm = match written.algorithm {
+    let algorithm = match written.algorithm.value {
         SigningAlgorithm::Es256 => Algorithm::Es256,
         SigningAlgorithm::EdDsa => Algorithm::EdDsa,
     };

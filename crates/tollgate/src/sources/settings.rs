@@ -303,7 +303,7 @@ pub(super) fn settings(written: &Tokens, clock: &Clock) -> Result<JwtSettings, D
         keys: keys::Settings {
             from,
             refresh: written.refresh.value.0,
-            keep: written.keep.0,
+            keep: written.keep.value.0,
             timeout: written.timeout.0,
         },
         largest: size(written.largest.get()),

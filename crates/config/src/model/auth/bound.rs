@@ -63,6 +63,12 @@ fn fits(written: &Dpop, cx: &mut DecodeCx) -> bool {
             well = false;
         }
     }
+    if written.nonce.is_some() && written.age.span.is_some() {
+        let mistake =
+            Diagnostic::error("`age` has no use with `nonce`, which tells when a proof was made").at(&written.age.span);
+        cx.report(mistake.hint("leave it out"));
+        well = false;
+    }
     if let Some(secret) = &written.secret {
         if secret.value.0.len() < 16 {
             let mistake = Diagnostic::error("too short a secret").at(&secret.span);

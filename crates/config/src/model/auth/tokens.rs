@@ -44,7 +44,7 @@ section! {
         /// How often the provider's keys are read. A key that is not known is asked for at once.
         refresh: Spanned<Period> = v1::AUTH_REFRESH,
         /// For how long known keys hold when the provider is down; after that, requests are answered 503.
-        keep: Period = v1::AUTH_KEEP,
+        keep: Spanned<Period> = v1::AUTH_KEEP,
         /// How long the provider may take to answer.
         timeout: Period = v1::AUTH_TIMEOUT,
         /// How the provider is asked about each token (RFC 7662), also about those that are no JWT; without it, tokens are read and
@@ -235,6 +235,8 @@ fn is_of_one_kind(source: &Tokens, cx: &mut DecodeCx) -> bool {
         ("algorithms", source.algorithms.as_ref().map(|a| &a.span)),
         ("type", source.kind.as_ref().map(|kind| &kind.span)),
         ("provider", source.provider.as_ref().map(|provider| &provider.span)),
+        ("refresh", Some(&source.refresh.span).filter(|span| span.is_some())),
+        ("keep", Some(&source.keep.span).filter(|span| span.is_some())),
     ] {
         if let Some(span) = span {
             cx.report(mistake(what).at(span));
