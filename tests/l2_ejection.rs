@@ -122,8 +122,10 @@ fn each_time_lasts_twice_as_long_up_to_the_longest() {
         get(&gateway);
         gateway.metric("tollgate_ejections_total{service=\"s\"}") >= 4.0
     });
+    let is_it = |line: &&str| line.contains("an instance is ejected");
+    wait_until("the log tells of all", || gateway.log().lines().filter(is_it).count() >= 4);
     let log = gateway.log();
-    let lines = log.lines().filter(|line| line.contains("an instance is ejected"));
+    let lines = log.lines().filter(is_it);
     let times: Vec<&str> = lines.filter_map(|line| line.split("seconds=").nth(1)?.split(' ').next()).take(4).collect();
     assert_eq!(times, ["0.25", "0.5", "0.75", "0.75"], "{log}");
 }

@@ -95,6 +95,8 @@ impl Gateway {
     /// # Panics
     /// When it is not in time.
     pub fn reload(&self, config: &str, values: &[(&str, String)]) {
+        // It is ready a moment before it tells which config it has.
+        wait_until("a config is in force", || self.revision() > 0);
         let before = self.revision();
         self.write_config(config, values);
         self.signal(Signal::HUP);
