@@ -18,6 +18,7 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "lists", |lists| each_value(lists, networks));
     in_key(tree, "dns", |dns| in_key(dns, "servers", list));
     in_key(tree, "log", log);
+    in_key(tree, "state", state);
     in_key(tree, "auth", |auth| each_value(auth, source));
     in_key(tree, "services", |services| each_value(services, service));
     in_key(tree, "defaults", |defaults| settings(defaults, policies));
@@ -122,6 +123,18 @@ fn drain(node: &mut Node) {
     if is_scalar(node) {
         under(node, "time");
     }
+}
+
+/// `redis://redis:6379` → `{ redis: { url: redis://redis:6379 } }`.
+fn state(node: &mut Node) {
+    if is_scalar(node) {
+        under(node, "redis");
+    }
+    in_key(node, "redis", |redis| {
+        if is_scalar(redis) {
+            under(redis, "url");
+        }
+    });
 }
 
 /// `log: debug` → `{ level: debug }`; `access: off` → `{ to: off }`.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -50,6 +51,42 @@ pub struct Limit {
     pub id: String,
     /// How much.
     pub amount: Amount,
+    /// What holds while the store in which several gateways count cannot be asked.
+    pub alone: WhenAlone,
+}
+
+/// What holds of a limit while the store in which several gateways count cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenAlone {
+    /// Each gateway gives its share of what there is, as far as that can be told; else nobody can tell.
+    Share,
+    /// There is room.
+    Allow,
+    /// Nobody can tell.
+    Refuse,
+}
+
+/// What is told of a store in which several gateways count.
+#[derive(Debug, Default)]
+pub struct StoreFacts {
+    /// Whether there is one.
+    pub is_used: AtomicBool,
+    /// Whether it can be asked.
+    pub is_up: AtomicBool,
+    /// Gateways that count in it, as it told last.
+    pub gateways: AtomicU64,
+    /// Questions that were answered.
+    pub answered: AtomicU64,
+    /// Questions whose answer did not come in time.
+    pub late: AtomicU64,
+    /// Questions that could not be asked, or were answered with an error.
+    pub failed: AtomicU64,
+    /// Requests that were counted in a share of the limit.
+    pub shared: AtomicU64,
+    /// Requests that passed uncounted.
+    pub allowed: AtomicU64,
+    /// Requests of which nobody could tell.
+    pub refused: AtomicU64,
 }
 
 /// How much may be taken in which time.
@@ -92,15 +129,4 @@ pub enum Each {
     Week,
     /// From the first to the last day.
     Month,
-}
-
-impl Amount {
-    /// The most that can be taken at once.
-    #[must_use]
-    pub fn most(&self) -> u32 {
-        match self {
-            Self::Bucket { burst, .. } => *burst,
-            Self::Sliding { count, .. } | Self::Calendar { count, .. } => *count,
-        }
-    }
 }

@@ -87,6 +87,8 @@ section! {
         consumers: Option<Consumers>,
         /// Counts and tells of those who would be refused, and refuses nobody.
         shadow: bool = false,
+        /// What holds while the store that several gateways share (`state`) cannot be asked.
+        on_store_down: OnStoreDown = "share",
         /// In which fields answers tell what is left.
         headers: LimitHeaders = "standard",
     }
@@ -103,6 +105,18 @@ words! {
         Both = "both",
         /// None.
         None = "none",
+    }
+}
+
+words! {
+    /// What holds while the store that several gateways share cannot be asked.
+    pub enum OnStoreDown {
+        /// Each gateway gives its share of a rate; counts of days, weeks and months are answered 503.
+        Share = "share",
+        /// There is room: nobody counts.
+        Allow = "allow",
+        /// Whoever cannot be counted is answered 503.
+        Refuse = "refuse",
     }
 }
 

@@ -27,6 +27,7 @@ pub mod process;
 pub mod provider;
 pub mod raw_client;
 pub mod recorder;
+pub mod redis;
 pub mod strict;
 
 pub use browser::{Browser, Cookie, Fetched, Seen, Tab};
@@ -43,5 +44,6 @@ pub use port::free_port;
 pub use provider::{Provider, modules, verify};
 pub use raw_client::{RawClient, ReadError};
 pub use recorder::{Recorder, Script, Step};
+pub use redis::Redis;
 pub use rustix::process::Signal;
 pub use strict::{Request, Response};

@@ -30,7 +30,7 @@ use crate::start::{StartError, Trouble, cannot_listen, other, serves, shown, wir
 use crate::status::{Shown, Status};
 use crate::tls::Tls;
 use crate::upgrade::State;
-use crate::wire::{self, Asking, Wired, World};
+use crate::wire::{self, Own, Wired, World};
 
 /// How long the access log of a config that is no longer in force may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -116,7 +116,8 @@ impl Node {
         // Of no size until a config is in force.
         let store = Arc::new(Memory::new(0, clock.clone()));
         let counters = MemoryCounters::new(0, clock.clone(), metrics.limits_forgotten());
-        let world = World { clock, metrics, bells, slow, asking: Asking::default(), store, counters };
+        let world =
+            World { clock, metrics, bells, slow, asking: Own::default(), counting: Own::default(), store, counters };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
         Self {
             world,
@@ -332,6 +333,13 @@ impl Node {
         self.world.metrics.config_stands();
         self.status.stands();
         self.control.stands();
+    }
+
+    /// Says to whoever counts with it that this gateway stops. Blocks, for a moment.
+    pub(crate) fn leave(&self) {
+        if let Some(in_force) = &*self.force.lock().unwrap_or_else(PoisonError::into_inner) {
+            in_force.wired.identity.leave();
+        }
     }
 
     /// The access log in force.

@@ -21,7 +21,7 @@ use tollgate_observe::metrics::Metrics;
 use tollgate_store::{Memory, MemoryCounters};
 
 use crate::start::{StartError, other, wire_error};
-use crate::wire::{self, Asking, World};
+use crate::wire::{self, Own, World};
 
 /// Who asks, if nobody says so: nobody's address (RFC 5737), so that no proxy is meant.
 const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -89,7 +89,8 @@ pub(crate) fn run(config: &Config) -> Result<Vec<Outcome>, StartError> {
         metrics: Arc::clone(&metrics),
         bells: Arc::clone(&bells),
         slow: slow.clone(),
-        asking: Asking::default(),
+        asking: Own::default(),
+        counting: Own::default(),
         store: Arc::new(Memory::new(0, clock.clone())),
         counters: MemoryCounters::new(COUNTED, clock.clone(), metrics.limits_forgotten()),
     };

@@ -1,5 +1,6 @@
 //! Sources of identity: made of the config, and kept over reloads with what they know if they would be made alike.
 
+mod counting;
 mod decisions;
 mod issuer;
 mod ldap;
@@ -17,7 +18,6 @@ use tollgate_config::model::{self, ApiKeys, AuthSource, Config, KeysAt, Session}
 use tollgate_core::cache::CacheStore;
 use tollgate_core::caller::Caller;
 use tollgate_core::clock::Clock;
-use tollgate_core::counters::Counters;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::handler::Handler;
 use tollgate_core::node::{Span, Spanned};
@@ -40,6 +40,7 @@ use tollgate_registry::dns::Dns;
 use tollgate_store::Memory;
 use tollgate_upstream::outbound::Outbound;
 
+use crate::sources::counting::Counting;
 use crate::sources::decisions::Decisions;
 use crate::sources::issuer::{Issues, issues, opened};
 use crate::sources::lists::Lists;
@@ -61,13 +62,14 @@ const SESSIONS: &str = "sessions.secret";
 const MOST_PEPPER: u64 = 1024;
 
 /// All sources of identity of a config.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Identity {
     made: Vec<Made>,
     issuer: Option<Issues>,
     signers: Vec<Arc<dyn Signer>>,
     decisions: Decisions,
     lists: Lists,
+    counting: Counting,
     /// How many wrong credentials an address may come with, and how many that are.
     failures: Option<(u64, Arc<Failures>)>,
 }
@@ -284,7 +286,15 @@ impl Identity {
         let most = config.limits.failures.get();
         let known = before.and_then(|before| before.failures.clone()).filter(|(of, _)| *of == most);
         let failures = Some(known.unwrap_or_else(|| (most, Arc::new(Failures::new(most, clock.clone())))));
-        if mistakes.is_empty() { Ok(Self { made, issuer, signers, decisions, lists, failures }) } else { Err(mistakes) }
+        match Counting::build(&config.state, world, before.map(|before| &before.counting)) {
+            Ok(counting) if mistakes.is_empty() => {
+                Ok(Self { made, issuer, signers, decisions, lists, counting, failures })
+            }
+            counting => {
+                mistakes.extend(counting.err());
+                Err(mistakes)
+            }
+        }
     }
 
     /// As policies know them.
@@ -296,7 +306,7 @@ impl Identity {
         endpoints.extend(pages(self.made.iter().map(|made| &made.source)));
         let minter = issuer.map(|issues| Arc::clone(&issues.issuer) as Arc<dyn Minter>);
         let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
-        let counters = Some(Arc::new(world.counters.clone()) as Arc<dyn Counters>);
+        let counters = Some(self.counting.counters());
         let (signers, decisions) = (self.signers.clone(), self.decisions.all());
         Sources { lists: self.lists.all(), counters, all, budget, minter, signers, decisions, endpoints }
     }
@@ -306,14 +316,26 @@ impl Identity {
         self.made.iter().for_each(|made| made.source.start(tls.provider(&made.name), world, dns));
         self.decisions.start(tls, world, dns);
         self.lists.start(world);
+        self.counting.start();
         if let Some(issues) = &self.issuer {
             issues.issuer.start(&world.slow);
             issues.saml.iter().for_each(|saml| saml.start(&world.slow));
         }
     }
 
-    /// Waits until every provider was asked once.
+    /// It is in force.
+    pub(crate) fn take_effect(&self, config: &Config, world: &World) {
+        self.counting.take_effect(&config.state, world);
+    }
+
+    /// The gateway stops.
+    pub(crate) fn leave(&self) {
+        self.counting.leave();
+    }
+
+    /// Waits until every provider, and the store of counters, was asked once.
     pub(crate) async fn heard(&self) {
+        self.counting.heard().await;
         for made in &self.made {
             match &made.source {
                 Source::Jwt(source) => source.keys().heard().await,
@@ -342,6 +364,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
             mistakes.extend(lost(keys, &config.data.0.join(PEPPER)).err());
         }
     }
+    mistakes.extend(counting::check(&config.state).err());
     for found in [signers::signers(config, &Clock::real()).map(drop), lists::check(config)] {
         mistakes.extend(found.err().unwrap_or_default());
     }

@@ -135,6 +135,7 @@ impl Running {
         if let Some(log) = node.access_log() {
             log.close(LAST_LINES);
         }
+        node.leave();
         // Look-ups that are under way need not be waited for.
         runtime.shutdown_background();
         ended

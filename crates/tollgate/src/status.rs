@@ -1,5 +1,6 @@
 //! What the gateway says of itself: `GET /status` and `tollgate status`.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
@@ -109,6 +110,7 @@ impl Status {
             "identity": shown.sources.all.iter().map(|source| self.standing(source.name(), source.standing())).collect::<Vec<_>>(),
             "decisions": shown.sources.decisions.iter().map(|point| self.standing(point.name(), point.standing())).collect::<Vec<_>>(),
             "lists": shown.sources.lists.iter().map(|list| self.standing(&list.describe(), list.standing())).collect::<Vec<_>>(),
+            "state": store(&self.metrics),
             "services": services,
         })
     }
@@ -124,6 +126,13 @@ impl Status {
         let since = since.map(|since| ago(since, &self.clock));
         json!({ "name": name, "state": state, "seconds": since, "error": error })
     }
+}
+
+/// The store in which several gateways count, if there is one.
+fn store(metrics: &Metrics) -> Option<Value> {
+    let facts = metrics.store();
+    let state = if facts.is_up.load(Relaxed) { "shared" } else { "alone" };
+    facts.is_used.load(Relaxed).then(|| json!({ "counters": state, "gateways": facts.gateways.load(Relaxed) }))
 }
 
 fn service(service: &Service, clock: &Clock) -> Value {

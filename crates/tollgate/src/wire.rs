@@ -46,7 +46,9 @@ pub(crate) struct World {
     /// The slow runtime.
     pub(crate) slow: Handle,
     /// The runtime of questions to others, made when it is first needed.
-    pub(crate) asking: Asking,
+    pub(crate) asking: Own,
+    /// That of questions to a store of counters, likewise.
+    pub(crate) counting: Own,
     /// Marks and sessions. They outlive a config, as counters do.
     pub(crate) store: Arc<Memory>,
     /// What limits count.
@@ -57,19 +59,31 @@ impl World {
     /// The runtime of questions to identity providers: however many strangers make the gateway ask, health checks are not late.
     /// If there can be no further thread, the slow one.
     pub(crate) fn asking(&self) -> &Handle {
-        let own = self.asking.0.get_or_init(|| {
-            let mut builder = runtime::Builder::new_multi_thread();
-            builder.worker_threads(1).thread_name("asking").enable_all().build().ok()
-        });
-        own.as_ref().map_or(&self.slow, Runtime::handle)
+        self.asking.handle("asking", &self.slow)
+    }
+
+    /// The runtime of questions to a store of counters, which are in a hurry.
+    pub(crate) fn counting(&self) -> &Handle {
+        self.counting.handle("counting", &self.slow)
     }
 }
 
 /// A runtime with a thread of its own, once it is needed.
 #[derive(Debug, Default)]
-pub(crate) struct Asking(OnceLock<Option<Runtime>>);
+pub(crate) struct Own(OnceLock<Option<Runtime>>);
 
-impl Drop for Asking {
+impl Own {
+    /// It, or another one if there can be no further thread.
+    fn handle<'h>(&'h self, name: &str, other: &'h Handle) -> &'h Handle {
+        let own = self.0.get_or_init(|| {
+            let mut builder = runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).thread_name(name).enable_all().build().ok()
+        });
+        own.as_ref().map_or(other, Runtime::handle)
+    }
+}
+
+impl Drop for Own {
     fn drop(&mut self) {
         // Questions that are under way need not be waited for.
         self.0.take().flatten().into_iter().for_each(Runtime::shutdown_background);
@@ -130,7 +144,7 @@ impl Wired {
     pub(crate) fn take_effect(&mut self, config: &Config, world: &World) {
         let most = |most| usize::try_from(most).unwrap_or(usize::MAX);
         world.store.resize(most(config.state.memory.get()));
-        world.counters.resize(most(config.state.counters.get()));
+        self.identity.take_effect(config, world);
         self.made.iter().for_each(|made| made.followed.attach(&made.service, world));
         self.watching = Some(self.tls.watch(world));
     }

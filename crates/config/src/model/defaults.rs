@@ -56,6 +56,9 @@ pub(crate) mod v1 {
     pub(crate) const TEST_TIMES: i64 = 1;
     pub(crate) const STATE_MEMORY: &str = "64MiB";
     pub(crate) const STATE_COUNTERS: i64 = 1_000_000;
+    pub(crate) const REDIS_TLS: bool = false;
+    pub(crate) const REDIS_PREFIX: &str = "tollgate";
+    pub(crate) const REDIS_TIMEOUT: &str = "5ms";
     pub(crate) const LIMIT_FAILURES: i64 = 300;
     pub(crate) const BASIC_AT_ONCE: i64 = 4;
     pub(crate) const BASIC_CACHE: &str = "5m";

@@ -48,8 +48,8 @@ pub use self::apis::Api;
 pub use self::auth::{
     Algorithm, ApiKeys, AuthSource, Aws, AwsKey, Basic, Bound, CertificateAuth, CertificateName, ClientAuth,
     ClientProof, CookieName, Dpop, ForwardedCertificate, Introspection, KeyPlace, KeysAt, Ldap, LdapGroups, LdapUrl,
-    LdapUsers, LocalPath, Login, Origin, Provider, ProxysWord, Saml, SamlSigned, Session, SessionIn, Signed, SignedBy,
-    SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
+    LdapUsers, LocalPath, Login, Origin, Provider, ProxysWord, Saml, SamlSigned, Secret, Session, SessionIn, Signed,
+    SignedBy, SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
 };
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
@@ -78,7 +78,7 @@ pub use self::services::{
 pub use self::settings::{OrNone, Settings};
 pub use self::signers::{AwsSigner, DigestBy, MessageSigner, SignedBody, Signer};
 pub use self::start::Start;
-pub use self::state::State;
+pub use self::state::{HostPort, Redis, RedisUrl, State};
 pub use self::template::{PathTemplate, Piece, Template};
 pub use self::tls::{Certificate, ClientCertificates, FilePath, ListenerTls, ServiceTls, TlsPolicy, Verify};
 pub use self::trust::{Network, Proxies, ProxyHeaders, Trust};

@@ -183,6 +183,20 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         schema: || json!({ "$ref": "#/$defs/Duration" }),
     },
     ShortForm {
+        definition: "State",
+        short: "redis://redis:6379",
+        long: "{ redis: { url: redis://redis:6379 } }",
+        place: "state: @",
+        schema: || json!({ "$ref": "#/$defs/RedisUrl" }),
+    },
+    ShortForm {
+        definition: "Redis",
+        short: "redis://redis:6379",
+        long: "{ url: redis://redis:6379 }",
+        place: "state: { redis: @ }",
+        schema: || json!({ "$ref": "#/$defs/RedisUrl" }),
+    },
+    ShortForm {
         definition: "Test",
         short: "GET /orders/1 -> 200 from orders",
         long: "{ request: { method: GET, url: /orders/1 }, expect: { status: 200, from: orders } }",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::collector::Collector;
@@ -144,9 +145,25 @@ fn routes(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     counters(to, &families::SHADOWED, shadows.iter().map(refused))?;
     let forgotten = metrics.limits_forgotten.load(Relaxed);
     families::LIMITS_FORGOTTEN.describe(to)?.encode_counter::<NoLabelSet, _, u64>(&forgotten, None)?;
+    store(metrics, to)?;
     let mut floods = BTreeMap::new();
     metrics.workers.iter().for_each(|worker| worker.add_floods(&mut floods));
     counters(to, &families::FLOODS, floods.into_iter().map(|(kind, count)| ([("frame", kind)], count)))
+}
+
+/// The store in which several gateways count, where there is one.
+fn store(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    let facts = &*metrics.store;
+    if !facts.is_used.load(Relaxed) {
+        return Ok(());
+    }
+    gauge(to, &families::STORE_UP, u64::from(facts.is_up.load(Relaxed)))?;
+    gauge(to, &families::STORE_GATEWAYS, facts.gateways.load(Relaxed))?;
+    let outcome = |(outcome, count): (&'static str, &AtomicU64)| ([("outcome", outcome)], count.load(Relaxed));
+    let asked = [("answered", &facts.answered), ("late", &facts.late), ("failed", &facts.failed)];
+    counters(to, &families::STORE_REQUESTS, asked.into_iter().map(outcome))?;
+    let alone = [("shared", &facts.shared), ("allowed", &facts.allowed), ("refused", &facts.refused)];
+    counters(to, &families::STORE_ALONE, alone.into_iter().map(outcome))
 }
 
 fn refused<'r>(((api, slug), count): (&'r Refusal, &u64)) -> (Labels<'r, 2>, u64) {

@@ -57,6 +57,14 @@ families! {
         "Requests that would have been refused with this problem by something that only looks on (`shadow: true`).";
     LIMITS_FORGOTTEN: Counter "tollgate_limit_keys_forgotten" []
         "Callers of limits that were forgotten before their time because there were more than `state.counters`: those who had used least.";
+    STORE_UP: Gauge "tollgate_state_up" []
+        "1 if the store in which several gateways count (`state.redis`) can be asked, 0 if this gateway counts alone.";
+    STORE_GATEWAYS: Gauge "tollgate_state_gateways" []
+        "Gateways that count in the same store, as it told last.";
+    STORE_REQUESTS: Counter "tollgate_state_requests" ["outcome"]
+        "Questions to that store: `answered`, `late` (not within `state.redis.timeout`), `failed`.";
+    STORE_ALONE: Counter "tollgate_state_alone" ["outcome"]
+        "Requests to be counted that the store was not asked about in time: `shared` (counted in this gateway's share), `allowed` (not counted), `refused` (503).";
 
     ATTEMPTS: Counter "tollgate_attempts" ["service", "outcome"]
         "Attempts to have a request answered by an instance, by how they ended.";

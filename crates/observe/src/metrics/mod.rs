@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tollgate_core::counters::StoreFacts;
 use tollgate_core::facts::Route;
 
 mod encode;
@@ -49,6 +50,7 @@ pub struct Metrics {
     services: Table<Box<str>, ServiceMetrics>,
     log_lines: Arc<LogLines>,
     limits_forgotten: Arc<AtomicU64>,
+    store: Arc<StoreFacts>,
     names: Mutex<BTreeMap<Box<str>, Name>>,
     config: Mutex<Config>,
     tls: TlsFiles,
@@ -105,6 +107,7 @@ impl Metrics {
             services: Table::new(MOST_SERVICES, ServiceMetrics::new(OTHER, workers)),
             log_lines: Arc::default(),
             limits_forgotten: Arc::default(),
+            store: Arc::default(),
             names: Mutex::default(),
             config: Mutex::default(),
             tls: TlsFiles::default(),
@@ -135,6 +138,11 @@ impl Metrics {
     /// What counts the callers of limits that were forgotten before their time.
     pub fn limits_forgotten(&self) -> &Arc<AtomicU64> {
         &self.limits_forgotten
+    }
+
+    /// What is told of a store in which several gateways count.
+    pub fn store(&self) -> &Arc<StoreFacts> {
+        &self.store
     }
 
     /// What is counted of TLS files.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::tz::TimeZone;
-use tollgate_core::counters::{Amount, Limit};
+use tollgate_core::counters::{Amount, Limit, WhenAlone};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::Spanned;
 use tollgate_core::policy::{BuildCx, Place, Policy, Stage};
@@ -15,7 +15,7 @@ use super::key::Part;
 use super::rate::{Rate, Window};
 use super::run::{Costs, Counted, Limiting};
 use super::told::Told;
-use super::{Cost, OneLimit};
+use super::{Cost, OnStoreDown, OneLimit};
 
 /// Numbers of limits.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -46,10 +46,15 @@ pub(super) fn policy(limit: Spanned<OneLimit>, cx: &BuildCx<'_>) -> Result<(Stag
             .at(limit.name.as_ref().map_or(&span, |name| &name.span)));
     }
     let id = format!("{}|{}", scope(cx), keys(&limit));
+    let alone = match limit.on_store_down {
+        OnStoreDown::Share => WhenAlone::Share,
+        OnStoreDown::Allow => WhenAlone::Allow,
+        OnStoreDown::Refuse => WhenAlone::Refuse,
+    };
     let counted = |id: &str, rate: &Rate, burst: u32| {
         let amount = amount(rate, burst, limit.exact, &zone);
         let seconds = rate.window.seconds();
-        let limit = Limit { id: format!("{id}|{}", rate.window), amount };
+        let limit = Limit { id: format!("{id}|{}", rate.window), amount, alone };
         let counter = cx.sources.counters.as_ref().map(|counters| counters.counter(&limit));
         Counted { counter, told: Told::new(&name, rate.count, seconds) }
     };

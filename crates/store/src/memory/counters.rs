@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tollgate_core::clock::Clock;
 use tollgate_core::counters::{Amount, Counter, Counters, Limit, Taken, Taking};
 
-use super::bucket::{Bucket, FullAt, ticks};
-use super::calendar::{Calendar, UntilEnd, quarter};
-use super::sliding::{Sliding, Windows};
-use super::table::Table;
+use crate::count::bucket::{Bucket, FullAt, ticks};
+use crate::count::calendar::{Calendar, UntilEnd, quarter};
+use crate::count::sliding::{Sliding, Windows};
+use crate::count::table::Table;
 
 /// Counters in memory. Cheap to copy.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ mod tests {
     use std::time::SystemTime;
 
     use jiff::tz::TimeZone;
-    use tollgate_core::counters::Each;
+    use tollgate_core::counters::{Each, WhenAlone};
 
     use super::*;
 
@@ -167,7 +167,9 @@ mod tests {
             Amount::Sliding { count: 2, period },
             Amount::Calendar { count: 2, each: Each::Day, zone: TimeZone::UTC },
         ] {
-            let make = |id: &str| counters.counter(&Limit { id: id.to_owned(), amount: amount.clone() });
+            let make = |id: &str| {
+                counters.counter(&Limit { id: id.to_owned(), amount: amount.clone(), alone: WhenAlone::Share })
+            };
             let (one, same, other) = (make("one"), make("one"), make("other"));
             assert!(taken(&one, "a") && taken(&same, "a") && !taken(&one, "a"), "{amount:?}");
             assert!(taken(&one, "b") && taken(&other, "a"), "{amount:?}");
@@ -187,7 +189,7 @@ mod tests {
             Amount::Sliding { count: 5000, period },
             Amount::Calendar { count: 5000, each: Each::Month, zone: TimeZone::UTC },
         ] {
-            let counter = counters.counter(&Limit { id: "l".to_owned(), amount });
+            let counter = counters.counter(&Limit { id: "l".to_owned(), amount, alone: WhenAlone::Share });
             let given: usize = std::thread::scope(|scope| {
                 let threads = [(); 4].map(|()| scope.spawn(|| (0..5000).filter(|_| taken(&counter, "k")).count()));
                 threads.into_iter().map(|thread| thread.join().unwrap()).sum()

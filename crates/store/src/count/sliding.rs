@@ -13,7 +13,7 @@ use std::time::Duration;
 use tollgate_core::counters::Taken;
 
 /// Parts of a window, and the one that is running.
-const PARTS: u64 = 33;
+pub(crate) const PARTS: u64 = 33;
 /// Locks.
 const SHARDS: usize = 64;
 /// How many are looked at for the one that is forgotten.
@@ -21,7 +21,7 @@ const LOOKED_AT: usize = 8;
 
 /// What was taken, by the hash of the key.
 #[derive(Debug)]
-pub(super) struct Windows {
+pub(crate) struct Windows {
     shards: [Mutex<HashMap<u64, Window>>; SHARDS],
     /// Most of a shard.
     most: AtomicUsize,
@@ -31,7 +31,7 @@ pub(super) struct Windows {
 
 /// How much in which window.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sliding {
+pub(crate) struct Sliding {
     count: u64,
     /// Nanoseconds of a part.
     part: u64,
@@ -48,7 +48,7 @@ struct Window {
 }
 
 impl Sliding {
-    pub(super) fn new(count: u32, period: Duration) -> Self {
+    pub(crate) fn new(count: u32, period: Duration) -> Self {
         // Rounded up: the parts together are no shorter than the window.
         let part = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).div_ceil(PARTS - 1).max(1);
         Self { count: u64::from(count), part }
@@ -100,13 +100,13 @@ impl Window {
 
 impl Windows {
     /// For so many keys. What is forgotten before its time is counted there.
-    pub(super) fn new(keys: usize, forgotten: &Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(keys: usize, forgotten: &Arc<AtomicU64>) -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
         Self { shards, most: AtomicUsize::new(keys.div_ceil(SHARDS)), forgotten: Arc::clone(forgotten) }
     }
 
     /// Gives so much back, of what was taken last.
-    pub(super) fn give_back(&self, of: Sliding, hash: u64, now: u64, cost: u32) {
+    pub(crate) fn give_back(&self, of: Sliding, hash: u64, now: u64, cost: u32) {
         let mut shard = self.shards[hash as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         let Some(window) = shard.get_mut(&hash) else { return };
         window.slide(now / of.part);
@@ -120,12 +120,12 @@ impl Windows {
     }
 
     /// From now on for so many keys; what is there stays.
-    pub(super) fn resize(&self, keys: usize) {
+    pub(crate) fn resize(&self, keys: usize) {
         self.most.store(keys.div_ceil(SHARDS), Ordering::Relaxed);
     }
 
     /// Takes so much of what this key has left. `now`: nanoseconds.
-    pub(super) fn take(&self, of: Sliding, hash: u64, now: u64, cost: u32) -> Taken {
+    pub(crate) fn take(&self, of: Sliding, hash: u64, now: u64, cost: u32) -> Taken {
         let shard = &self.shards[hash as usize % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if !shard.contains_key(&hash) && shard.len() >= self.most.load(Ordering::Relaxed) {
@@ -135,7 +135,7 @@ impl Windows {
     }
 
     /// Forgets all.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.shards.iter().for_each(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).clear());
     }
 

@@ -12,13 +12,13 @@ use super::table::Meaning;
 /// Bits of a word that count; those above tell when the window ends.
 const COUNT: u32 = 30;
 /// The largest count.
-pub(super) const MOST: u32 = (1 << COUNT) - 1;
+pub(crate) const MOST: u32 = (1 << COUNT) - 1;
 /// Windows end at whole quarters of an hour, wherever they are: no zone has other offsets today. 2^26 of them are 1900 years.
 const QUARTER: u64 = 900;
 
 /// A word is the quarter of an hour at which its window ends, and how much was taken in it.
 #[derive(Debug)]
-pub(super) struct UntilEnd;
+pub(crate) struct UntilEnd;
 
 impl Meaning for UntilEnd {
     fn is_over(word: u64, now: u64) -> bool {
@@ -32,13 +32,13 @@ impl Meaning for UntilEnd {
 }
 
 /// The quarter of an hour that a time is in.
-pub(super) fn quarter(now: SystemTime) -> u64 {
+pub(crate) fn quarter(now: SystemTime) -> u64 {
     now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / QUARTER
 }
 
 /// Counts windows of one kind.
 #[derive(Debug)]
-pub(super) struct Calendar {
+pub(crate) struct Calendar {
     most: u32,
     each: Each,
     zone: TimeZone,
@@ -47,12 +47,12 @@ pub(super) struct Calendar {
 }
 
 impl Calendar {
-    pub(super) fn new(most: u32, each: Each, zone: TimeZone) -> Self {
+    pub(crate) fn new(most: u32, each: Each, zone: TimeZone) -> Self {
         Self { most: most.min(MOST), each, zone, end: AtomicU64::new(0) }
     }
 
     /// The end of the window that this time is in.
-    pub(super) fn end(&self, now: SystemTime) -> u64 {
+    pub(crate) fn end(&self, now: SystemTime) -> u64 {
         let (known, quarter) = (self.end.load(Ordering::Relaxed), quarter(now));
         // A clock that was set back may be in the window before; that is one that is over.
         if quarter < known {
@@ -64,7 +64,7 @@ impl Calendar {
     }
 
     /// Takes so much in the window that ends then.
-    pub(super) fn take(&self, word: u64, end: u64, now: SystemTime, cost: u32) -> (Option<u64>, Taken) {
+    pub(crate) fn take(&self, word: u64, end: u64, now: SystemTime, cost: u32) -> (Option<u64>, Taken) {
         let counted = if word >> COUNT == end { word & u64::from(MOST) } else { 0 };
         let until = UNIX_EPOCH + Duration::from_secs(end * QUARTER);
         let whole = until.duration_since(now).unwrap_or_default();
@@ -76,7 +76,7 @@ impl Calendar {
     }
 
     /// The word after so much was given back; `None`: nothing was taken.
-    pub(super) fn give_back(&self, word: u64, end: u64, cost: u32) -> Option<u64> {
+    pub(crate) fn give_back(&self, word: u64, end: u64, cost: u32) -> Option<u64> {
         let counted = word & u64::from(MOST);
         (word >> COUNT == end).then(|| end << COUNT | counted.saturating_sub(u64::from(cost)))
     }

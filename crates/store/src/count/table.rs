@@ -23,10 +23,10 @@ const LEVELS: usize = 8;
 /// Locks for keys that are new.
 const STRIPES: usize = 64;
 /// The largest value of a word: 56 bits.
-pub(super) const MOST: u64 = (1 << 56) - 1;
+pub(crate) const MOST: u64 = (1 << 56) - 1;
 
 /// What words mean. 0 is the word of a key that has none.
-pub(super) trait Meaning {
+pub(crate) trait Meaning {
     /// Whether a word says nothing any more.
     fn is_over(word: u64, now: u64) -> bool;
 
@@ -36,7 +36,7 @@ pub(super) trait Meaning {
 
 /// Words by key.
 #[derive(Debug)]
-pub(super) struct Table<M> {
+pub(crate) struct Table<M> {
     levels: [OnceLock<Level>; LEVELS],
     /// Most sets of all levels together.
     most: AtomicUsize,
@@ -90,7 +90,7 @@ impl<'t> Set<'t> {
 
 impl<M: Meaning> Table<M> {
     /// For about so many keys; memory is taken as they come. What is forgotten before its time is counted there.
-    pub(super) fn new(keys: usize, forgotten: &Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(keys: usize, forgotten: &Arc<AtomicU64>) -> Self {
         let table = Self {
             levels: [const { OnceLock::new() }; LEVELS],
             most: AtomicUsize::new(0),
@@ -103,14 +103,14 @@ impl<M: Meaning> Table<M> {
     }
 
     /// From now on for about so many keys; what is there stays.
-    pub(super) fn resize(&self, keys: usize) {
+    pub(crate) fn resize(&self, keys: usize) {
         // Half of the places are free then, and each key has those of several levels to choose from.
         self.most.store(keys.saturating_mul(2).div_ceil(PLACES).max(1), Ordering::Relaxed);
     }
 
     /// Changes the word of a key: `change` is told the old one and gives the new one, or `None` to leave it. It is asked again if somebody
     /// else was faster.
-    pub(super) fn change<T>(&self, hash: u64, now: u64, change: impl Fn(u64) -> (Option<u64>, T)) -> T {
+    pub(crate) fn change<T>(&self, hash: u64, now: u64, change: impl Fn(u64) -> (Option<u64>, T)) -> T {
         // 0 is the tag of nobody.
         let hash = hash.max(1);
         if let Some(done) = self.change_known(hash, &change) {
@@ -135,7 +135,7 @@ impl<M: Meaning> Table<M> {
     }
 
     /// Forgets all words.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let all = self.levels().flat_map(|level| level.chunks_exact(PLACES * 2)).flat_map(|set| &set[PLACES..]);
         all.for_each(|word| word.store(0, Ordering::Release));
     }

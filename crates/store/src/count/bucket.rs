@@ -12,7 +12,7 @@ const TICK: u64 = 16;
 
 /// A word is the tick at which its bucket is full again.
 #[derive(Debug)]
-pub(super) struct FullAt;
+pub(crate) struct FullAt;
 
 impl Meaning for FullAt {
     fn is_over(word: u64, now: u64) -> bool {
@@ -26,14 +26,14 @@ impl Meaning for FullAt {
 
 /// A bucket's size, and how fast it is refilled.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// Ticks until one more is there, rounded up: never faster than was asked for.
     each: u64,
     burst: u64,
 }
 
 /// Ticks of a time; the first one is 1, since 0 is no word.
-pub(super) fn ticks(since: Duration) -> u64 {
+pub(crate) fn ticks(since: Duration) -> u64 {
     since.as_secs() * (1_000_000_000 / TICK) + u64::from(since.subsec_nanos()) / TICK + 1
 }
 
@@ -43,13 +43,24 @@ fn time(ticks: u64) -> Duration {
 
 impl Bucket {
     /// Of this size, refilled with `count` in each `period`.
-    pub(super) fn new(count: u32, period: Duration, burst: u32) -> Self {
+    pub(crate) fn new(count: u32, period: Duration, burst: u32) -> Self {
         let nanos = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
         Self { each: nanos.div_ceil(u64::from(count.max(1)) * TICK).max(1), burst: u64::from(burst) }
     }
 
+    /// A part of it: a bucket of `burst`, which is refilled as much slower as it is smaller.
+    pub(crate) fn part(self, burst: u32) -> Self {
+        let burst = u64::from(burst.max(1));
+        Self { each: self.each.saturating_mul(self.burst).div_ceil(burst), burst }
+    }
+
+    /// The word of a bucket that is empty at this tick.
+    pub(crate) fn empty_at(self, tick: u64) -> u64 {
+        tick.saturating_add(self.burst * self.each)
+    }
+
     /// Takes so much from a bucket with this word; its new word, if that was there.
-    pub(super) fn take(self, word: u64, now: u64, cost: u32) -> (Option<u64>, Taken) {
+    pub(crate) fn take(self, word: u64, now: u64, cost: u32) -> (Option<u64>, Taken) {
         let holds = self.burst * self.each;
         let owed = word.saturating_sub(now);
         let after = owed + u64::from(cost) * self.each;
@@ -65,7 +76,7 @@ impl Bucket {
     }
 
     /// The word of a bucket that gets so much back; `None`: it is full.
-    pub(super) fn give_back(self, word: u64, now: u64, cost: u32) -> Option<u64> {
+    pub(crate) fn give_back(self, word: u64, now: u64, cost: u32) -> Option<u64> {
         (word > now).then(|| word.saturating_sub(u64::from(cost) * self.each).max(now))
     }
 }
