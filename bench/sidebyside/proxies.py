@@ -1,10 +1,12 @@
 """The backend, and the proxies in front of it, each started from its template in bench/peers."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import re
+import socket
 
 from . import BenchError, accounting, load, tokens, tools
 from .children import wait_until
@@ -28,6 +30,7 @@ class Setup:
     tls: bool = False  # TLS with clients, HTTP/2 if they choose it
     sockets: int = 1  # where WebSockets go; 1: nobody listens
     jwt: str = ""  # checks tokens of this algorithm
+    state: int = 0  # the port of the Redis in which it counts
     limit: str = ""  # counts requests so; never so many that one is refused
     remembers: bool = True  # what was checked of a token once holds for it
     wrap: tuple = ()  # what runs the proxy, such as valgrind
@@ -237,6 +240,7 @@ class Tollgate(Proxy):
         config = render("tollgate.yaml.in", directory / "tollgate.yaml", {
             "PORT": self.port, "HEALTH": self.place.port(), "BACKEND": setup.backend, "WORKERS": setup.workers,
             "LOG": "{ to: stdout, format: json }" if setup.log else "off", "ROUTES": self.routes(),
+            "STATE": f"state: {{ redis: {{ url: redis://127.0.0.1:{setup.state}, timeout: 100ms }} }}" if setup.state else "",
             "SOCKETS": setup.sockets, "LISTENER": self.listener(), "AUTH": self.auth(),
         })
         return [self.binary, "run", "-c", config]
@@ -267,6 +271,30 @@ class Tollgate(Proxy):
             return f'  "/api/{{service}}/items/{{id}}": {{ to: b, body: {limit} }}'
         line = '  "{}{{id}}": {{ to: b, body: {} }}'
         return "\n".join(line.format(route_path(number), limit) for number in range(self.setup.routes))
+
+
+class Redis:
+    """Where gateways count together: one server, which keeps nothing."""
+
+    def __init__(self, place):
+        self.place = place
+        self.port = place.port()
+        self.child = None
+
+    def __enter__(self):
+        command = [tools.find("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self.child = self.place.start(f"redis-{self.port}", command)
+
+        def listens():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
+                return True
+            return False
+
+        wait_until("Redis listens", listens, self.child, 30.0)
+        return self
+
+    def __exit__(self, *_):
+        self.place.stop(self.child)
 
 
 class Envoy(Proxy):

