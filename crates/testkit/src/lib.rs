@@ -27,6 +27,7 @@ pub mod process;
 pub mod provider;
 pub mod raw_client;
 pub mod recorder;
+pub mod slow;
 pub mod strict;
 
 pub use browser::{Browser, Cookie, Fetched, Seen, Tab};
@@ -44,4 +45,5 @@ pub use provider::{Provider, modules, verify};
 pub use raw_client::{RawClient, ReadError};
 pub use recorder::{Recorder, Script, Step};
 pub use rustix::process::Signal;
+pub use slow::{Manner, SlowClients};
 pub use strict::{Request, Response};
