@@ -87,7 +87,32 @@ fn a_body_that_dribbles_is_answered_408_and_its_connection_closed() {
     is_told(&gateway, "http/slow-body");
 }
 
-/// Also one that never begins, and one that a policy of the gateway itself wants to read.
+/// The gateway reads it whole before anything is sent on, to sign it.
+#[test]
+fn a_body_that_the_gateway_itself_wants_is_held_to_the_pace() {
+    let backend = Recorder::start();
+    let config = format!(
+        "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nlimits: {{ {PACE} }}\n\
+         signers: {{ own: {{ sigv4: AKIDEXAMPLE, secret: \"${{env:SECRET}}\", region: here, service: any }} }}\n\
+         services: {{ judge: \"{}\" }}\nroutes: {{ /**: {{ to: judge, sign: own }} }}\n",
+        backend.address()
+    );
+    let gateway = Gateway::start_with(TOLLGATE, &config, &[], &[("SECRET", "0123456789abcdef0123456789abcdef")]);
+    let mut client = gateway.client();
+    post(&mut client, 10);
+    client.send("x");
+    let response = client.response("POST").unwrap();
+    assert_eq!((response.status, slug(&response).as_str()), (408, "http/slow-body"));
+    is_told(&gateway, "http/slow-body");
+    assert!(backend.recorded().is_empty());
+    // And what comes in time is served.
+    let mut client = gateway.client();
+    post(&mut client, 3);
+    pass(2 * MOMENT);
+    client.send("abc");
+    assert_eq!(client.response("POST").unwrap().status, 200);
+}
+
 #[test]
 fn a_body_that_does_not_come_is_no_faster() {
     let backend = Recorder::start();
@@ -177,6 +202,46 @@ fn a_client_that_waits_for_its_answer_is_not_slow() {
     assert_eq!(client.response("GET").unwrap().text(), "abcd");
 }
 
+/// An answer in two parts that does not wait for its request.
+fn early(gate: &Gate) -> Script {
+    Script(vec![
+        Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab".to_vec()),
+        Step::Wait(gate.clone()),
+        Step::Send(b"cd".to_vec()),
+    ])
+}
+
+/// Nor is one that was never told to send its body (RFC 9110 §10.1.1).
+#[test]
+fn a_client_that_holds_its_body_back_is_not_slow() {
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let backend = Recorder::answering(move |_| early(&inner));
+    let gateway = paced(&backend);
+    let mut client = gateway.client();
+    client.send("POST /a HTTP/1.1\r\nHost: g\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n");
+    pass(LONG);
+    gate.open();
+    assert_eq!(client.final_response("POST").unwrap().1.text(), "abcd");
+}
+
+/// It has begun, so there is no other.
+#[test]
+fn an_answer_that_came_before_the_end_of_a_slow_body_is_cut() {
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let backend = Recorder::answering(move |_| early(&inner));
+    let gateway = paced(&backend);
+    let mut client = gateway.client();
+    post(&mut client, 4096);
+    client.send("x");
+    client.head().unwrap();
+    assert!(matches!(client.end(), ReadError::Reset(_)));
+    gateway.await_metric(SLOW, |count| count == 1.0);
+    is_told(&gateway, "http/slow-body");
+    gate.open();
+}
+
 #[test]
 fn an_answer_that_is_not_read_is_cut() {
     let backend = Recorder::answering(|_| much("text/plain"));
@@ -187,6 +252,24 @@ fn an_answer_that_is_not_read_is_cut() {
     is_told(&gateway, "http/slow-reader");
     let line = gateway.access_line("its end", |line| line["status"] == 200);
     assert!(line["bytes_out"].as_u64().unwrap() < MUCH as u64, "{line}");
+    assert!(client.skip(MUCH) < MUCH);
+}
+
+/// Nor is there more patience for what is the gateway's own.
+#[test]
+fn a_file_that_is_not_read_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), vec![b'm'; MUCH]).unwrap();
+    let config = format!(
+        "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nlimits: {{ {PACE} }}\n\
+         routes: {{ /**: {{ files: \"{}\" }} }}\n",
+        folder.path().display()
+    );
+    let gateway = Gateway::start(TOLLGATE, &config, &[]);
+    let mut client = gateway.client();
+    client.send("GET /a HTTP/1.1\r\nHost: g\r\n\r\n");
+    gateway.await_metric(SLOW, |count| count == 1.0);
+    is_told(&gateway, "http/slow-reader");
     assert!(client.skip(MUCH) < MUCH);
 }
 
@@ -329,6 +412,26 @@ fn a_connection_that_reads_nothing_is_closed_whatever_it_asked_for() {
     gateway.await_metric(SLOW, |count| count == 1.0);
     drop(client);
     wait_until("the log tells", || gateway.log().contains("too slow"));
+}
+
+/// Neither their stream nor their connection ends for it: with its window shut, and with its socket full.
+#[test]
+fn events_over_http2_may_be_read_slowly() {
+    let backend = Recorder::answering(|_| much("text/event-stream"));
+    let gateway = paced(&backend);
+    let mut shut = FrameClient::open(gateway.address(), &[(4, 1000)]);
+    let mut full = FrameClient::open(gateway.address(), &[(4, 1 << 30)]);
+    full.send(&Frame::new(Kind::WINDOW_UPDATE, 0, 0, (1_u32 << 30).to_be_bytes()));
+    [&mut shut, &mut full].into_iter().for_each(|client| client.get(1, "/a"));
+    pass(LONG);
+    for stream in [0, 1] {
+        shut.send(&Frame::new(Kind::WINDOW_UPDATE, 0, stream, (1_u32 << 30).to_be_bytes()));
+    }
+    for client in [&mut shut, &mut full] {
+        let answer = client.answer(1);
+        assert_eq!((answer.reset, answer.body.len()), (None, MUCH));
+    }
+    assert_eq!(gateway.metric(SLOW), 0.0);
 }
 
 /// Not only the first head has its time, and an exchange that goes on meanwhile buys none.

@@ -53,10 +53,10 @@ impl Least {
         Self { grace: self.grace.max(grace), ..self }
     }
 
-    /// What is left of the time after so many bytes in so much of it.
-    fn left(&self, before: Duration, bytes: u64, elapsed: Duration) -> Duration {
+    /// What is spent of the grace after so many bytes in so much time. Who looks late does not hold that against anybody.
+    fn spent(&self, before: Duration, bytes: u64, elapsed: Duration) -> Duration {
         let earned = Duration::from_micros(bytes.saturating_mul(1_000_000) / self.rate);
-        before.saturating_sub(elapsed).saturating_add(earned).min(self.grace)
+        before.saturating_add(elapsed).min(self.grace).saturating_sub(earned)
     }
 }
 
@@ -72,8 +72,8 @@ fn pace(limits: &Limits) -> Option<&Pace> {
 pub(crate) struct Meter {
     /// Bytes at the last look.
     bytes: u64,
-    /// What was left of its time then; `None`: all of the grace.
-    left: Option<Duration>,
+    /// How much of its grace was spent by then.
+    spent: Duration,
     /// The client has been waited for since then.
     since: Option<Instant>,
 }
@@ -88,16 +88,14 @@ impl Meter {
         now: impl FnOnce() -> Instant,
     ) -> Option<Instant> {
         if bytes > self.bytes || waits != self.since.is_some() {
-            let before = self.left.unwrap_or(least.grace);
             let (more, now) = (bytes.saturating_sub(self.bytes), now());
             // What passed while nobody waited says nothing: of an answer, it may be in a buffer of the system.
-            self.left = match self.since {
-                Some(since) => Some(least.left(before, more, now.saturating_duration_since(since))),
-                None => Some(before),
-            };
+            if let Some(since) = self.since {
+                self.spent = least.spent(self.spent, more, now.saturating_duration_since(since));
+            }
             (self.bytes, self.since) = (self.bytes.max(bytes), waits.then_some(now));
         }
-        self.since?.checked_add(self.left?)
+        self.since?.checked_add(least.grace.saturating_sub(self.spent))
     }
 }
 
@@ -200,6 +198,15 @@ mod tests {
     fn what_passed_before_it_was_waited_for_earns_nothing() {
         let looks = [(0, 0, true), (4, 0, true), (5, 0, false), (6, 500_000, false), (7, 500_000, true)];
         assert_eq!(left(&looks), [Some(10), Some(6), None, None, Some(5)]);
+    }
+
+    #[test]
+    fn more_grace_is_given_at_once() {
+        let (start, mut meter) = (tollgate_core::clock::Clock::fake(std::time::UNIX_EPOCH).now(), Meter::default());
+        for (seconds, due) in [(10, 10), (60, 60)] {
+            let least = LEAST.with_grace(seconds * SECOND);
+            assert_eq!(meter.look(least, 0, true, || start), Some(start + due * SECOND));
+        }
     }
 
     #[test]

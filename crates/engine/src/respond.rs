@@ -365,7 +365,9 @@ fn upload_due<S: Downstream>(
     if upstream.upload_dead || turn.upload.has_arrived() {
         return None;
     }
-    let waits = !turn.upload.is_blocked_on_sink(&turn.request_head);
+    // Who waits to be told to go on may never send it (RFC 9110 §10.1.1).
+    let holds_back = turn.verdict.expects_continue && turn.upload.taken() == 0;
+    let waits = !holds_back && !turn.upload.is_blocked_on_sink(&turn.request_head);
     pace::upload(client, turn, d, Some(&upstream.line), waits)
 }
 
