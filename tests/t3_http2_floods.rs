@@ -6,7 +6,7 @@ mod support;
 
 use std::process::{Command, Stdio};
 
-use tollgate_testkit::http2::frame::Code;
+use tollgate_testkit::http2::frame::{Code, flag};
 use tollgate_testkit::http2::{Frame, FrameClient, Kind, hpack};
 use tollgate_testkit::{Gateway, Recorder, Script, Step, wait_until};
 
@@ -48,12 +48,15 @@ fn flood(kind: &str, opening: &[Frame], frames: impl Fn(u32) -> Vec<u8>) -> usiz
         assert_eq!(plain.get("/echo").text(), "ok", "{kind}: a connection of HTTP/1.1");
     }
     let came = bad.until("the end of the flood", |came| came.ended.is_some());
-    // A connection that is closed while bytes are on their way to it is reset, and then its last words may be lost.
     let told: Vec<Code> = came.goaways.iter().map(|(_, code)| *code).collect();
-    assert!(told.is_empty() || told.contains(&ENHANCE_YOUR_CALM), "{kind}: {told:?}");
+    assert_eq!(told, [ENHANCE_YOUR_CALM], "{kind}");
     // h2 may have had enough before we had, and does not always say of what.
-    let counted = |kind: &str| gateway.metric(&format!("tollgate_http2_floods_total{{frame=\"{kind}\"}}"));
-    wait_until("the flood is counted", || counted(kind) + counted("other") == 1.0);
+    let counted = |kind: &&str| gateway.metric(&format!("tollgate_http2_floods_total{{frame=\"{kind}\"}}"));
+    let kinds = [kind, "other"];
+    let kinds = if kind == "other" { &kinds[1..] } else { &kinds };
+    wait_until("the flood is counted", || kinds.iter().map(counted).sum::<f64>() == 1.0);
+    gateway.await_metric("tollgate_connections_closed_total{reason=\"flood\"}", |count| count == 1.0);
+    wait_until("the log tells", || gateway.log().contains("HTTP/2 flood"));
     // Whoever did nothing is still served, on the connection that was there and on a new one.
     other.get(9_999, "/echo");
     assert_eq!(other.answer(9_999).status, 200);
@@ -100,6 +103,105 @@ fn priorities_end_the_connection() {
 #[test]
 fn empty_data_ends_the_connection() {
     flood("empty_data", &[post(1)], |_| Frame::data(1, false, []).bytes());
+}
+
+/// The same with padding, which makes a frame longer and says nothing.
+#[test]
+fn data_of_nothing_but_padding_ends_the_connection() {
+    flood("empty_data", &[post(1)], |_| Frame::new(Kind::DATA, flag::PADDED, 1, [3, 0, 0, 0]).bytes());
+}
+
+/// CVE-2019-9511: room for one byte more, each time.
+#[test]
+fn room_by_the_byte_ends_the_connection() {
+    let request = Frame::headers(1, true, hpack::request("GET", "/hold"));
+    flood("window_update", &[request], |_| Frame::new(Kind::WINDOW_UPDATE, 0, 1, 1_u32.to_be_bytes()).bytes());
+}
+
+/// RFC 9113 §5.5: what is not known is passed over, but not without end.
+#[test]
+fn frames_that_nobody_knows_end_the_connection() {
+    flood("extension", &[], |n| Frame::new(Kind(0xB0), 0, n % 7, *b"noise").bytes());
+}
+
+/// CVE-2025-8671 (MadeYouReset): requests that the server has to reset itself, since more room is given than there can be.
+#[test]
+fn requests_that_we_have_to_reset_end_the_connection() {
+    flood("other", &[], |n| {
+        let stream = 2 * n + 1;
+        let request = Frame::headers(stream, true, hpack::request("GET", "/hold"));
+        let room = Frame::new(Kind::WINDOW_UPDATE, 0, stream, (u32::MAX >> 1).to_be_bytes());
+        [request.bytes(), room.bytes()].concat()
+    });
+}
+
+/// CVE-2019-9516: names without a letter. None is kept, and none reaches a service.
+#[test]
+fn names_without_a_letter_are_refused() {
+    let (gateway, backend) = bench();
+    let mut bad = FrameClient::open(gateway.address(), &[]);
+    let block =
+        hpack::block(&[(":method", "GET"), (":scheme", "http"), (":authority", "g"), (":path", "/echo"), ("", "")]);
+    for n in 0..50 {
+        let stream = 2 * n + 1;
+        bad.send(&Frame::headers(stream, true, block.clone()));
+        let came = bad.until("its refusal", |came| came.is_over(stream) || came.ended.is_some());
+        let answer = came.answer(stream);
+        assert!(answer.status == 400 || answer.reset.is_some() || came.ended.is_some(), "{came}");
+    }
+    assert!(backend.recorded().is_empty());
+    assert_eq!(gateway.client().get("/echo").text(), "ok");
+    assert_eq!(gateway.stop().code(), Some(0));
+}
+
+/// A field of the table of HPACK (RFC 7541 §2.3.2) that is named a thousand times over: 16 KiB that would be 16 MiB.
+#[test]
+fn a_field_that_is_named_over_and_over_is_too_large() {
+    let (gateway, backend) = bench();
+    let mut bad = FrameClient::open(gateway.address(), &[]);
+    let before = gateway.resident_kib();
+    for n in 0..50 {
+        // Literal with indexing: a new name, then a value, of 7-bit lengths and more (RFC 7541 §6.2.1, §5.1).
+        let mut block = hpack::request("GET", "/echo");
+        block.extend(b"\x40\x03x-a\x7F\x81\x1E");
+        block.extend([b'a'; 4096 - 128]);
+        let first = Frame::new(Kind::HEADERS, flag::END_STREAM, 2 * n + 1, block);
+        let more = Frame::new(Kind::CONTINUATION, flag::END_HEADERS, 2 * n + 1, vec![0xBE; 12_000]);
+        if !bad.send_bytes(&[first.bytes(), more.bytes()].concat()) {
+            break;
+        }
+        let stream = 2 * n + 1;
+        let came = bad.until("its refusal", |came| came.is_over(stream) || came.ended.is_some());
+        assert!(
+            came.answer(stream).status == 431 || came.answer(stream).reset.is_some() || came.ended.is_some(),
+            "{came}"
+        );
+        if came.ended.is_some() {
+            break;
+        }
+    }
+    let grown = gateway.peak_kib().saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB more in memory");
+    assert!(backend.recorded().is_empty());
+    assert_eq!(gateway.client().get("/echo").text(), "ok");
+    assert_eq!(gateway.stop().code(), Some(0));
+}
+
+/// RFC 9113 §8.4: a client cannot push.
+#[test]
+fn a_promise_by_a_client_ends_the_connection() {
+    let (gateway, backend) = bench();
+    let mut bad = FrameClient::open(gateway.address(), &[]);
+    bad.get(1, "/hold");
+    let promised = [&2_u32.to_be_bytes()[..], &hpack::request("GET", "/echo")].concat();
+    bad.send(&Frame::new(Kind::PUSH_PROMISE, flag::END_HEADERS, 1, promised));
+    let came = bad.until("the end", |came| came.ended.is_some());
+    let told: Vec<Code> = came.goaways.iter().map(|(_, code)| *code).collect();
+    assert_eq!(told, [Code(1)], "{came}");
+    gateway.await_metric("tollgate_connections_closed_total{reason=\"error\"}", |count| count == 1.0);
+    assert!(backend.recorded().iter().all(|c| !c.bytes.windows(5).any(|w| w == b"/echo")));
+    assert_eq!(gateway.client().get("/echo").text(), "ok");
+    assert_eq!(gateway.stop().code(), Some(0));
 }
 
 /// CVE-2024-27316, with blocks of fields that end, each in many frames.

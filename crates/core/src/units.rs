@@ -1,6 +1,7 @@
 //! Typed quantities as a user writes them: `250ms`, `64KiB`, `10.0.0.0/8`, `orders.read`.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -8,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::decode::{Decode, DecodeCx, whole_number};
 use crate::diagnostic::Diagnostic;
 use crate::node::{Node, Value};
+use crate::text::{FromText, decode_from_text, text_schema};
 
 /// A span of time: `250ms`, `5s`, `1m30s`, `1h`. More than zero, at most a year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +99,38 @@ impl JsonSchema for ByteSize {
         })
     }
 }
+
+/// So many bytes in a second: `500B/s`, `64KiB/s`. At least one, at most 1 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteRate(NonZeroU64);
+
+const FASTEST: u64 = 1 << 30;
+
+impl ByteRate {
+    /// Bytes in a second.
+    #[must_use]
+    pub fn per_second(self) -> NonZeroU64 {
+        self.0
+    }
+}
+
+impl FromText for ByteRate {
+    const WHAT: &'static str = "bytes in a second";
+
+    fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        let size = text.strip_suffix("/s").and_then(|size| size.trim_end().parse::<bytesize::ByteSize>().ok());
+        let Some(size) = size else {
+            let mistake = Diagnostic::error(format!("`{text}` is no number of bytes in a second"));
+            return Err(mistake.hint("a size and `/s`: `500B/s`, `64KiB/s`, `1MB/s`"));
+        };
+        let rate = NonZeroU64::new(size.as_u64()).filter(|rate| rate.get() <= FASTEST);
+        let mistake = || Diagnostic::error(format!("`{text}` is out of range")).hint("1B/s to 1GiB/s");
+        rate.map(Self).ok_or_else(mistake)
+    }
+}
+
+decode_from_text!(ByteRate);
+text_schema!(ByteRate, "ByteRate", "description": "Bytes in a second: `KiB`, `MiB` count by 1024, `kB`, `MB` by 1000.", "pattern": r"^[0-9.]+ ?[KMG]?i?B? ?/s$", "examples": ["500B/s", "64KiB/s"]);
 
 /// A whole number that lies in `MIN..=MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -276,6 +310,18 @@ mod tests {
         assert_eq!(read::<ByteSize>("1MB"), Ok(ByteSize(1_000_000)));
         assert_eq!(read::<ByteSize>(512), Ok(ByteSize(512)));
         assert_eq!(read::<ByteSize>("a lot"), Err("`a lot` is no size".into()));
+    }
+
+    #[test]
+    fn rates_are_sizes_in_a_second() {
+        let rate = |text: &str| read::<ByteRate>(text).map(|rate| rate.per_second().get());
+        assert_eq!((rate("500B/s"), rate("2KiB/s"), rate("1 MB/s")), (Ok(500), Ok(2048), Ok(1_000_000)));
+        assert_eq!(rate("500"), Err("`500` is no number of bytes in a second".into()));
+        assert_eq!(rate("1kB/min"), Err("`1kB/min` is no number of bytes in a second".into()));
+        assert_eq!(
+            (rate("0B/s"), rate("2GiB/s")),
+            (Err("`0B/s` is out of range".into()), Err("`2GiB/s` is out of range".into()))
+        );
     }
 
     #[test]

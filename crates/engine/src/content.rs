@@ -12,12 +12,13 @@ use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
 use tollgate_plan::RoutePlan;
 
 use crate::deployment::Deployment;
-use crate::faults::BODY_TIMEOUT;
+use crate::faults::{BODY_TIMEOUT, SLOW_BODY};
 use crate::http::attempt::body_problem;
 use crate::http::downstream::{Client, Downstream, Gone};
 use crate::http::ends::Sink;
 use crate::http::pump::{Broken, Kept, Tee};
 use crate::http::turn::Turn;
+use crate::pace;
 use crate::recall::{Came, Watch};
 use crate::serve::Stop;
 
@@ -64,7 +65,8 @@ async fn read<S: Downstream>(
     if turn.verdict.expects_continue {
         // RFC 9110 §10.1.1.
         turn.x.reply.head.status = 100;
-        client.side.inform(turn).await.map_err(|Gone| Stop::ClientGone)?;
+        let informed = tokio::time::timeout(route.bounds.idle, client.side.inform(turn)).await;
+        informed.unwrap_or(Err(Gone)).map_err(|Gone| Stop::ClientGone)?;
         turn.x.reply.head.clear();
     }
     // What a service would get is what is read here: held against what was signed, unpacked.
@@ -90,10 +92,12 @@ async fn read<S: Downstream>(
         }
         if moves != Some(turn.upload.moves) {
             moves = Some(turn.upload.moves);
-            deadline = turn.x.by(client.worker.now() + route.bounds.idle);
+            deadline = turn.x.by(client.look() + route.bounds.idle);
         }
-        watch.poll(cx, client, deadline).map(|ended| match ended {
+        let due = pace::upload(client, turn, d, None, true).filter(|due| *due < deadline);
+        watch.poll(cx, client, due.unwrap_or(deadline)).map(|ended| match ended {
             Came::Route => Err(Stop::ClientGone),
+            Came::Deadline if due.is_some() => Err(Stop::Problem(SLOW_BODY.problem())),
             Came::Deadline => Err(Stop::Problem(BODY_TIMEOUT.problem())),
         })
     })

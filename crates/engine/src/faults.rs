@@ -18,6 +18,23 @@ pub static BODY_TIMEOUT: Fault = Fault::client(
     "No byte of the request's body came within the route's `idle` time (RFC 9110 §15.5.9).",
 );
 
+/// The body came too slowly.
+pub static SLOW_BODY: Fault = Fault::client(
+    "http/slow-body",
+    408,
+    "Request body came too slowly",
+    "The request's body came, over more than the `grace`, more slowly than `limits.pace.request` (RFC 9110 §15.5.9).",
+);
+
+/// The answer was read too slowly.
+pub static SLOW_READER: Fault = Fault::client(
+    "http/slow-reader",
+    408,
+    "Answer was read too slowly",
+    "The client read its answer, over more than the `grace`, more slowly than `limits.pace.response`. The answer had begun, so only \
+     the log shows this; the client sees it cut off.",
+);
+
 /// HTTP in the clear where TLS is spoken.
 pub static PLAIN_HTTP: Fault = Fault::client(
     "tls/plain-http",
@@ -45,4 +62,4 @@ pub static BODY_BROKEN: Fault = Fault::gateway(
 );
 
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &SLOW, &BODY_BROKEN, &PLAIN_HTTP];
+pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &SLOW_BODY, &SLOW_READER, &SLOW, &BODY_BROKEN, &PLAIN_HTTP];

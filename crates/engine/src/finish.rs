@@ -21,7 +21,7 @@ pub(crate) fn finish<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePl
     route.metrics.shard(worker.index).finish(x.trail.status, duration, x.trail.bytes_in, x.trail.bytes_out);
     if let Some(fault) = x.trail.fault {
         worker.counters().problem(&x.route.api, fault.slug);
-        security::ended(x, now, &worker.refusals);
+        security::ended(x, now, worker);
     }
     if let Some(fault) = x.trail.shadow {
         worker.counters().shadow(&x.route.api, fault.slug);

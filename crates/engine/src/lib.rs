@@ -18,6 +18,7 @@ mod http;
 mod identify;
 mod listener;
 mod mirror;
+mod pace;
 mod rarely;
 mod recall;
 mod rehearsal;

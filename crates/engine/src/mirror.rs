@@ -165,6 +165,6 @@ async fn exchange(client: &mut Client<Nobody>, turn: &mut Turn, d: &Deployment, 
     let transit = forward::forward(client, turn, d, &mirror.route, proxy, &Captures::default(), backend).await?;
     match respond::send(client, turn, d, &mirror.route, transit, true).await {
         After::Close(_) => Err(Stop::ClientGone),
-        After::Next | After::Linger => Ok(()),
+        After::Next | After::Linger(_) => Ok(()),
     }
 }

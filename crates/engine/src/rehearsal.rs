@@ -17,7 +17,7 @@ use tollgate_plan::{Captures, Proxy};
 use crate::deployment::{Backend, Deployment};
 use crate::faults::HEAD_TIMEOUT;
 use crate::gateway::Parts;
-use crate::http::downstream::{Client, Downstream, Framing, Gone, Unread};
+use crate::http::downstream::{Client, Cut, Downstream, Framing, Gone, Unread};
 use crate::http::ends::{Sink, Source};
 use crate::http::pump::Prefix;
 use crate::http::request_head;
@@ -149,6 +149,10 @@ impl Downstream for Listener {
         Sink::Nowhere
     }
 
+    fn arriving(&self) -> u64 {
+        0
+    }
+
     fn is_gone(&mut self, _: &mut Context<'_>, _: &mut Turn) -> bool {
         false
     }
@@ -194,5 +198,5 @@ impl Downstream for Listener {
 
     fn end(&mut self) {}
 
-    fn cut(&mut self) {}
+    fn cut(&mut self, _: Cut) {}
 }

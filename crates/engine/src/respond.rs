@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tollgate_core::body::{Body, BodyStream, Length};
 use tollgate_core::dialect::grpc::Grpc;
@@ -16,13 +16,14 @@ use tollgate_plan::{Captures, Fixed, Redirect, RoutePlan};
 use tollgate_upstream::faults::{RESET, TIMEOUT};
 
 use crate::deployment::Deployment;
-use crate::faults::BODY_BROKEN;
+use crate::faults::{BODY_BROKEN, SLOW_BODY};
 use crate::forward::{Transit, Upstream};
-use crate::http::downstream::{Client, Downstream, Framing, Gone, Unread};
+use crate::http::downstream::{Client, Cut, Downstream, Framing, Gone, Unread};
 use crate::http::ends::Source;
 use crate::http::h1::LITTLE;
 use crate::http::pump::{BodyLimits, Broken, Pump};
 use crate::http::turn::Turn;
+use crate::pace::{self, Dues};
 use crate::recall::{Came, Watch};
 use crate::serve::After;
 use crate::tunnel;
@@ -145,9 +146,18 @@ async fn own<S: Downstream>(
         (Ok(()), Unread::Nothing) if stays => After::Next,
         (Ok(()), Unread::Little) if stays => match Box::pin(discard(client, turn)).await {
             true => After::Next,
-            false => After::Linger,
+            false => After::Linger(Closed::Gateway),
         },
-        (Ok(()), _) => After::Linger,
+        (Ok(()), _) => After::Linger(why_closed(turn)),
+    }
+}
+
+/// Why a connection is closed behind an answer of the gateway's own.
+fn why_closed(turn: &Turn) -> Closed {
+    match turn.x.trail.fault {
+        Some(fault) if std::ptr::eq(fault, &SLOW_BODY) => Closed::Slow,
+        Some(fault) if fault.status == 408 => Closed::Timeout,
+        _ => Closed::Gateway,
     }
 }
 
@@ -201,9 +211,10 @@ async fn send_own<S: Downstream>(
             moves = Some(turn.download.moves);
             deadline = self::deadline(client, turn, route);
         }
-        watch.poll(cx, client, deadline).map(|ended| match ended {
+        let dues = Dues { up: None, down: pace::download(client, turn, d) };
+        watch.poll(cx, client, dues.before(deadline)).map(|ended| match ended {
             Came::Route => Err(Halt::Client(Closed::Drain)),
-            Came::Deadline => Err(Halt::Client(Closed::Timeout)),
+            Came::Deadline => Err(dues.missed(deadline).unwrap_or(Halt::Client(Closed::Timeout))),
         })
     })
     .await;
@@ -259,7 +270,7 @@ async fn relay<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, d: &Deplo
                 // Answered before the end of the request: what is left of it is not the next one.
                 (true, false) if Box::pin(discard(client, turn)).await => After::Next,
                 // Whatever the client sent behind it must not turn the close into a reset.
-                (_, _) => After::Linger,
+                (_, _) => After::Linger(Closed::Gateway),
             }
         }
         Err(halt) => halted(client, turn, route, halt),
@@ -268,9 +279,19 @@ async fn relay<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, d: &Deplo
 
 /// An answer ended before its end, and must not look whole.
 fn halted<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, halt: Halt) -> After {
-    client.side.cut();
+    client.side.cut(if matches!(halt, Halt::Slow(_)) { Cut::Slow } else { Cut::Broken });
     match halt {
-        Halt::Client(reason) => After::Close(reason),
+        Halt::Client(reason) => {
+            if reason == Closed::Timeout {
+                turn.x.trail.cause =
+                    Some("the client took nothing within the route's `idle` or `total` time".to_owned());
+            }
+            After::Close(reason)
+        }
+        Halt::Slow(fault) => {
+            turn.x.trail.fault = Some(fault);
+            After::Close(Closed::Slow)
+        }
         Halt::Upstream(fault, what) => {
             tracing::debug!(route = %route.meta.name, id = turn.x.id.as_str(), cause = %what, "an answer broke off");
             turn.x.trail.fault = Some(fault);
@@ -281,8 +302,11 @@ fn halted<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, route: &RouteP
 }
 
 /// Why an answer was not passed on to its end.
-enum Halt {
+#[derive(Debug)]
+pub(crate) enum Halt {
     Client(Closed),
+    /// The client does not keep the pace.
+    Slow(&'static Fault),
     Upstream(&'static Fault, String),
 }
 
@@ -314,8 +338,10 @@ async fn move_both<S: Downstream>(
             moves = now_moved;
             deadline = self::deadline(client, turn, route);
         }
-        watch.poll(cx, client, deadline).map(|ended| match ended {
+        let dues = Dues { up: upload_due(client, turn, d, upstream), down: pace::download(client, turn, d) };
+        watch.poll(cx, client, dues.before(deadline)).map(|ended| match ended {
             Came::Route => Err(Halt::Client(Closed::Drain)),
+            Came::Deadline if let Some(halt) = dues.missed(deadline) => Err(halt),
             Came::Deadline if turn.download.is_blocked_on_sink(&turn.reply_head) => Err(Halt::Client(Closed::Timeout)),
             Came::Deadline => {
                 Err(Halt::Upstream(&TIMEOUT, "no byte within the route's `idle` or `total` time".to_owned()))
@@ -325,8 +351,24 @@ async fn move_both<S: Downstream>(
     .await
 }
 
-fn deadline<S>(client: &Client<S>, turn: &Turn, route: &RoutePlan) -> std::time::Instant {
-    turn.x.by(client.worker.now() + route.bounds.idle)
+fn deadline<S>(client: &mut Client<S>, turn: &Turn, route: &RoutePlan) -> Instant {
+    turn.x.by(client.look() + route.bounds.idle)
+}
+
+/// Until when the client may be waited for to send the rest of its request.
+fn upload_due<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    d: &Deployment,
+    upstream: &Upstream,
+) -> Option<Instant> {
+    if upstream.upload_dead || turn.upload.has_arrived() {
+        return None;
+    }
+    // Who waits to be told to go on may never send it (RFC 9110 §10.1.1).
+    let holds_back = turn.verdict.expects_continue && turn.upload.taken() == 0;
+    let waits = !holds_back && !turn.upload.is_blocked_on_sink(&turn.request_head);
+    pace::upload(client, turn, d, Some(&upstream.line), waits)
 }
 
 /// The rest of the request's body, which may still be coming while the answer goes out.

@@ -6,8 +6,10 @@
 use std::time::{Duration, Instant};
 
 use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::ClientAddress;
 
 use crate::rarely::Rarely;
+use crate::worker::Worker;
 
 /// Most events of a worker in a second: whoever is refused a thousand times writes no thousand lines.
 const MOST: u32 = 50;
@@ -19,9 +21,15 @@ pub(crate) fn rarely() -> Rarely {
 
 /// Tells of an exchange that ended, if somebody was refused in it: they did not say who they are (401), may not (403), or came too often,
 /// or with too many wrong credentials (429).
-pub(crate) fn ended(x: &Exchange, now: Instant, rarely: &Rarely) {
-    let Some(fault) = x.trail.fault.filter(|fault| is_refusal(fault.status, fault.slug)) else { return };
-    rarely.tell(now, |left_out| {
+pub(crate) fn ended(x: &Exchange, now: Instant, worker: &Worker) {
+    let Some(fault) = x.trail.fault else { return };
+    if SLOW.contains(&fault.slug) {
+        return slow(worker, now, fault.slug, x.client, Some(&*x.route.name));
+    }
+    if !is_refusal(fault.status, fault.slug) {
+        return;
+    }
+    worker.refusals.tell(now, |left_out| {
         let caller = x.principal.as_deref();
         tracing::warn!(
             target: "security",
@@ -41,6 +49,19 @@ pub(crate) fn ended(x: &Exchange, now: Instant, rarely: &Rarely) {
     });
 }
 
+/// Who took too long for what; each is told of by itself.
+pub(crate) const SLOW: [&str; 4] = ["http/head-timeout", "http/body-timeout", "http/slow-body", "http/slow-reader"];
+
+/// Tells of a client that took too long: of one now and then, since a bad line makes the honest slow, too.
+pub(crate) fn slow(worker: &Worker, now: Instant, slug: &str, client: ClientAddress, route: Option<&str>) {
+    let told = SLOW.iter().zip(&worker.slow).find(|(of, _)| **of == slug);
+    let Some((_, rarely)) = told else { return };
+    rarely.tell(now, |left_out| {
+        let left_out = (left_out > 0).then_some(left_out);
+        tracing::warn!(target: "security", problem = slug, %client, route, left_out, "too slow");
+    });
+}
+
 fn is_refusal(status: u16, slug: &str) -> bool {
     matches!(status, 401 | 403) || matches!(slug, "auth/too-many-failures" | "limit/exceeded")
 }
@@ -48,6 +69,11 @@ fn is_refusal(status: u16, slug: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_slow_has_a_fault_of_ours() {
+        assert!(SLOW.iter().all(|slug| crate::faults::ALL.iter().any(|fault| fault.slug == *slug)));
+    }
 
     #[test]
     fn only_who_was_refused_is_told_of() {

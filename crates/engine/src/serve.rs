@@ -31,7 +31,7 @@ pub(crate) enum After {
     /// It is over.
     Close(Closed),
     /// It is over, but the client may still be sending: read on a little, so that it sees the answer.
-    Linger,
+    Linger(Closed),
 }
 
 /// Why an exchange ends without its regular answer.

@@ -37,6 +37,8 @@ pub(crate) struct Worker {
     pub(crate) ending: Arc<Drain>,
     /// Floods that are told of.
     pub(crate) floods: Rarely,
+    /// Clients that are told of because they were too slow.
+    pub(crate) slow: [Rarely; security::SLOW.len()],
     /// Refusals that are told of.
     pub(crate) refusals: Rarely,
     /// Connections from proxies without a PROXY header that are told of.
@@ -72,6 +74,7 @@ impl Worker {
             drain: Drain::below(&[&parts.drain]),
             ending: Arc::default(),
             floods: Rarely::default(),
+            slow: Default::default(),
             refusals: security::rarely(),
             headerless: Rarely::default(),
             log: Mutex::new(log),

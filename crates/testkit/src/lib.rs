@@ -28,6 +28,7 @@ pub mod provider;
 pub mod raw_client;
 pub mod recorder;
 pub mod redis;
+pub mod slow;
 pub mod strict;
 
 pub use browser::{Browser, Cookie, Fetched, Seen, Tab};
@@ -46,4 +47,5 @@ pub use raw_client::{RawClient, ReadError};
 pub use recorder::{Recorder, Script, Step};
 pub use redis::Redis;
 pub use rustix::process::Signal;
+pub use slow::{Manner, SlowClients};
 pub use strict::{Request, Response};

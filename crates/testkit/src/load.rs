@@ -17,7 +17,7 @@ mod histogram;
 mod http1;
 mod http2;
 mod lane;
-mod runner;
+pub(crate) mod runner;
 mod service;
 mod wire;
 

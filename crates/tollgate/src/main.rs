@@ -11,6 +11,7 @@ mod inherited;
 mod last_good;
 mod memory;
 mod node;
+mod open_files;
 mod redirect;
 mod rehearsal;
 mod reload;

@@ -24,6 +24,8 @@ pub(crate) mod v1 {
     pub(crate) const LIMIT_HANDSHAKE_TIMEOUT: &str = "10s";
     pub(crate) const LIMIT_KEEP_ALIVE: &str = "75s";
     pub(crate) const LIMIT_STREAMS: i64 = 128;
+    pub(crate) const PACE: &str = "500B/s";
+    pub(crate) const PACE_GRACE: &str = "30s";
     pub(crate) const LIMIT_CONNECTIONS: i64 = 65_536;
 
     pub(crate) const PATH_UNUSUAL: &str = "check";

@@ -4,9 +4,10 @@ use tollgate_core::decode::DecodeCx;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::Spanned;
 use tollgate_core::section;
-use tollgate_core::units::{Bounded, BoundedSize, Period};
+use tollgate_core::units::{Bounded, BoundedSize, ByteRate, Period};
 
 use crate::model::defaults::v1;
+use crate::model::settings::OrNone;
 
 /// A head must fit one buffer of a worker.
 const LARGEST_HEAD: u64 = 48 * 1024;
@@ -24,6 +25,8 @@ section! {
         head_timeout: Period = v1::LIMIT_HEAD_TIMEOUT,
         /// How long a client may take for its TLS handshake.
         handshake_timeout: Period = v1::LIMIT_HANDSHAKE_TIMEOUT,
+        /// How fast a client must send the bodies of its requests, and read answers; `none`: however slowly.
+        pace: OrNone<Pace>,
         /// How long a connection may stay open without a request.
         keep_alive: Period = v1::LIMIT_KEEP_ALIVE,
         /// Most requests at once on one HTTP/2 connection.
@@ -38,6 +41,19 @@ section! {
         connections: Bounded<1, 16_777_216> = v1::LIMIT_CONNECTIONS,
         /// Most requests on one connection, after which it is closed; without it, any number.
         requests_per_connection: Option<Bounded<1, 1_000_000_000>>,
+    }
+}
+
+section! {
+    /// The least that a client must do, counted only while it is the client that is waited for. Who falls behind by more than
+    /// `grace` is cut off.
+    pub struct Pace {
+        /// How fast the content of a request must come. Calls of gRPC to a service that speaks HTTP/2 may take their time.
+        request: OrNone<ByteRate> = v1::PACE,
+        /// How fast an answer must be read. Events (`text/event-stream`) may be read as slowly as the route's `idle` allows.
+        response: OrNone<ByteRate> = v1::PACE,
+        /// By how much time a client may be behind: at the beginning, and after a pause.
+        grace: Period = v1::PACE_GRACE,
     }
 }
 

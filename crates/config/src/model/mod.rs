@@ -63,7 +63,7 @@ pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed
 pub use self::health::{Check, CheckMethod, CheckPath, ErrorShare, Health, Outlier, StatusRange, WhenAllFail};
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::issuer::{Issuer, SamlGrant, SigningAlgorithm};
-pub use self::limits::Limits;
+pub use self::limits::{Limits, Pace};
 pub use self::listen::{FileMode, Listener, ListenerKind, Switch};
 pub use self::lists::AddressList;
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};

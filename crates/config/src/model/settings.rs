@@ -220,6 +220,10 @@ impl<T> OrNone<T> {
 }
 
 impl<T: Decode> Decode for OrNone<T> {
+    fn absent() -> Option<Self> {
+        T::absent().map(Self::Some)
+    }
+
     fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
         match node.text() {
             Some("none") => Some(Self::None),

@@ -16,13 +16,14 @@ use tollgate_plan::faults::NOT_FOUND;
 use tollgate_upstream::Connection;
 
 use crate::deployment::Deployment;
-use crate::faults::BODY_TIMEOUT;
+use crate::faults::{BODY_TIMEOUT, SLOW_BODY};
 use crate::forward::Upstream;
 use crate::http::downstream::{Client, Downstream, Gone};
 use crate::http::line::Line;
 use crate::http::pump::{BodyLimits, Broken, Pump};
 use crate::http::turn::Turn;
 use crate::http::websocket;
+use crate::pace;
 use crate::recall::{Came, Watch};
 
 /// Most interim answers before the final one; more is no good faith.
@@ -217,7 +218,7 @@ impl Waiting<'_> {
         if turn.upload.has_arrived() && client.side.is_gone(cx, turn) {
             return Poll::Ready(Err(Ended::ClientGone));
         }
-        self.poll_time(cx, client, turn, route)
+        self.poll_time(cx, client, turn, line, d, route)
     }
 
     fn poll_upload<S: Downstream>(
@@ -266,11 +267,13 @@ impl Waiting<'_> {
 
     /// While the body is still coming, every movement gives it the route's `idle` time; once it is out, the time for the
     /// answer counts. A client that waits for a 100 gives nobody more time.
-    fn poll_time<S>(
+    fn poll_time<S: Downstream>(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Client<S>,
-        turn: &Turn,
+        turn: &mut Turn,
+        line: &Line,
+        d: &Deployment,
         route: &RoutePlan,
     ) -> Poll<Result<Event, Ended>> {
         let uploading = !turn.upload.is_done() && self.upload_error.is_none();
@@ -282,7 +285,7 @@ impl Waiting<'_> {
         if has_moved && !holds_back && !self.due.is_final {
             self.moves = turn.upload.moves;
             let patience = if uploading { route.bounds.idle } else { route.bounds.timeout };
-            let now = client.worker.now();
+            let now = client.look();
             *self.due = Due { at: turn.x.by(now + patience), is_final: !uploading };
         }
         if has_moved && !uploading && self.try_end.is_none() {
@@ -290,10 +293,16 @@ impl Waiting<'_> {
         }
         let blocked = turn.upload.is_blocked_on_sink(&turn.request_head);
         let waits_for_client = uploading && !turn.upload.has_arrived() && !holds_back && !blocked;
+        let slow = match uploading {
+            true => pace::upload(client, turn, d, Some(line), waits_for_client).filter(|due| *due < self.due.at),
+            false => None,
+        };
         let try_end = self.try_end.filter(|end| *end < self.due.at);
         let is_late = turn.x.deadline.is_some_and(|deadline| deadline <= self.due.at);
-        self.watch.poll(cx, client, try_end.unwrap_or(self.due.at)).map(|came| match (waits_for_client, try_end) {
+        let deadline = slow.or(try_end).unwrap_or(self.due.at);
+        self.watch.poll(cx, client, deadline).map(|came| match (waits_for_client, try_end) {
             _ if came == Came::Route => Err(Ended::Refused(gone())),
+            _ if slow.is_some() => Err(Ended::Refused(SLOW_BODY.problem())),
             (true, _) => Err(Ended::Refused(BODY_TIMEOUT.problem())),
             (false, Some(_)) => Err(Ended::TryTimeout),
             (false, None) if is_late => Err(Ended::Late),

@@ -66,6 +66,15 @@ pub(crate) enum Unread {
     Much,
 }
 
+/// Why an answer is not completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// There is no more of it.
+    Broken,
+    /// The client does not keep the pace.
+    Slow,
+}
+
 /// The client was gone, or writing to it failed.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -77,6 +86,9 @@ pub(crate) trait Downstream: Send {
 
     /// Where the answer's body goes; `head` is written before it where heads are text.
     fn sink<'a>(&'a mut self, head: &'a mut Prefix) -> Sink<'a>;
+
+    /// Bytes of the request's body that have come and that the source cannot give yet.
+    fn arriving(&self) -> u64;
 
     /// Whether the client left, noticed while nothing is to be read from it. Its having sent its last byte is not that: it
     /// may well wait for the answer.
@@ -117,5 +129,5 @@ pub(crate) trait Downstream: Send {
     fn end(&mut self);
 
     /// The answer ends here and must not look whole.
-    fn cut(&mut self);
+    fn cut(&mut self, why: Cut);
 }

@@ -97,10 +97,10 @@ impl Client<Wire<'_>> {
                 After::Next if turn.keep_rest() => rest = Some(turn),
                 After::Next => turn.give_back(),
                 After::Close(reason) => return Ended::Closed(reason),
-                After::Linger => {
+                After::Linger(reason) => {
                     // Boxed: every idle connection would else keep room for it.
-                    Box::pin(self.linger(&mut turn)).await;
-                    return Ended::Closed(Closed::Gateway);
+                    Box::pin(self.linger(&mut turn, reason)).await;
+                    return Ended::Closed(reason);
                 }
             }
         }
@@ -214,8 +214,12 @@ impl Client<Wire<'_>> {
 
     /// Reads on for a little after an answer that ends the connection: closing with unread bytes would reset it, and the
     /// client might never see the answer (RFC 9112 §9.6).
-    async fn linger(&mut self, turn: &mut Turn) {
-        let (time, mut bytes) = LINGER;
+    async fn linger(&mut self, turn: &mut Turn, reason: Closed) {
+        let (mut time, mut bytes) = LINGER;
+        if matches!(reason, Closed::Slow | Closed::Timeout) {
+            // It has had its time.
+            time /= 2;
+        }
         let deadline = self.worker.now() + time;
         // Under TLS a farewell has to be written first, which a client that reads nothing can hold up.
         let farewell = pin!(self.side.stream.shutdown());

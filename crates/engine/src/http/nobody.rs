@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use crate::deployment::Deployment;
-use crate::http::downstream::{Downstream, Framing, Gone, Unread};
+use crate::http::downstream::{Cut, Downstream, Framing, Gone, Unread};
 use crate::http::ends::{Sink, Source};
 use crate::http::pump::Prefix;
 use crate::http::turn::Turn;
@@ -20,6 +20,10 @@ impl Downstream for Nobody {
 
     fn sink<'a>(&'a mut self, _: &'a mut Prefix) -> Sink<'a> {
         Sink::Nowhere
+    }
+
+    fn arriving(&self) -> u64 {
+        0
     }
 
     fn is_gone(&mut self, _: &mut Context<'_>, _: &mut Turn) -> bool {
@@ -60,5 +64,5 @@ impl Downstream for Nobody {
 
     fn end(&mut self) {}
 
-    fn cut(&mut self) {}
+    fn cut(&mut self, _: Cut) {}
 }

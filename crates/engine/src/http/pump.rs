@@ -20,6 +20,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -33,6 +34,7 @@ use tollgate_net::Stream;
 use self::recode::Chain;
 use crate::http::ends::{Sink, Source};
 use crate::http::websocket::Track;
+use crate::pace::{Least, Meter};
 
 /// Why a body did not get across.
 #[derive(Debug)]
@@ -108,6 +110,10 @@ pub(crate) struct Pump {
     pub(crate) moves: u64,
     /// Content bytes written.
     pub(crate) sent: u64,
+    /// Bytes that the sink took, framing and all.
+    passed: u64,
+    /// Whether the client at one of its ends keeps the pace.
+    pace: Meter,
 }
 
 /// Recoders at work.
@@ -145,6 +151,8 @@ impl Pump {
             unreleased: 0,
             moves: 0,
             sent: 0,
+            passed: 0,
+            pace: Meter::default(),
         }
     }
 
@@ -224,6 +232,22 @@ impl Pump {
     /// Whether what holds it up is whoever should take it.
     pub(crate) fn is_blocked_on_sink(&self, prefix: &Prefix) -> bool {
         !prefix.is_out() || !self.batch.is_out() || self.flushing || !self.piece.is_empty()
+    }
+
+    /// See [`pace::upload`](crate::pace::upload). `arriving`: bytes that have come and cannot be read yet.
+    pub(crate) fn pace_in(
+        &mut self,
+        least: Least,
+        arriving: u64,
+        waits: bool,
+        now: impl FnOnce() -> Instant,
+    ) -> Option<Instant> {
+        self.pace.look(least, self.inflow.taken + arriving, waits, now)
+    }
+
+    /// See [`pace::download`](crate::pace::download).
+    pub(crate) fn pace_out(&mut self, least: Least, waits: bool, now: impl FnOnce() -> Instant) -> Option<Instant> {
+        self.pace.look(least, self.passed, waits, now)
     }
 
     /// Content bytes that arrived.
@@ -326,6 +350,7 @@ impl Pump {
         prefix.advance(of_prefix);
         self.batch.advance(written - of_prefix);
         self.moves += 1;
+        self.passed += written as u64;
         Poll::Ready(Ok(()))
     }
 

@@ -27,11 +27,15 @@ pub enum Closed {
     Drain,
     /// Its address has as many connections as the limits allow.
     AddressLimit,
+    /// The client sent a body, or read an answer, more slowly than it must (`limits.pace`).
+    Slow,
+    /// It sent frames of HTTP/2 of a kind that costs others more than itself.
+    Flood,
 }
 
 /// The values of the label `reason`, in the order of [`Closed`].
-pub(crate) const REASONS: [&str; 8] =
-    ["client", "idle", "gateway", "timeout", "error", "upstream", "drain", "address_limit"];
+pub(crate) const REASONS: [&str; 10] =
+    ["client", "idle", "gateway", "timeout", "error", "upstream", "drain", "address_limit", "slow", "flood"];
 
 /// An api, and the slug of a fault.
 pub(crate) type Refusal = (Arc<str>, &'static str);

@@ -22,7 +22,7 @@ enum Protocol {
 }
 
 /// Backends of one log. Each echoes a request's id and body. Those of HTTP/1.1 also serve WebSockets that echo at paths
-/// that end with `/ws`, and an endless download at `/slow`; that of HTTP/2, streams that echo at `/stream`.
+/// that end with `/ws`, an endless download at `/slow`, and half a MiB at `/much`; that of HTTP/2, streams that echo at `/stream`.
 #[derive(Debug)]
 pub struct Backends {
     runner: Runner,

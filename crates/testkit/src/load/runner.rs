@@ -9,14 +9,14 @@ use tokio::task;
 
 /// Runs until it is dropped; its tasks end with it.
 #[derive(Debug)]
-pub(super) struct Runner {
+pub(crate) struct Runner {
     handle: Handle,
     over: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Runner {
-    pub(super) fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let handle = runtime.handle().clone();
         let (over, is_over) = oneshot::channel();
@@ -27,11 +27,11 @@ impl Runner {
         Self { handle, over: Some(over), thread: Some(thread) }
     }
 
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> task::JoinHandle<()> {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> task::JoinHandle<()> {
         self.handle.spawn(task)
     }
 
-    pub(super) fn handle(&self) -> &Handle {
+    pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }
 }

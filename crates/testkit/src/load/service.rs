@@ -19,6 +19,8 @@ use super::wire::{Head, Wire};
 /// What a download sends at once, and how often.
 pub(super) const CHUNK: usize = 1024;
 const EVERY: Duration = Duration::from_millis(50);
+/// The length of what is much: more than fits into all that stands on the way to a client that does not read.
+const MUCH: usize = 512 * 1024;
 
 /// The byte at this place of a download.
 pub(super) fn byte_at(place: usize) -> u8 {
@@ -38,6 +40,10 @@ async fn try_http1(mut wire: Wire<TcpStream>, log: Log, delay: Duration) -> io::
         }
         if path.ends_with("/slow") {
             return download(wire).await;
+        }
+        if path.ends_with("/much") {
+            wire.send(&reply(&head, &[b'm'; MUCH])).await?;
+            continue;
         }
         let id = id(&path);
         if let Some(id) = id {

@@ -19,6 +19,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 use crate::cli::output::{Failure, Output};
 use crate::inherited::Inherited;
 use crate::last_good;
+use crate::open_files;
 use crate::sources::named;
 use crate::start::{self, Running, StartError};
 use crate::watch::Watched;
@@ -70,6 +71,7 @@ pub(crate) fn run(path: &Path, output: &Output) -> Result<(), Failure> {
     let mut log = None;
     let mut attempt = |loaded: Loaded| {
         log.get_or_insert_with(|| log_to_stderr(loaded.config.log.level));
+        open_files::allow_all();
         prepare(path, &loaded, &inherited, output)
     };
     // Looked at before they are read: what changes from here on is noticed.

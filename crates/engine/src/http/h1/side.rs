@@ -11,7 +11,7 @@ use tollgate_http1::write;
 
 use super::Wire;
 use crate::deployment::Deployment;
-use crate::http::downstream::{Downstream, Framing, Gone, Unread};
+use crate::http::downstream::{Cut, Downstream, Framing, Gone, Unread};
 use crate::http::ends::{Sink, Source};
 use crate::http::pump::{Prefix, read_into};
 use crate::http::turn::Turn;
@@ -27,6 +27,10 @@ impl Downstream for Wire<'_> {
 
     fn sink<'a>(&'a mut self, head: &'a mut Prefix) -> Sink<'a> {
         Sink::Wire(self.stream, head)
+    }
+
+    fn arriving(&self) -> u64 {
+        0
     }
 
     /// Requests that the client sends meanwhile stay in the buffer, as far as that has room.
@@ -152,5 +156,5 @@ impl Downstream for Wire<'_> {
     }
 
     /// `answering` stays: dropped, the connection is reset.
-    fn cut(&mut self) {}
+    fn cut(&mut self, _: Cut) {}
 }

@@ -1,5 +1,6 @@
 //! The client's side of an exchange over one HTTP/2 stream.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,11 +12,13 @@ use tollgate_core::field::Known;
 use tollgate_http1::transfer::Outflow;
 use tollgate_http1::write;
 
+use super::standing::Standing;
 use crate::deployment::Deployment;
-use crate::http::downstream::{Downstream, Framing, Gone, Unread};
+use crate::http::downstream::{Cut, Downstream, Framing, Gone, Unread};
 use crate::http::ends::{Sink, Source};
 use crate::http::pump::{Prefix, add_field, header_map};
 use crate::http::turn::Turn;
+use crate::pace::has_events;
 use crate::worker::Worker;
 
 /// One stream of a client.
@@ -25,11 +28,29 @@ pub(super) struct Frames {
     respond: SendResponse<Bytes>,
     /// The rest of the answer, once its head is out; none if that was all.
     answer: Option<SendStream<Bytes>>,
+    standing: Arc<Standing>,
+    /// It is told of as one that lasts.
+    lasts: bool,
 }
 
 impl Frames {
-    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>) -> Self {
-        Self { body, respond, answer: None }
+    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, standing: &Arc<Standing>) -> Self {
+        Self { body, respond, answer: None, standing: Arc::clone(standing), lasts: false }
+    }
+
+    fn lasts(&mut self) {
+        if !self.lasts {
+            self.lasts = true;
+            self.standing.lasts();
+        }
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        if self.lasts {
+            self.standing.rests();
+        }
     }
 }
 
@@ -43,6 +64,10 @@ impl Downstream for Frames {
             Some(answer) => Sink::Frames(answer),
             None => Sink::Nowhere,
         }
+    }
+
+    fn arriving(&self) -> u64 {
+        self.standing.arriving(self.body.stream_id().as_u32())
     }
 
     fn is_gone(&mut self, cx: &mut Context<'_>, _: &mut Turn) -> bool {
@@ -111,6 +136,9 @@ impl Downstream for Frames {
         let ends = framing.outflow == Outflow::Nothing || framing.told == Length::Known(0);
         let answer = self.respond.send_response(response, ends).map_err(|_| Gone)?;
         self.answer = (!ends).then_some(answer);
+        if !ends && has_events(fields) {
+            self.lasts();
+        }
         Ok(())
     }
 
@@ -125,6 +153,7 @@ impl Downstream for Frames {
             add_field(response.headers_mut(), &correlation.header, turn.x.id.as_str().as_bytes());
         }
         self.answer = Some(self.respond.send_response(response, false).map_err(|_| Gone)?);
+        self.lasts();
         Ok(())
     }
 
@@ -133,13 +162,22 @@ impl Downstream for Frames {
         Poll::Ready(())
     }
 
-    fn end(&mut self) {}
+    fn end(&mut self) {
+        self.standing.was_read();
+    }
 
-    /// RFC 9113 §8.1: an answer that cannot be completed is reset.
-    fn cut(&mut self) {
+    /// RFC 9113 §8.1: an answer that cannot be completed is reset. §7: `ENHANCE_YOUR_CALM` is for peers that cost too much.
+    fn cut(&mut self, why: Cut) {
+        let reason = match why {
+            Cut::Broken => Reason::INTERNAL_ERROR,
+            Cut::Slow => Reason::ENHANCE_YOUR_CALM,
+        };
+        if why == Cut::Slow {
+            self.standing.was_slow();
+        }
         match &mut self.answer {
-            Some(answer) => answer.send_reset(Reason::INTERNAL_ERROR),
-            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+            Some(answer) => answer.send_reset(reason),
+            None => self.respond.send_reset(reason),
         }
     }
 }

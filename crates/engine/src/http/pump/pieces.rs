@@ -154,6 +154,7 @@ impl Pump {
             }
             let part = self.piece.split_to(room.min(self.piece.len()));
             self.sent += part.len() as u64;
+            self.passed += part.len() as u64;
             self.moves += 1;
             let last = self.piece.is_empty() && self.is_last() && self.trailers.is_none();
             sink.send_data(part, last).map_err(|error| Broken::Sink(broken_stream(error)))?;
