@@ -26,7 +26,7 @@ use crate::json;
 use crate::login::faults::CROSS_SITE;
 use crate::remembered::Digest;
 use crate::session::browser;
-use tollgate_follow::{self as followed, Followed};
+use tollgate_follow::Followed;
 
 /// What all keys begin with, so that those who look for secrets in code and logs find them.
 pub const PREFIX: &str = "tgk_";
@@ -68,7 +68,7 @@ impl List {
     /// # Errors
     /// It cannot be read, in words for a person.
     pub fn load(path: &Path, most: usize) -> Result<Self, String> {
-        Self::read(&followed::read(path, largest(most))?, most)
+        Self::read(&tollgate_follow::read(path, largest(most))?, most)
     }
 
     /// Reads a list.

@@ -21,7 +21,7 @@ use crate::faults::{BASIC_CROWDED, BASIC_LIST, BASIC_REFUSED, TOO_MANY_FAILURES,
 use crate::password::{self, Digests, Password};
 use crate::remembered::{Digest, Remembered};
 use crate::together::{Together, Waits};
-use tollgate_follow::{self as followed, Followed};
+use tollgate_follow::Followed;
 
 /// Largest file, in bytes.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -85,7 +85,7 @@ impl Users {
     /// # Errors
     /// It cannot be read, or has hashes that are not taken; in words for a person, without any hash.
     pub fn load(path: &Path) -> Result<Self, String> {
-        Self::read(&followed::read(path, LARGEST)?)
+        Self::read(&tollgate_follow::read(path, LARGEST)?)
     }
 
     fn read(text: &[u8]) -> Result<Self, String> {

@@ -15,7 +15,7 @@ use tollgate_core::problem::{Problem, Side};
 use crate::faults::{SAML_METADATA, because};
 use crate::saml::{self, Expected, MustBeSigned, Provider};
 use crate::source::GIVEN;
-use tollgate_follow::{self as followed, Followed};
+use tollgate_follow::Followed;
 
 /// Largest metadata, in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -56,7 +56,7 @@ impl SamlGrant {
     /// # Errors
     /// It has none; in words for a person.
     pub fn look(file: &std::path::Path, entity: Option<&str>) -> Result<(), String> {
-        followed::read(file, LARGEST).and_then(|text| Provider::read(&text, entity)).map(drop)
+        tollgate_follow::read(file, LARGEST).and_then(|text| Provider::read(&text, entity)).map(drop)
     }
 
     /// Reads the metadata now, and again whenever it changes. Blocks.

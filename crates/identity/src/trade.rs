@@ -318,7 +318,7 @@ impl Asked {
             if known != "audience" && seen.contains(&known) {
                 return Err(("invalid_request", "a parameter that stands twice"));
             }
-            if asked.audience.len() > MOST_AUDIENCES {
+            if known == "audience" && asked.audience.len() == MOST_AUDIENCES {
                 return Err(("invalid_target", "too many audiences"));
             }
             match known {

@@ -7,8 +7,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use tollgate_follow as followed;
-
 /// Largest file, in bytes.
 pub(super) const LARGEST: u64 = 1024 * 1024;
 
@@ -27,7 +25,7 @@ impl Authorities {
     /// # Errors
     /// It cannot be read, or has none; in words for a person.
     pub fn load(path: &Path) -> Result<Self, String> {
-        Self::read(&followed::read(path, LARGEST)?)
+        Self::read(&tollgate_follow::read(path, LARGEST)?)
     }
 
     pub(super) fn read(pem: &[u8]) -> Result<Self, String> {

@@ -40,6 +40,9 @@ pub(crate) fn is_navigation(x: &Exchange) -> bool {
 /// Whether another site's page had this sent, with a cookie that its user did not mean to show: anything but reading, and opening a
 /// WebSocket. `own`: where the gateway is reached, beside where this request came to.
 pub(crate) fn is_cross_site(x: &Exchange, own: &[String]) -> bool {
+    if !on(Check::OtherSite) {
+        return false;
+    }
     let fields = &x.head.fields;
     // Who asks for somebody else (`serve: check`) says which method it is about; who says so without being asked is judged no less strictly.
     let of_another = ["x-forwarded-method", "x-original-method"];
@@ -47,9 +50,6 @@ pub(crate) fn is_cross_site(x: &Exchange, own: &[String]) -> bool {
     let is_reading = |method: Method| matches!(method, Method::Get | Method::Head | Method::Options | Method::Trace);
     let reads = std::iter::once(x.head.method).chain(told).all(is_reading);
     // A WebSocket over HTTP/2 is a CONNECT (RFC 8441 §4).
-    if !on(Check::OtherSite) {
-        return false;
-    }
     if reads && !fields.has("upgrade") && fields.text("sec-fetch-mode") != Some("websocket") {
         return false;
     }
