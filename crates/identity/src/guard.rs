@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 use tollgate_core::body::{Finish, RecodeError, Recoder};
-use tollgate_core::problem::Fault;
+use tollgate_core::problem::Problem;
 
 use crate::content_digest::Checker;
 use crate::faults::{DIGEST_MISMATCH, SIGV4_BODY};
@@ -47,11 +47,23 @@ impl Recoder for Guard {
         }
     }
 
-    fn fault(&self, _: RecodeError) -> Option<&'static Fault> {
-        Some(match self {
+    fn only_looks(&self) -> bool {
+        true
+    }
+
+    fn start_over(&mut self) {
+        match self {
+            Self::Aws(seen, _) => *seen = digest::Context::new(&digest::SHA256),
+            Self::Digest(checker) => checker.start_over(),
+        }
+    }
+
+    fn problem(&self, error: RecodeError) -> Option<Problem> {
+        let fault = match self {
             Self::Aws(..) => &SIGV4_BODY,
             Self::Digest(_) => &DIGEST_MISMATCH,
-        })
+        };
+        Some(fault.problem().detail(error.to_string()))
     }
 }
 
