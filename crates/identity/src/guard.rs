@@ -72,3 +72,23 @@ impl fmt::Debug for Guard {
         f.write_str("Guard")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_before_it_started_over_does_not_count() {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, b"signed").as_ref());
+        let mut guard = Guard::Aws(digest::Context::new(&digest::SHA256), Payload::Hash(hash));
+        assert!(guard.only_looks());
+        for body in [&b"another"[..], b"signed"] {
+            guard.start_over();
+            let mut passed = Vec::new();
+            assert_eq!(guard.recode(body, &mut passed), Ok(body.len()));
+            assert_eq!(passed, body);
+            assert_eq!(guard.finish(&mut passed).is_ok(), body == b"signed");
+        }
+    }
+}

@@ -15,7 +15,7 @@
 //! `&apos;`, `&quot;` and references to characters; attributes that stand twice, and prefixes that are not declared, are left to the service.
 //!
 //! What cannot be read cannot be judged: a body with a `Content-Encoding` is refused, unless [`decompress`](crate::decompress) stands on the route, too; then its content
-//! is judged. So is a `charset` other than UTF-8.
+//! is judged. A `charset` other than UTF-8, or more than one `Content-Type`, is refused, too.
 //!
 //! Try it first: with `shadow: true` nobody is refused; `tollgate_shadowed_total` and the fields `shadow` and `cause` of the access log say who would be, and why.
 //!

@@ -28,14 +28,20 @@ const SEQUENCES: [&[u8]; 7] = [b"x-ndjson", b"ndjson", b"jsonl", b"x-jsonl", b"j
 
 /// What the head tells.
 pub(super) fn told(fields: &Fields) -> Told {
-    // A list of types is none that may be sent, but there are readers who take the first or the last of one.
-    let lines = || fields.all("content-type").flat_map(|line| split(line, b','));
-    let mut kinds = lines().filter_map(|one| Some((one, kind(essence(one))?)));
-    let Some((one, kind)) = kinds.next() else { return Told::Other };
-    if lines().filter(|one| !one.trim_ascii().is_empty()).nth(1).is_some() {
-        return Told::Several(kind);
+    // There are readers who take the first or the last of several types, and readers who do not mind quotes.
+    let mut kinds = fields.all("content-type").flat_map(|line| line.split(|byte| *byte == b',')).filter_map(kind);
+    let Some(first) = kinds.next() else { return Told::Other };
+    let mut written = fields.all("content-type").flat_map(parts).filter(|one| !one.trim_ascii().is_empty());
+    match (written.next(), written.next(), kinds.next()) {
+        (Some(one), None, None) if kind(one) == Some(first) => {
+            if charsets(one).all(is_utf8) {
+                Told::One(first)
+            } else {
+                Told::Foreign(first)
+            }
+        }
+        _ => Told::Several(first),
     }
-    if charsets(one).all(is_utf8) { Told::One(kind) } else { Told::Foreign(kind) }
 }
 
 /// Whether it has a coding that would have to be undone first (RFC 9110 §8.4).
@@ -44,12 +50,9 @@ pub(super) fn is_coded(fields: &Fields) -> bool {
     names.any(|name| !matches!(name.trim_ascii(), b"") && !name.trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
-/// A type without its parameters.
-fn essence(one: &[u8]) -> &[u8] {
-    one.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
-}
-
-fn kind(essence: &[u8]) -> Option<Kind> {
+/// What a type is, whatever its parameters.
+fn kind(one: &[u8]) -> Option<Kind> {
+    let essence = one.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let slash = essence.iter().position(|byte| *byte == b'/')?;
     let (main, sub) = (essence[..slash].to_ascii_lowercase(), essence[slash + 1..].to_ascii_lowercase());
     let is_text = matches!(&main[..], b"application" | b"text");
@@ -65,9 +68,9 @@ fn kind(essence: &[u8]) -> Option<Kind> {
     }
 }
 
-/// The values of all parameters `charset`.
+/// The values of all parameters `charset`, also of those that stand in quotes: not all readers mind them.
 fn charsets(one: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split(one, b';').skip(1).filter_map(|parameter| {
+    one.split(|byte| *byte == b';').skip(1).filter_map(|parameter| {
         let mut parts = parameter.splitn(2, |byte| *byte == b'=');
         let name = parts.next()?.trim_ascii();
         name.eq_ignore_ascii_case(b"charset").then(|| parts.next().unwrap_or_default().trim_ascii())
@@ -80,16 +83,16 @@ fn is_utf8(charset: &[u8]) -> bool {
     [&b"utf-8"[..], b"utf8", b"us-ascii"].iter().any(|known| quoted.unwrap_or(charset).eq_ignore_ascii_case(known))
 }
 
-/// The parts between separators that do not stand in quotes (RFC 9110 §5.6.4).
-fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+/// The parts between commas that do not stand in quotes (RFC 9110 §5.6.4).
+fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut is_quoted, mut is_escaped) = (false, false);
-    text.split(move |byte| {
+    line.split(move |byte| {
         match (is_quoted, *byte) {
             (true, _) if is_escaped => is_escaped = false,
             (true, b'\\') => is_escaped = true,
             (_, b'"') => is_quoted = !is_quoted,
             _ => {}
         }
-        !is_quoted && *byte == separator
+        !is_quoted && *byte == b','
     })
 }

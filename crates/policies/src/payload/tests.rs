@@ -143,6 +143,8 @@ fn two_types_and_other_charsets_are_refused_where_one_is_looked_at() {
         &["application/json", "application/json"],
         &["text/plain, application/json"],
         &["application/json;a=b, text/plain"],
+        &["text/plain; a=\", application/json"],
+        &["application/json; a=\"x, application/json;\""],
     ] {
         let refused = post(kinds).refused_with("payload/type").replies(415);
         assert_eq!(refused.problem()["detail"], "more than one `Content-Type`", "{kinds:?}");
@@ -151,6 +153,7 @@ fn two_types_and_other_charsets_are_refused_where_one_is_looked_at() {
         "application/json; charset=utf-16",
         "application/json;a=b; CHARSET = \"UTF-7\"",
         "application/json; charset=utf-8; charset=utf-16",
+        "application/json; a=\"; charset=utf-16",
     ] {
         let refused = post(&[kind]).refused_with("payload/type").replies(415);
         assert_eq!(refused.problem()["detail"], "a `charset` other than UTF-8", "{kind}");
