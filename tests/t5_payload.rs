@@ -203,6 +203,7 @@ fn a_large_body_passes_unchanged_with_its_length_and_is_not_kept() {
     let answer = bench.post("/wide/x", &body[..body.len() - 1]);
     assert_eq!((answer.status, slug(&answer).as_str()), (400, "payload/malformed"));
     assert_eq!(answer.json()["offset"], body.len() - 1);
+    bench.backend.wait_for("the end of its connection", |all| all.iter().any(|c| c.ended.is_some()));
     assert_eq!(bench.whole().len(), seen);
 }
 
