@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::problem::Fault;
+use crate::problem::Problem;
 
 /// How the end of a body is told (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,8 @@ pub trait BodyStream: fmt::Debug + Send {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>>;
 }
 
-/// Changes the content of a body while it passes: compression, decompression. Works on what it is given and never waits.
+/// Changes the content of a body while it passes (compression, decompression), or only looks at it. Works on what it is given and
+/// never waits.
 pub trait Recoder: fmt::Debug + Send {
     /// Takes bytes from the start of `input` and appends what becomes of them to `output`: about 64 KiB at most in one
     /// call, so that a small input that becomes a large output does not fill the memory. Gives how many bytes were taken;
@@ -73,9 +74,23 @@ pub trait Recoder: fmt::Debug + Send {
     /// The input ended too early.
     fn finish(&mut self, output: &mut Vec<u8>) -> Result<Finish, RecodeError>;
 
+    /// Whether it only looks: what it is given it passes on at once and as it is, so that the body is as long as it was, and it can
+    /// start over.
+    fn only_looks(&self) -> bool {
+        false
+    }
+
+    /// The same body will come once more, from its first byte on; asked only of those that only look.
+    fn start_over(&mut self) {}
+
     /// What the sender of the body is told of an error; `None`: it is not the sender's.
-    fn fault(&self, error: RecodeError) -> Option<&'static Fault> {
+    fn problem(&self, error: RecodeError) -> Option<Problem> {
         let _ = error;
+        None
+    }
+
+    /// What it would have refused the body with, as far as it came, if it refuses nobody.
+    fn shadow(&self) -> Option<Problem> {
         None
     }
 }
@@ -96,4 +111,13 @@ pub enum RecodeError {
     Malformed(&'static str),
     /// It becomes larger than allowed.
     TooLarge,
+}
+
+impl fmt::Display for RecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed(what) => what,
+            Self::TooLarge => "a body that becomes too large",
+        })
+    }
 }

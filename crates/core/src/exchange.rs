@@ -45,7 +45,7 @@ pub struct Exchange {
     /// All of the request's body, if a policy or handler wanted it: as the recoders give it that were there then.
     pub content: Option<Bytes>,
     /// What changes the request's body on its way to the service: the first one reads what the client sends, each other one
-    /// what the one before it gives. With any of them, nobody knows how long the body will be.
+    /// what the one before it gives. With any that does not only look, nobody knows how long the body will be.
     pub recoders: Vec<Box<dyn Recoder>>,
     /// The answer, once there is one.
     pub reply: Reply,

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tollgate_core::body::Length;
 use tollgate_core::problem::Problem;
-use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
+use tollgate_http1::faults::BODY_TOO_LARGE;
 use tollgate_plan::RoutePlan;
 
 use crate::deployment::Deployment;
 use crate::faults::{BODY_TIMEOUT, SLOW_BODY};
-use crate::http::attempt::body_problem;
+use crate::http::attempt::{body_problem, recode_problem};
 use crate::http::downstream::{Client, Downstream, Gone};
 use crate::http::ends::Sink;
 use crate::http::pump::{Broken, Kept, Tee};
@@ -70,7 +70,7 @@ async fn read<S: Downstream>(
         turn.x.reply.head.clear();
     }
     // What a service would get is what is read here: held against what was signed, unpacked.
-    turn.upload.recode_with(std::mem::take(&mut turn.x.recoders));
+    turn.upload.recode_with(std::mem::take(&mut turn.x.recoders), turn.x.length);
     let (to, mut kept) = oneshot::channel();
     turn.upload.tee_to(Tee::new(most, to));
     let mut watch = Watch::new(&d.recall, route, client.now);
@@ -79,9 +79,8 @@ async fn read<S: Downstream>(
         match turn.upload.poll(cx, client.side.source(), &mut turn.x.head.fields.buffer, Sink::Nowhere) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(Broken::Bad(bad))) => return Poll::Ready(Err(Stop::Problem(body_problem(bad)))),
-            Poll::Ready(Err(broken @ Broken::Recode(_, fault))) => {
-                let fault = fault.unwrap_or(&MALFORMED);
-                return Poll::Ready(Err(Stop::Problem(fault.problem().detail(broken.to_string()))));
+            Poll::Ready(Err(Broken::Recode(error, problem))) => {
+                return Poll::Ready(Err(Stop::Problem(recode_problem(error, problem))));
             }
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
             Poll::Pending => {}
@@ -102,6 +101,8 @@ async fn read<S: Downstream>(
         })
     })
     .await?;
+    // Who looked at it does not see it again.
+    turn.note_shadow();
     match kept.try_recv() {
         Ok(Kept::Whole(content)) => Ok(content),
         Ok(Kept::TooLarge) | Err(_) => Err(too_large(most).into()),

@@ -15,6 +15,7 @@ use crate::security;
 pub(crate) fn finish<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, begun: usize) {
     let now = client.look();
     let worker = &client.worker;
+    turn.note_shadow();
     let x = &mut turn.x;
     let duration = now.saturating_duration_since(x.began);
     x.trail.bytes_in = x.head.fields.head_len as u64 + turn.upload.taken() + turn.tunnelled;

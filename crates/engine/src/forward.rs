@@ -142,7 +142,7 @@ pub(crate) async fn forward<S: Downstream>(
 /// Settles what holds for every try.
 fn prepare(turn: &mut Turn, route: &RoutePlan, proxy: &Proxy, backend: &Backend) -> Result<(), Problem> {
     turn.x.trail.service = Some(backend.service.name().clone());
-    turn.upload.recode_with(std::mem::take(&mut turn.x.recoders));
+    turn.upload.recode_with(std::mem::take(&mut turn.x.recoders), turn.x.length);
     turn.upgrade = wanted_upgrade(turn, route);
     turn.try_timeout = proxy.try_timeout.or(backend.try_timeout.as_ref()).copied();
     match turn.connects && turn.upgrade.is_none() {

@@ -18,6 +18,7 @@ use tollgate_upstream::faults::{RESET, TIMEOUT};
 use crate::deployment::Deployment;
 use crate::faults::{BODY_BROKEN, SLOW_BODY};
 use crate::forward::{Transit, Upstream};
+use crate::http::attempt::recode_problem;
 use crate::http::downstream::{Client, Cut, Downstream, Framing, Gone, Unread};
 use crate::http::ends::Source;
 use crate::http::h1::LITTLE;
@@ -167,8 +168,8 @@ fn recode(turn: &mut Turn, length: Length) -> Length {
     if recoders.is_empty() || length == Length::None {
         return length;
     }
-    turn.download.recode_with(recoders);
-    Length::Chunked
+    turn.download.recode_with(recoders, length);
+    turn.download.outgoing(length)
 }
 
 /// A body of the gateway's own.
@@ -390,6 +391,13 @@ fn poll_upload<S: Downstream>(
             upstream.upload_dead = true;
             upstream.keep_alive = false;
             Ok(())
+        }
+        Poll::Ready(Err(Broken::Recode(error, problem))) => {
+            // The head of the answer is out: the client cannot be told any more, but those who count are.
+            let problem = recode_problem(error, problem);
+            turn.x.trail.fault = Some(problem.fault);
+            turn.x.trail.cause = problem.cause.clone().or_else(|| Some(problem.detail.clone().into_owned()));
+            Err(Halt::Client(Closed::Error))
         }
         Poll::Ready(Err(_)) => Err(Halt::Client(Closed::Error)),
     }

@@ -85,6 +85,11 @@ impl Checker {
         self.0.iter_mut().for_each(|(context, _)| context.update(part));
     }
 
+    /// The same body will come once more.
+    pub fn start_over(&mut self) {
+        self.0.iter_mut().for_each(|(context, _)| *context = digest::Context::new(context.algorithm()));
+    }
+
     /// The body has ended.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 use tollgate_core::body::{Finish, RecodeError, Recoder};
-use tollgate_core::problem::Fault;
+use tollgate_core::problem::Problem;
 
 use crate::content_digest::Checker;
 use crate::faults::{DIGEST_MISMATCH, SIGV4_BODY};
@@ -47,16 +47,48 @@ impl Recoder for Guard {
         }
     }
 
-    fn fault(&self, _: RecodeError) -> Option<&'static Fault> {
-        Some(match self {
+    fn only_looks(&self) -> bool {
+        true
+    }
+
+    fn start_over(&mut self) {
+        match self {
+            Self::Aws(seen, _) => *seen = digest::Context::new(&digest::SHA256),
+            Self::Digest(checker) => checker.start_over(),
+        }
+    }
+
+    fn problem(&self, error: RecodeError) -> Option<Problem> {
+        let fault = match self {
             Self::Aws(..) => &SIGV4_BODY,
             Self::Digest(_) => &DIGEST_MISMATCH,
-        })
+        };
+        Some(fault.problem().detail(error.to_string()))
     }
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guard")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_before_it_started_over_does_not_count() {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, b"signed").as_ref());
+        let mut guard = Guard::Aws(digest::Context::new(&digest::SHA256), Payload::Hash(hash));
+        assert!(guard.only_looks());
+        for body in [&b"another"[..], b"signed"] {
+            guard.start_over();
+            let mut passed = Vec::new();
+            assert_eq!(guard.recode(body, &mut passed), Ok(body.len()));
+            assert_eq!(passed, body);
+            assert_eq!(guard.finish(&mut passed).is_ok(), body == b"signed");
+        }
     }
 }

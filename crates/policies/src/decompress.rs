@@ -221,11 +221,12 @@ impl Recoder for Unpack {
         self.0.finish(output)
     }
 
-    fn fault(&self, error: RecodeError) -> Option<&'static Fault> {
-        Some(match error {
+    fn problem(&self, error: RecodeError) -> Option<Problem> {
+        let fault = match error {
             RecodeError::Malformed(_) => &MALFORMED,
             RecodeError::TooLarge => &TOO_LARGE,
-        })
+        };
+        Some(fault.problem().detail(error.to_string()))
     }
 }
 
@@ -318,9 +319,12 @@ mod tests {
         fields.add("Content-Encoding", "gzip");
         let mut recoders = recoders.undo(&fields).unwrap();
         let error = recoders[0].recode(b"no gzip at all", &mut Vec::new()).unwrap_err();
-        assert_eq!(recoders[0].fault(error).map(|fault| fault.slug), Some("decompress/malformed"));
-        let fault = recoders[0].fault(RecodeError::TooLarge);
-        assert_eq!(fault.map(|fault| (fault.slug, fault.status)), Some(("decompress/too-large", 413)));
+        assert_eq!(recoders[0].problem(error).map(|problem| problem.fault.slug), Some("decompress/malformed"));
+        let problem = recoders[0].problem(RecodeError::TooLarge);
+        assert_eq!(
+            problem.map(|problem| (problem.fault.slug, problem.fault.status)),
+            Some(("decompress/too-large", 413))
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use tollgate_core::address_list::AddressList;
-use tollgate_core::body::Body;
+use tollgate_core::body::{Body, Finish, Length, RecodeError, Recoder};
 use tollgate_core::buffer::Buffer;
 use tollgate_core::clock::Clock;
 use tollgate_core::counters::Counters;
@@ -164,6 +164,16 @@ impl Bench {
         self.run(x)
     }
 
+    /// The same, of which the whole body was read already.
+    #[must_use]
+    #[track_caller]
+    pub fn request_with(&self, method: &str, target: &str, headers: &[(&str, &str)], content: &[u8]) -> Outcome {
+        let mut x = self.exchange(method, target, headers);
+        x.length = Length::Known(content.len() as u64);
+        x.content = Some(content.to_vec().into());
+        self.run(x)
+    }
+
     fn exchange(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Exchange {
         let text = head(&format!("{method} {target} HTTP/1.1\r\nHost: {HOST}\r\n"), headers);
         let mut x = Exchange::new(Arc::clone(&self.conn), Arc::clone(&self.route), self.clock.now());
@@ -231,6 +241,27 @@ fn build<C: PolicyConfig>(yaml: &str, route: &Route, clock: &Clock) -> Result<Ch
     });
     let told: Vec<String> = told.collect();
     built.filter(|_| told.is_empty()).ok_or(told)
+}
+
+fn recoded(recoder: &mut dyn Recoder, pieces: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, RecodeError> {
+    let mut all = Vec::new();
+    for piece in pieces {
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            let mut output = Vec::new();
+            let taken = recoder.recode(rest, &mut output)?;
+            all.push(output);
+            rest = &rest[taken..];
+        }
+    }
+    loop {
+        let mut output = Vec::new();
+        let finish = recoder.finish(&mut output)?;
+        all.push(output);
+        if finish == Finish::Done {
+            return Ok(all);
+        }
+    }
 }
 
 fn head(start: &str, headers: &[(&str, &str)]) -> String {
@@ -344,6 +375,30 @@ impl Outcome {
             }
         }
         outcome
+    }
+
+    /// The body of the request comes, in these pieces, and passes all that changes it or looks at it: what the service gets.
+    ///
+    /// # Errors
+    /// What the client is told instead.
+    ///
+    /// # Panics
+    /// If the request was answered already, or a problem is not the client's.
+    #[track_caller]
+    pub fn upload(&mut self, pieces: &[&[u8]]) -> Result<Vec<u8>, Problem> {
+        assert_eq!(self.ended, Ended::Passed, "{}", self.told());
+        let mut pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
+        for recoder in &mut self.x.recoders {
+            pieces = recoded(recoder.as_mut(), &pieces).map_err(|error| recoder.problem(error).expect("a problem"))?;
+            let shadow = recoder.shadow().map(|problem| problem.fault);
+            self.x.trail.shadow = self.x.trail.shadow.or(shadow);
+        }
+        Ok(pieces.concat())
+    }
+
+    /// The same body will come once more.
+    pub fn start_over(&mut self) {
+        self.x.recoders.iter_mut().for_each(|recoder| recoder.start_over());
     }
 
     /// The problem that the answer tells.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tollgate_core::body::{Body, Length};
+use tollgate_core::body::{Body, Length, RecodeError};
 use tollgate_core::field::Known;
 use tollgate_core::problem::Problem;
 use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
@@ -116,6 +116,11 @@ impl Due {
     }
 }
 
+/// Whether the service saw nothing of this request, and said nothing.
+fn is_untouched(turn: &Turn) -> bool {
+    !turn.request_head.is_begun() && turn.x.reply.head.fields.buffer.is_empty()
+}
+
 /// What is known while waiting for the head.
 struct Waiting<'d> {
     /// The upstream takes no more of the body; an early answer may still come.
@@ -151,8 +156,7 @@ pub(crate) async fn attempt<'d, S: Downstream>(
         // Boxed: whoever speaks HTTP/1.1 does not keep room for it.
         Connection::Shared(share) => Box::pin(Line::share(share, turn, due.at)).await?,
     };
-    turn.upload.send_as(match turn.x.length {
-        _ if turn.upload.is_recoded() => Outflow::Chunked,
+    turn.upload.send_as(match turn.upload.outgoing(turn.x.length) {
         Length::Chunked => Outflow::Chunked,
         _ => Outflow::Plain,
     });
@@ -168,6 +172,11 @@ pub(crate) async fn attempt<'d, S: Downstream>(
         let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut line, d, route)).await;
         if let Err(Ended::Timeout | Ended::TryTimeout) = event {
             line.suspect();
+        }
+        if matches!(event, Err(Ended::Refused(_))) && is_untouched(turn) {
+            // Whoever sends nonsense costs the service no connection.
+            line.release(true, client.now);
+            return event.map_or_else(Err, |_| Err(Ended::ClientGone));
         }
         let event = event?;
         let verdict = line.judge(&mut turn.x.reply.head, turn.x.head.method).map_err(Ended::Malformed)?;
@@ -243,9 +252,7 @@ impl Waiting<'_> {
             }
             Poll::Ready(Err(Broken::CutShort | Broken::Source(_))) => Err(Ended::ClientGone),
             Poll::Ready(Err(Broken::Bad(bad))) => Err(Ended::Refused(body_problem(bad))),
-            Poll::Ready(Err(broken @ Broken::Recode(_, fault))) => {
-                Err(Ended::Refused(fault.unwrap_or(&MALFORMED).problem().detail(broken.to_string())))
-            }
+            Poll::Ready(Err(Broken::Recode(error, problem))) => Err(Ended::Refused(recode_problem(error, problem))),
         }
     }
 
@@ -321,6 +328,11 @@ pub(crate) fn body_problem(bad: Bad) -> Problem {
         Bad::TooLarge => BODY_TOO_LARGE.problem().detail("the body is larger than this route allows"),
         Bad::Malformed(what) => MALFORMED.problem().detail(what),
     }
+}
+
+/// What the sender of a body is told of what was found wrong with it on its way.
+pub(crate) fn recode_problem(error: RecodeError, problem: Option<Problem>) -> Problem {
+    problem.unwrap_or_else(|| MALFORMED.problem().detail(error.to_string()))
 }
 
 /// Passes an interim answer on (RFC 9110 §15.2).

@@ -27,11 +27,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tollgate_core::body::{Length, RecodeError, Recoder};
 use tollgate_core::buffer::{self, Buffer};
 use tollgate_core::head::Fields;
-use tollgate_core::problem::Fault;
+use tollgate_core::problem::Problem;
 use tollgate_http1::transfer::{Bad, Batch, Inflow, Outflow, Runs, SLICES};
 use tollgate_net::Stream;
 
-use self::recode::Chain;
+use self::recode::Recoding;
 use crate::http::ends::{Sink, Source};
 use crate::http::websocket::Track;
 use crate::pace::{Least, Meter};
@@ -48,7 +48,7 @@ pub(crate) enum Broken {
     /// What came is not to be passed on.
     Bad(Bad),
     /// What came cannot be recoded; what its sender is told of that.
-    Recode(RecodeError, Option<&'static Fault>),
+    Recode(RecodeError, Option<Problem>),
 }
 
 impl fmt::Display for Broken {
@@ -59,8 +59,7 @@ impl fmt::Display for Broken {
             Self::Sink(error) => write!(f, "writing failed: {error}"),
             Self::Bad(Bad::Malformed(what)) => f.write_str(what),
             Self::Bad(Bad::TooLarge) => f.write_str("a body that is too large"),
-            Self::Recode(RecodeError::Malformed(what), _) => f.write_str(what),
-            Self::Recode(RecodeError::TooLarge, _) => f.write_str("a body that becomes too large"),
+            Self::Recode(error, _) => error.fmt(f),
         }
     }
 }
@@ -114,14 +113,6 @@ pub(crate) struct Pump {
     passed: u64,
     /// Whether the client at one of its ends keeps the pace.
     pace: Meter,
-}
-
-/// Recoders at work.
-#[derive(Debug)]
-struct Recoding {
-    chain: Chain,
-    /// They gave their last.
-    done: bool,
 }
 
 impl Pump {
@@ -192,10 +183,10 @@ impl Pump {
         *self = Self { moves: self.moves, sent: self.sent, track, ..Self::tunnel() };
     }
 
-    /// Changes the content on its way; before the first byte is moved.
-    pub(crate) fn recode_with(&mut self, recoders: Vec<Box<dyn Recoder>>) {
+    /// Changes the content of a body of this length on its way, or looks at it; before the first byte is moved.
+    pub(crate) fn recode_with(&mut self, recoders: Vec<Box<dyn Recoder>>, length: Length) {
         if !recoders.is_empty() {
-            self.recoding = Some(Box::new(Recoding { chain: Chain::new(recoders), done: false }));
+            self.recoding = Some(Box::new(Recoding::new(recoders, length)));
         }
     }
 
@@ -205,8 +196,18 @@ impl Pump {
     }
 
     /// Whether the content is changed, so that nobody knows its length beforehand.
-    pub(crate) fn is_recoded(&self) -> bool {
-        self.recoding.is_some()
+    fn is_changed(&self) -> bool {
+        self.recoding.as_ref().is_some_and(|recoding| !recoding.chain.only_looks())
+    }
+
+    /// How a body of this length ends where it goes.
+    pub(crate) fn outgoing(&self, length: Length) -> Length {
+        if self.is_changed() { Length::Chunked } else { length }
+    }
+
+    /// What somebody who only looks on would have refused of it.
+    pub(crate) fn shadow(&self) -> Option<Problem> {
+        self.recoding.as_ref().and_then(|recoding| recoding.chain.shadow())
     }
 
     /// Says how it goes out.
@@ -258,7 +259,7 @@ impl Pump {
     /// Whether the same body can be sent once more from what is in the buffer.
     pub(crate) fn can_repeat(&self, length: Length) -> bool {
         match length {
-            _ if self.is_recoded() => !self.begun,
+            _ if self.is_changed() => !self.begun,
             _ if self.held.is_some() => true,
             Length::None => true,
             // Decoding chunks moves bytes about, and half a chunk line that was read is gone: only a body of which
@@ -270,7 +271,9 @@ impl Pump {
 
     /// Back to the first byte; only after [`Pump::can_repeat`].
     pub(crate) fn repeat(&mut self, length: Length) {
-        let (recoding, mut tee) = (self.recoding.take(), self.tee.take());
+        let (mut recoding, mut tee) = (self.recoding.take(), self.tee.take());
+        // What changes it took nothing yet.
+        recoding.iter_mut().filter(|recoding| recoding.chain.only_looks()).for_each(|recoding| recoding.start_over());
         tee.iter_mut().for_each(|tee| tee.start_over());
         match self.held.take() {
             Some(held) => self.hold(held),
@@ -289,7 +292,7 @@ impl Pump {
     ) -> Poll<Result<(), Broken>> {
         let source = if self.held.is_some() { Source::Held } else { source };
         match (source, sink) {
-            (Source::Wire(source), Sink::Wire(sink, prefix)) if !self.is_recoded() => {
+            (Source::Wire(source), Sink::Wire(sink, prefix)) if self.recoding.is_none() => {
                 self.poll_wires(cx, source, buffer, sink, prefix)
             }
             (source, sink) => self.poll_pieces(cx, source, buffer, sink),

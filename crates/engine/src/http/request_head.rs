@@ -47,8 +47,7 @@ pub(crate) fn write(
         grpc::write_timeout(out, deadline.saturating_duration_since(now));
         out.extend_from_slice(b"\r\n");
     }
-    let length = if turn.upload.is_recoded() { Length::Chunked } else { x.length };
-    match length {
+    match turn.upload.outgoing(x.length) {
         // A body of no bytes is told where a method usually has one (RFC 9110 §8.6).
         Length::None if x.head.fields.known(Known::ContentLength).is_some() => write::content_length(out, 0),
         Length::None | Length::UntilClose => {}

@@ -115,6 +115,15 @@ impl Turn {
         !buffer.is_empty()
     }
 
+    /// Keeps what somebody who only looked on at the request's body would have refused.
+    pub(crate) fn note_shadow(&mut self) {
+        let trail = &mut self.x.trail;
+        if let (None, Some(problem)) = (trail.shadow, self.upload.shadow()) {
+            trail.shadow = Some(problem.fault);
+            trail.cause = trail.cause.take().or_else(|| problem.cause.clone());
+        }
+    }
+
     /// It ends here and now: what was sent of an answer is all there will be.
     pub(crate) fn cut(&mut self) {
         let trail = &mut self.x.trail;

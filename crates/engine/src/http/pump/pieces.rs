@@ -15,8 +15,8 @@ use tollgate_core::head::Fields;
 use tollgate_http1::transfer::{Bad, Batch, Runs};
 use tollgate_http1::write;
 
-use super::recode::Pulled;
-use super::{Broken, Pump, Recoding};
+use super::recode::{Pulled, Recoding};
+use super::{Broken, Pump};
 use crate::http::ends::{Sink, Source, broken_stream};
 
 impl Pump {
@@ -71,28 +71,33 @@ impl Pump {
         buffer: &mut Buffer,
         recoding: &mut Recoding,
     ) -> Poll<Result<(), Broken>> {
-        let failed = |(error, fault)| Broken::Recode(error, fault);
+        let failed = |(error, problem)| Broken::Recode(error, problem);
         loop {
-            match recoding.chain.pull().map_err(failed)? {
-                Pulled::Piece(piece) => {
-                    self.piece = piece;
-                    return Poll::Ready(Ok(()));
-                }
+            let piece = match recoding.chain.pull().map_err(failed)? {
+                Pulled::Piece(piece) => piece,
                 Pulled::Done => {
                     recoding.done = true;
+                    self.piece = std::mem::take(&mut recoding.last);
                     return Poll::Ready(Ok(()));
                 }
-                Pulled::Hungry if self.is_drawn() => recoding.chain.end(),
+                Pulled::Hungry if self.is_drawn() => {
+                    recoding.chain.end();
+                    continue;
+                }
                 Pulled::Hungry => match self.poll_get(cx, source, buffer)? {
-                    Poll::Ready(()) => recoding.chain.push(std::mem::take(&mut self.piece)),
+                    Poll::Ready(()) => {
+                        recoding.chain.push(std::mem::take(&mut self.piece));
+                        continue;
+                    }
                     Poll::Pending => match recoding.chain.flush().map_err(failed)? {
-                        Some(piece) => {
-                            self.piece = piece;
-                            return Poll::Ready(Ok(()));
-                        }
+                        Some(piece) => piece,
                         None => return Poll::Pending,
                     },
                 },
+            };
+            self.piece = recoding.pass(piece);
+            if !self.piece.is_empty() {
+                return Poll::Ready(Ok(()));
             }
         }
     }
