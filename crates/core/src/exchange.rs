@@ -56,6 +56,8 @@ pub struct Exchange {
     /// When it must be over, answer and all: what the route's `total` says, or the client (`grpc-timeout`), whichever comes
     /// first.
     pub deadline: Option<Instant>,
+    /// By when a policy that has to wait must be done; `None`: nobody bounds it.
+    pub due: Option<Instant>,
     /// What happened on the way, for logs and metrics.
     pub trail: Trail,
 }
@@ -128,6 +130,7 @@ impl Exchange {
             limits: Vec::new(),
             began,
             deadline: None,
+            due: None,
             trail: Trail::default(),
         }
     }
@@ -166,6 +169,7 @@ impl Exchange {
         self.limits.clear();
         self.began = began;
         self.deadline = None;
+        self.due = None;
         self.trail = Trail::default();
     }
 }

@@ -144,6 +144,8 @@ pub enum Stage {
     Validate,
     /// Whether the answer is known already.
     Cache,
+    /// When it goes on.
+    Pace,
     /// Changes to what is sent on and sent back.
     Transform,
     /// What has to see the request as it is sent.
@@ -152,13 +154,14 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Edge,
         Self::Authenticate,
         Self::Authorize,
         Self::Quota,
         Self::Validate,
         Self::Cache,
+        Self::Pace,
         Self::Transform,
         Self::Sign,
     ];
@@ -173,6 +176,7 @@ impl Stage {
             Self::Quota => "quota",
             Self::Validate => "validate",
             Self::Cache => "cache",
+            Self::Pace => "pace",
             Self::Transform => "transform",
             Self::Sign => "sign",
         }

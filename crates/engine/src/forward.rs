@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tollgate_config::model::HashKey;
@@ -60,6 +60,8 @@ struct Failure {
     address: Option<Address>,
     /// Whether another instance, or the same once more, may do better.
     again: Again,
+    /// When the client may come again, if that is known.
+    retry: Option<Duration>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -290,13 +292,23 @@ pub(crate) fn start_over(turn: &mut Turn) {
 
 impl Failure {
     fn problem(self) -> Problem {
-        self.fault.problem().cause(self.cause)
+        let problem = self.fault.problem().cause(self.cause);
+        match self.retry {
+            Some(retry) => problem.header("Retry-After", whole_seconds(retry).to_string()),
+            None => problem,
+        }
     }
+}
+
+/// As `Retry-After` tells it (RFC 9110 §10.2.3): whole seconds, rounded up.
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
 /// No connection was had, so nothing was sent.
 fn refused(refusal: Refusal) -> Failure {
-    let failure = |fault, cause: String, outcome, address, again| Failure { fault, cause, outcome, address, again };
+    let failure =
+        |fault, cause: String, outcome, address, again| Failure { fault, cause, outcome, address, again, retry: None };
     match refusal {
         Refusal::Joined(refusal) => refused(*refusal),
         Refusal::NoInstance => {
@@ -325,6 +337,10 @@ fn refused(refusal: Refusal) -> Failure {
         Refusal::Limit => {
             failure(&faults::LIMIT, "connection limit".into(), Outcome::RefusedByLimit, None, Again::Never)
         }
+        Refusal::Rate(retry) => {
+            let rate = failure(&faults::RATE, "no turn".into(), Outcome::RefusedByLimit, None, Again::Never);
+            Failure { retry: Some(retry), ..rate }
+        }
         Refusal::Deadline => {
             failure(&faults::TIMEOUT, "time over before a connection".into(), Outcome::Timeout, None, Again::Never)
         }
@@ -340,7 +356,8 @@ fn ended_badly(
 ) -> Result<Failure, Stop> {
     let address = turn.x.trail.instance.clone();
     let at = address.as_ref().map_or_else(String::new, ToString::to_string);
-    let failure = |fault, cause: String, outcome, again| Ok(Failure { fault, cause, outcome, address, again });
+    let failure =
+        |fault, cause: String, outcome, again| Ok(Failure { fault, cause, outcome, address, again, retry: None });
     match ended {
         Ended::ClientGone => {
             service.attempted(worker, Outcome::Cancelled);

@@ -184,6 +184,7 @@ async fn before<S: Downstream>(
             }
         }
         let at = due(client, turn, route);
+        turn.x.due = Some(at);
         let decided = match link.policy.on_request(&mut turn.x) {
             Step::Now(decided) => decided,
             Step::Later(deciding) => decided(client, at, deciding, || format!("policy {}", link.name)).await,

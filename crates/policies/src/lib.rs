@@ -47,6 +47,7 @@ policies! {
     auth,       // Authenticate
     allow,      // Authorize
     decompress, // Validate: first, so that whatever reads a body reads its content
+    smooth,     // Pace: the last wait, behind all that may refuse or answer
     backend_token, // Transform: before `headers`, so that what is set there holds
     headers,    // Transform
     sign,       // Sign

@@ -1,7 +1,7 @@
 //! A service: its instances, how one is chosen, and how a connection to it is had.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -80,6 +80,8 @@ pub enum Refusal {
     ConnectTimeout(Address),
     /// The connection limit is reached and the queue full, or the time in it ran out.
     Limit,
+    /// No moment to send it is free before its time is over, or too many wait for theirs. There is one after this time.
+    Rate(Duration),
     /// The request's time is over.
     Deadline,
     /// Somebody else's connection, which this request waited for, came to nothing.
@@ -94,7 +96,7 @@ impl Refusal {
             | Self::Tls(address, _)
             | Self::Protocol(address, _)
             | Self::ConnectTimeout(address) => Some(address),
-            Self::NoInstance | Self::AllOut | Self::Limit | Self::Deadline | Self::Joined(_) => None,
+            Self::NoInstance | Self::AllOut | Self::Limit | Self::Rate(_) | Self::Deadline | Self::Joined(_) => None,
         }
     }
 }
@@ -206,6 +208,15 @@ impl Service {
     /// # Errors
     /// See [`Refusal`]. The caller decides whether to ask again.
     pub async fn connection(&self, ask: &Ask<'_>) -> Result<Connection, Refusal> {
+        match &self.shared.settings.smooth {
+            None => self.any_connection(ask).await,
+            // Boxed: it is for few services, and every idle client connection would else keep room for it.
+            Some(smoothing) => Box::pin(self.smoothed(smoothing, ask)).await,
+        }
+    }
+
+    /// The same, without waiting for a turn.
+    pub(crate) async fn any_connection(&self, ask: &Ask<'_>) -> Result<Connection, Refusal> {
         if self.shared.has_queue() {
             // A stream of a connection of one's own takes nothing from those who wait.
             if let Some(share) = self.share(ask) {

@@ -17,6 +17,7 @@ use tollgate_observe::metrics::ServiceMetrics;
 
 use crate::connection::Whole;
 use crate::session::SessionSettings;
+use crate::smooth::Smoothing;
 use crate::watch::Watch;
 
 /// Which version of HTTP is spoken with a service.
@@ -41,6 +42,8 @@ pub struct Settings {
     pub queue_size: u32,
     /// How long one waits.
     pub queue_timeout: Duration,
+    /// Who says when a request may be sent, if they go evenly spaced.
+    pub smooth: Option<Smoothing>,
     /// How long a connect may take.
     pub connect_timeout: Duration,
     /// Most idle connections per worker and instance.

@@ -31,6 +31,7 @@ fn settings() -> Settings {
         each: None,
         queue_size: 10,
         queue_timeout: Duration::from_secs(5),
+        smooth: None,
         connect_timeout: Duration::from_secs(5),
         idle_most: 8,
         idle_for: Duration::from_secs(60),

@@ -168,6 +168,7 @@ impl World {
             each: None,
             queue_size: u32::try_from(WORKERS * crowd.each).unwrap(),
             queue_timeout: FOR_EVER,
+            smooth: None,
             connect_timeout: FOR_EVER,
             idle_most: 8,
             idle_for: FOR_EVER,

@@ -37,6 +37,7 @@ fn service(connections: Option<u32>, ceiling: u32, when_all_fail: WhenAllFail, c
         each: None,
         queue_size: 10,
         queue_timeout: MINUTE,
+        smooth: None,
         connect_timeout: MINUTE,
         idle_most: 8,
         idle_for: MINUTE,

@@ -101,6 +101,7 @@ pub(crate) mod v1 {
     pub(crate) const BALANCE: &str = "round_robin";
     pub(crate) const QUEUE_SIZE: i64 = 100;
     pub(crate) const QUEUE_TIMEOUT: &str = "1s";
+    pub(crate) const SMOOTH_QUEUE: i64 = 100;
     pub(crate) const CONNECT_TIMEOUT: &str = "2s";
     pub(crate) const KEEP_ALIVE_IDLE: i64 = 64;
     pub(crate) const KEEP_ALIVE_FOR: &str = "55s";

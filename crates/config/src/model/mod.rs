@@ -32,6 +32,7 @@ pub mod route;
 pub mod services;
 pub mod settings;
 pub mod signers;
+pub mod smooth;
 pub mod start;
 pub mod state;
 pub mod template;
@@ -77,6 +78,7 @@ pub use self::services::{
 };
 pub use self::settings::{OrNone, Settings};
 pub use self::signers::{AwsSigner, DigestBy, MessageSigner, SignedBody, Signer};
+pub use self::smooth::{SMOOTH_PATTERN, Smooth, smooth_in_full};
 pub use self::start::Start;
 pub use self::state::State;
 pub use self::template::{PathTemplate, Piece, Template};

@@ -17,6 +17,7 @@ use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
 use crate::model::health::{Health, Outlier, WhenAllFail};
 use crate::model::http::HostText;
+use crate::model::smooth::Smooth;
 use crate::model::tls::ServiceTls;
 use tollgate_core::text::{FromText, decode_from_text, text_schema, unknown_word, words};
 
@@ -33,6 +34,8 @@ section! {
         each: Option<Bounded<1, 1_000_000>>,
         /// Who waits when all connections are taken.
         queue: Queue,
+        /// How often a request may be sent, evenly spaced, over all routes and instances, of this node; without it, at any time.
+        smooth: Option<Smooth>,
         /// How long a connection may take to open.
         connect_timeout: Period = v1::CONNECT_TIMEOUT,
         /// Connections that rest between two requests.

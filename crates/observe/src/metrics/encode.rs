@@ -185,6 +185,8 @@ fn services(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     gauges(to, &families::SERVICE_CONNECTIONS, states)?;
     gauges(to, &families::QUEUE_WAITING, each(|t| t.waiting))?;
     counters(to, &families::QUEUE_REFUSED, each(|t| t.queue_refused))?;
+    gauges(to, &families::SMOOTH_WAITING, each(|t| t.smoothing))?;
+    counters(to, &families::SMOOTH_REFUSED, each(|t| t.smooth_refused))?;
     watched(services.iter().map(|(service, _)| &**service), to)
 }
 

@@ -72,6 +72,10 @@ families! {
         "Requests that wait for a connection because the service is at its limit.";
     QUEUE_REFUSED: Counter "tollgate_queue_refused" ["service"]
         "Requests that found the queue full or waited in it in vain.";
+    SMOOTH_WAITING: Gauge "tollgate_smooth_waiting" ["service"]
+        "Requests that wait for their turn because the service is sent them evenly spaced (`smooth`).";
+    SMOOTH_REFUSED: Counter "tollgate_smooth_refused" ["service"]
+        "Requests for which there was no turn: too many waited, or it would have come too late.";
 
     INSTANCES: Gauge "tollgate_service_instances" ["service", "state"]
         "Instances of a service that is checked or ejects: `healthy`, `unknown` (not checked yet, used like a healthy one), `unhealthy`, `ejected`.";

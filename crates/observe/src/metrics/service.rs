@@ -48,6 +48,9 @@ pub struct ServiceShard {
     queued: Slot,
     left_queue: Slot,
     queue_refused: Slot,
+    smoothing: Slot,
+    smoothed: Slot,
+    smooth_refused: Slot,
 }
 
 /// A service's counters summed over the workers.
@@ -69,6 +72,10 @@ pub struct ServiceTotals {
     pub waiting: u64,
     /// Requests that found the queue full or waited in vain.
     pub queue_refused: u64,
+    /// Requests waiting for their turn now, of a service whose requests go evenly spaced.
+    pub smoothing: u64,
+    /// Requests for which there was no turn.
+    pub smooth_refused: u64,
 }
 
 impl ServiceMetrics {
@@ -101,6 +108,7 @@ impl ServiceMetrics {
         let sum = |number: fn(&ServiceShard) -> &Slot| self.shards.sum(|s| number(s).get());
         // What has ended is read before what has begun.
         let (closes, woken, left_queue) = (sum(|s| &s.closes), sum(|s| &s.woken), sum(|s| &s.left_queue));
+        let smoothed = sum(|s| &s.smoothed);
         let connects = sum(|s| &s.connects);
         ServiceTotals {
             attempts: std::array::from_fn(|i| self.shards.sum(|s| s.attempts[i].get())),
@@ -111,6 +119,8 @@ impl ServiceMetrics {
             idle: open(sum(|s| &s.rested), woken),
             waiting: open(sum(|s| &s.queued), left_queue),
             queue_refused: sum(|s| &s.queue_refused),
+            smoothing: open(sum(|s| &s.smoothing), smoothed),
+            smooth_refused: sum(|s| &s.smooth_refused),
         }
     }
 }
@@ -168,6 +178,21 @@ impl ServiceShard {
     /// A request found the queue full, or its time in it ran out.
     pub fn queue_refused(&self) {
         self.queue_refused.add(1);
+    }
+
+    /// A request begins to wait for its turn. Followed by one [`smoothed`](Self::smoothed).
+    pub fn smoothing(&self) {
+        self.smoothing.add(1);
+    }
+
+    /// A request waits for its turn no longer, with or without success.
+    pub fn smoothed(&self) {
+        self.smoothed.add(1);
+    }
+
+    /// There was no turn for a request.
+    pub fn smooth_refused(&self) {
+        self.smooth_refused.add(1);
     }
 }
 

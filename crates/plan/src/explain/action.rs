@@ -49,6 +49,8 @@ pub(super) struct ServiceLine {
     pub(super) retries: u64,
     /// How long each try may wait for the head of an answer.
     pub(super) try_timeout: Option<String>,
+    /// How often it is sent a request, if that is bounded.
+    pub(super) smooth: Option<String>,
     /// How its instances are checked.
     pub(super) health: Option<String>,
     /// When one is ejected.
@@ -141,6 +143,7 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> S
         host,
         retries,
         try_timeout: proxy.try_timeout.or(own_try.as_ref()).copied().map(period),
+        smooth: service.smooth.as_ref().map(ToString::to_string),
         health: service.health.as_ref().map(check),
         outlier: service.outlier.as_ref().map(ejection),
         when_all_fail: is_watched.then(|| service.when_all_fail.as_ref().map_or("serve", |when| when.value.as_str())),
