@@ -151,6 +151,7 @@ fn service(node: &mut Node) {
         }
     });
     in_key(node, "smooth", smooth_in_full);
+    in_key(node, "adaptive_concurrency", on);
     in_key(node, "retry", retry);
     in_key(node, "tls", service_tls);
     in_key(node, "fallback", fallback);
@@ -235,10 +236,15 @@ fn mirror(node: &mut Node) {
 }
 
 /// `on` → `{}`.
-fn service_tls(node: &mut Node) {
+fn on(node: &mut Node) {
     if node.text() == Some("on") {
         instead(node, Vec::new());
     }
+}
+
+/// `on` → `{}`.
+fn service_tls(node: &mut Node) {
+    on(node);
     in_key(node, "pin", list);
 }
 

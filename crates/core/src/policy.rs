@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use crate::criticality::Criticality;
 use crate::decode::{Decode, DecodeCx};
 use crate::diagnostic::Diagnostic;
 use crate::exchange::Exchange;
@@ -102,6 +103,11 @@ pub trait Policy: std::fmt::Debug + Send + Sync + 'static {
     /// The most bytes of body that it wants to have in `x.content` when it sees this request, if it wants that at all. A larger one is
     /// refused. Nothing of the body is sent to anybody before all of it is there, so this is for those who cannot do without.
     fn wants_content(&self, _x: &Exchange) -> Option<usize> {
+        None
+    }
+
+    /// How much the requests of its route matter, as long as it has not seen them; `None`: that is not for it to say.
+    fn criticality(&self) -> Option<Criticality> {
         None
     }
 

@@ -65,6 +65,7 @@ pub(crate) async fn serve<S: Downstream>(
         refused => d.plan.unrouted(refused),
     };
     turn.x.route = Arc::clone(&route.meta);
+    turn.x.criticality = route.criticality;
     route.metrics.shard(client.worker.index).begin();
     if is_framed {
         turn.expect_body(d.rules.body(route.bounds.body));

@@ -24,7 +24,7 @@ use tollgate_plan::Compiled;
 use tollgate_registry::dns::{self, Dns};
 use tollgate_store::{Memory, MemoryCounters};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings, Smoothing};
+use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings, Smoothing, adaptive};
 
 use crate::followed::Followed;
 use crate::sources::{Identity, named, vouching};
@@ -313,6 +313,15 @@ fn service(
         smooth: service.smooth.as_ref().map(|smooth| Smoothing {
             pacer: world.pacers.pacer(&format!("service {name}"), smooth.pace()),
             wait: smooth.wait.map(|most| most.0),
+        }),
+        adaptive: service.adaptive_concurrency.as_ref().map(|own| adaptive::Settings {
+            limits: adaptive::Limits {
+                min: to32(own.min.get()),
+                max: to32(own.max.get()),
+                initial: to32(own.initial.get()),
+            },
+            queue: usize::try_from(own.queue.get()).unwrap_or(usize::MAX),
+            wait: own.wait.0,
         }),
         connect_timeout: service.connect_timeout.0,
         idle_most: usize::try_from(service.keep_alive.idle.get()).unwrap_or(usize::MAX),

@@ -90,6 +90,15 @@ pub static RATE: Fault = Fault::upstream(
      `Retry-After` says when to come again.",
 );
 
+/// The service has as many requests as it can do at a time.
+pub static OVERLOADED: Fault = Fault::upstream(
+    "upstream/overloaded",
+    503,
+    "The service has as much as it can do",
+    "The service says `adaptive_concurrency`: it has as many requests at a time as it can answer soon, and others that wait matter more \
+     (`criticality`), or waiting took too long. Come again after the seconds that `Retry-After` says.",
+);
+
 /// All of them, for the catalogue.
 pub static ALL: &[&Fault] = &[
     &NO_INSTANCE,
@@ -102,4 +111,5 @@ pub static ALL: &[&Fault] = &[
     &TIMEOUT,
     &LIMIT,
     &RATE,
+    &OVERLOADED,
 ];

@@ -1,4 +1,5 @@
-//! Requests that wait for their turn, where a service is sent no more than so many in a time.
+//! What a request passes before it is sent, where a service is spared: its turn, if it is sent no more than so many in a time, and the gate
+//! of adaptive concurrency.
 //!
 //! A turn comes first, then a connection: who waits for its turn holds none. Whoever had to wait for a connection after its turn, with
 //! others, is spaced once more, with the connection in hand: what the instances see is never faster.
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tollgate_core::pacer::Pacer;
 use tollgate_observe::metrics::ServiceShard;
 
+use crate::adaptive::{Gate, Overloaded, Permit};
 use crate::connection::Connection;
 use crate::service::{Ask, Refusal, Service};
 
@@ -22,9 +24,37 @@ pub struct Smoothing {
 }
 
 impl Service {
-    /// A connection, once it is this request's turn.
-    pub(crate) async fn smoothed(&self, smoothing: &Smoothing, ask: &Ask<'_>) -> Result<Connection, Refusal> {
+    /// A connection, once it is this request's turn, and there are few enough others.
+    pub(crate) async fn admitted(
+        &self,
+        smoothing: Option<&Smoothing>,
+        gate: Option<&Arc<Gate>>,
+        ask: &Ask<'_>,
+    ) -> Result<(Connection, Option<Permit>), Refusal> {
         let metrics = self.shared.metrics.shard(ask.worker);
+        if let Some(smoothing) = smoothing {
+            self.turn(smoothing, ask, metrics).await?;
+        }
+        let permit = match gate {
+            Some(gate) => {
+                let entered = gate.enter(ask.criticality, ask.worker, ask.deadline).await;
+                Some(entered.map_err(|Overloaded| Refusal::Overloaded)?)
+            }
+            None => None,
+        };
+        let connection = self.connection(&Ask { now: self.clock.now(), ..*ask }).await?;
+        if let Some(smoothing) = smoothing {
+            let held_up = smoothing.pacer.send(self.clock.now());
+            if self.clock.now() + held_up > ask.deadline {
+                return Err(Refusal::Deadline);
+            }
+            self.pause(held_up, metrics).await;
+        }
+        Ok((connection, permit))
+    }
+
+    /// Waits for this request's turn.
+    async fn turn(&self, smoothing: &Smoothing, ask: &Ask<'_>, metrics: &ServiceShard) -> Result<(), Refusal> {
         let by = smoothing.wait.map_or(ask.deadline, |most| ask.deadline.min(ask.now + most));
         let turn = smoothing.pacer.reserve(ask.now, by).map_err(|none| {
             metrics.smooth_refused();
@@ -33,13 +63,7 @@ impl Service {
         // Dropped in there, it is free again if nobody came after it.
         self.pause(turn.wait(ask.now), metrics).await;
         turn.used();
-        let connection = self.any_connection(&Ask { now: self.clock.now(), ..*ask }).await?;
-        let held_up = smoothing.pacer.send(self.clock.now());
-        if self.clock.now() + held_up > ask.deadline {
-            return Err(Refusal::Deadline);
-        }
-        self.pause(held_up, metrics).await;
-        Ok(connection)
+        Ok(())
     }
 
     async fn pause(&self, time: Duration, metrics: &ServiceShard) {

@@ -3,6 +3,7 @@
 //! A value of these types is right by itself (ranges, addresses, names); what must hold between sections is in
 //! `check`. Long forms only: short ones were rewritten by `desugar` before.
 
+pub mod adaptive;
 pub mod address;
 pub mod apis;
 pub mod auth;
@@ -44,6 +45,7 @@ use tollgate_core::node::{Entry, Node, Spanned, Value};
 use tollgate_core::section;
 use tollgate_core::units::Bounded;
 
+pub use self::adaptive::AdaptiveConcurrency;
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::auth::{

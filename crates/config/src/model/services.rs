@@ -11,6 +11,7 @@ use tollgate_core::section;
 use tollgate_core::units::{Bounded, Percent, Period};
 
 use crate::later;
+use crate::model::adaptive::AdaptiveConcurrency;
 use crate::model::address::Address;
 use crate::model::defaults::v1;
 use crate::model::fallback::Fallback;
@@ -34,6 +35,9 @@ section! {
         each: Option<Bounded<1, 1_000_000>>,
         /// Who waits when all connections are taken.
         queue: Queue,
+        /// Finds out how many requests the instances together can do at a time, and refuses, or lets wait, what is more: those that matter
+        /// least first (`criticality`). Without it, they get all.
+        adaptive_concurrency: Option<AdaptiveConcurrency>,
         /// How often a request may be sent, evenly spaced, over all routes and instances, of this node; without it, at any time.
         smooth: Option<Smooth>,
         /// How long a connection may take to open.

@@ -248,6 +248,13 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         schema: || json!({ "type": "integer", "minimum": 0 }),
     },
     ShortForm {
+        definition: "AdaptiveConcurrency",
+        short: "on",
+        long: "{}",
+        place: "services: { orders: { to: a:80, adaptive_concurrency: @ } }",
+        schema: || json!({ "const": "on" }),
+    },
+    ShortForm {
         definition: "Smooth",
         short: "50/s queue 100",
         long: "{ rate: 50/s, queue: 100 }",

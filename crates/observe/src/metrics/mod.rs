@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tollgate_core::facts::Route;
 
+mod concurrency;
 mod encode;
 mod families;
 mod format;
@@ -24,6 +25,7 @@ mod tls;
 mod watch;
 mod worker;
 
+pub use concurrency::{ConcurrencyMetrics, ConcurrencyTotals};
 pub use families::metrics_reference;
 pub use format::Format;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};

@@ -120,10 +120,21 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         }
         // A task of its own: it comes to its end whoever is still there.
         let done = tokio::spawn(work(Arc::clone(&shared)));
-        let _ = done.await;
+        tokio::select! {
+            _ = done => {}
+            () = gone(&wire.stream) => return,
+        }
         if wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.is_err() || head.is_last() {
             return;
         }
+    }
+}
+
+/// Returns once nobody is at the other end any more.
+async fn gone(stream: &TcpStream) {
+    if matches!(stream.peek(&mut [0]).await, Ok(1)) {
+        // Another request, before the answer to this one.
+        std::future::pending::<()>().await;
     }
 }
 
