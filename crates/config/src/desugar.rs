@@ -6,6 +6,8 @@ mod tests;
 
 use tollgate_core::node::{Entry, Node, Value, each_value, in_key};
 
+use crate::model::smooth_in_full;
+
 /// How a policy's short forms are written in full, by the policy's name; `config` does not know the policies.
 pub type ShortForms<'s> = &'s [(&'s str, fn(Node) -> Node)];
 
@@ -161,6 +163,8 @@ fn service(node: &mut Node) {
             under(queue, "size");
         }
     });
+    in_key(node, "smooth", smooth_in_full);
+    in_key(node, "adaptive_concurrency", on);
     in_key(node, "retry", retry);
     in_key(node, "tls", service_tls);
     in_key(node, "fallback", fallback);
@@ -245,10 +249,15 @@ fn mirror(node: &mut Node) {
 }
 
 /// `on` → `{}`.
-fn service_tls(node: &mut Node) {
+fn on(node: &mut Node) {
     if node.text() == Some("on") {
         instead(node, Vec::new());
     }
+}
+
+/// `on` → `{}`.
+fn service_tls(node: &mut Node) {
+    on(node);
     in_key(node, "pin", list);
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::body::{Body, Length, Recoder};
 use crate::counters::Taken;
+use crate::criticality::Criticality;
 use crate::facts::{Address, ClientAddress, Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
@@ -56,6 +57,10 @@ pub struct Exchange {
     /// When it must be over, answer and all: what the route's `total` says, or the client (`grpc-timeout`), whichever comes
     /// first.
     pub deadline: Option<Instant>,
+    /// How much it matters that it is served.
+    pub criticality: Criticality,
+    /// By when a policy that has to wait must be done; `None`: nobody bounds it.
+    pub due: Option<Instant>,
     /// What happened on the way, for logs and metrics.
     pub trail: Trail,
 }
@@ -128,6 +133,8 @@ impl Exchange {
             limits: Vec::new(),
             began,
             deadline: None,
+            criticality: Criticality::default(),
+            due: None,
             trail: Trail::default(),
         }
     }
@@ -166,6 +173,8 @@ impl Exchange {
         self.limits.clear();
         self.began = began;
         self.deadline = None;
+        self.criticality = Criticality::default();
+        self.due = None;
         self.trail = Trail::default();
     }
 }

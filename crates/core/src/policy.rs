@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use crate::criticality::Criticality;
 use crate::decode::{Decode, DecodeCx};
 use crate::diagnostic::Diagnostic;
 use crate::exchange::Exchange;
@@ -105,6 +106,11 @@ pub trait Policy: std::fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// How much the requests of its route matter, as long as it has not seen them; `None`: that is not for it to say.
+    fn criticality(&self) -> Option<Criticality> {
+        None
+    }
+
     /// The request is about to be sent to this service, perhaps not for the first time. May say in `x.onward` what this attempt says
     /// in place of what the client sent; it is empty when the first policy sees it.
     fn on_attempt<'a>(&'a self, _x: &'a mut Exchange, _to: Attempt<'a>) -> Step<'a> {
@@ -144,6 +150,8 @@ pub enum Stage {
     Validate,
     /// Whether the answer is known already.
     Cache,
+    /// When it goes on.
+    Pace,
     /// Changes to what is sent on and sent back.
     Transform,
     /// What has to see the request as it is sent.
@@ -152,13 +160,14 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Edge,
         Self::Authenticate,
         Self::Authorize,
         Self::Quota,
         Self::Validate,
         Self::Cache,
+        Self::Pace,
         Self::Transform,
         Self::Sign,
     ];
@@ -173,6 +182,7 @@ impl Stage {
             Self::Quota => "quota",
             Self::Validate => "validate",
             Self::Cache => "cache",
+            Self::Pace => "pace",
             Self::Transform => "transform",
             Self::Sign => "sign",
         }

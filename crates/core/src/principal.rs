@@ -15,6 +15,7 @@ use crate::exchange::Exchange;
 use crate::facts::ClientAddress;
 use crate::handler::Handler;
 use crate::onward::{Exchanger, Minter, Signer};
+use crate::pacer::Pacers;
 use crate::policy::BoxFuture;
 use crate::problem::{Fault, Problem};
 use crate::reply::Reply;
@@ -218,6 +219,8 @@ pub struct Sources {
     pub lists: Vec<Arc<dyn AddressList>>,
     /// Who counts for limits; `None`: nobody, where a config is only looked at.
     pub counters: Option<Arc<dyn Counters>>,
+    /// Who says when each may go; `None`: everybody at once, where nothing is sent.
+    pub pacers: Option<Arc<Pacers>>,
     /// Who can tell who calls.
     pub all: Vec<Arc<dyn Authenticator>>,
     /// How many wrong credentials an address may come with; `None`: any number.

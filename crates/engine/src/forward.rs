@@ -1,5 +1,7 @@
 //! Sending a request on to a service: which instance, how often, and until when.
 
+mod failure;
+
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -9,18 +11,21 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tollgate_config::model::HashKey;
+use tollgate_core::body::Length;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{Address, Conn};
 use tollgate_core::policy::{Attempt, Flow, Step};
-use tollgate_core::problem::{Fault, Problem};
+use tollgate_core::problem::Problem;
 use tollgate_http1::faults::CONNECT;
 use tollgate_http1::list;
 use tollgate_observe::metrics::Outcome;
 use tollgate_plan::{Captures, Proxy, RoutePlan};
+use tollgate_upstream::Ask;
+use tollgate_upstream::adaptive::{Permit, Took};
 use tollgate_upstream::outlier::Verdict;
-use tollgate_upstream::{Ask, Refusal, faults};
 
 use crate::deployment::{Backend, Deployment};
+use crate::forward::failure::{Again, Failure, ended_badly, refused};
 use crate::http::attempt::{self, Due, Ended};
 use crate::http::downstream::{Client, Downstream};
 use crate::http::line::Line;
@@ -52,26 +57,6 @@ pub(crate) struct Upstream {
     pub(crate) protocol: Option<Bytes>,
 }
 
-/// Why one try did not bring an answer.
-struct Failure {
-    fault: &'static Fault,
-    cause: String,
-    outcome: Outcome,
-    address: Option<Address>,
-    /// Whether another instance, or the same once more, may do better.
-    again: Again,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
-    /// No use, or not safe.
-    Never,
-    /// Within the retries and their budget.
-    Retry,
-    /// A connection that had rested was dead: that says nothing about the instance, and costs no retry.
-    Stale,
-}
-
 /// Sends the request on; gives back the answer's head.
 pub(crate) async fn forward<S: Downstream>(
     client: &mut Client<S>,
@@ -91,27 +76,32 @@ pub(crate) async fn forward<S: Downstream>(
     let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
     let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
     // Copied only where it is told.
-    let told = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
+    let named = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
     let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
     loop {
-        let ask = tries.ask(client, turn, key.as_deref(), told.as_ref(), due.at);
+        let ask = tries.ask(client, turn, key.as_deref(), named.as_ref(), due.at);
         // Boxed: only some routes need it, and every other exchange would keep room for it.
         if route.hooks.attempt && Box::pin(answered(client, turn, route, service.name(), due.at)).await? {
             return Ok(Transit::Own);
         }
         turn.x.trail.attempts += 1;
-        let connected = unless_gone(client, turn, pin!(service.connection(&ask))).await;
+        let connected = unless_gone(client, turn, pin!(service.begin(&ask))).await;
         let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
         let failure = match connected {
-            Ok(connection) => {
+            Ok((connection, permit)) => {
                 turn.x.trail.instance = Some(connection.address().clone());
                 let judged = service.judged(&connection);
                 let to = connection.address();
                 let written = request_head::write(turn, d, backend, proxy, captures, to, client.now);
+                let sent = permit.as_ref().map(|_| client.look());
+                due.out = None;
                 let answered = match written {
                     Ok(()) => attempt::attempt(client, turn, connection, d, route, &mut due).await,
                     Err(problem) => Err(Ended::Refused(problem)),
                 };
+                if let (Some(permit), Some(sent)) = (permit, sent) {
+                    told(permit, sent, due.out, &answered, turn, client.look());
+                }
                 match answered {
                     Ok(upstream) => {
                         service.attempted(client.worker.index, Outcome::Ok);
@@ -136,6 +126,26 @@ pub(crate) async fn forward<S: Downstream>(
         service.attempted(client.worker.index, failure.outcome);
         tries.another(failure, turn, backend, client)?;
         client.look();
+    }
+}
+
+/// Has adaptive concurrency know how long a request took that was sent then, and all of whose body, if it has one, was out then. What fails
+/// fast, or is refused, tells nothing of how busy the service is.
+fn told(
+    permit: Permit,
+    sent: Instant,
+    out: Option<Instant>,
+    answered: &Result<Upstream, Ended>,
+    turn: &Turn,
+    now: Instant,
+) {
+    // How long a client takes to send is its own affair.
+    let from = if turn.x.length == Length::None { Some(sent) } else { out };
+    let Some(took) = from.map(|from| now.saturating_duration_since(from)) else { return };
+    match answered {
+        Ok(_) if turn.x.reply.head.status < 400 => permit.took(Took::Exactly(took)),
+        Err(Ended::Timeout | Ended::TryTimeout | Ended::Late | Ended::ClientGone) => permit.took(Took::AtLeast(took)),
+        Ok(_) | Err(_) => {}
     }
 }
 
@@ -242,6 +252,7 @@ impl Tries {
             client: told,
             tried: &self.tried,
             fresh: self.fresh,
+            criticality: turn.x.criticality,
             only_once: !(turn.x.head.method.is_idempotent() && turn.upload.can_repeat(turn.x.length)),
             now: client.now,
             deadline,
@@ -286,100 +297,6 @@ pub(crate) fn start_over(turn: &mut Turn) {
     turn.upload.repeat(turn.x.length);
     turn.x.reply.head.clear();
     turn.x.reply.head.fields.buffer.truncate(0);
-}
-
-impl Failure {
-    fn problem(self) -> Problem {
-        self.fault.problem().cause(self.cause)
-    }
-}
-
-/// No connection was had, so nothing was sent.
-fn refused(refusal: Refusal) -> Failure {
-    let failure = |fault, cause: String, outcome, address, again| Failure { fault, cause, outcome, address, again };
-    match refusal {
-        Refusal::Joined(refusal) => refused(*refusal),
-        Refusal::NoInstance => {
-            failure(&faults::NO_INSTANCE, "no instance".into(), Outcome::ConnectFailed, None, Again::Never)
-        }
-        Refusal::AllOut => {
-            let cause = "all instances are unhealthy or ejected".to_owned();
-            failure(&faults::UNHEALTHY, cause, Outcome::ConnectFailed, None, Again::Never)
-        }
-        Refusal::Connect(address, error) => {
-            let cause = format!("connect to {address}: {error}");
-            failure(&faults::CONNECT_FAILED, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
-        }
-        Refusal::Tls(address, error) => {
-            let cause = format!("TLS with {address}: {error}");
-            failure(&faults::TLS_FAILED, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
-        }
-        Refusal::Protocol(address, why) => {
-            let cause = format!("{address}: {why}");
-            failure(&faults::PROTOCOL, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
-        }
-        Refusal::ConnectTimeout(address) => {
-            let cause = format!("connect to {address}: no answer in `connect_timeout`");
-            failure(&faults::CONNECT_FAILED, cause, Outcome::ConnectFailed, Some(address), Again::Retry)
-        }
-        Refusal::Limit => {
-            failure(&faults::LIMIT, "connection limit".into(), Outcome::RefusedByLimit, None, Again::Never)
-        }
-        Refusal::Deadline => {
-            failure(&faults::TIMEOUT, "time over before a connection".into(), Outcome::Timeout, None, Again::Never)
-        }
-    }
-}
-
-/// A connection was had, but it brought no answer.
-fn ended_badly(
-    ended: Ended,
-    turn: &Turn,
-    service: &tollgate_upstream::Service,
-    worker: usize,
-) -> Result<Failure, Stop> {
-    let address = turn.x.trail.instance.clone();
-    let at = address.as_ref().map_or_else(String::new, ToString::to_string);
-    let failure = |fault, cause: String, outcome, again| Ok(Failure { fault, cause, outcome, address, again });
-    match ended {
-        Ended::ClientGone => {
-            service.attempted(worker, Outcome::Cancelled);
-            Err(Stop::ClientGone)
-        }
-        Ended::Refused(problem) => {
-            service.attempted(worker, Outcome::Cancelled);
-            Err(Stop::Problem(problem))
-        }
-        Ended::Timeout => {
-            failure(&faults::TIMEOUT, format!("no answer from {at} in time"), Outcome::Timeout, Again::Never)
-        }
-        Ended::TryTimeout => {
-            // RFC 9110 §9.2.2: the instance may be at work on it still.
-            let again = if turn.x.head.method.is_idempotent() { Again::Retry } else { Again::Never };
-            failure(&faults::TIMEOUT, format!("no answer from {at} within `try_timeout`"), Outcome::Timeout, again)
-        }
-        Ended::Malformed(what) => {
-            failure(&faults::INVALID_ANSWER, format!("{at} sent {what}"), Outcome::Reset, Again::Never)
-        }
-        Ended::Unsupported(why) => failure(&faults::PROTOCOL, format!("{at}: {why}"), Outcome::Reset, Again::Never),
-        // RFC 9113 §8.7: whatever the request is, repeating it does no harm.
-        Ended::Unread(error) => failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, Again::Retry),
-        Ended::Left(error) => failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, Again::Stale),
-        Ended::Late => {
-            let cause = format!("the time for all of it was over before {at} answered");
-            failure(&faults::TIMEOUT, cause, Outcome::Timeout, Again::Never)
-        }
-        Ended::Reset { reused, error } => {
-            // RFC 9110 §9.2.2: repeated only if that does no harm, or if nothing of it was sent.
-            let safe = turn.x.head.method.is_idempotent() || !turn.request_head.is_begun();
-            let again = match (safe, reused) {
-                (false, _) => Again::Never,
-                (true, true) => Again::Stale,
-                (true, false) => Again::Retry,
-            };
-            failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, again)
-        }
-    }
 }
 
 /// What is hashed to choose an instance.

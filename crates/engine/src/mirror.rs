@@ -90,6 +90,7 @@ fn fill(copied: &mut Turn, turn: &Turn, proxy: &Proxy, captures: &Captures, mirr
     x.peer = of.peer;
     x.client = of.client;
     x.scheme = of.scheme;
+    x.criticality = mirror.route.criticality;
     x.head.copy(&of.head);
     if let Some(change) = &proxy.path {
         let mut path = Vec::with_capacity(of.head.path().len());

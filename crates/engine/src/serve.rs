@@ -65,6 +65,7 @@ pub(crate) async fn serve<S: Downstream>(
         refused => d.plan.unrouted(refused),
     };
     turn.x.route = Arc::clone(&route.meta);
+    turn.x.criticality = route.criticality;
     route.metrics.shard(client.worker.index).begin();
     if is_framed {
         turn.expect_body(d.rules.body(route.bounds.body));
@@ -184,6 +185,7 @@ async fn before<S: Downstream>(
             }
         }
         let at = due(client, turn, route);
+        turn.x.due = Some(at);
         let decided = match link.policy.on_request(&mut turn.x) {
             Step::Now(decided) => decided,
             Step::Later(deciding) => decided(client, at, deciding, || format!("policy {}", link.name)).await,

@@ -136,7 +136,8 @@ impl<'c> Compiler<'c> {
             let bounds = bounds(&route.settings);
             let upgrades = self.upgrades(&route.settings);
             let dialect = &ProblemJson;
-            let mut plan = RoutePlan { meta, chain, hooks, action, dialect, bounds, upgrades, metrics };
+            let criticality = chain.iter().find_map(|link| link.policy.criticality()).unwrap_or_default();
+            let mut plan = RoutePlan { meta, chain, criticality, hooks, action, dialect, bounds, upgrades, metrics };
             let mirror = self.mirror(&plan, route.settings.mirror.as_ref());
             if let Action::Proxy(proxy) = &mut plan.action {
                 proxy.mirror = mirror.map(Arc::new);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate_core::criticality::Criticality;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::dialect::ProblemJson;
 use tollgate_core::exchange::Exchange;
@@ -159,6 +160,7 @@ fn own(name: &str, api: &str, action: Action, metrics: &Metrics) -> RoutePlan {
         metrics: metrics.route(&meta),
         meta,
         chain: Box::new([]),
+        criticality: Criticality::default(),
         hooks: Hooks::default(),
         action,
         dialect: &ProblemJson,

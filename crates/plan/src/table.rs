@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tollgate_core::criticality::Criticality;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::facts::{Route, ServiceRef};
 use tollgate_core::handler::Handler;
@@ -19,6 +20,8 @@ pub struct RoutePlan {
     pub meta: Arc<Route>,
     /// Its policies in the order of execution.
     pub chain: Box<[Link]>,
+    /// How much its requests matter, before anybody has seen them.
+    pub criticality: Criticality,
     /// What any policy of the chain wants to see.
     pub hooks: Hooks,
     /// What is done once they agree.

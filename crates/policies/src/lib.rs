@@ -43,11 +43,13 @@ policies! {
     ip,         // Edge: a look, and nothing else of those who are kept out is looked at
     deny,       // Edge: one pass over what the head says
     require,    // Edge: costs nothing, so before anything that does
+    criticality, // Edge, or Quota if it has to know who calls
     limit,      // Edge, or Quota if it has to know who calls: behind what costs nothing
     auth,       // Authenticate
     allow,      // Authorize
     decompress, // Validate: first, so that whatever reads a body reads its content
     payload,    // Validate: behind `decompress`, so that it looks at what the service gets
+    smooth,     // Pace: the last wait, behind all that may refuse or answer
     backend_token, // Transform: before `headers`, so that what is set there holds
     headers,    // Transform
     sign,       // Sign

@@ -27,6 +27,7 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{ClientAddress, Conn, Route};
 use tollgate_core::head::Fields;
 use tollgate_core::ids::{CorrelationId, Trace};
+use tollgate_core::pacer::Pacers;
 use tollgate_core::policy::{Attempt, BuildCx, Flow, Hooks, Place, Policy, PolicyConfig, PolicyKind, Stage, Step};
 use tollgate_core::principal::{Sources, Standing};
 use tollgate_core::problem::Problem;
@@ -222,8 +223,12 @@ impl AddressList for Office {
 fn build<C: PolicyConfig>(yaml: &str, route: &Route, clock: &Clock) -> Result<Chain, Vec<String>> {
     let mut cx = DecodeCx::default();
     let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::new(1000, clock.clone(), &Arc::default()));
-    let people =
-        Sources { counters: Some(counters), lists: vec![Arc::new(Office)], ..sources(&["idp", "keys", "asked"]) };
+    let people = Sources {
+        counters: Some(counters),
+        pacers: Some(Arc::new(Pacers::new(clock.clone()))),
+        lists: vec![Arc::new(Office)],
+        ..sources(&["idp", "keys", "asked"])
+    };
     let built = match tollgate_config::read("bench", yaml) {
         Ok(node) => (PolicyKind::of::<C>().build)(
             &C::desugar(node),

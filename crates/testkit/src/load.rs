@@ -9,6 +9,7 @@
 
 mod backends;
 mod bad_proxy;
+mod burst;
 mod changing;
 mod companions;
 mod connection;
@@ -17,6 +18,7 @@ mod histogram;
 mod http1;
 mod http2;
 mod lane;
+mod legacy;
 pub(crate) mod runner;
 mod service;
 mod wire;
@@ -37,10 +39,12 @@ use crate::pki::Authority;
 
 pub use self::backends::Backends;
 pub use self::bad_proxy::{BadProxy, Badness};
+pub use self::burst::{Fared, Fares, Kind};
 pub use self::changing::Changing;
 pub use self::companions::Companions;
 pub use self::fate::Outcome;
 pub use self::histogram::Histogram;
+pub use self::legacy::{Legacy, Work};
 
 /// How requests go to a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tollgate_config::model::{self as config, Bind, Config, Listener, ListenerKind, LogTarget, LoggedQueries, Switch};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::pacer::Pacers;
 use tollgate_engine::{
     BindError, Bound, Change, Deployment, Drain, Gateway, Greeting, Listening, Parts, Port, Serves, bind,
 };
@@ -116,8 +117,9 @@ impl Node {
         // Of no size until a config is in force.
         let store = Arc::new(Memory::new(0, clock.clone()));
         let counters = MemoryCounters::new(0, clock.clone(), metrics.limits_forgotten());
-        let world =
-            World { clock, metrics, bells, slow, asking: Own::default(), counting: Own::default(), store, counters };
+        let pacers = Arc::new(Pacers::new(clock.clone()));
+        let (asking, counting) = (Own::default(), Own::default());
+        let world = World { clock, metrics, bells, slow, asking, counting, store, counters, pacers };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
         Self {
             world,

@@ -14,6 +14,7 @@ use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::Conn;
 use tollgate_core::node::Spanned;
+use tollgate_core::pacer::Pacers;
 use tollgate_core::units::Bounded;
 use tollgate_engine::{Answered, Asked, Drain, Forwarded, Parts, rehearse};
 use tollgate_identity::principal;
@@ -93,6 +94,7 @@ pub(crate) fn run(config: &Config) -> Result<Vec<Outcome>, StartError> {
         counting: Own::default(),
         store: Arc::new(Memory::new(0, clock.clone())),
         counters: MemoryCounters::new(COUNTED, clock.clone(), metrics.limits_forgotten()),
+        pacers: Arc::new(Pacers::new(clock.clone())),
     };
     let deployment = Arc::new(wire::rehearsed(config, &world).map_err(wire_error)?);
     let parts = Parts { clock, metrics, bells, drain: Arc::new(Drain::default()), slow };

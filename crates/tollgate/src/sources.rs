@@ -308,7 +308,8 @@ impl Identity {
         let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
         let counters = Some(self.counting.counters());
         let (signers, decisions) = (self.signers.clone(), self.decisions.all());
-        Sources { lists: self.lists.all(), counters, all, budget, minter, signers, decisions, endpoints }
+        let pacers = Some(Arc::clone(&world.pacers));
+        Sources { lists: self.lists.all(), counters, pacers, all, budget, minter, signers, decisions, endpoints }
     }
 
     /// Has keys read from now on.

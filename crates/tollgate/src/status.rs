@@ -143,6 +143,12 @@ fn service(service: &Service, clock: &Clock) -> Value {
         "state": match &state { State::Pending => "pending", State::Fresh => "fresh", State::Stale { .. } => "stale" },
         "instances": instances,
     });
+    let concurrency = service.metrics().concurrency().totals();
+    if let (Some(limit), Some(object)) = (concurrency.limit, told.as_object_mut()) {
+        let in_flight = service.metrics().totals().admitted;
+        let told = json!({ "limit": limit, "in_flight": in_flight, "waiting": concurrency.waiting, "shed": concurrency.shed.iter().sum::<u64>() });
+        object.insert("concurrency".into(), told);
+    }
     if let (State::Stale { since, error }, Some(object)) = (state, told.as_object_mut()) {
         object.insert("error".into(), error.into());
         object.insert("stale_seconds".into(), ago(since, clock).into());
@@ -241,6 +247,12 @@ fn service_lines(service: &Value, out: &mut String) {
     let instances = service["instances"].as_array().map_or(&[][..], Vec::as_slice);
     if instances.is_empty() {
         let _ = writeln!(out, "  no instance");
+    }
+    if let Some(own) = service.get("concurrency") {
+        let number = |key: &str| own[key].as_u64().unwrap_or(0);
+        let (in_flight, limit, waiting, shed) =
+            (number("in_flight"), number("limit"), number("waiting"), number("shed"));
+        let _ = writeln!(out, "  {in_flight} of {limit} at a time, {waiting} wait, {shed} shed");
     }
     for instance in instances {
         let number = |key: &str| instance[key].as_u64().unwrap_or(0);

@@ -12,6 +12,7 @@ use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::field::Known;
 use tollgate_core::node::Spanned;
+use tollgate_core::pacer::Pacers;
 use tollgate_core::policy::PolicyKind;
 use tollgate_engine::{Backend, Correlation, Deployment, Rules};
 use tollgate_http1::HeadLimits;
@@ -23,7 +24,7 @@ use tollgate_plan::Compiled;
 use tollgate_registry::dns::{self, Dns};
 use tollgate_store::{Memory, MemoryCounters};
 use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings};
+use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings, Smoothing, adaptive};
 
 use crate::followed::Followed;
 use crate::sources::{Identity, named, vouching};
@@ -53,6 +54,8 @@ pub(crate) struct World {
     pub(crate) store: Arc<Memory>,
     /// What limits count.
     pub(crate) counters: MemoryCounters,
+    /// Who goes when, where requests go evenly spaced.
+    pub(crate) pacers: Arc<Pacers>,
 }
 
 impl World {
@@ -321,6 +324,19 @@ fn service(
         each: service.each.as_ref().map(|n| to32(n.get())),
         queue_size: to32(service.queue.size.get()),
         queue_timeout: service.queue.timeout.0,
+        smooth: service.smooth.as_ref().map(|smooth| Smoothing {
+            pacer: world.pacers.pacer(&format!("service {name}"), smooth.pace()),
+            wait: smooth.wait.map(|most| most.0),
+        }),
+        adaptive: service.adaptive_concurrency.as_ref().map(|own| adaptive::Settings {
+            limits: adaptive::Limits {
+                min: to32(own.min.get()),
+                max: to32(own.max.get()),
+                initial: to32(own.initial.get()),
+            },
+            queue: usize::try_from(own.queue.get()).unwrap_or(usize::MAX),
+            wait: own.wait.0,
+        }),
         connect_timeout: service.connect_timeout.0,
         idle_most: usize::try_from(service.keep_alive.idle.get()).unwrap_or(usize::MAX),
         idle_for: service.keep_alive.rest.0,

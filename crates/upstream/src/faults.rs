@@ -81,6 +81,35 @@ pub static LIMIT: Fault = Fault::upstream(
     "All of the service's `connections` are busy and its `queue` is full, or the time to wait in it ran out.",
 );
 
+/// The service is sent requests evenly spaced, and there is no moment for this one.
+pub static RATE: Fault = Fault::upstream(
+    "upstream/rate",
+    503,
+    "The service is at its rate",
+    "The service is sent no more than its `smooth` rate, and as many as its `queue` wait already, or its turn would come too late. \
+     `Retry-After` says when to come again.",
+);
+
+/// The service has as many requests as it can do at a time.
+pub static OVERLOADED: Fault = Fault::upstream(
+    "upstream/overloaded",
+    503,
+    "The service has as much as it can do",
+    "The service says `adaptive_concurrency`: it has as many requests at a time as it can answer soon, and others that wait matter more \
+     (`criticality`), or waiting took too long. Come again after the seconds that `Retry-After` says.",
+);
+
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] =
-    &[&NO_INSTANCE, &UNHEALTHY, &CONNECT_FAILED, &TLS_FAILED, &PROTOCOL, &RESET, &INVALID_ANSWER, &TIMEOUT, &LIMIT];
+pub static ALL: &[&Fault] = &[
+    &NO_INSTANCE,
+    &UNHEALTHY,
+    &CONNECT_FAILED,
+    &TLS_FAILED,
+    &PROTOCOL,
+    &RESET,
+    &INVALID_ANSWER,
+    &TIMEOUT,
+    &LIMIT,
+    &RATE,
+    &OVERLOADED,
+];

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod adaptive;
 pub mod balance;
 mod budget;
 mod connect;
@@ -20,6 +21,7 @@ mod pick;
 mod service;
 mod session;
 mod shared;
+mod smooth;
 mod standing;
 mod waiting;
 mod watch;
@@ -29,5 +31,6 @@ pub use connection::{Connection, Share, Whole};
 pub use service::{Ask, Refusal, Service};
 pub use session::{Lease, SessionSettings};
 pub use shared::{Protocol, Settings};
+pub use smooth::Smoothing;
 pub use standing::Standing;
 pub use watch::{InstanceStatus, Watch, WhenAllFail};

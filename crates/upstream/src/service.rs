@@ -1,16 +1,18 @@
 //! A service: its instances, how one is chosen, and how a connection to it is had.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
+use tollgate_core::criticality::Criticality;
 use tollgate_core::facts::{Address, Conn};
 use tollgate_net::tls::NoHandshake;
 use tollgate_observe::metrics::{Outcome, ServiceMetrics};
 use tollgate_registry::{Endpoint, State, View};
 
+use crate::adaptive::{Gate, Permit};
 use crate::balance::{Algorithm, Balance};
 use crate::budget::Budget;
 use crate::connection::{Connection, Share};
@@ -28,6 +30,8 @@ pub struct Service {
     pub(crate) instances: ArcSwap<Instances>,
     /// Instances that left the list and may still have connections at rest.
     retired: Mutex<Vec<Arc<Instance>>>,
+    /// Who may be sent at a time, if that is found out.
+    gate: Option<Arc<Gate>>,
     workers: usize,
     pub(crate) clock: Clock,
 }
@@ -55,6 +59,8 @@ pub struct Ask<'a> {
     pub tried: &'a [Address],
     /// Not a connection that was used before: one such just proved dead.
     pub fresh: bool,
+    /// How much it matters.
+    pub criticality: Criticality,
     /// The request cannot be sent twice: a connection that rested is looked at once more before it carries it.
     pub only_once: bool,
     /// Now.
@@ -80,6 +86,10 @@ pub enum Refusal {
     ConnectTimeout(Address),
     /// The connection limit is reached and the queue full, or the time in it ran out.
     Limit,
+    /// No moment to send it is free before its time is over, or too many wait for theirs. There is one after this time.
+    Rate(Duration),
+    /// The service has as many requests as it can do, and others that wait matter more, or did not have to wait so long.
+    Overloaded,
     /// The request's time is over.
     Deadline,
     /// Somebody else's connection, which this request waited for, came to nothing.
@@ -94,7 +104,13 @@ impl Refusal {
             | Self::Tls(address, _)
             | Self::Protocol(address, _)
             | Self::ConnectTimeout(address) => Some(address),
-            Self::NoInstance | Self::AllOut | Self::Limit | Self::Deadline | Self::Joined(_) => None,
+            Self::NoInstance
+            | Self::AllOut
+            | Self::Limit
+            | Self::Rate(_)
+            | Self::Overloaded
+            | Self::Deadline
+            | Self::Joined(_) => None,
         }
     }
 }
@@ -123,7 +139,10 @@ impl Service {
         let workers = wake.len();
         let (list, balance) = (Vec::new(), algorithm.build(&[]));
         let empty = Instances { list, balance, state: State::Pending, has_weight: false };
+        let adaptive = settings.adaptive;
+        let gate = adaptive.map(|adaptive| Gate::new(adaptive, Arc::clone(&metrics), clock.clone()));
         Arc::new(Self {
+            gate,
             shared: Arc::new(Shared::new(name, settings, metrics, wake, clock.clone())),
             budget,
             algorithm,
@@ -199,6 +218,18 @@ impl Service {
     pub fn may_retry(&self, now: Instant) -> bool {
         let attempts = self.shared.metrics.totals().attempts.iter().sum();
         self.budget.take(now, attempts)
+    }
+
+    /// A connection to an instance, once the service may be sent a request; and the right to send it, if that is counted.
+    ///
+    /// # Errors
+    /// See [`Refusal`]. The caller decides whether to ask again.
+    pub async fn begin(&self, ask: &Ask<'_>) -> Result<(Connection, Option<Permit>), Refusal> {
+        match &self.shared.settings.smooth {
+            None if self.gate.is_none() => Ok((self.connection(ask).await?, None)),
+            // Boxed: it is for few services, and every idle client connection would else keep room for it.
+            smoothing => Box::pin(self.admitted(smoothing.as_ref(), self.gate.as_ref(), ask)).await,
+        }
     }
 
     /// A connection to an instance: one at rest, a new one, or the next that is released.

@@ -15,8 +15,10 @@ use tollgate_net::proxy_protocol::Version;
 use tollgate_net::tls::Client;
 use tollgate_observe::metrics::ServiceMetrics;
 
+use crate::adaptive;
 use crate::connection::Whole;
 use crate::session::SessionSettings;
+use crate::smooth::Smoothing;
 use crate::watch::Watch;
 
 /// Which version of HTTP is spoken with a service.
@@ -41,6 +43,10 @@ pub struct Settings {
     pub queue_size: u32,
     /// How long one waits.
     pub queue_timeout: Duration,
+    /// Who says when a request may be sent, if they go evenly spaced.
+    pub smooth: Option<Smoothing>,
+    /// How it is found out how many requests it can do at a time, if it is.
+    pub adaptive: Option<adaptive::Settings>,
     /// How long a connect may take.
     pub connect_timeout: Duration,
     /// Most idle connections per worker and instance.

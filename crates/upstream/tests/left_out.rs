@@ -37,6 +37,8 @@ fn service(connections: Option<u32>, ceiling: u32, when_all_fail: WhenAllFail, c
         each: None,
         queue_size: 10,
         queue_timeout: MINUTE,
+        smooth: None,
+        adaptive: None,
         connect_timeout: MINUTE,
         idle_most: 8,
         idle_for: MINUTE,
@@ -59,7 +61,17 @@ fn failed(address: impl Into<Address>) -> Refusal {
 
 fn ask(clock: &Clock) -> Ask<'static> {
     let now = clock.now();
-    Ask { worker: 0, key: None, client: None, tried: &[], fresh: false, only_once: true, now, deadline: now + MINUTE }
+    Ask {
+        worker: 0,
+        key: None,
+        client: None,
+        tried: &[],
+        fresh: false,
+        criticality: tollgate_core::criticality::Criticality::Normal,
+        only_once: true,
+        now,
+        deadline: now + MINUTE,
+    }
 }
 
 fn ejected(service: &Service) -> usize {

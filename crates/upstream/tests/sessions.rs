@@ -69,6 +69,8 @@ fn settings() -> Settings {
         each: None,
         queue_size: 10,
         queue_timeout: Duration::from_secs(5),
+        smooth: None,
+        adaptive: None,
         connect_timeout: Duration::from_secs(5),
         idle_most: 8,
         idle_for: Duration::from_secs(60),
@@ -100,7 +102,17 @@ impl World {
     async fn ask_on(&self, worker: usize) -> Result<Share, Refusal> {
         let (now, key) = (self.clock.now(), None);
         let deadline = now + Duration::from_secs(10);
-        let ask = Ask { worker, key, client: None, tried: &[], fresh: false, only_once: true, now, deadline };
+        let ask = Ask {
+            worker,
+            key,
+            client: None,
+            tried: &[],
+            fresh: false,
+            criticality: tollgate_core::criticality::Criticality::Normal,
+            only_once: true,
+            now,
+            deadline,
+        };
         match self.service.connection(&ask).await? {
             Connection::Shared(share) => Ok(share),
             Connection::Whole(whole) => panic!("{whole:?}"),

@@ -106,6 +106,12 @@ pub(crate) mod v1 {
     pub(crate) const BALANCE: &str = "round_robin";
     pub(crate) const QUEUE_SIZE: i64 = 100;
     pub(crate) const QUEUE_TIMEOUT: &str = "1s";
+    pub(crate) const ADAPTIVE_MIN: i64 = 4;
+    pub(crate) const ADAPTIVE_MAX: i64 = 1000;
+    pub(crate) const ADAPTIVE_INITIAL: i64 = 20;
+    pub(crate) const ADAPTIVE_QUEUE: i64 = 100;
+    pub(crate) const ADAPTIVE_WAIT: &str = "200ms";
+    pub(crate) const SMOOTH_QUEUE: i64 = 100;
     pub(crate) const CONNECT_TIMEOUT: &str = "2s";
     pub(crate) const KEEP_ALIVE_IDLE: i64 = 64;
     pub(crate) const KEEP_ALIVE_FOR: &str = "55s";

@@ -3,6 +3,7 @@
 //! A value of these types is right by itself (ranges, addresses, names); what must hold between sections is in
 //! `check`. Long forms only: short ones were rewritten by `desugar` before.
 
+pub mod adaptive;
 pub mod address;
 pub mod apis;
 pub mod auth;
@@ -32,6 +33,7 @@ pub mod route;
 pub mod services;
 pub mod settings;
 pub mod signers;
+pub mod smooth;
 pub mod start;
 pub mod state;
 pub mod template;
@@ -43,6 +45,7 @@ use tollgate_core::node::{Entry, Node, Spanned, Value};
 use tollgate_core::section;
 use tollgate_core::units::Bounded;
 
+pub use self::adaptive::AdaptiveConcurrency;
 pub use self::address::{Address, Bind};
 pub use self::apis::Api;
 pub use self::auth::{
@@ -77,6 +80,7 @@ pub use self::services::{
 };
 pub use self::settings::{OrNone, Settings};
 pub use self::signers::{AwsSigner, DigestBy, MessageSigner, SignedBody, Signer};
+pub use self::smooth::{SMOOTH_PATTERN, Smooth, smooth_in_full};
 pub use self::start::Start;
 pub use self::state::{HostPort, Redis, RedisUrl, State};
 pub use self::template::{PathTemplate, Piece, Template};

@@ -11,12 +11,14 @@ use tollgate_core::section;
 use tollgate_core::units::{Bounded, Percent, Period};
 
 use crate::later;
+use crate::model::adaptive::AdaptiveConcurrency;
 use crate::model::address::Address;
 use crate::model::defaults::v1;
 use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
 use crate::model::health::{Health, Outlier, WhenAllFail};
 use crate::model::http::HostText;
+use crate::model::smooth::Smooth;
 use crate::model::tls::ServiceTls;
 use tollgate_core::text::{FromText, decode_from_text, text_schema, unknown_word, words};
 
@@ -33,6 +35,11 @@ section! {
         each: Option<Bounded<1, 1_000_000>>,
         /// Who waits when all connections are taken.
         queue: Queue,
+        /// Finds out how many requests the instances together can do at a time, and refuses, or lets wait, what is more: those that matter
+        /// least first (`criticality`). Without it, they get all.
+        adaptive_concurrency: Option<AdaptiveConcurrency>,
+        /// How often a request may be sent, evenly spaced, over all routes and instances, of this node; without it, at any time.
+        smooth: Option<Smooth>,
         /// How long a connection may take to open.
         connect_timeout: Period = v1::CONNECT_TIMEOUT,
         /// Connections that rest between two requests.

@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use crate::model::SMOOTH_PATTERN;
+
 /// One short form of one definition.
 pub(crate) struct ShortForm {
     /// The definition of the schema whose short form it is.
@@ -258,6 +260,20 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         long: "{ size: 50 }",
         place: "services: { orders: { to: a:80, queue: @ } }",
         schema: || json!({ "type": "integer", "minimum": 0 }),
+    },
+    ShortForm {
+        definition: "AdaptiveConcurrency",
+        short: "on",
+        long: "{}",
+        place: "services: { orders: { to: a:80, adaptive_concurrency: @ } }",
+        schema: || json!({ "const": "on" }),
+    },
+    ShortForm {
+        definition: "Smooth",
+        short: "50/s queue 100",
+        long: "{ rate: 50/s, queue: 100 }",
+        place: "services: { orders: { to: a:80, smooth: @ } }",
+        schema: || json!({ "type": "string", "pattern": SMOOTH_PATTERN }),
     },
     ShortForm {
         definition: "Retry",

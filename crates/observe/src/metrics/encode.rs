@@ -10,6 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
 use prometheus_client::registry::Registry;
+use tollgate_core::criticality::Criticality;
 
 use super::families::{self, Family};
 use super::route::{BUCKETS, CLASSES, RouteMetrics, RouteTotals};
@@ -202,7 +203,25 @@ fn services(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     gauges(to, &families::SERVICE_CONNECTIONS, states)?;
     gauges(to, &families::QUEUE_WAITING, each(|t| t.waiting))?;
     counters(to, &families::QUEUE_REFUSED, each(|t| t.queue_refused))?;
+    gauges(to, &families::SMOOTH_WAITING, each(|t| t.smoothing))?;
+    counters(to, &families::SMOOTH_REFUSED, each(|t| t.smooth_refused))?;
+    adaptive(&services, to)?;
     watched(services.iter().map(|(service, _)| &**service), to)
+}
+
+/// What is known of services whose concurrency is adaptive.
+fn adaptive(services: &[(Arc<ServiceMetrics>, ServiceTotals)], to: &mut DescriptorEncoder) -> fmt::Result {
+    let totals = services.iter().map(|(service, totals)| (service.name(), totals, service.concurrency().totals()));
+    let adaptive: Vec<_> = totals.filter_map(|(name, totals, own)| Some((name, totals, own.limit?, own))).collect();
+    let of = |name| [("service", name)];
+    gauges(to, &families::CONCURRENCY_LIMIT, adaptive.iter().map(|(name, _, limit, _)| (of(*name), *limit)))?;
+    gauges(to, &families::CONCURRENCY_IN_FLIGHT, adaptive.iter().map(|(name, all, ..)| (of(*name), all.admitted)))?;
+    gauges(to, &families::CONCURRENCY_WAITING, adaptive.iter().map(|(name, .., own)| (of(*name), own.waiting)))?;
+    let shed = adaptive.iter().flat_map(|(name, .., own)| {
+        let words = Criticality::ALL.map(Criticality::as_str).into_iter();
+        words.zip(own.shed).map(|(word, count)| ([("service", *name), ("criticality", word)], count))
+    });
+    counters(to, &families::SERVICE_SHED, shed)
 }
 
 /// What is known of services by checks and by what became of requests; only of those that are watched.

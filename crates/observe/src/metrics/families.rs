@@ -80,6 +80,18 @@ families! {
         "Requests that wait for a connection because the service is at its limit.";
     QUEUE_REFUSED: Counter "tollgate_queue_refused" ["service"]
         "Requests that found the queue full or waited in it in vain.";
+    SMOOTH_WAITING: Gauge "tollgate_smooth_waiting" ["service"]
+        "Requests that wait for their turn because the service is sent them evenly spaced (`smooth`).";
+    SMOOTH_REFUSED: Counter "tollgate_smooth_refused" ["service"]
+        "Requests for which there was no turn: too many waited, or it would have come too late.";
+    CONCURRENCY_LIMIT: Gauge "tollgate_concurrency_limit" ["service"]
+        "How many requests a service may have at a time, as found out by `adaptive_concurrency`.";
+    CONCURRENCY_IN_FLIGHT: Gauge "tollgate_concurrency_in_flight" ["service"]
+        "Requests that count for that limit: sent, or about to be, and without the head of an answer.";
+    CONCURRENCY_WAITING: Gauge "tollgate_concurrency_waiting" ["service"]
+        "Requests that wait until there are fewer than the limit.";
+    SERVICE_SHED: Counter "tollgate_service_shed" ["service", "criticality"]
+        "Requests refused because the service cannot do more at a time, by how much they matter.";
 
     INSTANCES: Gauge "tollgate_service_instances" ["service", "state"]
         "Instances of a service that is checked or ejects: `healthy`, `unknown` (not checked yet, used like a healthy one), `unhealthy`, `ejected`.";

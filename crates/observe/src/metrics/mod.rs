@@ -12,6 +12,7 @@ use std::time::Duration;
 use tollgate_core::counters::StoreFacts;
 use tollgate_core::facts::Route;
 
+mod concurrency;
 mod encode;
 mod families;
 mod format;
@@ -25,6 +26,7 @@ mod tls;
 mod watch;
 mod worker;
 
+pub use concurrency::{ConcurrencyMetrics, ConcurrencyTotals};
 pub use families::metrics_reference;
 pub use format::Format;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};

@@ -1,5 +1,6 @@
 //! What is counted per service, on the side of the backends.
 
+use super::concurrency::ConcurrencyMetrics;
 use super::shards::Shards;
 use super::slot::{Slot, open};
 use super::watch::{WatchMetrics, WatchTotals};
@@ -16,7 +17,7 @@ pub enum Outcome {
     Timeout,
     /// The connection ended or broke the protocol before the answer's head was complete.
     Reset,
-    /// The service's connection limit was reached and its queue full or too slow.
+    /// There was no room: of the service's connections, of its rate or of what it can do at a time.
     RefusedByLimit,
     /// The client left before the attempt came to an end.
     Cancelled,
@@ -31,6 +32,7 @@ pub struct ServiceMetrics {
     name: Box<str>,
     shards: Shards<ServiceShard>,
     watch: WatchMetrics,
+    concurrency: ConcurrencyMetrics,
 }
 
 /// One worker's part of a service's counters. Only that worker's thread may write to it; what begins on one worker
@@ -48,6 +50,11 @@ pub struct ServiceShard {
     queued: Slot,
     left_queue: Slot,
     queue_refused: Slot,
+    smoothing: Slot,
+    smoothed: Slot,
+    smooth_refused: Slot,
+    admitted: Slot,
+    released: Slot,
 }
 
 /// A service's counters summed over the workers.
@@ -69,11 +76,18 @@ pub struct ServiceTotals {
     pub waiting: u64,
     /// Requests that found the queue full or waited in vain.
     pub queue_refused: u64,
+    /// Requests waiting for their turn now, of a service whose requests go evenly spaced.
+    pub smoothing: u64,
+    /// Requests for which there was no turn.
+    pub smooth_refused: u64,
+    /// Requests under way that adaptive concurrency let in.
+    pub admitted: u64,
 }
 
 impl ServiceMetrics {
     pub(crate) fn new(name: &str, workers: usize) -> Self {
-        Self { name: name.into(), shards: Shards::new(workers), watch: WatchMetrics::default() }
+        let (watch, concurrency) = (WatchMetrics::default(), ConcurrencyMetrics::default());
+        Self { name: name.into(), shards: Shards::new(workers), watch, concurrency }
     }
 
     /// The service's name, as in the label.
@@ -92,6 +106,11 @@ impl ServiceMetrics {
         &self.watch
     }
 
+    /// What is counted of its adaptive concurrency.
+    pub fn concurrency(&self) -> &ConcurrencyMetrics {
+        &self.concurrency
+    }
+
     pub(crate) fn is_used(&self) -> bool {
         self.shards.used().next().is_some() || self.watch.totals() != WatchTotals::default()
     }
@@ -101,6 +120,8 @@ impl ServiceMetrics {
         let sum = |number: fn(&ServiceShard) -> &Slot| self.shards.sum(|s| number(s).get());
         // What has ended is read before what has begun.
         let (closes, woken, left_queue) = (sum(|s| &s.closes), sum(|s| &s.woken), sum(|s| &s.left_queue));
+        let smoothed = sum(|s| &s.smoothed);
+        let released = sum(|s| &s.released);
         let connects = sum(|s| &s.connects);
         ServiceTotals {
             attempts: std::array::from_fn(|i| self.shards.sum(|s| s.attempts[i].get())),
@@ -111,6 +132,9 @@ impl ServiceMetrics {
             idle: open(sum(|s| &s.rested), woken),
             waiting: open(sum(|s| &s.queued), left_queue),
             queue_refused: sum(|s| &s.queue_refused),
+            smoothing: open(sum(|s| &s.smoothing), smoothed),
+            smooth_refused: sum(|s| &s.smooth_refused),
+            admitted: open(sum(|s| &s.admitted), released),
         }
     }
 }
@@ -168,6 +192,33 @@ impl ServiceShard {
     /// A request found the queue full, or its time in it ran out.
     pub fn queue_refused(&self) {
         self.queue_refused.add(1);
+    }
+
+    /// A request begins to wait for its turn. Followed by one [`smoothed`](Self::smoothed).
+    pub fn smoothing(&self) {
+        self.smoothing.add(1);
+    }
+
+    /// A request waits for its turn no longer, with or without success.
+    pub fn smoothed(&self) {
+        self.smoothed.add(1);
+    }
+
+    /// Adaptive concurrency lets a request in. Followed by one [`released`](Self::released).
+    #[inline]
+    pub fn admitted(&self) {
+        self.admitted.add(1);
+    }
+
+    /// A request that was let in has its answer, or will have none.
+    #[inline]
+    pub fn released(&self) {
+        self.released.add(1);
+    }
+
+    /// There was no turn for a request.
+    pub fn smooth_refused(&self) {
+        self.smooth_refused.add(1);
     }
 }
 

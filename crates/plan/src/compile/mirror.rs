@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tollgate_config::model::{self, Credentials};
+use tollgate_core::criticality::Criticality;
 use tollgate_core::policy::Hooks;
 use tollgate_observe::metrics::Metrics;
 
@@ -36,6 +37,7 @@ pub(super) fn mirror(
         route: RoutePlan {
             meta: Arc::clone(&route.meta),
             chain: Box::new([]),
+            criticality: Criticality::Low,
             hooks: Hooks::default(),
             action: Action::Proxy(Proxy {
                 targets: to,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate_config::model::{Address, Balance, Check, Health, Outlier, Service, Target};
+use tollgate_config::model::{AdaptiveConcurrency, Address, Balance, Check, Health, Outlier, Service, Target};
 use tollgate_core::exchange::Exchange;
 
 use crate::compile::Compiled;
@@ -49,6 +49,10 @@ pub(super) struct ServiceLine {
     pub(super) retries: u64,
     /// How long each try may wait for the head of an answer.
     pub(super) try_timeout: Option<String>,
+    /// How often it is sent a request, if that is bounded.
+    pub(super) smooth: Option<String>,
+    /// Between which numbers adaptive concurrency moves, if it does.
+    pub(super) concurrency: Option<String>,
     /// How its instances are checked.
     pub(super) health: Option<String>,
     /// When one is ejected.
@@ -141,11 +145,20 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> S
         host,
         retries,
         try_timeout: proxy.try_timeout.or(own_try.as_ref()).copied().map(period),
+        smooth: service.smooth.as_ref().map(ToString::to_string),
+        concurrency: service.adaptive_concurrency.as_ref().map(concurrency),
         health: service.health.as_ref().map(check),
         outlier: service.outlier.as_ref().map(ejection),
         when_all_fail: is_watched.then(|| service.when_all_fail.as_ref().map_or("serve", |when| when.value.as_str())),
         fallback: None,
     }
+}
+
+/// How many at a time.
+fn concurrency(adaptive: &AdaptiveConcurrency) -> String {
+    let (min, max) = (adaptive.min.get(), adaptive.max.get());
+    let (queue, wait) = (adaptive.queue.get(), period(adaptive.wait.0));
+    format!("adaptive, {min} to {max} at a time; {queue} may wait, each at most {wait}")
 }
 
 /// A check, as it could be written in the file.

@@ -147,6 +147,8 @@ impl Display for ServiceLine {
         write!(f, "; Host: {}; retries: {}", self.host, self.retries)?;
         let more = [
             ("each try", self.try_timeout.as_deref()),
+            ("smooth", self.smooth.as_deref()),
+            ("concurrency", self.concurrency.as_deref()),
             ("checked", self.health.as_deref()),
             ("ejects", self.outlier.as_deref()),
             // What is usual goes without saying.
@@ -253,6 +255,8 @@ impl ServiceLine {
             "host": self.host,
             "retries": self.retries,
             "try_timeout": self.try_timeout,
+            "smooth": self.smooth,
+            "concurrency": self.concurrency,
             "health": self.health,
             "outlier": self.outlier,
             "when_all_fail": self.when_all_fail,
