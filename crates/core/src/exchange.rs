@@ -10,6 +10,7 @@ use crate::counters::Taken;
 use crate::facts::{Address, ClientAddress, Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
+use crate::in_flight::Held;
 use crate::onward::Onward;
 use crate::principal::Principal;
 use crate::problem::Fault;
@@ -51,6 +52,8 @@ pub struct Exchange {
     pub reply: Reply,
     /// What is left of the limits that counted it.
     pub limits: Vec<Left>,
+    /// Its places among those that limits count while they are in flight: given back when it is over, whatever became of it.
+    pub held: Vec<Held>,
     /// When the first byte of the request was read.
     pub began: Instant,
     /// When it must be over, answer and all: what the route's `total` says, or the client (`grpc-timeout`), whichever comes
@@ -126,6 +129,7 @@ impl Exchange {
             recoders: Vec::new(),
             reply: Reply::default(),
             limits: Vec::new(),
+            held: Vec::new(),
             began,
             deadline: None,
             trail: Trail::default(),
@@ -164,6 +168,7 @@ impl Exchange {
         self.reply.body = Body::Empty;
         self.reply.recoders.clear();
         self.limits.clear();
+        self.held.clear();
         self.began = began;
         self.deadline = None;
         self.trail = Trail::default();

@@ -21,6 +21,7 @@ pub mod handler;
 pub mod head;
 pub mod host;
 pub mod ids;
+pub mod in_flight;
 pub mod node;
 pub mod onward;
 pub mod path;

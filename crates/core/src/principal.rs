@@ -14,6 +14,7 @@ use crate::decision::DecisionPoint;
 use crate::exchange::Exchange;
 use crate::facts::ClientAddress;
 use crate::handler::Handler;
+use crate::in_flight::InFlight;
 use crate::onward::{Exchanger, Minter, Signer};
 use crate::policy::BoxFuture;
 use crate::problem::{Fault, Problem};
@@ -218,6 +219,8 @@ pub struct Sources {
     pub lists: Vec<Arc<dyn AddressList>>,
     /// Who counts for limits; `None`: nobody, where a config is only looked at.
     pub counters: Option<Arc<dyn Counters>>,
+    /// What is in flight, for limits of that.
+    pub in_flight: InFlight,
     /// Who can tell who calls.
     pub all: Vec<Arc<dyn Authenticator>>,
     /// How many wrong credentials an address may come with; `None`: any number.

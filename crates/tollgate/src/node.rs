@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tollgate_config::model::{self as config, Bind, Config, Listener, ListenerKind, LogTarget, LoggedQueries, Switch};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::in_flight::InFlight;
 use tollgate_engine::{
     BindError, Bound, Change, Deployment, Drain, Gateway, Greeting, Listening, Parts, Port, Serves, bind,
 };
@@ -116,7 +117,16 @@ impl Node {
         // Of no size until a config is in force.
         let store = Arc::new(Memory::new(0, clock.clone()));
         let counters = MemoryCounters::new(0, clock.clone(), metrics.limits_forgotten());
-        let world = World { clock, metrics, bells, slow, asking: Asking::default(), store, counters };
+        let world = World {
+            clock,
+            metrics,
+            bells,
+            slow,
+            asking: Asking::default(),
+            store,
+            counters,
+            in_flight: InFlight::default(),
+        };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
         Self {
             world,

@@ -11,6 +11,7 @@ use tollgate_config::model::{self, Balance, Config, ProxyProtocol, SourceAddress
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::field::Known;
+use tollgate_core::in_flight::InFlight;
 use tollgate_core::node::Spanned;
 use tollgate_core::policy::PolicyKind;
 use tollgate_engine::{Backend, Correlation, Deployment, Rules};
@@ -51,6 +52,8 @@ pub(crate) struct World {
     pub(crate) store: Arc<Memory>,
     /// What limits count.
     pub(crate) counters: MemoryCounters,
+    /// What is in flight, for limits of that.
+    pub(crate) in_flight: InFlight,
 }
 
 impl World {

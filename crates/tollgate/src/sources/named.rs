@@ -49,7 +49,7 @@ pub(crate) fn named(config: &Config) -> Sources {
     };
     let signers = config.signers.iter().map(signer).collect();
     let decisions = Agrees::all(config);
-    Sources { lists: lists::named(config), counters: None, all, budget: None, minter, signers, decisions, endpoints }
+    Sources { lists: lists::named(config), all, minter, signers, decisions, endpoints, ..Sources::default() }
 }
 
 /// Something that is wrong, by its name.

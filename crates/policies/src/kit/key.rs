@@ -1,4 +1,4 @@
-//! By what a limit tells callers apart.
+//! By what limits tell callers apart: so many requests in a time, or in flight.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,7 +17,7 @@ const WORDS: [&str; 6] = ["user", "consumer", "ip", "api", "route", "host"];
 
 /// One part of what callers are told apart by.
 #[derive(Debug, PartialEq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// Who calls: the source that vouches for them, and their name there.
     User,
     /// The application.
@@ -33,7 +33,7 @@ pub(super) enum Part {
 
 impl Part {
     /// Reads `user`, `ip/56`, `header X-Tenant`, or an expression.
-    pub(super) fn read(text: &str) -> Result<Self, Diagnostic> {
+    pub(crate) fn read(text: &str) -> Result<Self, Diagnostic> {
         Ok(match text {
             "user" => Self::User,
             "consumer" => Self::Consumer,
@@ -72,13 +72,13 @@ impl Part {
     }
 
     /// Whether nobody can tell before it is known who calls.
-    pub(super) fn is_about_the_caller(&self) -> bool {
+    pub(crate) fn is_about_the_caller(&self) -> bool {
         matches!(self, Self::User | Self::Consumer | Self::Term(_, Scope::Caller))
     }
 
     /// Adds what this request has of it, with a length before each text, so that no two requests are alike by chance. What is not there is
     /// empty.
-    pub(super) fn add_to(&self, key: &mut Vec<u8>, x: &Exchange) {
+    pub(crate) fn add_to(&self, key: &mut Vec<u8>, x: &Exchange) {
         let caller = x.principal.as_deref();
         match self {
             Self::User => {
