@@ -18,7 +18,7 @@ pub(crate) fn rarely() -> Rarely {
 }
 
 /// Tells of an exchange that ended, if somebody was refused in it: they did not say who they are (401), may not (403), or came too often,
-/// or with too many wrong credentials (429).
+/// with too much at once, or with too many wrong credentials (429).
 pub(crate) fn ended(x: &Exchange, now: Instant, rarely: &Rarely) {
     let Some(fault) = x.trail.fault.filter(|fault| is_refusal(fault.status, fault.slug)) else { return };
     rarely.tell(now, |left_out| {
@@ -42,7 +42,7 @@ pub(crate) fn ended(x: &Exchange, now: Instant, rarely: &Rarely) {
 }
 
 fn is_refusal(status: u16, slug: &str) -> bool {
-    matches!(status, 401 | 403) || matches!(slug, "auth/too-many-failures" | "limit/exceeded")
+    matches!(status, 401 | 403) || matches!(slug, "auth/too-many-failures" | "limit/exceeded" | "in_flight/exceeded")
 }
 
 #[cfg(test)]
@@ -56,6 +56,7 @@ mod tests {
             (403, "allow/scope", true),
             (429, "auth/too-many-failures", true),
             (429, "limit/exceeded", true),
+            (429, "in_flight/exceeded", true),
             (429, "token/crowded", false),
             (404, "route/none", false),
             (503, "jwt/keys", false),

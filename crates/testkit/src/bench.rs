@@ -24,7 +24,7 @@ use tollgate_core::counters::Counters;
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::dialect::{Dialect, ProblemJson};
 use tollgate_core::exchange::Exchange;
-use tollgate_core::facts::{ClientAddress, Conn, Route};
+use tollgate_core::facts::{ClientAddress, Conn, Route, Tls};
 use tollgate_core::head::Fields;
 use tollgate_core::ids::{CorrelationId, Trace};
 use tollgate_core::policy::{Attempt, BuildCx, Flow, Hooks, Place, Policy, PolicyConfig, PolicyKind, Stage, Step};
@@ -94,6 +94,16 @@ impl Bench {
     #[must_use]
     pub fn mistakes<C: PolicyConfig>(yaml: &str) -> Vec<String> {
         build::<C>(yaml, &Route::default(), &Clock::real()).err().unwrap_or_default()
+    }
+
+    /// The same for a client that speaks this version of TLS: `TLSv1.3`.
+    #[must_use]
+    pub fn secured(mut self, version: &'static str) -> Self {
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (cipher, server_name, alpn) = ("", None, None);
+        let tls = Tls { version, cipher, server_name, alpn, is_resumed: false, client: None };
+        self.conn = Arc::new(Conn::new(address(50_000), address(8443), 0).under(tls));
+        self
     }
 
     /// The hooks of each policy.
