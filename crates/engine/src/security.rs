@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::ClientAddress;
 
 use crate::rarely::Rarely;
 
@@ -38,6 +39,14 @@ pub(crate) fn ended(x: &Exchange, now: Instant, rarely: &Rarely) {
             left_out = (left_out > 0).then_some(left_out),
             "refused"
         );
+    });
+}
+
+/// Tells of a connection that a listener lets nobody make from there.
+pub(crate) fn not_let_in(client: ClientAddress, now: Instant, rarely: &Rarely) {
+    rarely.tell(now, |left_out| {
+        let left_out = (left_out > 0).then_some(left_out);
+        tracing::warn!(target: "security", %client, left_out, "not let in by its address: connection closed");
     });
 }
 

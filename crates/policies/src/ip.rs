@@ -18,25 +18,24 @@
 //! # Faults
 //! - `ip/denied` (403): the client's address is not let in here.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde_json::json;
 use tollgate_config::model::Network;
-use tollgate_core::address_list::AddressList;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::ClientAddress;
 use tollgate_core::node::{Node, Spanned};
 use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Merge, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::principal::Sources;
 use tollgate_core::problem::Fault;
 use tollgate_core::section;
 use tollgate_core::text::FromText;
-use tollgate_lists::Networks;
+use tollgate_lists::{Access, Side};
 
-use crate::kit::forms::{ShortForm, joined, list_under, unknown_name, with_short};
+use crate::kit::forms::{ShortForm, list_under, unknown_name, with_short};
 
 section! {
     /// Lets clients in by their addresses, or keeps them out.
@@ -67,11 +66,8 @@ impl PolicyConfig for IpConfig {
             return Err(Diagnostic::error("nobody is let in or kept out")
                 .hint("`ip: 10.0.0.0/8`, or `ip: { deny: [10.6.6.0/24] }`"));
         }
-        let side = |texts: Option<Vec<Spanned<String>>>| {
-            texts.map(|texts| Side::compile(&texts, &cx.sources.lists)).transpose()
-        };
-        let (allow, deny) = (side(self.allow)?, side(self.deny)?.unwrap_or_default());
-        Ok(vec![(Stage::Edge, Arc::new(Ip { allow, deny, is_shadow: self.shadow }))])
+        let access = access(self.allow.as_deref(), self.deny.as_deref(), cx.sources)?;
+        Ok(vec![(Stage::Edge, Arc::new(Ip { access, is_shadow: self.shadow }))])
     }
 }
 
@@ -90,73 +86,48 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
     },
 ];
 
+/// What `allow` and `deny` mean together.
+///
+/// # Errors
+/// What is no network and no list.
+pub fn access(
+    allow: Option<&[Spanned<String>]>,
+    deny: Option<&[Spanned<String>]>,
+    sources: &Sources,
+) -> Result<Access, Diagnostic> {
+    let allow = allow.map(|texts| side(texts, sources)).transpose()?;
+    let deny = deny.map(|texts| side(texts, sources)).transpose()?.unwrap_or_default();
+    Ok(Access { allow, deny })
+}
+
+fn side(texts: &[Spanned<String>], sources: &Sources) -> Result<Side, Diagnostic> {
+    let (mut side, mut written, known) = (Side::default(), Vec::<IpNet>::new(), &sources.lists);
+    if texts.is_empty() {
+        return Err(Diagnostic::error("no network stands here").hint("`10.0.0.0/8`, or the name of a list"));
+    }
+    for text in texts {
+        let word = text.value.trim();
+        if word == ClientAddress::UNIX {
+            side.has_unix = true;
+        } else if let Some(list) = known.iter().find(|list| list.name() == word) {
+            side.lists.push(Arc::clone(list));
+        } else if word.contains(['.', ':', '/']) {
+            written.push(Network::from_text(word).map_err(|mistake| mistake.at(&text.span))?.0);
+        } else {
+            let names = known.iter().map(|list| list.name());
+            let hint = "a network (`10.0.0.0/8`), or a list under `lists` at the top of the file: `lists: { office: [192.0.2.0/24] }`";
+            return Err(unknown_name(format!("there is no list `{word}`"), text, names, hint));
+        }
+        side.texts.push(word.to_owned());
+    }
+    side.written = written.into_iter().collect();
+    Ok(side)
+}
+
 #[derive(Debug)]
 struct Ip {
-    allow: Option<Side>,
-    deny: Side,
+    access: Access,
     is_shadow: bool,
-}
-
-/// Those of one kind.
-#[derive(Debug, Default)]
-struct Side {
-    written: Networks,
-    lists: Vec<Arc<dyn AddressList>>,
-    has_unix: bool,
-    /// As they are written.
-    texts: Vec<String>,
-}
-
-impl Side {
-    fn compile(texts: &[Spanned<String>], known: &[Arc<dyn AddressList>]) -> Result<Self, Diagnostic> {
-        let (mut side, mut written) = (Self::default(), Vec::<IpNet>::new());
-        if texts.is_empty() {
-            return Err(Diagnostic::error("no network stands here").hint("`10.0.0.0/8`, or the name of a list"));
-        }
-        for text in texts {
-            let word = text.value.trim();
-            if word == ClientAddress::UNIX {
-                side.has_unix = true;
-            } else if let Some(list) = known.iter().find(|list| list.name() == word) {
-                side.lists.push(Arc::clone(list));
-            } else if word.contains(['.', ':', '/']) {
-                written.push(Network::from_text(word).map_err(|mistake| mistake.at(&text.span))?.0);
-            } else {
-                let names = known.iter().map(|list| list.name());
-                let hint = "a network (`10.0.0.0/8`), or a list under `lists` at the top of the file: `lists: { office: [192.0.2.0/24] }`";
-                return Err(unknown_name(format!("there is no list `{word}`"), text, names, hint));
-            }
-            side.texts.push(word.to_owned());
-        }
-        side.written = written.into_iter().collect();
-        Ok(side)
-    }
-
-    /// The prefix of the smallest network that has this address.
-    fn smallest_with(&self, address: IpAddr) -> Option<u8> {
-        let of_lists = self.lists.iter().filter_map(|list| list.smallest_with(address)).max();
-        self.written.smallest_with(address).max(of_lists)
-    }
-}
-
-impl Ip {
-    fn lets_in(&self, client: ClientAddress) -> bool {
-        let (allowed, denied) = match client {
-            ClientAddress::Ip(address) => {
-                (self.allow.as_ref().map(|allow| allow.smallest_with(address)), self.deny.smallest_with(address))
-            }
-            // As large as any network.
-            ClientAddress::Unix => {
-                let is = |side: &Side| side.has_unix.then_some(0);
-                (self.allow.as_ref().map(is), is(&self.deny))
-            }
-        };
-        match (allowed, denied) {
-            (Some(Some(allowed)), Some(denied)) => allowed > denied,
-            (Some(Some(_)) | None, None) => true,
-            (Some(None), _) | (None, Some(_)) => false,
-        }
-    }
 }
 
 impl Policy for Ip {
@@ -165,7 +136,7 @@ impl Policy for Ip {
     }
 
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
-        if self.lets_in(x.client) {
+        if self.access.lets_in(x.client) {
             return Step::next();
         }
         if self.is_shadow {
@@ -176,15 +147,8 @@ impl Policy for Ip {
     }
 
     fn describe(&self) -> String {
-        let mut parts = Vec::new();
-        if let Some(allow) = &self.allow {
-            parts.push(format!("lets in {}", joined(allow.texts.iter().map(String::as_str))));
-        }
-        if !self.deny.texts.is_empty() {
-            parts.push(format!("keeps out {}", joined(self.deny.texts.iter().map(String::as_str))));
-        }
         let shadow = if self.is_shadow { " (shadow: refuses nobody)" } else { "" };
-        format!("{}{shadow}", parts.join("; "))
+        format!("{}{shadow}", self.access.describe())
     }
 }
 

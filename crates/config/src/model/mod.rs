@@ -64,7 +64,7 @@ pub use self::health::{Check, CheckMethod, CheckPath, ErrorShare, Health, Outlie
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::issuer::{Issuer, SamlGrant, SigningAlgorithm};
 pub use self::limits::Limits;
-pub use self::listen::{FileMode, Listener, ListenerKind, Switch};
+pub use self::listen::{FEW_CONNECTIONS, FileMode, Listener, ListenerKind, Switch};
 pub use self::lists::AddressList;
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
 pub use self::mirror::{Credentials, Mirror};

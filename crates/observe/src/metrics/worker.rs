@@ -27,11 +27,15 @@ pub enum Closed {
     Drain,
     /// Its address has as many connections as the limits allow.
     AddressLimit,
+    /// Its listener has as many connections as it may.
+    ListenerLimit,
+    /// Its listener lets nobody in from its address.
+    Denied,
 }
 
 /// The values of the label `reason`, in the order of [`Closed`].
-pub(crate) const REASONS: [&str; 8] =
-    ["client", "idle", "gateway", "timeout", "error", "upstream", "drain", "address_limit"];
+pub(crate) const REASONS: [&str; 10] =
+    ["client", "idle", "gateway", "timeout", "error", "upstream", "drain", "address_limit", "listener_limit", "denied"];
 
 /// An api, and the slug of a fault.
 pub(crate) type Refusal = (Arc<str>, &'static str);
