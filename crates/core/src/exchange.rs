@@ -1,12 +1,13 @@
 //! One request and its answer, as everything on its way sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::body::{Body, Length, Recoder};
 use crate::counters::Taken;
+use crate::country::{Countries, Country};
 use crate::facts::{Address, ClientAddress, Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
@@ -31,6 +32,8 @@ pub struct Exchange {
     pub peer: Peer,
     /// The client as far as it is believed: the peer, or whom a trusted proxy names.
     pub client: ClientAddress,
+    /// The country that it is in, once somebody asked; see [`Exchange::country`].
+    pub located: OnceLock<Option<Country>>,
     /// `https` or `http`, as the client sees it.
     pub scheme: &'static str,
     /// The host that the client asked for, if a trusted proxy says so; see [`Exchange::asked_host`].
@@ -117,6 +120,7 @@ impl Exchange {
             trace: Trace { id: 0, span: 0, flags: 0 },
             peer: Peer::Client,
             client: conn.peer(),
+            located: OnceLock::new(),
             scheme: conn.scheme(),
             told_host: None,
             conn,
@@ -142,6 +146,12 @@ impl Exchange {
         self.told_host.as_deref().unwrap_or_else(|| self.head.host())
     }
 
+    /// The country that the client is in, if that is known. Looked up once, however many ask.
+    #[must_use]
+    pub fn country(&self, known: &dyn Countries) -> Option<Country> {
+        *self.located.get_or_init(|| self.client.ip().and_then(|address| known.of(address)))
+    }
+
     /// The earlier of `at` and the time when it must be over.
     #[must_use]
     pub fn by(&self, at: Instant) -> Instant {
@@ -156,6 +166,7 @@ impl Exchange {
         self.route = Arc::clone(route);
         self.peer = Peer::Client;
         self.client = conn.peer();
+        self.located = OnceLock::new();
         self.scheme = conn.scheme();
         self.told_host = None;
         self.principal = None;

@@ -10,6 +10,7 @@ pub mod caller;
 pub mod clock;
 pub mod control;
 pub mod counters;
+pub mod country;
 pub mod decision;
 pub mod decode;
 pub mod diagnostic;

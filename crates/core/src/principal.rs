@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::address_list::AddressList;
 use crate::body::Recoder;
 use crate::counters::Counters;
+use crate::country::Countries;
 use crate::decision::DecisionPoint;
 use crate::exchange::Exchange;
 use crate::facts::ClientAddress;
@@ -217,6 +218,8 @@ pub enum Standing {
 pub struct Sources {
     /// Lists of networks.
     pub lists: Vec<Arc<dyn AddressList>>,
+    /// Who knows the countries of addresses, if anybody does.
+    pub countries: Option<Arc<dyn Countries>>,
     /// Who counts for limits; `None`: nobody, where a config is only looked at.
     pub counters: Option<Arc<dyn Counters>>,
     /// What is in flight, for limits of that.

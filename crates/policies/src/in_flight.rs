@@ -168,7 +168,7 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
 fn policy(limit: Spanned<OneCrowd>, cx: &BuildCx<'_>) -> Result<(Stage, Arc<dyn Policy>), Diagnostic> {
     let Spanned { value: limit, span } = limit;
     let most = limit.most.0;
-    let mut per = limits::parts(limit.per.as_ref())?;
+    let mut per = limits::parts(limit.per.as_ref(), cx)?;
     let mut is_about_caller = per.iter().any(Part::is_about_the_caller) || limit.consumers.is_some();
     let except = limits::exception(limit.except.as_ref(), &mut is_about_caller)?;
     let keys = limits::per(limit.per.as_ref());

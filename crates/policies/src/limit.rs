@@ -7,7 +7,7 @@
 //! calendar, in UTC unless `in Europe/Berlin` says otherwise: `1/day per user and consumer` is once a day, by that user from that
 //! application.
 //!
-//! Callers are told apart by `user`, `consumer` (the application), `ip` (of IPv6 addresses the first 64 bits, or as many as `ip/56` says), `api`,
+//! Callers are told apart by `user`, `consumer` (the application), `ip` (of IPv6 addresses the first 64 bits, or as many as `ip/56` says), `country`, `api`,
 //! `route`, `host`, `header X-Tenant`, a claim (`claims.tenant`) or another value (CEL), or several joined by `and`. What is not there, as with
 //! somebody who is not known, is one value that all share. Without `per`, all requests together are counted.
 //!

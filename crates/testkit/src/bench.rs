@@ -21,6 +21,7 @@ use tollgate_core::body::Body;
 use tollgate_core::buffer::Buffer;
 use tollgate_core::clock::Clock;
 use tollgate_core::counters::Counters;
+use tollgate_core::country::{Countries, Country};
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::dialect::{Dialect, ProblemJson};
 use tollgate_core::exchange::Exchange;
@@ -219,11 +220,34 @@ impl AddressList for Office {
     }
 }
 
+/// Knows that 203.0.113.0/24 is in Austria.
+#[derive(Debug)]
+struct Atlas;
+
+impl Countries for Atlas {
+    fn of(&self, address: IpAddr) -> Option<Country> {
+        matches!(address, IpAddr::V4(ip) if ip.octets().starts_with(&[203, 0, 113])).then(|| Country::read("AT"))?
+    }
+
+    fn describe(&self) -> String {
+        "atlas".to_owned()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::Good
+    }
+}
+
 fn build<C: PolicyConfig>(yaml: &str, route: &Route, clock: &Clock) -> Result<Chain, Vec<String>> {
     let mut cx = DecodeCx::default();
     let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::new(1000, clock.clone(), &Arc::default()));
-    let people =
-        Sources { counters: Some(counters), lists: vec![Arc::new(Office)], ..sources(&["idp", "keys", "asked"]) };
+    let countries: Option<Arc<dyn Countries>> = Some(Arc::new(Atlas));
+    let people = Sources {
+        counters: Some(counters),
+        countries,
+        lists: vec![Arc::new(Office)],
+        ..sources(&["idp", "keys", "asked"])
+    };
     let built = match tollgate_config::read("bench", yaml) {
         Ok(node) => (PolicyKind::of::<C>().build)(
             &C::desugar(node),

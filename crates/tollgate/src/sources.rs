@@ -298,8 +298,8 @@ impl Identity {
         let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
         let counters = Some(Arc::new(world.counters.clone()) as Arc<dyn Counters>);
         let (signers, decisions) = (self.signers.clone(), self.decisions.all());
-        let (lists, in_flight) = (self.lists.all(), world.in_flight.clone());
-        Sources { lists, counters, in_flight, all, budget, minter, signers, decisions, endpoints }
+        let (lists, countries, in_flight) = (self.lists.all(), self.lists.countries(), world.in_flight.clone());
+        Sources { lists, countries, counters, in_flight, all, budget, minter, signers, decisions, endpoints }
     }
 
     /// Has keys read from now on.

@@ -58,9 +58,9 @@ section! {
         /// Most connections of this listener from one client address (from one /64 of IPv6), beside those of `limits`; further ones are closed at
         /// once. Proxies of `trust` may have any number.
         connections_per_address: Option<Bounded<1, 16_777_216>>,
-        /// Networks, names of `lists`, or `unix`: connections from elsewhere are closed at once, before TLS.
+        /// Networks, names of `lists`, countries (`country DE`, by `geo`), or `unix`: connections from elsewhere are closed at once, before TLS.
         allow: Option<Vec<Spanned<String>>>,
-        /// Networks, names of `lists`, or `unix`: connections from there are closed at once, unless a smaller network of `allow` has them.
+        /// Networks, names of `lists`, countries, or `unix`: connections from there are closed at once, unless a smaller network of `allow` has them.
         deny: Option<Vec<Spanned<String>>>,
     }
 }

@@ -81,6 +81,16 @@ fn what_needs_no_caller_runs_before_auth() {
 }
 
 #[test]
+fn a_country_has_so_many_and_what_is_not_known_is_one() {
+    let bench = Bench::of::<InFlightConfig>("1 per country");
+    let from = |ip: &str| bench.request_from(ip.parse().unwrap(), "GET", "/", &[]);
+    let _austria = from("203.0.113.1").passes();
+    from("203.0.113.99").refused_with("in_flight/exceeded");
+    let _unknown = from("192.0.2.1").passes();
+    from("unix").refused_with("in_flight/exceeded");
+}
+
+#[test]
 fn exceptions_are_not_counted() {
     let bench = bench_of("{ most: 1, except: '\"free\" in scopes || claims.tier == \"gold\"' }");
     let _any: Vec<_> = (0..9).map(|_| by(&bench, "alice.free").passes()).collect();

@@ -62,8 +62,9 @@ pub(crate) fn keys<'w>(
 }
 
 /// Reads the values of `per`.
-pub(crate) fn parts(per: Option<&Vec<Spanned<String>>>) -> Result<Vec<Part>, Diagnostic> {
-    let read = |text: &Spanned<String>| Part::read(text.value.trim()).map_err(|mistake| mistake.at(&text.span));
+pub(crate) fn parts(per: Option<&Vec<Spanned<String>>>, cx: &BuildCx<'_>) -> Result<Vec<Part>, Diagnostic> {
+    let read =
+        |text: &Spanned<String>| Part::read(text.value.trim(), cx.sources).map_err(|mistake| mistake.at(&text.span));
     per.into_iter().flatten().map(read).collect()
 }
 

@@ -26,7 +26,7 @@ pub(super) fn policy(limit: Spanned<OneLimit>, cx: &BuildCx<'_>) -> Result<(Stag
     let Spanned { value: limit, span } = limit;
     let zone = zone(&limit)?;
     fits(&limit)?;
-    let per = limits::parts(limit.per.as_ref())?;
+    let per = limits::parts(limit.per.as_ref(), cx)?;
     let mut is_about_caller = per.iter().any(Part::is_about_the_caller) || limit.consumers.is_some();
     let except = limits::exception(limit.except.as_ref(), &mut is_about_caller)?;
     let cost = match &limit.cost {
