@@ -79,3 +79,79 @@ fn whom_a_proxy_names_is_who_is_counted() {
     clients.clear();
     wait_until("its places are free", || is_served(&mut named("203.0.113.7")));
 }
+
+/// What a listener counts and refuses; its address is `{{http}}` of the config.
+fn refused_at(gateway: &Gateway, reason: &str) -> String {
+    format!("tollgate_listener_refused_total{{listener=\"{}\",reason=\"{reason}\"}}", gateway.address())
+}
+
+#[test]
+fn a_listener_has_so_many_connections_and_no_other_one_suffers() {
+    let gateway = gateway("", "connections: 2");
+    let clients = [
+        RawClient::connect_from([127, 0, 0, 5], gateway.address()),
+        RawClient::connect_from([127, 0, 0, 6], gateway.address()),
+    ];
+    let mut clients = clients.map(|mut client| {
+        assert!(is_served(&mut client));
+        client
+    });
+    for refused in 1..=3 {
+        assert!(!admits(&gateway));
+        gateway.await_metric(&refused_at(&gateway, "listener_limit"), |count| count == f64::from(refused));
+    }
+    let open = format!("tollgate_listener_connections{{listener=\"{}\"}}", gateway.address());
+    assert_eq!(gateway.metric(&open), 2.0);
+    assert_eq!(gateway.metric("tollgate_connections_closed_total{reason=\"listener_limit\"}"), 3.0);
+    assert!(clients.iter_mut().all(is_served), "those that are there stay");
+    assert_eq!(gateway.health("/health/live").status, 200);
+    let [first, _second] = clients;
+    drop(first);
+    wait_until("the place of one that left is free", || admits(&gateway));
+}
+
+#[test]
+fn a_listener_may_be_stricter_with_an_address_than_all_together() {
+    let gateway = gateway("", "connections_per_address: 1");
+    let _first = served(&gateway);
+    assert!(!admits(&gateway));
+    gateway.await_metric(&refused_at(&gateway, "address_limit"), |count| count == 1.0);
+    assert!(is_served(&mut RawClient::connect_from([127, 0, 0, 9], gateway.address())), "another address");
+}
+
+#[test]
+fn a_health_listener_can_be_limited_too() {
+    let config = "listen: { \"{{http}}\": http, \"{{health}}\": { kind: health, connections_per_address: 20 } }\n\
+        workers: 1\nroutes: { /**: { reply: 200 ok } }\n";
+    let gateway = Gateway::start(TOLLGATE, config, &[]);
+    let address = gateway.health_address();
+    let live = |client: &mut RawClient| {
+        client.send("GET /health/live HTTP/1.1\r\nHost: g\r\n\r\n");
+        client.response("GET").is_ok_and(|answer| answer.status == 200)
+    };
+    let mut there: Vec<RawClient> = (0..20).map(|_| RawClient::connect_from([127, 0, 0, 5], address)).collect();
+    assert!(there.iter_mut().all(live));
+    assert!(!RawClient::try_connect_from([127, 0, 0, 5], address).is_ok_and(|mut client| live(&mut client)));
+    assert!(live(&mut RawClient::connect_from([127, 0, 0, 6], address)));
+}
+
+/// Many at once never are more than there may be.
+#[test]
+fn however_many_come_at_once_no_more_are_in_than_may() {
+    let gateway = gateway("", "connections: 5");
+    let served: usize = std::thread::scope(|scope| {
+        let one = |n: u8| {
+            let address = gateway.address();
+            scope.spawn(move || {
+                let mut clients: Vec<RawClient> =
+                    (1..=10).filter_map(|more| RawClient::try_connect_from([127, 0, n, more], address).ok()).collect();
+                let served = clients.iter_mut().map(is_served).filter(|served| *served).count();
+                (served, clients)
+            })
+        };
+        let threads: Vec<_> = (1..=4).map(one).collect();
+        let ended: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        ended.iter().map(|(served, _)| served).sum()
+    });
+    assert_eq!(served, 5);
+}

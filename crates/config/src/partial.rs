@@ -15,6 +15,7 @@ use crate::check::{entries, named, named_beside, owners_of_settings, routes_of};
 use crate::model::named::is_name;
 use crate::model::route::{ACTIONS, RouteKeys, Routes};
 use crate::model::settings::SettingsLayer;
+use crate::model::tls::FilePath;
 use crate::model::{self, AddressList, AuthSource, Config, Decision, HostPattern, Issuer, Service, Signer};
 
 /// The part of a wrong config that reads well.
@@ -39,6 +40,11 @@ pub(crate) fn partial(tree: Node, lost: &Lost) -> Option<Partial> {
     let signer = [("sigv4", "x"), ("secret", "x"), ("region", "x"), ("service", "x")];
     in_key(&mut rest, "decisions", |all| all_named::<Decision>(all, &[("url", "https://decisions.invalid")]));
     in_key(&mut rest, "lists", |all| all_named::<AddressList>(all, &[("networks", "192.0.2.0/24")]));
+    in_key(&mut rest, "geo", |geo| {
+        if !reads::<FilePath>(geo) {
+            geo.value = "./geo.mmdb".into();
+        }
+    });
     in_key(&mut rest, "signers", |signers| all_named::<Signer>(signers, &signer));
     in_key(&mut rest, "defaults", |defaults| keep_entries(defaults, |entry| setting_reads(entry, lost)));
     in_key(&mut rest, "routes", |routes| prune_routes(routes, lost));
@@ -57,7 +63,8 @@ pub(crate) fn partial(tree: Node, lost: &Lost) -> Option<Partial> {
 }
 
 /// The sections that are looked at.
-const KEPT: [&str; 9] = ["services", "auth", "issuer", "signers", "decisions", "lists", "defaults", "routes", "apis"];
+const KEPT: [&str; 10] =
+    ["services", "auth", "issuer", "signers", "decisions", "lists", "geo", "defaults", "routes", "apis"];
 
 /// What does not read is still there: others may name it. These words stand in for it.
 fn all_read<T: Decode>(node: &mut Node, words: &[(&str, &str)]) {

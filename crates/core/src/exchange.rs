@@ -1,16 +1,18 @@
 //! One request and its answer, as everything on its way sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::body::{Body, Length, Recoder};
 use crate::counters::Taken;
+use crate::country::{Countries, Country};
 use crate::criticality::Criticality;
 use crate::facts::{Address, ClientAddress, Conn, Route};
 use crate::head::RequestHead;
 use crate::ids::{CorrelationId, Trace};
+use crate::in_flight::Held;
 use crate::onward::Onward;
 use crate::principal::Principal;
 use crate::problem::Fault;
@@ -31,6 +33,8 @@ pub struct Exchange {
     pub peer: Peer,
     /// The client as far as it is believed: the peer, or whom a trusted proxy names.
     pub client: ClientAddress,
+    /// The country that it is in, once somebody asked; see [`Exchange::country`].
+    pub located: OnceLock<Option<Country>>,
     /// `https` or `http`, as the client sees it.
     pub scheme: &'static str,
     /// The host that the client asked for, if a trusted proxy says so; see [`Exchange::asked_host`].
@@ -52,6 +56,8 @@ pub struct Exchange {
     pub reply: Reply,
     /// What is left of the limits that counted it.
     pub limits: Vec<Left>,
+    /// Its places among those that limits count while they are in flight: given back when it is over, whatever became of it.
+    pub held: Vec<Held>,
     /// When the first byte of the request was read.
     pub began: Instant,
     /// When it must be over, answer and all: what the route's `total` says, or the client (`grpc-timeout`), whichever comes
@@ -119,6 +125,7 @@ impl Exchange {
             trace: Trace { id: 0, span: 0, flags: 0 },
             peer: Peer::Client,
             client: conn.peer(),
+            located: OnceLock::new(),
             scheme: conn.scheme(),
             told_host: None,
             conn,
@@ -131,6 +138,7 @@ impl Exchange {
             recoders: Vec::new(),
             reply: Reply::default(),
             limits: Vec::new(),
+            held: Vec::new(),
             began,
             deadline: None,
             criticality: Criticality::default(),
@@ -143,6 +151,12 @@ impl Exchange {
     #[must_use]
     pub fn asked_host(&self) -> &str {
         self.told_host.as_deref().unwrap_or_else(|| self.head.host())
+    }
+
+    /// The country that the client is in, if that is known. Looked up once, however many ask.
+    #[must_use]
+    pub fn country(&self, known: &dyn Countries) -> Option<Country> {
+        *self.located.get_or_init(|| self.client.ip().and_then(|address| known.of(address)))
     }
 
     /// The earlier of `at` and the time when it must be over.
@@ -159,6 +173,7 @@ impl Exchange {
         self.route = Arc::clone(route);
         self.peer = Peer::Client;
         self.client = conn.peer();
+        self.located = OnceLock::new();
         self.scheme = conn.scheme();
         self.told_host = None;
         self.principal = None;
@@ -171,6 +186,7 @@ impl Exchange {
         self.reply.body = Body::Empty;
         self.reply.recoders.clear();
         self.limits.clear();
+        self.held.clear();
         self.began = began;
         self.deadline = None;
         self.criticality = Criticality::default();

@@ -10,10 +10,12 @@ use serde_json::{Map, Value};
 use crate::address_list::AddressList;
 use crate::body::Recoder;
 use crate::counters::Counters;
+use crate::country::Countries;
 use crate::decision::DecisionPoint;
 use crate::exchange::Exchange;
 use crate::facts::ClientAddress;
 use crate::handler::Handler;
+use crate::in_flight::InFlight;
 use crate::onward::{Exchanger, Minter, Signer};
 use crate::pacer::Pacers;
 use crate::policy::BoxFuture;
@@ -217,10 +219,14 @@ pub enum Standing {
 pub struct Sources {
     /// Lists of networks.
     pub lists: Vec<Arc<dyn AddressList>>,
+    /// Who knows the countries of addresses, if anybody does.
+    pub countries: Option<Arc<dyn Countries>>,
     /// Who counts for limits; `None`: nobody, where a config is only looked at.
     pub counters: Option<Arc<dyn Counters>>,
     /// Who says when each may go; `None`: everybody at once, where nothing is sent.
     pub pacers: Option<Arc<Pacers>>,
+    /// What is in flight, for limits of that.
+    pub in_flight: InFlight,
     /// Who can tell who calls.
     pub all: Vec<Arc<dyn Authenticator>>,
     /// How many wrong credentials an address may come with; `None`: any number.

@@ -1,4 +1,4 @@
-//! How many client connections there may be: of all clients together, and from one address.
+//! How many client connections there may be: of all clients together, of one listener, and from one address; and who is let in.
 //!
 //! Looked at when a connection begins and when it ends, never for a request.
 
@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tollgate_config::model::{Limits, Trust};
 use tollgate_core::facts::ClientAddress;
-
-use crate::deployment::Rules;
+use tollgate_lists::Access;
+use tollgate_observe::metrics::{Closed, ListenerMetrics};
 
 /// Parts of the table of addresses, each with a lock of its own.
 const PARTS: usize = 64;
@@ -26,17 +27,43 @@ pub(crate) struct Crowd {
     addresses: Addresses,
 }
 
+/// A listener's part of the crowd.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    pub(crate) crowd: Arc<Crowd>,
+    /// Counts those who are in, and those who are not let in.
+    metrics: Arc<ListenerMetrics>,
+    addresses: Addresses,
+}
+
+/// Whom a listener lets in, and how many.
+#[derive(Clone, Debug, Default)]
+pub struct Admission {
+    /// Most connections of the listener; `None`: any number.
+    pub connections: Option<u64>,
+    /// Most connections of the listener from one address.
+    pub connections_per_address: Option<u64>,
+    /// From where it is connected to; `None`: from anywhere.
+    pub access: Option<Arc<Access>>,
+}
+
 /// One of the crowd, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Member {
-    crowd: Arc<Crowd>,
-    /// The address that it is counted for, if it is.
+    entrance: Arc<Entrance>,
+    /// It is in: the listener counts it.
+    is_in: bool,
+    /// The address that it is counted for, if it is: by all listeners together, and by its own.
     address: Option<IpAddr>,
+    counted: Counted,
 }
 
-/// There are as many connections from that address as there may be.
-#[derive(Debug)]
-pub(crate) struct TooMany;
+/// Who counts the connections of an address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    by_all: bool,
+    by_listener: bool,
+}
 
 impl Crowd {
     pub(crate) fn new(most: usize) -> Arc<Self> {
@@ -54,23 +81,6 @@ impl Crowd {
         self.most.load(Ordering::Acquire)
     }
 
-    /// Joins, whether there is room or not.
-    pub(crate) fn join(self: &Arc<Self>) -> Member {
-        self.open.fetch_add(1, Ordering::AcqRel);
-        Member { crowd: Arc::clone(self), address: None }
-    }
-
-    /// Joins once there is room.
-    pub(crate) async fn join_in_turn(self: &Arc<Self>) -> Member {
-        loop {
-            let joined = |open| (open < self.most()).then_some(open + 1);
-            if self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, joined).is_ok() {
-                return Member { crowd: Arc::clone(self), address: None };
-            }
-            self.room().await;
-        }
-    }
-
     /// Waits until there is room for one more.
     pub(crate) async fn room(&self) {
         while self.open.load(Ordering::Acquire) >= self.most() {
@@ -83,34 +93,100 @@ impl Crowd {
     }
 }
 
+impl Entrance {
+    pub(crate) fn new(crowd: &Arc<Crowd>, metrics: Arc<ListenerMetrics>) -> Arc<Self> {
+        Arc::new(Self { crowd: Arc::clone(crowd), metrics, addresses: Addresses::default() })
+    }
+
+    /// Joins the crowd, whether there is room or not.
+    pub(crate) fn join(self: &Arc<Self>) -> Member {
+        self.crowd.open.fetch_add(1, Ordering::AcqRel);
+        self.member()
+    }
+
+    /// Joins the crowd once there is room.
+    pub(crate) async fn join_in_turn(self: &Arc<Self>) -> Member {
+        loop {
+            let joined = |open| (open < self.crowd.most()).then_some(open + 1);
+            if self.crowd.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, joined).is_ok() {
+                return self.member();
+            }
+            self.crowd.room().await;
+        }
+    }
+
+    fn member(self: &Arc<Self>) -> Member {
+        Member { entrance: Arc::clone(self), is_in: false, address: None, counted: Counted::default() }
+    }
+}
+
 impl Member {
-    /// Counts it for the address of its client; proxies of `trust`, who speak for many, and Unix sockets are not counted.
+    /// Comes in at its listener.
     ///
     /// # Errors
-    /// That address has as many connections as the limits allow.
-    pub(crate) fn count_for(&mut self, client: ClientAddress, rules: &Rules) -> Result<(), TooMany> {
-        let (Some(most), Some(address)) = (&rules.limits.connections_per_address, client.ip()) else { return Ok(()) };
-        if rules.trust.is_proxy(client) {
+    /// The listener has as many connections as it may.
+    pub(crate) fn enter(&mut self, admission: &Admission) -> Result<(), Closed> {
+        self.is_in = self.entrance.metrics.enter(admission.connections.unwrap_or(u64::MAX));
+        if self.is_in { Ok(()) } else { Err(self.refused(Closed::ListenerLimit)) }
+    }
+
+    /// It is this client: whether that is let in, and whether there is room for one more of its address. Proxies of `trust`, who speak
+    /// for many, and Unix sockets are not counted. `limits`: those of all listeners together; `None`: it is of none that they hold for.
+    ///
+    /// # Errors
+    /// It is not, or there is none.
+    pub(crate) fn is_of(
+        &mut self,
+        client: ClientAddress,
+        admission: &Admission,
+        trust: &Trust,
+        limits: Option<&Limits>,
+    ) -> Result<(), Closed> {
+        if admission.access.as_ref().is_some_and(|access| !access.lets_in(client)) {
+            return Err(self.refused(Closed::Denied));
+        }
+        let all = limits.and_then(|limits| limits.connections_per_address.as_ref()).map(|most| most.get());
+        let own = admission.connections_per_address;
+        let Some(address) = client.ip().filter(|_| all.is_some() || own.is_some()) else { return Ok(()) };
+        if trust.is_proxy(client) {
             return Ok(());
         }
-        let address = counted_as(address);
-        if !self.crowd.addresses.enter(address, most.get()) {
-            return Err(TooMany);
+        // What it was counted for before, if it was, nobody is there for any more.
+        self.leave_address();
+        self.address = Some(counted_as(address));
+        let has_room = |addresses: &Addresses, most: Option<u64>| {
+            most.map(|most| addresses.enter(counted_as(address), most)).unwrap_or_default()
+        };
+        self.counted.by_all = has_room(&self.entrance.crowd.addresses, all);
+        self.counted.by_listener = has_room(&self.entrance.addresses, own);
+        let is_full = (all.is_some() && !self.counted.by_all) || (own.is_some() && !self.counted.by_listener);
+        if is_full { Err(self.refused(Closed::AddressLimit)) } else { Ok(()) }
+    }
+
+    fn refused(&self, why: Closed) -> Closed {
+        self.entrance.metrics.refused(why);
+        why
+    }
+
+    fn leave_address(&mut self) {
+        let (Some(address), counted) = (self.address.take(), std::mem::take(&mut self.counted)) else { return };
+        if counted.by_all {
+            self.entrance.crowd.addresses.leave(address);
         }
-        if let Some(before) = self.address.replace(address) {
-            self.crowd.addresses.leave(before);
+        if counted.by_listener {
+            self.entrance.addresses.leave(address);
         }
-        Ok(())
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if let Some(address) = self.address {
-            self.crowd.addresses.leave(address);
+        self.leave_address();
+        if self.is_in {
+            self.entrance.metrics.leave();
         }
-        self.crowd.open.fetch_sub(1, Ordering::AcqRel);
-        self.crowd.left.notify_waiters();
+        self.entrance.crowd.open.fetch_sub(1, Ordering::AcqRel);
+        self.entrance.crowd.left.notify_waiters();
     }
 }
 

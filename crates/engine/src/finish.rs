@@ -32,6 +32,7 @@ pub(crate) fn finish<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePl
             link.policy.on_done(x);
         }
     }
+    x.held.clear();
     worker.with_log(|log| {
         log.push(&entry(x, duration, worker.clock.unix().duration_since(UNIX_EPOCH).unwrap_or_default()));
     });

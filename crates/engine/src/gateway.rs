@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tollgate_config::model::Bind;
+use tollgate_config::model::{Bind, FEW_CONNECTIONS};
 use tollgate_core::clock::Clock;
 use tollgate_net::Listener;
 use tollgate_observe::access_log::AccessLog;
@@ -27,9 +27,6 @@ use crate::deployment::Deployment;
 use crate::drain::Drain;
 use crate::listener::Door;
 use crate::recall::Recall;
-
-/// Most connections to listeners that do not serve the routes.
-const SMALL_CROWD: usize = 256;
 
 /// What the gateway is made of, for as long as the process lives.
 #[derive(Clone, Debug)]
@@ -123,7 +120,7 @@ impl Gateway {
             parts,
             drain_time: Arc::default(),
             crowd: Crowd::new(usize::MAX),
-            small_crowd: Crowd::new(SMALL_CROWD),
+            small_crowd: Crowd::new(usize::try_from(FEW_CONNECTIONS).unwrap_or(usize::MAX)),
             state: Mutex::default(),
         }
     }

@@ -29,6 +29,7 @@ mod tunnel;
 mod worker;
 
 pub use bind::{BindError, Bound, Port, SocketFile, adopt, bind, is_of};
+pub use crowd::Admission;
 pub use deployment::{Backend, Correlation, Deployment, Rules};
 pub use drain::{Drain, Stage};
 pub use gateway::{Change, Gateway, Listening, Parts, Serves};

@@ -9,10 +9,11 @@ use tollgate_core::facts::{Conn, Ends};
 use tollgate_net::{Acceptor, Listener, Socket};
 use tollgate_observe::metrics::Closed;
 
-use crate::crowd::{Crowd, Member};
+use crate::crowd::{Admission, Entrance, Member};
 use crate::drain::Drain;
 use crate::gateway::Serves;
 use crate::http::connection::{self, Deployed, Greeting};
+use crate::security;
 use crate::worker::Worker;
 
 /// How long accepting rests after an error that concerns the whole process, such as too many open files.
@@ -24,7 +25,7 @@ pub(crate) struct Door {
     /// What becomes of those who come now.
     pub(crate) front: ArcSwap<Front>,
     /// Those that there may be.
-    pub(crate) crowd: Arc<Crowd>,
+    pub(crate) entrance: Arc<Entrance>,
     /// Goes on when the listener is taken away.
     pub(crate) drain: Arc<Drain>,
 }
@@ -36,6 +37,15 @@ pub(crate) struct Front {
     pub(crate) serves: Serves,
     /// What a connection begins with, before HTTP.
     pub(crate) greeting: Greeting,
+    /// Whom it lets in, and how many.
+    pub(crate) admission: Admission,
+}
+
+impl Front {
+    /// Whether it is served until the very end, and to a crowd of its own.
+    pub(crate) fn serves_on(&self) -> bool {
+        matches!(self.serves, Serves::Fixed(_))
+    }
 }
 
 /// One socket of a listener, with a worker.
@@ -71,7 +81,7 @@ pub(crate) async fn accept(post: Post, worker: Arc<Worker>) {
     let drain = Drain::below(&[&worker.drain, &door.drain]);
     let place = Place { door, worker, drain };
     // What is served until the very end is taken until then, too.
-    let serves_on = matches!(place.door.front.load().serves, Serves::Fixed(_));
+    let serves_on = place.door.front.load().serves_on();
     let stops = match serves_on {
         true => Drain::below(&[&place.worker.ending, &place.door.drain, &left]),
         false => Drain::below(&[&place.drain, &left]),
@@ -81,17 +91,17 @@ pub(crate) async fn accept(post: Post, worker: Arc<Worker>) {
     loop {
         tokio::select! {
             () = stops.begun() => break,
-            () = place.door.crowd.room() => {}
+            () = place.door.entrance.crowd.room() => {}
         }
         tokio::select! {
             () = stops.begun() => break,
             accepted = listener.accept() => match accepted {
-                Ok((socket, ends)) if serves_on => place.start(socket, ends, place.door.crowd.join()),
+                Ok((socket, ends)) if serves_on => place.start(socket, ends, place.door.entrance.join()),
                 Ok((socket, ends)) => {
                     // Workers wait for room side by side and may have found the same one.
                     let member = tokio::select! {
-                        () = stops.begun() => place.door.crowd.join(),
-                        member = place.door.crowd.join_in_turn() => member,
+                        () = stops.begun() => place.door.entrance.join(),
+                        member = place.door.entrance.join_in_turn() => member,
                     };
                     place.start(socket, ends, member);
                 }
@@ -119,7 +129,7 @@ impl Place {
         let Ok(listener) = listener.into_listener() else { return };
         loop {
             match listener.accept() {
-                Ok((socket, ends)) => self.start(socket, ends, self.door.crowd.join()),
+                Ok((socket, ends)) => self.start(socket, ends, self.door.entrance.join()),
                 // One that was reset while it waited; others wait behind it.
                 Err(error) if concerns_one(&error) => {}
                 Err(_) => return,
@@ -134,16 +144,30 @@ impl Place {
             Ends::Sockets { peer, local } => Conn::new(peer, local, worker.index),
             Ends::Unix => Conn::by_unix_socket(worker.index),
         };
-        // Balancers and scrapers have a listener of their own, and may come as often as they like.
-        if !source.serves_on() && member.count_for(conn.peer(), &source.now(worker).rules).is_err() {
+        let front = self.door.front.load_full();
+        if let Err(why) = self.admit(&mut member, &front, &conn, &source) {
             // Before anything is spent on it: no task, no handshake, no answer.
             worker.counters().accepted();
-            worker.counters().closed(Closed::AddressLimit);
+            worker.counters().closed(why);
+            if why == Closed::Denied {
+                security::not_let_in(conn.peer(), worker.now(), &worker.refusals);
+            }
             socket.reset_on_close();
             return;
         }
-        let front = self.door.front.load();
-        connection::start(socket, conn, &front.greeting, worker, member, source);
+        connection::start(socket, conn, &front, worker, member, source);
+    }
+
+    /// Whether the listener lets it in, as far as that can be told before a proxy says for whom it speaks.
+    fn admit(&self, member: &mut Member, front: &Front, conn: &Conn, source: &Deployed) -> Result<(), Closed> {
+        member.enter(&front.admission)?;
+        let rules = &source.now(&self.worker).rules;
+        if front.greeting.is_proxied && rules.trust.is_proxy(conn.peer()) {
+            return Ok(());
+        }
+        // Balancers and scrapers have a listener of their own, and may come as often as they like, unless that says otherwise.
+        let limits = (!front.serves_on()).then_some(&rules.limits);
+        member.is_of(conn.peer(), &front.admission, &rules.trust, limits)
     }
 }
 

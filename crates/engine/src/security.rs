@@ -20,7 +20,7 @@ pub(crate) fn rarely() -> Rarely {
 }
 
 /// Tells of an exchange that ended, if somebody was refused in it: they did not say who they are (401), may not (403), or came too often,
-/// or with too many wrong credentials (429).
+/// with too much at once, or with too many wrong credentials (429), or with a body that is none (400).
 pub(crate) fn ended(x: &Exchange, now: Instant, worker: &Worker) {
     let Some(fault) = x.trail.fault else { return };
     if SLOW.contains(&fault.slug) {
@@ -62,8 +62,18 @@ pub(crate) fn slow(worker: &Worker, now: Instant, slug: &str, client: ClientAddr
     });
 }
 
+/// Tells of a connection that a listener lets nobody make from there.
+pub(crate) fn not_let_in(client: ClientAddress, now: Instant, rarely: &Rarely) {
+    rarely.tell(now, |left_out| {
+        let left_out = (left_out > 0).then_some(left_out);
+        tracing::warn!(target: "security", %client, left_out, "not let in by its address: connection closed");
+    });
+}
+
 fn is_refusal(status: u16, slug: &str) -> bool {
-    matches!(status, 401 | 403) || matches!(slug, "auth/too-many-failures" | "limit/exceeded")
+    matches!(status, 401 | 403)
+        || matches!(slug, "auth/too-many-failures" | "limit/exceeded" | "in_flight/exceeded")
+        || slug.starts_with("payload/")
 }
 
 #[cfg(test)]
@@ -82,6 +92,7 @@ mod tests {
             (403, "allow/scope", true),
             (429, "auth/too-many-failures", true),
             (429, "limit/exceeded", true),
+            (429, "in_flight/exceeded", true),
             (429, "token/crowded", false),
             (404, "route/none", false),
             (503, "jwt/keys", false),

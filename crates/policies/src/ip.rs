@@ -4,8 +4,9 @@
 //! For what only an office or a partner may reach, and against addresses that are known to be bad. The client is whom a trusted proxy names, where
 //! there is one (`trust`), and nobody else's word counts.
 //!
-//! `allow` and `deny` take networks (`192.0.2.0/24`, `2001:db8::1`), names of `lists` at the top of the file, and `unix` for whoever comes by a
-//! Unix socket. The smallest network that has the address decides, wherever it stands, so that a part of what is allowed can be denied
+//! `allow` and `deny` take networks (`192.0.2.0/24`, `2001:db8::1`), names of `lists` at the top of the file, countries (`country DE`) if the file
+//! has a database of them (`geo`), and `unix` for whoever comes by a Unix socket. A country is larger than any network, and an address whose country
+//! is not known is in none. The smallest network that has the address decides, wherever it stands, so that a part of what is allowed can be denied
 //! and the other way round; in doubt it is denied. Who is in none of them is let in unless there is an `allow`.
 //!
 //! # Example
@@ -18,32 +19,33 @@
 //! # Faults
 //! - `ip/denied` (403): the client's address is not let in here.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde_json::json;
 use tollgate_config::model::Network;
-use tollgate_core::address_list::AddressList;
+use tollgate_core::country::Country;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::ClientAddress;
 use tollgate_core::node::{Node, Spanned};
 use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Merge, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::principal::Sources;
 use tollgate_core::problem::Fault;
 use tollgate_core::section;
 use tollgate_core::text::FromText;
-use tollgate_lists::Networks;
+use tollgate_lists::{Access, Side};
 
-use crate::kit::forms::{ShortForm, joined, list_under, unknown_name, with_short};
+use crate::kit::forms::{ShortForm, list_under, unknown_name, with_short};
+use crate::kit::key::nobody_knows_countries;
 
 section! {
     /// Lets clients in by their addresses, or keeps them out.
     pub struct IpConfig {
-        /// Networks, names of lists, or `unix`: who is in none is not let in.
+        /// Networks, names of lists, countries (`country DE`), or `unix`: who is in none is not let in.
         allow: Option<Vec<Spanned<String>>>,
-        /// Networks, names of lists, or `unix`: who is in one is not let in, unless a smaller network of `allow` has them.
+        /// Networks, names of lists, countries, or `unix`: who is in one is not let in, unless a smaller network of `allow` has them.
         deny: Option<Vec<Spanned<String>>>,
         /// Tells of those who would be refused, and refuses nobody.
         shadow: bool = false,
@@ -67,11 +69,8 @@ impl PolicyConfig for IpConfig {
             return Err(Diagnostic::error("nobody is let in or kept out")
                 .hint("`ip: 10.0.0.0/8`, or `ip: { deny: [10.6.6.0/24] }`"));
         }
-        let side = |texts: Option<Vec<Spanned<String>>>| {
-            texts.map(|texts| Side::compile(&texts, &cx.sources.lists)).transpose()
-        };
-        let (allow, deny) = (side(self.allow)?, side(self.deny)?.unwrap_or_default());
-        Ok(vec![(Stage::Edge, Arc::new(Ip { allow, deny, is_shadow: self.shadow }))])
+        let access = access(self.allow.as_deref(), self.deny.as_deref(), cx.sources)?;
+        Ok(vec![(Stage::Edge, Arc::new(Ip { access, is_shadow: self.shadow }))])
     }
 }
 
@@ -90,73 +89,62 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
     },
 ];
 
+/// What `allow` and `deny` mean together.
+///
+/// # Errors
+/// What is no network and no list.
+pub fn access(
+    allow: Option<&[Spanned<String>]>,
+    deny: Option<&[Spanned<String>]>,
+    sources: &Sources,
+) -> Result<Access, Diagnostic> {
+    let allow = allow.map(|texts| side(texts, sources)).transpose()?;
+    let deny = deny.map(|texts| side(texts, sources)).transpose()?.unwrap_or_default();
+    let names_some = |side: &Side| !side.countries.is_empty();
+    let countries =
+        if allow.as_ref().is_some_and(names_some) || names_some(&deny) { sources.countries.clone() } else { None };
+    Ok(Access { allow, deny, countries })
+}
+
+fn side(texts: &[Spanned<String>], sources: &Sources) -> Result<Side, Diagnostic> {
+    let (mut side, mut written, known) = (Side::default(), Vec::<IpNet>::new(), &sources.lists);
+    if texts.is_empty() {
+        return Err(Diagnostic::error("no network stands here").hint("`10.0.0.0/8`, or the name of a list"));
+    }
+    for text in texts {
+        let word = text.value.trim();
+        if word == ClientAddress::UNIX {
+            side.has_unix = true;
+        } else if let Some(letters) = word.strip_prefix("country ") {
+            side.countries.push(country(letters.trim(), sources).map_err(|mistake| mistake.at(&text.span))?);
+        } else if let Some(list) = known.iter().find(|list| list.name() == word) {
+            side.lists.push(Arc::clone(list));
+        } else if word.contains(['.', ':', '/']) {
+            written.push(Network::from_text(word).map_err(|mistake| mistake.at(&text.span))?.0);
+        } else {
+            let names = known.iter().map(|list| list.name());
+            let hint = "a network (`10.0.0.0/8`), or a list under `lists` at the top of the file: `lists: { office: [192.0.2.0/24] }`";
+            return Err(unknown_name(format!("there is no list `{word}`"), text, names, hint));
+        }
+        side.texts.push(word.to_owned());
+    }
+    side.written = written.into_iter().collect();
+    Ok(side)
+}
+
+fn country(letters: &str, sources: &Sources) -> Result<Country, Diagnostic> {
+    if sources.countries.is_none() {
+        return Err(nobody_knows_countries());
+    }
+    Country::read(letters).ok_or_else(|| {
+        Diagnostic::error(format!("`{letters}` is no country")).hint("two letters (ISO 3166-1): `country DE`")
+    })
+}
+
 #[derive(Debug)]
 struct Ip {
-    allow: Option<Side>,
-    deny: Side,
+    access: Access,
     is_shadow: bool,
-}
-
-/// Those of one kind.
-#[derive(Debug, Default)]
-struct Side {
-    written: Networks,
-    lists: Vec<Arc<dyn AddressList>>,
-    has_unix: bool,
-    /// As they are written.
-    texts: Vec<String>,
-}
-
-impl Side {
-    fn compile(texts: &[Spanned<String>], known: &[Arc<dyn AddressList>]) -> Result<Self, Diagnostic> {
-        let (mut side, mut written) = (Self::default(), Vec::<IpNet>::new());
-        if texts.is_empty() {
-            return Err(Diagnostic::error("no network stands here").hint("`10.0.0.0/8`, or the name of a list"));
-        }
-        for text in texts {
-            let word = text.value.trim();
-            if word == ClientAddress::UNIX {
-                side.has_unix = true;
-            } else if let Some(list) = known.iter().find(|list| list.name() == word) {
-                side.lists.push(Arc::clone(list));
-            } else if word.contains(['.', ':', '/']) {
-                written.push(Network::from_text(word).map_err(|mistake| mistake.at(&text.span))?.0);
-            } else {
-                let names = known.iter().map(|list| list.name());
-                let hint = "a network (`10.0.0.0/8`), or a list under `lists` at the top of the file: `lists: { office: [192.0.2.0/24] }`";
-                return Err(unknown_name(format!("there is no list `{word}`"), text, names, hint));
-            }
-            side.texts.push(word.to_owned());
-        }
-        side.written = written.into_iter().collect();
-        Ok(side)
-    }
-
-    /// The prefix of the smallest network that has this address.
-    fn smallest_with(&self, address: IpAddr) -> Option<u8> {
-        let of_lists = self.lists.iter().filter_map(|list| list.smallest_with(address)).max();
-        self.written.smallest_with(address).max(of_lists)
-    }
-}
-
-impl Ip {
-    fn lets_in(&self, client: ClientAddress) -> bool {
-        let (allowed, denied) = match client {
-            ClientAddress::Ip(address) => {
-                (self.allow.as_ref().map(|allow| allow.smallest_with(address)), self.deny.smallest_with(address))
-            }
-            // As large as any network.
-            ClientAddress::Unix => {
-                let is = |side: &Side| side.has_unix.then_some(0);
-                (self.allow.as_ref().map(is), is(&self.deny))
-            }
-        };
-        match (allowed, denied) {
-            (Some(Some(allowed)), Some(denied)) => allowed > denied,
-            (Some(Some(_)) | None, None) => true,
-            (Some(None), _) | (None, Some(_)) => false,
-        }
-    }
 }
 
 impl Policy for Ip {
@@ -165,7 +153,7 @@ impl Policy for Ip {
     }
 
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
-        if self.lets_in(x.client) {
+        if self.access.lets_in_sender(x) {
             return Step::next();
         }
         if self.is_shadow {
@@ -176,15 +164,8 @@ impl Policy for Ip {
     }
 
     fn describe(&self) -> String {
-        let mut parts = Vec::new();
-        if let Some(allow) = &self.allow {
-            parts.push(format!("lets in {}", joined(allow.texts.iter().map(String::as_str))));
-        }
-        if !self.deny.texts.is_empty() {
-            parts.push(format!("keeps out {}", joined(self.deny.texts.iter().map(String::as_str))));
-        }
         let shadow = if self.is_shadow { " (shadow: refuses nobody)" } else { "" };
-        format!("{}{shadow}", parts.join("; "))
+        format!("{}{shadow}", self.access.describe())
     }
 }
 
@@ -237,6 +218,27 @@ mod tests {
     }
 
     #[test]
+    fn a_country_is_larger_than_any_network_and_in_doubt_it_is_no() {
+        for (yaml, client, is) in [
+            ("country AT", "203.0.113.1", true),
+            ("country at", "203.0.113.1", true),
+            ("country DE", "203.0.113.1", false),
+            ("[country DE, country AT]", "203.0.113.1", true),
+            ("country AT", "192.0.2.1", false),
+            ("country AT", "unix", false),
+            ("{ deny: [country AT] }", "203.0.113.1", false),
+            ("{ deny: [country AT] }", "192.0.2.1", true),
+            ("{ deny: [country AT] }", "unix", true),
+            ("{ allow: [203.0.113.0/28], deny: [country AT] }", "203.0.113.1", true),
+            ("{ allow: [country AT], deny: [203.0.113.0/28] }", "203.0.113.1", false),
+            ("{ allow: [country AT], deny: [203.0.113.0/28] }", "203.0.113.16", true),
+            ("{ allow: [country AT], deny: [country AT] }", "203.0.113.1", false),
+        ] {
+            assert_eq!(lets_in(yaml, client), is, "{yaml} {client}");
+        }
+    }
+
+    #[test]
     fn who_is_refused_is_told_no_more_than_that() {
         let refused = Bench::of::<IpConfig>("10.0.0.0/8").get("/").refused_with("ip/denied").replies(403);
         assert!(!refused.problem().to_string().contains("10."), "{}", refused.problem());
@@ -253,6 +255,8 @@ mod tests {
         assert!(told("10.0.0.1/8").contains("did you mean `10.0.0.0/8`?"));
         assert!(told("10.0.0/8").contains("no network"));
         assert!(told("{ allow: [] }").contains("no network"));
+        assert!(told("country Austria").contains("two letters"));
+        assert!(told("country").contains("country"));
         assert_eq!(
             Bench::of::<IpConfig>("{ allow: [office], deny: [10.6.6.6] }").describe()[0],
             "lets in office; keeps out 10.6.6.6"

@@ -44,6 +44,7 @@ policies! {
     deny,       // Edge: one pass over what the head says
     require,    // Edge: costs nothing, so before anything that does
     criticality, // Edge, or Quota if it has to know who calls
+    in_flight,  // Edge, or Quota as `limit`: before that, so that what is refused here is not counted there
     limit,      // Edge, or Quota if it has to know who calls: behind what costs nothing
     auth,       // Authenticate
     allow,      // Authorize

@@ -7,7 +7,7 @@
 //! calendar, in UTC unless `in Europe/Berlin` says otherwise: `1/day per user and consumer` is once a day, by that user from that
 //! application.
 //!
-//! Callers are told apart by `user`, `consumer` (the application), `ip` (of IPv6 addresses the first 64 bits, or as many as `ip/56` says), `api`,
+//! Callers are told apart by `user`, `consumer` (the application), `ip` (of IPv6 addresses the first 64 bits, or as many as `ip/56` says), `country`, `api`,
 //! `route`, `host`, `header X-Tenant`, a claim (`claims.tenant`) or another value (CEL), or several joined by `and`. What is not there, as with
 //! somebody who is not known, is one value that all share. Without `per`, all requests together are counted.
 //!
@@ -31,7 +31,6 @@
 //! - `limit/store-unavailable` (503): nobody can tell how much is left.
 
 mod compile;
-mod key;
 mod rate;
 mod run;
 mod text;
@@ -41,7 +40,6 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
-use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Node, Spanned, Value, in_key};
 use tollgate_core::policy::{BuildCx, Built, Merge, PolicyConfig, PolicyKind};
@@ -51,6 +49,7 @@ use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 use tollgate_core::units::Bounded;
 
 use crate::kit::forms::{ShortForm, list_under, with_short};
+use crate::kit::limits::Consumers;
 use crate::limit::rate::Rate;
 
 /// How many limits a key of the file may have.
@@ -84,7 +83,7 @@ section! {
         /// Requests for which this holds (CEL) are not counted. Those of which it cannot be told are.
         except: Option<Spanned<String>>,
         /// Rates of some applications, in place of this one: `{ batch: 1000/min, internal: none }`.
-        consumers: Option<Consumers>,
+        consumers: Option<Consumers<OwnRate>>,
         /// Counts and tells of those who would be refused, and refuses nobody.
         shadow: bool = false,
         /// What holds while the store that several gateways share (`state`) cannot be asked.
@@ -150,33 +149,6 @@ impl JsonSchema for Cost {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": ["integer", "string"], "minimum": 0, "examples": [5, "request.method == \"GET\" ? 1 : 5"] })
-    }
-}
-
-/// Applications, and their rates.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Consumers(Vec<(String, OwnRate)>);
-
-impl Decode for Consumers {
-    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        let Value::Map(entries) = &node.value else { return cx.expected(node, "a mapping of applications to rates") };
-        let read: Vec<_> =
-            entries.iter().map(|one| Some((one.key.clone(), OwnRate::decode(&one.value, cx)?))).collect();
-        read.into_iter().collect::<Option<_>>().map(Self)
-    }
-}
-
-impl JsonSchema for Consumers {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Consumers".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<OwnRate>() })
     }
 }
 

@@ -21,10 +21,11 @@ use tollgate_core::body::{Body, Finish, Length, RecodeError, Recoder};
 use tollgate_core::buffer::Buffer;
 use tollgate_core::clock::Clock;
 use tollgate_core::counters::Counters;
+use tollgate_core::country::{Countries, Country};
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::dialect::{Dialect, ProblemJson};
 use tollgate_core::exchange::Exchange;
-use tollgate_core::facts::{ClientAddress, Conn, Route};
+use tollgate_core::facts::{ClientAddress, Conn, Route, Tls};
 use tollgate_core::head::Fields;
 use tollgate_core::ids::{CorrelationId, Trace};
 use tollgate_core::pacer::Pacers;
@@ -95,6 +96,16 @@ impl Bench {
     #[must_use]
     pub fn mistakes<C: PolicyConfig>(yaml: &str) -> Vec<String> {
         build::<C>(yaml, &Route::default(), &Clock::real()).err().unwrap_or_default()
+    }
+
+    /// The same for a client that speaks this version of TLS: `TLSv1.3`.
+    #[must_use]
+    pub fn secured(mut self, version: &'static str) -> Self {
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (cipher, server_name, alpn) = ("", None, None);
+        let tls = Tls { version, cipher, server_name, alpn, is_resumed: false, client: None };
+        self.conn = Arc::new(Conn::new(address(50_000), address(8443), 0).under(tls));
+        self
     }
 
     /// The hooks of each policy.
@@ -220,12 +231,32 @@ impl AddressList for Office {
     }
 }
 
+/// Knows that 203.0.113.0/24 is in Austria.
+#[derive(Debug)]
+struct Atlas;
+
+impl Countries for Atlas {
+    fn of(&self, address: IpAddr) -> Option<Country> {
+        matches!(address, IpAddr::V4(ip) if ip.octets().starts_with(&[203, 0, 113])).then(|| Country::read("AT"))?
+    }
+
+    fn describe(&self) -> String {
+        "atlas".to_owned()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::Good
+    }
+}
+
 fn build<C: PolicyConfig>(yaml: &str, route: &Route, clock: &Clock) -> Result<Chain, Vec<String>> {
     let mut cx = DecodeCx::default();
     let counters: Arc<dyn Counters> = Arc::new(MemoryCounters::new(1000, clock.clone(), &Arc::default()));
+    let countries: Option<Arc<dyn Countries>> = Some(Arc::new(Atlas));
     let people = Sources {
         counters: Some(counters),
         pacers: Some(Arc::new(Pacers::new(clock.clone()))),
+        countries,
         lists: vec![Arc::new(Office)],
         ..sources(&["idp", "keys", "asked"])
     };

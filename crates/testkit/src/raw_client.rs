@@ -67,12 +67,18 @@ impl RawClient {
     /// When nobody listens there.
     #[must_use]
     pub fn connect_from(from: [u8; 4], address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of this machine");
-        socket
-            .connect_timeout(&address.into(), PATIENCE)
-            .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
-        Self::over(socket.into())
+        Self::try_connect_from(from, address).unwrap_or_else(|error| panic!("no connection to {address}: {error}"))
+    }
+
+    /// The same where the connection may be refused, or reset at once.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_connect_from(from: [u8; 4], address: SocketAddr) -> std::io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Ok(Self::over(socket.into()))
     }
 
     /// The port that it connects from.

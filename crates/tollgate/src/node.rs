@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 use tollgate_config::model::{self as config, Bind, Config, Listener, ListenerKind, LogTarget, LoggedQueries, Switch};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
+use tollgate_core::in_flight::InFlight;
 use tollgate_core::pacer::Pacers;
 use tollgate_engine::{
-    BindError, Bound, Change, Deployment, Drain, Gateway, Greeting, Listening, Parts, Port, Serves, bind,
+    Admission, BindError, Bound, Change, Deployment, Drain, Gateway, Greeting, Listening, Parts, Port, Serves, bind,
 };
 use tollgate_observe::access_log::{self, AccessLog, Queries};
 use tollgate_observe::metrics::Metrics;
@@ -118,8 +119,8 @@ impl Node {
         let store = Arc::new(Memory::new(0, clock.clone()));
         let counters = MemoryCounters::new(0, clock.clone(), metrics.limits_forgotten());
         let pacers = Arc::new(Pacers::new(clock.clone()));
-        let (asking, counting) = (Own::default(), Own::default());
-        let world = World { clock, metrics, bells, slow, asking, counting, store, counters, pacers };
+        let (asking, counting, in_flight) = (Own::default(), Own::default(), InFlight::default());
+        let world = World { clock, metrics, bells, slow, asking, counting, store, counters, pacers, in_flight };
         let (gateway, extra) = (Gateway::new(parts), Mutex::new(extra));
         Self {
             world,
@@ -223,7 +224,7 @@ impl Node {
         let mut listeners = Vec::new();
         // All of them: who frees one port only to be told of the next has to start as often as there are ports.
         let mut troubles = Vec::new();
-        for listener in &config.listen {
+        for (listener, access) in config.listen.iter().zip(&wired.access) {
             let serves = match listener.kind {
                 ListenerKind::Http => Serves::Routes,
                 ListenerKind::Health => Serves::Fixed(Arc::clone(&health)),
@@ -235,7 +236,12 @@ impl Node {
             match self.sockets(listener, workers) {
                 Ok(Bound { listeners: sockets, file }) => {
                     let (address, greeting) = (listener.address.clone(), greeting(listener, &wired.tls));
-                    listeners.push(Listening { address, serves, greeting, sockets, file });
+                    let admission = Admission {
+                        connections: listener.connections,
+                        connections_per_address: listener.connections_per_address,
+                        access: access.clone(),
+                    };
+                    listeners.push(Listening { address, serves, greeting, admission, sockets, file });
                 }
                 Err(error) => troubles.push(cannot_listen(&error)),
             }
@@ -374,5 +380,5 @@ fn most_workers(first: usize) -> usize {
 /// The parts of a deployment for listeners of the gateway's own.
 pub(crate) fn fixed(address: Bind, deployment: Deployment, sockets: Vec<tollgate_net::Listener>) -> Listening {
     let (serves, greeting) = (Serves::Fixed(Arc::new(deployment)), Greeting::default());
-    Listening { address, serves, greeting, sockets, file: None }
+    Listening { address, serves, greeting, admission: Admission::default(), sockets, file: None }
 }

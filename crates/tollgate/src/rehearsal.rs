@@ -13,6 +13,7 @@ use tollgate_config::model::{Config, Expected, Sent, Test, TestRequest, Tests};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::Conn;
+use tollgate_core::in_flight::InFlight;
 use tollgate_core::node::Spanned;
 use tollgate_core::pacer::Pacers;
 use tollgate_core::units::Bounded;
@@ -95,6 +96,7 @@ pub(crate) fn run(config: &Config) -> Result<Vec<Outcome>, StartError> {
         store: Arc::new(Memory::new(0, clock.clone())),
         counters: MemoryCounters::new(COUNTED, clock.clone(), metrics.limits_forgotten()),
         pacers: Arc::new(Pacers::new(clock.clone())),
+        in_flight: InFlight::default(),
     };
     let deployment = Arc::new(wire::rehearsed(config, &world).map_err(wire_error)?);
     let parts = Parts { clock, metrics, bells, drain: Arc::new(Drain::default()), slow };

@@ -308,8 +308,9 @@ impl Identity {
         let budget = self.failures.as_ref().map(|(_, failures)| Arc::clone(failures) as Arc<dyn Budget>);
         let counters = Some(self.counting.counters());
         let (signers, decisions) = (self.signers.clone(), self.decisions.all());
+        let (lists, countries, in_flight) = (self.lists.all(), self.lists.countries(), world.in_flight.clone());
         let pacers = Some(Arc::clone(&world.pacers));
-        Sources { lists: self.lists.all(), counters, pacers, all, budget, minter, signers, decisions, endpoints }
+        Sources { lists, countries, counters, pacers, in_flight, all, budget, minter, signers, decisions, endpoints }
     }
 
     /// Has keys read from now on.

@@ -111,6 +111,7 @@ impl Status {
             "decisions": shown.sources.decisions.iter().map(|point| self.standing(point.name(), point.standing())).collect::<Vec<_>>(),
             "lists": shown.sources.lists.iter().map(|list| self.standing(&list.describe(), list.standing())).collect::<Vec<_>>(),
             "state": store(&self.metrics),
+            "geo": shown.sources.countries.iter().map(|file| self.standing(&file.describe(), file.standing())).collect::<Vec<_>>(),
             "services": services,
         })
     }
@@ -214,7 +215,7 @@ pub(crate) fn as_text(status: &Value) -> String {
     let _ = writeln!(out, "requests     {finished} finished, {in_flight} in flight");
     let lost = number("/access_log/lost");
     let _ = writeln!(out, "access log   {} lines written, {lost} lost", number("/access_log/written"));
-    for (of, word) in [("identity", "identity"), ("decisions", "decision"), ("lists", "list")] {
+    for (of, word) in [("identity", "identity"), ("decisions", "decision"), ("lists", "list"), ("geo", "countries")] {
         for one in status[of].as_array().into_iter().flatten() {
             let text = |key: &str| one[key].as_str().unwrap_or("?");
             let since = one["seconds"].as_u64().map_or_else(String::new, |seconds| format!(" for {}", span(seconds)));

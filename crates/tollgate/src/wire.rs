@@ -11,16 +11,20 @@ use tollgate_config::model::{self, Balance, Config, ProxyProtocol, SourceAddress
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::field::Known;
+use tollgate_core::in_flight::InFlight;
 use tollgate_core::node::Spanned;
 use tollgate_core::pacer::Pacers;
 use tollgate_core::policy::PolicyKind;
+use tollgate_core::principal::Sources;
 use tollgate_engine::{Backend, Correlation, Deployment, Rules};
 use tollgate_http1::HeadLimits;
 use tollgate_identity::session;
+use tollgate_lists::Access;
 use tollgate_net::proxy_protocol::Version;
 use tollgate_net::tls::Client;
 use tollgate_observe::metrics::Metrics;
 use tollgate_plan::Compiled;
+use tollgate_policies::ip;
 use tollgate_registry::dns::{self, Dns};
 use tollgate_store::{Memory, MemoryCounters};
 use tollgate_upstream::balance::Algorithm;
@@ -56,6 +60,8 @@ pub(crate) struct World {
     pub(crate) counters: MemoryCounters,
     /// Who goes when, where requests go evenly spaced.
     pub(crate) pacers: Arc<Pacers>,
+    /// What is in flight, for limits of that.
+    pub(crate) in_flight: InFlight,
 }
 
 impl World {
@@ -101,6 +107,8 @@ pub(crate) struct Wired {
     pub(crate) warnings: Vec<Diagnostic>,
     /// The TLS of listeners.
     pub(crate) tls: Tls,
+    /// Whom listeners let in, in the order of the config's.
+    pub(crate) access: Vec<Option<Arc<Access>>>,
     /// Who can tell who calls.
     pub(crate) identity: Identity,
     resolver: (model::Dns, Arc<Dns>),
@@ -155,7 +163,7 @@ impl Wired {
 
 /// Compiles a config and makes its services; what is made as it was `before` is the same, and knows what it knew.
 pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option<&Wired>) -> Result<Wired, WireError> {
-    let Understood { compiled, mut tls, identity } =
+    let Understood { compiled, mut tls, access, identity } =
         understand(config, revision, world, before).map_err(WireError::Config)?;
     sources(config).map_err(WireError::Config)?;
     let resolver = match before.map(|wired| &wired.resolver) {
@@ -174,7 +182,8 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
     let deployment = Deployment::new(Arc::new(compiled.plan), backends.into(), Arc::new(rules));
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
-    Ok(Wired { deployment, warnings, tls, identity, resolver: (config.dns.clone(), resolver), made, watching: None })
+    let resolver = (config.dns.clone(), resolver);
+    Ok(Wired { deployment, warnings, tls, access, identity, resolver, made, watching: None })
 }
 
 /// Compiles a config for a rehearsal: its services are there, but nobody looks their instances up, or after them.
@@ -198,6 +207,7 @@ pub(crate) fn rehearsed(config: &Config, world: &World) -> Result<Deployment, Wi
 struct Understood {
     compiled: Compiled,
     tls: Tls,
+    access: Vec<Option<Arc<Access>>>,
     identity: Identity,
 }
 
@@ -212,12 +222,31 @@ fn understand(
     let sources = identity.as_ref().map_or_else(|_| named(config), |identity| identity.sources(world));
     let compiled = tollgate_plan::compile(config, policies(), &sources, &world.metrics, revision);
     let tls = Tls::build(config, world.clock.unix(), before.map(|wired| &wired.tls), &world.metrics);
-    match (compiled, tls, identity) {
-        (Ok(compiled), Ok(tls), Ok(identity)) => Ok(Understood { compiled, tls, identity }),
-        (compiled, tls, identity) => {
-            Err(compiled.err().into_iter().chain(tls.err()).chain(identity.err()).flatten().collect())
+    let access = access(config, &sources);
+    match (compiled, tls, access, identity) {
+        (Ok(compiled), Ok(tls), Ok(access), Ok(identity)) => Ok(Understood { compiled, tls, access, identity }),
+        (compiled, tls, access, identity) => {
+            let found = compiled.err().into_iter().chain(tls.err()).chain(access.err()).chain(identity.err());
+            Err(found.flatten().collect())
         }
     }
+}
+
+/// Whom the listeners of a config let in, in their order.
+///
+/// # Errors
+/// What is no network and no list.
+pub(crate) fn access(config: &Config, sources: &Sources) -> Result<Vec<Option<Arc<Access>>>, Vec<Diagnostic>> {
+    let (mut all, mut mistakes) = (Vec::new(), Vec::new());
+    for listener in &config.listen {
+        let (allow, deny) = (listener.allow.as_deref(), listener.deny.as_deref());
+        let access = (allow.is_some() || deny.is_some()).then(|| ip::access(allow, deny, sources)).transpose();
+        match access {
+            Ok(access) => all.push(access.map(Arc::new)),
+            Err(mistake) => mistakes.push(mistake.at(&listener.span)),
+        }
+    }
+    if mistakes.is_empty() { Ok(all) } else { Err(mistakes) }
 }
 
 /// Looks whether every `source_address` is one of this machine's. At the start only: a file may be checked elsewhere.

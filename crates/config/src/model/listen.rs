@@ -7,6 +7,7 @@ use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
 use tollgate_core::section;
+use tollgate_core::units::Bounded;
 
 use crate::model::address::Bind;
 use crate::model::defaults::v1;
@@ -52,11 +53,30 @@ section! {
         mode: Option<Spanned<FileMode>>,
         /// The names by which the admin API may be asked for, beside addresses and `localhost`.
         hosts: Option<Vec<Spanned<HostPattern>>>,
+        /// Most connections of this listener; further ones are closed at once. Without it, as many as `limits` allow all listeners together.
+        connections: Option<Spanned<Bounded<1, 16_777_216>>>,
+        /// Most connections of this listener from one client address (from one /64 of IPv6), beside those of `limits`; further ones are closed at
+        /// once. Proxies of `trust` may have any number.
+        connections_per_address: Option<Bounded<1, 16_777_216>>,
+        /// Networks, names of `lists`, countries (`country DE`, by `geo`), or `unix`: connections from elsewhere are closed at once, before TLS.
+        allow: Option<Vec<Spanned<String>>>,
+        /// Networks, names of `lists`, countries, or `unix`: connections from there are closed at once, unless a smaller network of `allow` has them.
+        deny: Option<Vec<Spanned<String>>>,
     }
 }
 
+/// Most connections of all listeners together that are for whoever runs the gateway: health and admin.
+pub const FEW_CONNECTIONS: u64 = 256;
+
 /// Whether the options go together.
 fn fit(options: &ListenerOptions, cx: &mut DecodeCx) -> bool {
+    let is_small = matches!(options.kind, ListenerKind::Health | ListenerKind::Admin);
+    if let Some(most) = options.connections.as_ref().filter(|most| is_small && most.value.get() > FEW_CONNECTIONS) {
+        let kind = options.kind.as_str();
+        let mistake = Diagnostic::error(format!("a `{kind}` listener never has so many connections")).at(&most.span);
+        cx.report(mistake.hint(format!("all of `health` and `admin` together take {FEW_CONNECTIONS}")));
+        return false;
+    }
     let names = options.hosts.as_ref().filter(|_| options.kind != ListenerKind::Admin);
     if let Some(first) = names.map(|names| names.first().map_or_else(Span::none, |name| name.span.clone())) {
         let mistake = Diagnostic::error("`hosts` of a listener is for the admin API").at(&first);
@@ -128,6 +148,14 @@ pub struct Listener {
     pub mode: FileMode,
     /// The names by which the admin API may be asked for.
     pub hosts: Vec<HostPattern>,
+    /// Most connections; `None`: any number.
+    pub connections: Option<u64>,
+    /// Most connections from one address; `None`: any number.
+    pub connections_per_address: Option<u64>,
+    /// From where it is connected to; `None`: from anywhere.
+    pub allow: Option<Vec<Spanned<String>>>,
+    /// From where it is not.
+    pub deny: Option<Vec<Spanned<String>>>,
     /// Where it is written.
     pub span: Span,
 }
@@ -161,7 +189,8 @@ fn decode_listener(entry: &Entry, cx: &mut DecodeCx) -> Option<Listener> {
     let address = Bind::from_text(&entry.key).map_err(|d| cx.report(d.at(&entry.key_span))).ok();
     let options = ListenerOptions::decode(&entry.value, cx);
     let (address, options) = (address?, options?);
-    let ListenerOptions { kind, tls, proxy_protocol, mode, hosts } = options;
+    let ListenerOptions { kind, tls, proxy_protocol, mode, hosts, .. } = options;
+    let (connections, per_address) = (options.connections, options.connections_per_address);
     if let (Some(mode), Some(_)) = (&mode, address.port()) {
         let mistake = Diagnostic::error("`mode` is the permissions of a Unix socket, and this is none").at(&mode.span);
         cx.report(mistake.hint("leave it out, or listen on `unix:/run/tollgate.sock`"));
@@ -174,7 +203,19 @@ fn decode_listener(entry: &Entry, cx: &mut DecodeCx) -> Option<Listener> {
     }
     let mode = mode.map(|mode| mode.value).unwrap_or_default();
     let hosts = hosts.into_iter().flatten().map(|host| host.value).collect();
-    Some(Listener { address, kind, tls, proxy_protocol, mode, hosts, span: entry.key_span.clone() })
+    Some(Listener {
+        address,
+        kind,
+        tls,
+        proxy_protocol,
+        mode,
+        hosts,
+        connections: connections.map(|most| most.value.get()),
+        connections_per_address: per_address.map(|most| most.get()),
+        allow: options.allow,
+        deny: options.deny,
+        span: entry.key_span.clone(),
+    })
 }
 
 /// Every listener that cannot be opened beside an earlier one.

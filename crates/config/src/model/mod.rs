@@ -67,7 +67,7 @@ pub use self::health::{Check, CheckMethod, CheckPath, ErrorShare, Health, Outlie
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::issuer::{Issuer, SamlGrant, SigningAlgorithm};
 pub use self::limits::{Limits, Pace};
-pub use self::listen::{FileMode, Listener, ListenerKind, Switch};
+pub use self::listen::{FEW_CONNECTIONS, FileMode, Listener, ListenerKind, Switch};
 pub use self::lists::AddressList;
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
 pub use self::mirror::{Credentials, Mirror};
@@ -134,6 +134,9 @@ section! {
         decisions: Option<Named<Decision>>,
         /// Networks by a name, for the policy `ip`.
         lists: Option<Named<AddressList>>,
+        /// From which country an address is: a database of countries or cities in MaxMind's format (`.mmdb`), for `country DE` in lists of addresses and
+        /// `per country` in limits. It is read again when it changes.
+        geo: Option<Spanned<FilePath>>,
         /// What stands behind: named groups of instances.
         services: Option<Named<Service>>,
         /// What holds for every route that does not say otherwise.
@@ -218,6 +221,8 @@ pub struct Config {
     pub decisions: Vec<(Spanned<String>, Decision)>,
     /// Lists of networks.
     pub lists: Vec<(Spanned<String>, AddressList)>,
+    /// Who knows the countries of addresses: a file.
+    pub geo: Option<Spanned<FilePath>>,
     /// The named services, in the order written.
     pub services: Vec<(Spanned<String>, Service)>,
     /// Policies of the top-level `defaults`, undecoded: for every route, below those of its api.
@@ -266,6 +271,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         signers: file.signers.map(|s| s.0).unwrap_or_default(),
         decisions: file.decisions.map(|d| d.0).unwrap_or_default(),
         lists: file.lists.map(|l| l.0).unwrap_or_default(),
+        geo: file.geo,
         services: file.services.map(|s| s.0).unwrap_or_default(),
         policies: defaults.policies,
         apis,

@@ -10,10 +10,11 @@ use tollgate_config::model::Bind;
 use tollgate_core::facts::Route;
 use tollgate_net::Listener;
 use tollgate_observe::access_log::{AccessLog, LogBuffer};
+use tollgate_observe::metrics::ListenerMetrics;
 
 use super::{Assigned, Gateway, Held, Open, Seat, Serves, State};
 use crate::bind::{BACKLOG, SocketFile};
-use crate::crowd::Crowd;
+use crate::crowd::{Admission, Crowd, Entrance};
 use crate::deployment::Deployment;
 use crate::drain::Drain;
 use crate::http::connection::Greeting;
@@ -43,6 +44,8 @@ pub struct Listening {
     pub serves: Serves,
     /// What a connection begins with, before HTTP.
     pub greeting: Greeting,
+    /// Whom it lets in, and how many.
+    pub admission: Admission,
     /// New sockets, beside those that are open there: there must be one for each worker in the end. They need not listen yet.
     pub sockets: Vec<Listener>,
     /// The file of a new Unix socket.
@@ -146,14 +149,15 @@ fn recall(gateway: &Gateway, state: &mut State, deployment: &Deployment, drain_t
 fn put_up(gateway: &Gateway, state: &mut State, listeners: Vec<Listening>) -> Vec<Open> {
     let mut before = std::mem::take(&mut state.open);
     let mut leaving = Vec::new();
-    for Listening { address, serves, greeting, sockets, file } in listeners {
+    for Listening { address, serves, greeting, admission, sockets, file } in listeners {
         let known = before.iter().position(|open| open.address == address).map(|at| before.swap_remove(at));
         let crowd = match serves {
             Serves::Fixed(_) => &gateway.small_crowd,
             Serves::Routes | Serves::Clients(_) => &gateway.crowd,
         };
         let is_like = known.as_ref().is_some_and(|open| open.door.front.load().serves.is_like(&serves));
-        let front = Front { serves, greeting };
+        let front = Front { serves, greeting, admission };
+        let door = |front| door(front, crowd, gateway.parts.metrics.listener(&address.to_string()));
         let mut open = match known {
             Some(open) if is_like => {
                 open.door.front.store(Arc::new(front));
@@ -162,13 +166,13 @@ fn put_up(gateway: &Gateway, state: &mut State, listeners: Vec<Listening>) -> Ve
             // The sockets go over to another door, and the connections of the old one end.
             Some(mut open) => {
                 let mut old =
-                    Open { address: open.address.clone(), door: door(front, crowd), sockets: Vec::new(), file: None };
+                    Open { address: open.address.clone(), door: door(front), sockets: Vec::new(), file: None };
                 std::mem::swap(&mut open.door, &mut old.door);
                 open.sockets.iter_mut().for_each(Held::leave);
                 leaving.push(old);
                 open
             }
-            None => Open { address, door: door(front, crowd), sockets: Vec::new(), file },
+            None => Open { address: address.clone(), door: door(front), sockets: Vec::new(), file },
         };
         open.sockets.extend(sockets.into_iter().map(Held::new));
         state.open.push(open);
@@ -177,8 +181,9 @@ fn put_up(gateway: &Gateway, state: &mut State, listeners: Vec<Listening>) -> Ve
     leaving
 }
 
-fn door(front: Front, crowd: &Arc<Crowd>) -> Arc<Door> {
-    Arc::new(Door { front: ArcSwap::from_pointee(front), crowd: Arc::clone(crowd), drain: Arc::default() })
+fn door(front: Front, crowd: &Arc<Crowd>, metrics: Arc<ListenerMetrics>) -> Arc<Door> {
+    let entrance = Entrance::new(crowd, metrics);
+    Arc::new(Door { front: ArcSwap::from_pointee(front), entrance, drain: Arc::default() })
 }
 
 impl Held {

@@ -90,7 +90,8 @@ impl Bench {
     fn try_apply(&self, workers: usize, sockets: Vec<Listener>) -> io::Result<()> {
         let deployment = deployment(&self.metrics);
         let (serves, greeting) = (Serves::Routes, Greeting::default());
-        let listening = Listening { address: self.address.clone(), serves, greeting, sockets, file: None };
+        let (address, admission) = (self.address.clone(), crate::crowd::Admission::default());
+        let listening = Listening { address, serves, greeting, admission, sockets, file: None };
         let (listeners, drain_time) = (vec![listening], DRAIN_TIME);
         self.gateway.apply(Change { deployment, listeners, workers, access_log: None, drain_time })
     }

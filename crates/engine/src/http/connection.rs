@@ -18,7 +18,7 @@ use crate::gateway::Serves;
 use crate::http::h1::{self, Ended};
 use crate::http::h2;
 use crate::http::handshake::greet;
-use crate::listener::Door;
+use crate::listener::{Door, Front};
 use crate::worker::Worker;
 
 /// Carries a connection to its end, on a task of its own. One that begins with HTTP at once, as most do, keeps no room for
@@ -26,28 +26,28 @@ use crate::worker::Worker;
 pub(crate) fn start(
     socket: Socket,
     conn: Conn,
-    greeting: &Greeting,
+    front: &Arc<Front>,
     worker: &Arc<Worker>,
     member: Member,
     source: Deployed,
 ) {
-    let counted = Counted::begin(worker, source.serves_on(), member);
-    match greeting {
+    let counted = Counted::begin(worker, front.serves_on(), member);
+    match &front.greeting {
         Greeting { is_proxied: false, tls: None } => {
             tokio::spawn(http(Stream::Plain(socket), Arc::new(conn), counted, source));
         }
-        greeting => {
-            tokio::spawn(greeted(socket, conn, greeting.clone(), counted, source));
+        _ => {
+            tokio::spawn(greeted(socket, conn, Arc::clone(front), counted, source));
         }
     }
 }
 
-async fn greeted(socket: Socket, conn: Conn, greeting: Greeting, mut counted: Counted, source: Deployed) {
+async fn greeted(socket: Socket, conn: Conn, front: Arc<Front>, mut counted: Counted, source: Deployed) {
     let settled = {
         let worker = Arc::clone(&counted.worker);
         let (rules, member) = (Arc::clone(&source.now(&worker).rules), &mut counted.member);
         // Boxed: few connections are in their handshake.
-        Box::pin(async move { greet(socket, conn, &greeting, &worker, &rules, member).await }).await
+        Box::pin(async move { greet(socket, conn, &front, &worker, &rules, member).await }).await
     };
     match settled {
         Ok((stream, conn)) => http(stream, Arc::new(conn), counted, source).await,
@@ -154,7 +154,7 @@ pub(crate) struct Deployed {
 impl Deployed {
     /// Whether it is served until the very end, also while the gateway stops: balancers must be able to see that it does.
     pub(crate) fn serves_on(&self) -> bool {
-        matches!(self.door.front.load().serves, Serves::Fixed(_))
+        self.door.front.load().serves_on()
     }
 
     /// What is in force now.

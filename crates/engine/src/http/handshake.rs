@@ -10,28 +10,33 @@ use tollgate_observe::metrics::Closed;
 use crate::crowd::Member;
 use crate::deployment::Rules;
 use crate::faults;
-use crate::http::connection::Greeting;
+use crate::listener::Front;
+use crate::security;
 use crate::worker::Worker;
 
 /// What comes before HTTP: for whom a proxy speaks, then TLS; each as far as the listener asks for it.
 pub(crate) async fn greet(
     mut socket: Socket,
     mut conn: Conn,
-    greeting: &Greeting,
+    front: &Front,
     worker: &Worker,
     rules: &Rules,
     member: &mut Member,
 ) -> Result<(Stream, Conn), Closed> {
     let most = rules.limits.handshake_timeout.0;
     // Whoever is not believed cannot say who it is: what it sends is taken for what a client sends.
-    if greeting.is_proxied && rules.trust.is_proxy(conn.peer()) {
+    if front.greeting.is_proxied && rules.trust.is_proxy(conn.peer()) {
         match tokio::time::timeout(most, proxy_protocol::read(&mut socket)).await {
             Ok(Ok(None)) => {}
             Ok(Ok(Some((client, reached)))) => {
                 conn = conn.on_behalf_of(client, reached);
-                if member.count_for(conn.peer(), rules).is_err() {
+                let limits = (!front.serves_on()).then_some(&rules.limits);
+                if let Err(why) = member.is_of(conn.peer(), &front.admission, &rules.trust, limits) {
+                    if why == Closed::Denied {
+                        security::not_let_in(conn.peer(), worker.now(), &worker.refusals);
+                    }
                     socket.reset_on_close();
-                    return Err(Closed::AddressLimit);
+                    return Err(why);
                 }
             }
             Ok(Err(error)) => {
@@ -44,7 +49,7 @@ pub(crate) async fn greet(
             Err(_) => return Err(Closed::Timeout),
         }
     }
-    match &greeting.tls {
+    match &front.greeting.tls {
         Some(tls) => handshake(socket, conn, tls, worker, most).await,
         None => Ok((Stream::Plain(socket), conn)),
     }

@@ -255,6 +255,12 @@ fn connections(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
         ([("reason", reason)], count)
     });
     counters(to, &families::CLOSED, closed)?;
+    let listeners = metrics.listeners();
+    gauges(to, &families::LISTENER_CONNECTIONS, listeners.iter().map(|l| ([("listener", l.name())], l.open())))?;
+    let refused = listeners.iter().flat_map(|listener| {
+        listener.refusals().map(|(reason, count)| ([("listener", listener.name()), ("reason", reason)], count))
+    });
+    counters(to, &families::LISTENER_REFUSED, refused)?;
     counters(to, &families::RESTARTS, workers().map(|w| ([("worker", &*w.label)], w.restarts())))
 }
 

@@ -113,6 +113,11 @@ families! {
     CLOSED: Counter "tollgate_connections_closed" ["reason"]
         "Client connections that ended, by reason.";
 
+    LISTENER_CONNECTIONS: Gauge "tollgate_listener_connections" ["listener"]
+        "Client connections of a listener that are open now.";
+    LISTENER_REFUSED: Counter "tollgate_listener_refused" ["listener", "reason"]
+        "Connections that a listener closed before anything was spent on them: it has as many as it may (`listener_limit`), their address has (`address_limit`), or nobody is let in from there (`denied`).";
+
     RESTARTS: Counter "tollgate_worker_restarts" ["worker"]
         "Times that a worker failed, lost its connections and began again.";
 

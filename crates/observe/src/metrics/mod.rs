@@ -16,6 +16,7 @@ mod concurrency;
 mod encode;
 mod families;
 mod format;
+mod listener;
 mod process;
 mod route;
 mod service;
@@ -29,6 +30,7 @@ mod worker;
 pub use concurrency::{ConcurrencyMetrics, ConcurrencyTotals};
 pub use families::metrics_reference;
 pub use format::Format;
+pub use listener::ListenerMetrics;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
 pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
 pub use tls::TlsFiles;
@@ -41,6 +43,8 @@ use table::{OTHER, Table, lock};
 const MOST_ROUTES: usize = 20_000;
 /// Most services with counters of their own.
 const MOST_SERVICES: usize = 5_000;
+/// Most listeners with counters of their own.
+const MOST_LISTENERS: usize = 256;
 /// Most host names whose look-ups are counted one by one.
 const MOST_NAMES: usize = 2_000;
 
@@ -50,6 +54,7 @@ pub struct Metrics {
     workers: Box<[WorkerMetrics]>,
     routes: Table<Arc<Route>, RouteMetrics>,
     services: Table<Box<str>, ServiceMetrics>,
+    listeners: Table<Box<str>, ListenerMetrics>,
     log_lines: Arc<LogLines>,
     limits_forgotten: Arc<AtomicU64>,
     store: Arc<StoreFacts>,
@@ -107,6 +112,7 @@ impl Metrics {
             workers: (0..workers).map(WorkerMetrics::new).collect(),
             routes: Table::new(MOST_ROUTES, RouteMetrics::new(Arc::new(Route::new(OTHER, OTHER)), workers)),
             services: Table::new(MOST_SERVICES, ServiceMetrics::new(OTHER, workers)),
+            listeners: Table::new(MOST_LISTENERS, ListenerMetrics::new(OTHER)),
             log_lines: Arc::default(),
             limits_forgotten: Arc::default(),
             store: Arc::default(),
@@ -124,6 +130,17 @@ impl Metrics {
     /// The counters of a service; the same for the same name. Called when a plan is compiled, never per request.
     pub fn service(&self, name: &str) -> Arc<ServiceMetrics> {
         self.services.get(&Box::from(name), || ServiceMetrics::new(name, self.workers.len()))
+    }
+
+    /// The counters of a listener; the same for the same address. Called when it is opened, never per connection.
+    pub fn listener(&self, address: &str) -> Arc<ListenerMetrics> {
+        self.listeners.get(&Box::from(address), || ListenerMetrics::new(address))
+    }
+
+    /// The listeners that there are or were, in the order of their addresses; not that of all which found no place, if nobody needs it.
+    fn listeners(&self) -> Vec<Arc<ListenerMetrics>> {
+        let all = self.listeners.all().into_iter();
+        all.filter(|one| one.name() != OTHER || one.open() > 0 || one.refusals().any(|(_, count)| count > 0)).collect()
     }
 
     /// The counters of worker number `index`; an index beyond the last wraps around.

@@ -31,11 +31,27 @@ pub enum Closed {
     Slow,
     /// It sent frames of HTTP/2 of a kind that costs others more than itself.
     Flood,
+    /// Its listener has as many connections as it may.
+    ListenerLimit,
+    /// Its listener lets nobody in from its address.
+    Denied,
 }
 
 /// The values of the label `reason`, in the order of [`Closed`].
-pub(crate) const REASONS: [&str; 10] =
-    ["client", "idle", "gateway", "timeout", "error", "upstream", "drain", "address_limit", "slow", "flood"];
+pub(crate) const REASONS: [&str; 12] = [
+    "client",
+    "idle",
+    "gateway",
+    "timeout",
+    "error",
+    "upstream",
+    "drain",
+    "address_limit",
+    "slow",
+    "flood",
+    "listener_limit",
+    "denied",
+];
 
 /// An api, and the slug of a fault.
 pub(crate) type Refusal = (Arc<str>, &'static str);

@@ -3,6 +3,8 @@
 pub(crate) mod codings;
 pub(crate) mod digests;
 pub(crate) mod forms;
+pub(crate) mod key;
+pub(crate) mod limits;
 pub(crate) mod page;
 pub(crate) mod reference;
 #[cfg(test)]

@@ -8,14 +8,15 @@ use jiff::tz::TimeZone;
 use tollgate_core::counters::{Amount, Limit, WhenAlone};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::Spanned;
-use tollgate_core::policy::{BuildCx, Place, Policy, Stage};
-use tollgate_expr::{Condition, ExprError, Scope, Term};
+use tollgate_core::policy::{BuildCx, Policy, Stage};
+use tollgate_expr::Term;
 
-use super::key::Part;
 use super::rate::{Rate, Window};
 use super::run::{Costs, Counted, Limiting};
 use super::told::Told;
 use super::{Cost, OnStoreDown, OneLimit};
+use crate::kit::key::Part;
+use crate::kit::limits;
 
 /// Numbers of limits.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -25,27 +26,19 @@ pub(super) fn policy(limit: Spanned<OneLimit>, cx: &BuildCx<'_>) -> Result<(Stag
     let Spanned { value: limit, span } = limit;
     let zone = zone(&limit)?;
     fits(&limit)?;
-    let per = limit.per.iter().flatten();
-    let per: Vec<Part> = per
-        .map(|text| Part::read(text.value.trim()).map_err(|mistake| mistake.at(&text.span)))
-        .collect::<Result<_, _>>()?;
+    let per = limits::parts(limit.per.as_ref(), cx)?;
     let mut is_about_caller = per.iter().any(Part::is_about_the_caller) || limit.consumers.is_some();
-    let except =
-        limit.except.as_ref().map(|text| either(text, &mut is_about_caller, Condition::compile_in)).transpose()?;
+    let except = limits::exception(limit.except.as_ref(), &mut is_about_caller)?;
     let cost = match &limit.cost {
         None => Costs::Fixed(1),
         Some(Spanned { value: Cost::Fixed(cost), .. }) => Costs::Fixed(*cost),
         Some(Spanned { value: Cost::Told(text), span }) => {
             let text = Spanned::new(text.clone(), span);
-            Costs::Told(either(&text, &mut is_about_caller, Term::number_of)?)
+            Costs::Told(limits::either(&text, &mut is_about_caller, Term::number_of)?)
         }
     };
-    let name: Arc<str> = limit.name.as_ref().map_or_else(|| written(&limit).into(), |name| name.value.as_str().into());
-    if name.is_empty() || name.len() > 128 {
-        return Err(Diagnostic::error("a name has from 1 to 128 bytes")
-            .at(limit.name.as_ref().map_or(&span, |name| &name.span)));
-    }
-    let id = format!("{}|{}", scope(cx), keys(&limit));
+    let name: Arc<str> = limits::name(limit.name.as_ref(), written(&limit), &span)?.into();
+    let id = format!("{}|{}", limits::scope(cx), keys(&limit));
     let alone = match limit.on_store_down {
         OnStoreDown::Share => WhenAlone::Share,
         OnStoreDown::Allow => WhenAlone::Allow,
@@ -74,22 +67,6 @@ pub(super) fn policy(limit: Spanned<OneLimit>, cx: &BuildCx<'_>) -> Result<(Stag
     let (is_shadow, headers) = (limit.shadow, limit.headers);
     let limiting = Limiting { number, name, what, usual, own, per, cost, except, is_shadow, headers };
     Ok((if is_about_caller { Stage::Quota } else { Stage::Edge }, Arc::new(limiting)))
-}
-
-/// Compiles what is about the request, or else about the caller, too: then it has to wait for them.
-fn either<T>(
-    text: &Spanned<String>,
-    is_about_caller: &mut bool,
-    compile: impl Fn(&str, Scope) -> Result<T, ExprError>,
-) -> Result<T, Diagnostic> {
-    if let Ok(compiled) = compile(&text.value, Scope::Request) {
-        return Ok(compiled);
-    }
-    *is_about_caller = true;
-    compile(&text.value, Scope::Caller).map_err(|error| {
-        let mistake = Diagnostic { hint: error.hint, ..Diagnostic::error(error.message) };
-        mistake.at(&text.span.within(&text.value, error.offset))
-    })
 }
 
 /// What makes no sense together.
@@ -133,15 +110,6 @@ fn amount(rate: &Rate, burst: u32, exact: bool, zone: &TimeZone) -> Amount {
     }
 }
 
-/// Where it counts: what is of the same place and has the same keys goes on over reloads, also with other numbers.
-fn scope(cx: &BuildCx<'_>) -> String {
-    match cx.place {
-        Place::File => "file".to_owned(),
-        Place::Api => format!("api {}", cx.route.api),
-        Place::Route => format!("route {} {}", cx.route.api, cx.route.name),
-    }
-}
-
 /// What tells it from other limits of its place.
 fn keys(limit: &OneLimit) -> String {
     let per = limit.per.iter().flatten().map(|part| part.value.trim());
@@ -153,11 +121,7 @@ fn keys(limit: &OneLimit) -> String {
 
 /// The limit in its short form, as far as that says it.
 fn written(limit: &OneLimit) -> String {
-    let mut text = limit.rate.value.to_string();
-    let per: Vec<&str> = limit.per.iter().flatten().map(|part| part.value.trim()).collect();
-    if !per.is_empty() {
-        text = format!("{text} per {}", per.join(" and "));
-    }
+    let mut text = format!("{}{}", limit.rate.value, limits::per(limit.per.as_ref()));
     if let Some(burst) = &limit.burst {
         text = format!("{text} burst {}", burst.value.get());
     }
@@ -175,11 +139,7 @@ fn describe(limit: &OneLimit, name: &str, cx: &BuildCx<'_>) -> String {
     if *text != *name {
         text = format!("{name}: {text}");
     }
-    match cx.place {
-        Place::File => text.push_str(", over all routes"),
-        Place::Api => text = format!("{text}, over all routes of `{}`", cx.route.api),
-        Place::Route => {}
-    }
+    text.push_str(&limits::over(cx));
     match &limit.cost {
         Some(Spanned { value: Cost::Fixed(cost), .. }) => text = format!("{text}, each takes {cost}"),
         Some(Spanned { value: Cost::Told(cost), .. }) => text = format!("{text}, each takes {cost}"),

@@ -13,9 +13,9 @@ use tollgate_core::policy::{Flow, Hooks, Policy, Step};
 use tollgate_core::problem::Problem;
 use tollgate_expr::{Condition, Term};
 
-use super::key::Part;
 use super::told::Told;
 use super::{EXCEEDED, LimitHeaders, STORE};
+use crate::kit::key::Part;
 
 thread_local! {
     /// Where keys are put together.

@@ -2,6 +2,8 @@
 
 use tollgate_core::node::{Entry, Node, Span, Value};
 
+use crate::kit::limits::keys;
+
 /// What such a text looks like.
 pub(super) const PATTERN: &str = r"^[0-9]+/\S+( per \S.*)?( (burst [0-9]+|exact|in \S+))*$";
 
@@ -27,24 +29,7 @@ fn entries(text: &str, span: &Span) -> Option<Vec<Entry>> {
     let mut parts = vec![at("rate", rate.into(), rate)];
     while let Some(word) = words.next() {
         match word {
-            "per" => {
-                let mut keys: Vec<String> = vec![String::new()];
-                while let Some(part) = words.next_if(|word| !WORDS.contains(word)) {
-                    match (part, keys.last_mut()) {
-                        ("and", _) | (_, None) => keys.push(String::new()),
-                        (part, Some(key)) if key.is_empty() => part.clone_into(key),
-                        (part, Some(key)) => *key = format!("{key} {part}"),
-                    }
-                }
-                if keys.iter().any(String::is_empty) {
-                    return None;
-                }
-                let keys = keys.into_iter().map(|key| {
-                    let span = span.narrow(&key);
-                    Node::new(Value::String(key), span)
-                });
-                parts.push(at("per", Value::List(keys.collect()), text));
-            }
+            "per" => parts.push(at("per", Value::List(keys(&mut words, &WORDS, span)?), text)),
             "burst" => {
                 let burst = words.next()?;
                 parts.push(at("burst", Value::Int(burst.parse().ok()?), burst));

@@ -11,7 +11,7 @@ use crate::rehearsal;
 use crate::sources::{self, named};
 use crate::start::StartError;
 use crate::tls::Tls;
-use crate::wire::policies;
+use crate::wire::{access, policies};
 
 /// Loads and compiles a config, and runs its tests; tells what is wrong, or what it holds.
 pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
@@ -21,11 +21,12 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let identity = sources::check(&loaded.config);
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &named(&loaded.config), &metrics, 1);
     let tls = Tls::build(&loaded.config, Clock::real().unix(), None, &metrics);
-    let (compiled, tls) = match (compiled, tls, identity) {
-        (Ok(compiled), Ok(tls), Ok(_)) => (compiled, tls),
-        (compiled, tls, identity) => {
-            let found = compiled.err().into_iter().chain(tls.err()).chain(identity.err()).flatten().collect();
-            return Err(Failure::Config(all(&name, &loaded, found)));
+    let access = access(&loaded.config, &named(&loaded.config));
+    let (compiled, tls) = match (compiled, tls, access, identity) {
+        (Ok(compiled), Ok(tls), Ok(_), Ok(_)) => (compiled, tls),
+        (compiled, tls, access, identity) => {
+            let found = compiled.err().into_iter().chain(tls.err()).chain(access.err()).chain(identity.err());
+            return Err(Failure::Config(all(&name, &loaded, found.flatten().collect())));
         }
     };
     match rehearsal::pass(&loaded.config) {

@@ -49,17 +49,8 @@ pub(crate) fn named(config: &Config) -> Sources {
     };
     let signers = config.signers.iter().map(signer).collect();
     let decisions = Agrees::all(config);
-    Sources {
-        lists: lists::named(config),
-        counters: None,
-        pacers: None,
-        all,
-        budget: None,
-        minter,
-        signers,
-        decisions,
-        endpoints,
-    }
+    let (lists, countries) = (lists::named(config), lists::atlas(config));
+    Sources { lists, countries, all, minter, signers, decisions, endpoints, ..Sources::default() }
 }
 
 /// Something that is wrong, by its name.

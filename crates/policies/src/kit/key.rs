@@ -1,11 +1,14 @@
-//! By what a limit tells callers apart.
+//! By what limits tell callers apart: so many requests in a time, or in flight.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use tollgate_config::model::FieldName;
+use tollgate_core::country::{Countries, Country};
 use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::exchange::Exchange;
 use tollgate_core::host;
+use tollgate_core::principal::Sources;
 use tollgate_core::text::FromText;
 use tollgate_expr::{Scope, Term};
 
@@ -13,17 +16,19 @@ use tollgate_expr::{Scope, Term};
 /// customer gets (RFC 6177 §2, RFC 4291 §2.5.4). Whoever has one has all its addresses.
 const IPV6_PREFIX: u8 = 64;
 /// The words that are no expressions.
-const WORDS: [&str; 6] = ["user", "consumer", "ip", "api", "route", "host"];
+const WORDS: [&str; 7] = ["user", "consumer", "ip", "country", "api", "route", "host"];
 
 /// One part of what callers are told apart by.
-#[derive(Debug, PartialEq)]
-pub(super) enum Part {
+#[derive(Debug)]
+pub(crate) enum Part {
     /// Who calls: the source that vouches for them, and their name there.
     User,
     /// The application.
     Consumer,
     /// The client's address; of IPv6 so many bits.
     Ip(u8),
+    /// The country of the client's address, which somebody knows.
+    Country(Arc<dyn Countries>),
     Api,
     Route,
     Host,
@@ -33,8 +38,9 @@ pub(super) enum Part {
 
 impl Part {
     /// Reads `user`, `ip/56`, `header X-Tenant`, or an expression.
-    pub(super) fn read(text: &str) -> Result<Self, Diagnostic> {
+    pub(crate) fn read(text: &str, sources: &Sources) -> Result<Self, Diagnostic> {
         Ok(match text {
+            "country" => Self::Country(sources.countries.clone().ok_or_else(nobody_knows_countries)?),
             "user" => Self::User,
             "consumer" => Self::Consumer,
             "ip" => Self::Ip(IPV6_PREFIX),
@@ -66,19 +72,19 @@ impl Part {
             match (nearest(text, WORDS).filter(|_| is_word), error.hint) {
                 (Some(meant), _) => mistake.hint(format!("did you mean `{meant}`?")),
                 (None, Some(hint)) if !is_word => mistake.hint(hint),
-                _ => mistake.hint("`user`, `consumer`, `ip`, `api`, `route`, `host`, `header X-Tenant`, or a value such as `claims.tenant`"),
+                _ => mistake.hint("`user`, `consumer`, `ip`, `country`, `api`, `route`, `host`, `header X-Tenant`, or a value such as `claims.tenant`"),
             }
         })
     }
 
     /// Whether nobody can tell before it is known who calls.
-    pub(super) fn is_about_the_caller(&self) -> bool {
+    pub(crate) fn is_about_the_caller(&self) -> bool {
         matches!(self, Self::User | Self::Consumer | Self::Term(_, Scope::Caller))
     }
 
     /// Adds what this request has of it, with a length before each text, so that no two requests are alike by chance. What is not there is
     /// empty.
-    pub(super) fn add_to(&self, key: &mut Vec<u8>, x: &Exchange) {
+    pub(crate) fn add_to(&self, key: &mut Vec<u8>, x: &Exchange) {
         let caller = x.principal.as_deref();
         match self {
             Self::User => {
@@ -93,6 +99,7 @@ impl Part {
                 Some(IpAddr::V6(address)) => add(key, &network(address, *bits).octets()),
                 None => add(key, b"unix"),
             },
+            Self::Country(known) => add(key, x.country(&**known).as_ref().map_or("", Country::as_str).as_bytes()),
             Self::Api => add(key, x.route.api.as_bytes()),
             Self::Route => {
                 add(key, x.route.api.as_bytes());
@@ -102,6 +109,12 @@ impl Part {
             Self::Term(term, _) => add(key, term.text(x).unwrap_or_default().as_bytes()),
         }
     }
+}
+
+/// The mistake of whoever names a country where there is nobody to ask.
+pub(crate) fn nobody_knows_countries() -> Diagnostic {
+    let mistake = Diagnostic::error("nobody knows the countries of addresses here");
+    mistake.hint("at the top of the file, a database of them in MaxMind's format: `geo: ./GeoLite2-Country.mmdb`")
 }
 
 fn add(key: &mut Vec<u8>, part: &[u8]) {
@@ -116,8 +129,6 @@ fn network(address: Ipv6Addr, bits: u8) -> Ipv6Addr {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tollgate_core::clock::Clock;
     use tollgate_core::facts::{Conn, Route};
 
@@ -128,7 +139,7 @@ mod tests {
         let conn = Arc::new(Conn::new(address, address, 0));
         let x = Exchange::new(conn, Arc::new(Route::new("shop", "/orders")), Clock::real().now());
         let mut key = Vec::new();
-        Part::read(text).unwrap().add_to(&mut key, &x);
+        Part::read(text, &Sources::default()).unwrap().add_to(&mut key, &x);
         key
     }
 
@@ -166,16 +177,20 @@ mod tests {
             ("header X-Tenant", false),
             ("query(\"key\")", false),
         ] {
-            assert_eq!(Part::read(text).unwrap().is_about_the_caller(), is, "{text}");
+            assert_eq!(Part::read(text, &Sources::default()).unwrap().is_about_the_caller(), is, "{text}");
         }
     }
 
     #[test]
     fn mistakes_say_what_to_write() {
-        let told = |text| Part::read(text).unwrap_err().hint.unwrap();
+        let told = |text| Part::read(text, &Sources::default()).unwrap_err().hint.unwrap();
         assert_eq!(told("users"), "did you mean `user`?");
         assert!(told("xyz").starts_with("`user`, `consumer`"));
+        assert!(told("country").contains("`geo: ./GeoLite2-Country.mmdb`"));
         assert!(told("ip/0").contains("from 1 to 128") && told("ip/129") == told("ip/x"));
-        assert!(Part::read("header a b").is_err() && Part::read("scopes").is_err());
+        assert!(
+            Part::read("header a b", &Sources::default()).is_err()
+                && Part::read("scopes", &Sources::default()).is_err()
+        );
     }
 }
