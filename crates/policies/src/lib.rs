@@ -47,6 +47,7 @@ policies! {
     auth,       // Authenticate
     allow,      // Authorize
     decompress, // Validate: first, so that whatever reads a body reads its content
+    waf,        // Validate: costs most of all that may refuse
     backend_token, // Transform: before `headers`, so that what is set there holds
     headers,    // Transform
     sign,       // Sign

@@ -159,6 +159,8 @@ pub(crate) enum Key {
     /// In any case.
     Named(Vec<u8>),
     Like(Regex),
+    /// A variable of the transaction, by its number.
+    Tx(usize),
 }
 
 impl Key {
@@ -167,6 +169,8 @@ impl Key {
             Self::All => true,
             Self::Named(own) => own.eq_ignore_ascii_case(name),
             Self::Like(pattern) => pattern.is_match(name),
+            // Found by its number alone.
+            Self::Tx(_) => false,
         }
     }
 }

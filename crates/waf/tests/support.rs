@@ -1,6 +1,12 @@
 //! The rules of Debian, and requests from the cases in `tests/waf`.
 
-#![allow(dead_code, clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
+#![allow(
+    dead_code,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test's helpers fail it by panicking"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,13 +3,14 @@
 use tollgate_core::diagnostic::nearest;
 
 use crate::body::Processor;
-use crate::compile::{Compiled, DraftLink, folder};
+use crate::compile::{Compiled, DraftLink, Names, folder};
 use crate::mistake::Mistake;
 use crate::operator::{Operator, Refused};
 use crate::parse::{ActionWord, Words, selector};
 use crate::rule::{Action, Assignment, Change, Link, Name, Named};
 use crate::template::Template;
 use crate::transform;
+use crate::value::{Collection, Key, Target};
 
 /// Actions that say something about a rule, write to logs, keep something for later requests, or are read elsewhere.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -74,6 +75,7 @@ impl DraftLink {
                 return Ok(Err(needs));
             }
             (targets, except, is_negated) = (looks.targets.clone(), looks.except.clone(), test.is_negated);
+            targets.iter_mut().for_each(|target| numbered(target, &mut compiled.names));
             let read = Operator::read(&test.name, &test.parameter, folder(&self.directive), &mut compiled.names);
             match read {
                 Ok(read) => operator = Some(read),
@@ -113,6 +115,20 @@ impl DraftLink {
             })?;
         }
         Ok(at)
+    }
+}
+
+/// Variables of the transaction are found by their numbers.
+fn numbered(target: &mut Target, names: &mut Names) {
+    let (Target::Values(selector) | Target::Count(selector)) = target;
+    let number = match &selector.key {
+        Key::Named(name) if selector.collection == Collection::Tx => {
+            str::from_utf8(name).ok().map(|name| names.number(name))
+        }
+        _ => None,
+    };
+    if let Some(number) = number {
+        selector.key = Key::Tx(number);
     }
 }
 

@@ -12,6 +12,8 @@ use regex::bytes::{Regex, RegexBuilder};
 pub(crate) const LONGEST: usize = 32 << 10;
 /// Most memory of a pattern once compiled. The largest one of the Core Rule Set takes a fifth of it.
 const LARGEST: usize = 4 << 20;
+/// Most memory for what a pattern keeps of texts that it has seen, on each thread: there are hundreds of patterns.
+const KEPT: usize = 256 << 10;
 /// How deep groups stand in one another.
 const DEEPEST: u32 = 100;
 
@@ -22,7 +24,7 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     }
     let written = translate(pattern)?;
     let mut builder = RegexBuilder::new(&written);
-    builder.unicode(false).dot_matches_new_line(true).size_limit(LARGEST).dfa_size_limit(LARGEST).nest_limit(DEEPEST);
+    builder.unicode(false).dot_matches_new_line(true).size_limit(LARGEST).dfa_size_limit(KEPT).nest_limit(DEEPEST);
     builder.build().map_err(|error| {
         let why = error.to_string();
         let last = why.lines().last().unwrap_or_default();
