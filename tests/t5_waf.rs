@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use tollgate_testkit::{Gateway, Recorder};
+use tollgate_testkit::{Gateway, Recorder, Signal, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 
@@ -100,4 +100,28 @@ fn a_broken_file_of_rules_is_refused_with_its_place() {
     fs::write(&rules, "SecRule ARGS \"@streq x\" \"id:1,phase:2,deny\"\n").unwrap();
     let (is_well, told) = check();
     assert!(is_well, "{told}");
+}
+
+#[test]
+fn a_reload_reads_the_rules_again_also_if_the_config_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("own.conf");
+    let write =
+        |word: &str| fs::write(&rules, format!("SecRule ARGS:x \"@streq {word}\" \"id:1,phase:2,deny\"\n")).unwrap();
+    write("one");
+    let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\n\
+        routes:\n  /**: { reply: 200 ok, waf: { rules: [\"{{rules}}\"] } }\n";
+    let gateway = Gateway::start(TOLLGATE, config, &[("rules", rules.display().to_string())]);
+    let status = |target: &str| gateway.client().get(target).status;
+    assert_eq!((status("/?x=one"), status("/?x=two!!")), (403, 200));
+    write("two!!");
+    assert_eq!(status("/?x=one"), 403, "nothing changes by itself");
+    gateway.signal(Signal::HUP);
+    wait_until("the rules are read again", || gateway.revision() == 2);
+    assert_eq!((status("/?x=one"), status("/?x=two!!")), (200, 403));
+    // What is wrong leaves what there is in force.
+    fs::write(&rules, "SecRulez\n").unwrap();
+    gateway.signal(Signal::HUP);
+    wait_until("it is refused", || gateway.log().contains("own.conf:1:1: there is no directive `SecRulez` here"));
+    assert_eq!((status("/?x=one"), status("/?x=two!!"), gateway.revision()), (200, 403, 2));
 }

@@ -8,7 +8,7 @@
 //!
 //! `crs` is the Core Rule Set as Debian has it (`apt-get install modsecurity-crs`): `/etc/modsecurity/crs/crs-setup.conf`, with what you set there, and the
 //! rules for requests. The methods `PUT`, `PATCH` and `DELETE`, and JSON and XML under any name (`+json`, `+xml`), are allowed unless
-//! `crs-setup.conf` says otherwise. Files are read when the config is, and again at each reload of it.
+//! `crs-setup.conf` says otherwise. Files are read when the config is, and again at a reload if one of them changed.
 //!
 //! It runs behind who calls and how often they may, as it costs more than these: tens to hundreds of microseconds for small requests. A body is read
 //! whole before anything of it is sent on; one that is larger than `body` is refused (413). With `decompress`, what is looked at is the content.

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::mistake::Mistake;
 use crate::parse::{ByWhat, Meaning, Targets, Test, Words, meaning};
 use crate::pipeline::Pipelines;
-use crate::read::{self, Directive};
+use crate::read::{self, Directive, Seen};
 use crate::rule::{Named, Place, Rule, Skip, Then};
 
 /// Most links of a chain.
@@ -16,16 +16,18 @@ const LONGEST_CHAIN: usize = 50;
 /// The rules that come with the engine.
 const BASE: &str = include_str!("base.conf");
 
-/// Names of variables of the transaction, by their numbers; the first ten are those of what was matched.
+/// What is met while rules are made ready: names of variables of the transaction, by their numbers, of which the first ten are those of what
+/// was matched; and files of phrases.
 #[derive(Debug)]
 pub(crate) struct Names {
     numbers: HashMap<String, usize>,
     pub(crate) all: Vec<String>,
+    pub(crate) seen: Seen,
 }
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names = Self { numbers: HashMap::new(), all: Vec::new() };
+        let mut names = Self { numbers: HashMap::new(), all: Vec::new(), seen: Seen::default() };
         (0..10).for_each(|digit| {
             names.number(&digit.to_string());
         });

@@ -149,6 +149,12 @@ impl Guard {
         Transaction::new(self, request).run()
     }
 
+    /// Whether a file that its rules were read from is another one now. Blocks.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.rules.is_stale()
+    }
+
     /// How many rules are run.
     #[must_use]
     pub fn count(&self) -> usize {

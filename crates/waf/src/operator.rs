@@ -15,7 +15,6 @@ use tollgate_core::diagnostic::nearest;
 
 use crate::compile::Names;
 use crate::operator::by_hand::ByHand;
-use crate::read;
 use crate::template::{Template, number};
 use crate::transform::url::is_badly_encoded;
 
@@ -112,24 +111,25 @@ pub(crate) const NAMES: &[&str] = &[
 impl Operator {
     /// The operator of this name with this parameter; files of it stand in `folder`.
     pub(crate) fn read(name: &str, parameter: &str, folder: &Path, names: &mut Names) -> Result<Self, Refused> {
-        let mut text = |how| Ok(Self::Text(how, Template::read(parameter, names)?));
         match name.to_ascii_lowercase().as_str() {
             "rx" => rx(parameter, names),
             "pm" => phrases(phrases_in(parameter)),
-            "pmf" | "pmfromfile" => phrases(lines_of(parameter, folder)?.into_iter().map(String::into_bytes).collect()),
-            "streq" => text(Comparison::Equal),
-            "beginswith" => text(Comparison::BeginsWith),
-            "endswith" => text(Comparison::EndsWith),
-            "contains" => text(Comparison::Contains),
-            "containsword" => text(Comparison::ContainsWord),
-            "within" => text(Comparison::Within),
+            "pmf" | "pmfromfile" => {
+                phrases(lines_of(parameter, folder, names)?.into_iter().map(String::into_bytes).collect())
+            }
+            "streq" => Ok(Self::Text(Comparison::Equal, Template::read(parameter, names)?)),
+            "beginswith" => Ok(Self::Text(Comparison::BeginsWith, Template::read(parameter, names)?)),
+            "endswith" => Ok(Self::Text(Comparison::EndsWith, Template::read(parameter, names)?)),
+            "contains" => Ok(Self::Text(Comparison::Contains, Template::read(parameter, names)?)),
+            "containsword" => Ok(Self::Text(Comparison::ContainsWord, Template::read(parameter, names)?)),
+            "within" => Ok(Self::Text(Comparison::Within, Template::read(parameter, names)?)),
             "eq" => Ok(Self::Number(Order::Equal, Template::read(parameter, names)?)),
             "ge" => Ok(Self::Number(Order::AtLeast, Template::read(parameter, names)?)),
             "gt" => Ok(Self::Number(Order::Above, Template::read(parameter, names)?)),
             "le" => Ok(Self::Number(Order::AtMost, Template::read(parameter, names)?)),
             "lt" => Ok(Self::Number(Order::Below, Template::read(parameter, names)?)),
             "ipmatch" => networks(parameter.split(',').map(str::trim)),
-            "ipmatchf" | "ipmatchfromfile" => networks(lines_of(parameter, folder)?.iter().map(String::as_str)),
+            "ipmatchf" | "ipmatchfromfile" => networks(lines_of(parameter, folder, names)?.iter().map(String::as_str)),
             "validatebyterange" => byte_range(parameter),
             "validateurlencoding" => Ok(Self::BadUrlEncoding),
             "validateutf8encoding" => Ok(Self::BadUtf8),
@@ -319,9 +319,9 @@ fn hexadecimal(text: &str) -> Option<(Vec<u8>, &str)> {
 }
 
 /// The lines of a file that say something.
-fn lines_of(name: &str, folder: &Path) -> Result<Vec<String>, Refused> {
+fn lines_of(name: &str, folder: &Path, names: &mut Names) -> Result<Vec<String>, Refused> {
     let path = folder.join(name.trim());
-    let text = read::content(&path).map_err(|why| format!("{}: {why}", path.display()))?;
+    let text = names.seen.content(&path).map_err(|why| format!("{}: {why}", path.display()))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(ToOwned::to_owned).collect())
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,16 +65,58 @@ impl Directive {
     }
 }
 
+/// What was read, to know later whether it is the same still.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    files: Vec<(PathBuf, Option<Stamp>)>,
+    /// Folders, names in them, and what these meant.
+    names: Vec<(PathBuf, String, Vec<PathBuf>)>,
+}
+
+/// What tells one version of a file from another: length, inode, and when it was written.
+type Stamp = (u64, u64, i64, i64);
+
+impl Seen {
+    /// What a file says; it is looked at first, so that no change between goes unnoticed.
+    pub(crate) fn content(&mut self, path: &Path) -> Result<String, String> {
+        self.files.push((path.to_owned(), stamp(path)));
+        content(path)
+    }
+
+    /// The files that a name means.
+    fn matching(&mut self, base: &Path, name: &str) -> Result<Vec<PathBuf>, String> {
+        let found = matching(base, name);
+        self.names.push((base.to_owned(), name.to_owned(), found.clone().unwrap_or_default()));
+        found
+    }
+
+    /// Takes over what another one saw.
+    pub(crate) fn and(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.names.extend(other.names);
+    }
+
+    /// Whether something is other than it was.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.files.iter().any(|(path, was)| stamp(path) != *was)
+            || self.names.iter().any(|(base, name, were)| matching(base, name).unwrap_or_default() != *were)
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|about| (about.len(), about.ino(), about.mtime(), about.mtime_nsec()))
+}
+
 /// The directives of these files, in the order in which they hold; those that are included stand where they are included. A name
 /// may have `*` and `?` in its last part, and `base` is where relative ones begin.
-pub(crate) fn files(names: &[String], base: &Path) -> Result<Vec<Directive>, Mistake> {
-    let mut reading = Reading { directives: Vec::new(), files: 0 };
+pub(crate) fn files(names: &[String], base: &Path) -> Result<(Vec<Directive>, Seen), Mistake> {
+    let mut reading = Reading { directives: Vec::new(), seen: Seen::default() };
     for name in names {
-        for path in matching(base, name).map_err(|what| Mistake::of_file(name, what))? {
+        for path in reading.seen.matching(base, name).map_err(|what| Mistake::of_file(name, what))? {
             reading.file(&path, 1)?;
         }
     }
-    Ok(reading.directives)
+    Ok((reading.directives, reading.seen))
 }
 
 /// The directives of a text, as if a file of this name had it. It includes nothing.
@@ -83,17 +126,16 @@ pub(crate) fn text(name: &Path, text: &str) -> Result<Vec<Directive>, Mistake> {
 
 struct Reading {
     directives: Vec<Directive>,
-    files: usize,
+    seen: Seen,
 }
 
 impl Reading {
     fn file(&mut self, path: &Path, depth: usize) -> Result<(), Mistake> {
-        self.files += 1;
         let told = |what: String| Mistake::of_file(path.display().to_string(), what);
-        if self.files > MOST_FILES {
+        if self.seen.files.len() >= MOST_FILES {
             return Err(told(format!("more than {MOST_FILES} files of rules")));
         }
-        let text = content(path).map_err(told)?;
+        let text = self.seen.content(path).map_err(told)?;
         for line in lines(&path.into(), &text)? {
             let directive = line.directive()?;
             let is_optional = directive.name.text.eq_ignore_ascii_case("IncludeOptional");
@@ -117,7 +159,7 @@ impl Reading {
             return Err(directive.mistake(format!("files include one another more than {DEEPEST} deep")));
         }
         let base = directive.line.file.parent().unwrap_or(Path::new(""));
-        match matching(base, &name.text) {
+        match self.seen.matching(base, &name.text) {
             Ok(paths) => paths.iter().try_for_each(|path| self.file(path, depth + 1)),
             Err(_) if is_optional => Ok(()),
             Err(what) => Err(directive.line.mistake(name.at, format!("`{}`: {what}", name.text))),
@@ -126,7 +168,7 @@ impl Reading {
 }
 
 /// What a file says.
-pub(crate) fn content(path: &Path) -> Result<String, String> {
+fn content(path: &Path) -> Result<String, String> {
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     if !file.metadata().is_ok_and(|about| about.is_file()) {
         return Err("it is no file".to_owned());
@@ -287,8 +329,19 @@ mod tests {
         write("r-b.conf", "SecMarker 3\n");
         write("r-a.conf", "SecMarker 2\n");
         let read = |name: &str| files(&[name.to_owned()], folder.path());
-        let found: Vec<String> = read("main.conf").unwrap().into_iter().map(|d| d.words[0].text.clone()).collect();
+        let found: Vec<String> = read("main.conf").unwrap().0.into_iter().map(|d| d.words[0].text.clone()).collect();
         assert_eq!(found, ["1", "2", "3", "4"]);
+        let seen = read("main.conf").unwrap().1;
+        assert!(!seen.has_changed());
+        write("r-c.conf", "SecMarker 5\n");
+        assert!(seen.has_changed(), "there is one more");
+        let seen = read("main.conf").unwrap().1;
+        write("none-1.conf", "SecMarker 6\n");
+        assert!(seen.has_changed(), "there is one at all");
+        fs::remove_file(folder.path().join("none-1.conf")).unwrap();
+        let seen = read("main.conf").unwrap().1;
+        write("r-a.conf", "SecMarker twenty\n");
+        assert!(seen.has_changed());
         write("circle.conf", "Include circle.conf\n");
         assert!(read("circle.conf").unwrap_err().what.contains("8 deep"));
         write("lost.conf", "\nInclude none.conf\n");

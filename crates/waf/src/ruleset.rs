@@ -27,7 +27,16 @@ impl Ruleset {
     /// # Errors
     /// What is wrong with them.
     pub fn load(settings: &Settings) -> Result<Self, Mistake> {
-        Ok(Self(compile::compile(read::files(&settings.files, &settings.base)?, settings.level)?))
+        let (directives, seen) = read::files(&settings.files, &settings.base)?;
+        let mut compiled = compile::compile(directives, settings.level)?;
+        compiled.names.seen.and(seen);
+        Ok(Self(compiled))
+    }
+
+    /// Whether a file that it was read from is another one now. Blocks.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.0.names.seen.has_changed()
     }
 
     /// The rules of a text, which names no other files but by whole paths.

@@ -36,7 +36,7 @@ pub(super) fn shared(names: &[Spanned<String>], level: Option<u64>) -> Result<Ar
     };
     let source = &first.span.source;
     let base = Path::new(&source.name).parent().unwrap_or(Path::new("")).to_path_buf();
-    let settings = Settings { files: expanded(names), base, level };
+    let settings = Settings { files: expanded(names.iter().map(|name| name.value.as_str())), base, level };
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     known.retain(|own| own.rules.strong_count() > 0 && own.by.strong_count() > 0);
     let is_same = |own: &&Known| std::ptr::eq(own.by.as_ptr(), Arc::as_ptr(source)) && own.settings == settings;
@@ -48,15 +48,15 @@ pub(super) fn shared(names: &[Spanned<String>], level: Option<u64>) -> Result<Ar
     Ok(rules)
 }
 
-/// The names of files, with those that `crs` stands for.
-fn expanded(names: &[Spanned<String>]) -> Vec<String> {
+/// The names of files, with those that `crs` stands for and that are there.
+pub(super) fn expanded<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
     let mut all = Vec::new();
     for name in names {
-        if name.value == CRS {
+        if name == CRS {
             let there = CRS_FILES.iter().filter(|(file, is_needed)| *is_needed || PathBuf::from(file).is_file());
             all.extend(there.map(|(file, _)| (*file).to_owned()));
         } else {
-            all.push(name.value.clone());
+            all.push(name.to_owned());
         }
     }
     all

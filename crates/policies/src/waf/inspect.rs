@@ -15,7 +15,7 @@ use tollgate_core::policy::{Flow, Hooks, Policy, Step};
 use tollgate_core::problem::Problem;
 use tollgate_waf::{Finding, Guard, Refusal, Request, Verdict};
 
-use super::{BLOCKED, CROWDED};
+use super::{BLOCKED, CROWDED, files};
 
 /// Up to so many bytes of head and body take no longer than a worker can do without: a tenth to a half of a millisecond.
 const SMALL: usize = 3000;
@@ -35,6 +35,9 @@ pub(super) struct Waf {
     /// Largest body.
     most: u64,
     is_shadow: bool,
+    /// The files as they are named, and as they were when these were read.
+    names: Vec<String>,
+    files: Vec<String>,
     what: String,
 }
 
@@ -59,7 +62,9 @@ impl Drop for Waiting {
 impl Waf {
     pub(super) fn new(guard: Arc<Guard>, names: &[&str], most: u64, is_shadow: bool) -> Self {
         let what = described(&guard, names, most, is_shadow);
-        Self { guard, most, is_shadow, what }
+        let files = files::expanded(names.iter().copied());
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Self { guard, most, is_shadow, names, files, what }
     }
 
     /// What the verdict means for the exchange.
@@ -120,6 +125,10 @@ impl Policy for Waf {
             return Step::Now(self.decide(x, &verdict));
         }
         Step::Later(Box::pin(self.beside(x, request)))
+    }
+
+    fn is_stale(&self) -> bool {
+        files::expanded(self.names.iter().map(String::as_str)) != self.files || self.guard.is_stale()
     }
 
     fn describe(&self) -> String {
