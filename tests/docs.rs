@@ -168,6 +168,7 @@ fn files_named(folder: &Path) {
     fs::copy(metadata, folder.join("idp-metadata.xml")).expect("written");
     fs::write(folder.join("users.htpasswd"), "").expect("written");
     fs::write(folder.join("keys.json"), "{\"keys\":[]}").expect("written");
+    fs::write(folder.join("own-rules.conf"), "SecAction \"id:1,phase:1,pass\"\n").expect("written");
 }
 
 /// Holds every block of these kinds against `tollgate check`; tells all that are not as they should be.

@@ -8,7 +8,7 @@ use crate::shell;
 /// The crates of each floor, from the ground up, by folder name.
 const FLOORS: [&[&str]; 6] = [
     &["core", "follow"],
-    &["config", "durable", "expr", "http1", "identity", "lists", "net", "observe", "store", "transform"],
+    &["config", "durable", "expr", "http1", "identity", "lists", "net", "observe", "store", "transform", "waf"],
     &["compose", "files", "governance", "policies", "registry"],
     &["plan", "upstream"],
     &["admin", "cluster", "engine"],

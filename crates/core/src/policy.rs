@@ -131,6 +131,12 @@ pub trait Policy: std::fmt::Debug + Send + Sync + 'static {
     /// The exchange is over.
     fn on_done(&self, _x: &Exchange) {}
 
+    /// Whether a file that it was built from is another one now: a reload builds it anew, also if the config is the same. Blocks; asked by
+    /// reloads alone.
+    fn is_stale(&self) -> bool {
+        false
+    }
+
     /// One line for `explain`: what it does on this route.
     fn describe(&self) -> String;
 }

@@ -72,6 +72,14 @@ struct InForce {
     access_log: Option<Arc<AccessLog>>,
 }
 
+impl InForce {
+    /// Whether files that policies were built from are others now.
+    fn is_stale(&self) -> bool {
+        let mut links = self.wired.deployment.plan.routes().flat_map(|route| &route.chain);
+        links.any(|link| link.policy.is_stale())
+    }
+}
+
 /// What came of a config.
 #[derive(Debug)]
 pub(crate) enum Applied {
@@ -147,7 +155,7 @@ impl Node {
     pub(crate) fn apply(&self, config: &Config) -> Result<Applied, StartError> {
         let mut force = self.force.lock().unwrap_or_else(PoisonError::into_inner);
         let before = force.as_ref();
-        if before.is_some_and(|before| before.config == *config) {
+        if before.is_some_and(|before| before.config == *config && !before.is_stale()) {
             return Ok(Applied::Already);
         }
         rehearsal::pass(config)?;
