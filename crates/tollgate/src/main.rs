@@ -11,6 +11,7 @@ mod inherited;
 mod last_good;
 mod memory;
 mod node;
+mod overload;
 mod redirect;
 mod rehearsal;
 mod reload;

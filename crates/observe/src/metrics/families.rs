@@ -105,6 +105,12 @@ families! {
     CLOSED: Counter "tollgate_connections_closed" ["reason"]
         "Client connections that ended, by reason.";
 
+    WORKER_LAG: Gauge "tollgate_worker_lag", Seconds ["worker"]
+        "How late a worker came to what it does every 100 ms, when it last did.";
+    OVERLOAD_LEVEL: Gauge "tollgate_overload_level" ["resource"]
+        "How much of what `overload` allows is used: of `memory`, `files` (descriptors) and `lag` (of the worker that is latest). From 0.85 on requests are refused.";
+    GATEWAY_SHED: Counter "tollgate_gateway_shed" ["criticality"]
+        "Requests refused because the gateway itself has too much to do, by how much they matter.";
     RESTARTS: Counter "tollgate_worker_restarts" ["worker"]
         "Times that a worker failed, lost its connections and began again.";
 
