@@ -63,7 +63,7 @@ impl Overload {
 /// So much of so much, in thousandths.
 #[must_use]
 pub fn share(used: f64, most: f64) -> u32 {
-    (used / most.max(1e-9) * 1000.0).clamp(0.0, 10_000.0) as u32
+    (used / most.max(1e-9) * 1000.0).round().clamp(0.0, 10_000.0) as u32
 }
 
 /// How many of a thousand requests that matter so much are refused at this level. What matters most is served up to the end.

@@ -149,6 +149,8 @@ enum End {
 
 impl<S> Drop for Account<'_, S> {
     fn drop(&mut self) {
+        // Others wait for it.
+        self.turn.permit = None;
         if self.end == End::Cut {
             self.turn.cut();
         }

@@ -250,6 +250,7 @@ impl Config {
 /// Reads the desugared tree of a whole file; `None` if a mistake was reported.
 pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
     let file = File::decode(tree, cx)?;
+    overload::check(file.overload.as_ref(), tree, cx)?;
     let defaults = file.defaults.unwrap_or_default();
     auth::certificates::warn(file.auth.as_ref().map_or(&[], |auth| &auth.0), &file.listen.0, &file.trust, cx);
     let apis = resolve_apis(file.routes, file.apis, &defaults.settings);

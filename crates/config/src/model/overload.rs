@@ -2,14 +2,14 @@
 
 use tollgate_core::decode::DecodeCx;
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::Spanned;
+use tollgate_core::node::{Node, Spanned};
 use tollgate_core::section;
 use tollgate_core::units::{BoundedSize, Percent, Period};
 
 /// Less than that it needs to begin with.
 const LEAST_MEMORY: u64 = 1 << 20;
 /// More than any machine has.
-const MOST_MEMORY: u64 = 1 << 50;
+const MOST_MEMORY: u64 = 1 << 44;
 
 section! {
     /// What the gateway itself may use. From 85 % of any of it on, requests are refused, those that matter least first (`criticality`); at 100 %, all.
@@ -23,7 +23,19 @@ section! {
     }
 }
 
-/// Whether there is something to look at.
+/// Whether there is something to look at; `None`: there is not, and it is told.
+pub(super) fn check(overload: Option<&Overload>, file: &Node, cx: &mut DecodeCx) -> Option<()> {
+    match (overload, file.get("overload")) {
+        (Some(Overload { memory: None, lag: None, files: None }), Some(entry)) => {
+            let mistake = Diagnostic::error("nothing is looked at here").at(&entry.key_span);
+            cx.report(mistake.hint("for example `overload: { memory: 2GiB, lag: 500ms, files: 90% }`"));
+            None
+        }
+        _ => Some(()),
+    }
+}
+
+/// Whether something is allowed at all.
 fn fit(overload: &Overload, cx: &mut DecodeCx) -> bool {
     if let Some(files) = overload.files.as_ref().filter(|files| files.hundredths() == 0) {
         cx.report(
