@@ -12,6 +12,7 @@ use tollgate_plan::{Fallback, Plan};
 use tollgate_upstream::Service;
 
 use crate::http::pump::BodyLimits;
+use crate::overload::Overload;
 use crate::recall::Recall;
 use crate::rehearsal::StandIn;
 
@@ -26,6 +27,8 @@ pub struct Deployment {
     pub rules: Arc<Rules>,
     /// Which of the routes are over.
     pub recall: Arc<Recall>,
+    /// Whether the gateway can do more; `None`: nobody looks, or it is served all the same.
+    pub overload: Option<Arc<Overload>>,
     /// What stands in for all services while nothing is to be sent; `None`: they are asked.
     pub stand_in: Option<Arc<StandIn>>,
 }
@@ -34,7 +37,7 @@ impl Deployment {
     /// These together, in earnest.
     #[must_use]
     pub fn new(plan: Arc<Plan>, backends: Arc<[Backend]>, rules: Arc<Rules>) -> Self {
-        Self { plan, backends, rules, recall: Arc::default(), stand_in: None }
+        Self { plan, backends, rules, recall: Arc::default(), overload: None, stand_in: None }
     }
 }
 

@@ -52,6 +52,16 @@ pub static SLOW: Fault = Fault::gateway(
      or its `total`. The log names the policy.",
 );
 
+/// The gateway itself has too much to do.
+pub static OVERLOADED: Fault = Fault::gateway(
+    "gateway/overloaded",
+    503,
+    "The gateway has too much to do",
+    "The gateway is at the end of what it may use (`overload`: memory, file descriptors, or the time of its workers) and refuses requests, those \
+     that matter least first (`criticality`). Come again after the seconds that `Retry-After` says. For the operator: \
+     `tollgate_overload_level` tells of what.",
+);
+
 /// What the gateway itself was sending could not be had to its end.
 pub static BODY_BROKEN: Fault = Fault::gateway(
     "http/body-broken",
@@ -62,4 +72,5 @@ pub static BODY_BROKEN: Fault = Fault::gateway(
 );
 
 /// All of them, for the catalogue.
-pub static ALL: &[&Fault] = &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &SLOW_BODY, &SLOW_READER, &SLOW, &BODY_BROKEN, &PLAIN_HTTP];
+pub static ALL: &[&Fault] =
+    &[&HEAD_TIMEOUT, &BODY_TIMEOUT, &SLOW_BODY, &SLOW_READER, &SLOW, &OVERLOADED, &BODY_BROKEN, &PLAIN_HTTP];

@@ -20,9 +20,9 @@ use tollgate_http1::faults::CONNECT;
 use tollgate_http1::list;
 use tollgate_observe::metrics::Outcome;
 use tollgate_plan::{Captures, Proxy, RoutePlan};
-use tollgate_upstream::Ask;
 use tollgate_upstream::adaptive::{Permit, Took};
 use tollgate_upstream::outlier::Verdict;
+use tollgate_upstream::{Ask, Connection, Refusal};
 
 use crate::deployment::{Backend, Deployment};
 use crate::forward::failure::{Again, Failure, ended_badly, refused};
@@ -85,23 +85,23 @@ pub(crate) async fn forward<S: Downstream>(
             return Ok(Transit::Own);
         }
         turn.x.trail.attempts += 1;
-        let connected = unless_gone(client, turn, pin!(service.begin(&ask))).await;
+        let connected = if service.admits_all() {
+            unless_gone(client, turn, pin!(service.connection(&ask))).await
+        } else {
+            let admitted = unless_gone(client, turn, service.admitting(&ask).as_mut()).await;
+            admitted.map(|admitted| held(client, turn, admitted))
+        };
         let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
         let failure = match connected {
-            Ok((connection, permit)) => {
+            Ok(connection) => {
                 turn.x.trail.instance = Some(connection.address().clone());
                 let judged = service.judged(&connection);
-                let to = connection.address();
-                let written = request_head::write(turn, d, backend, proxy, captures, to, client.now);
-                let sent = permit.as_ref().map(|_| client.look());
-                due.out = None;
+                let written = request_head::write(turn, d, backend, proxy, captures, connection.address(), client.now);
                 let answered = match written {
                     Ok(()) => attempt::attempt(client, turn, connection, d, route, &mut due).await,
                     Err(problem) => Err(Ended::Refused(problem)),
                 };
-                if let (Some(permit), Some(sent)) = (permit, sent) {
-                    told(permit, sent, due.out, &answered, turn, client.look());
-                }
+                told(client, turn, &answered);
                 match answered {
                     Ok(upstream) => {
                         service.attempted(client.worker.index, Outcome::Ok);
@@ -129,18 +129,24 @@ pub(crate) async fn forward<S: Downstream>(
     }
 }
 
-/// Has adaptive concurrency know how long a request took that was sent then, and all of whose body, if it has one, was out then. What fails
-/// fast, or is refused, tells nothing of how busy the service is.
-fn told(
-    permit: Permit,
-    sent: Instant,
-    out: Option<Instant>,
-    answered: &Result<Upstream, Ended>,
-    turn: &Turn,
-    now: Instant,
-) {
+/// Keeps the right to send the request, which is sent now, with it: for as long as there is no answer.
+fn held<S>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    admitted: Result<(Connection, Option<Permit>), Refusal>,
+) -> Result<Connection, Refusal> {
+    let (connection, permit) = admitted?;
+    turn.permit = permit.map(|permit| permit.sent_at(client.look()));
+    turn.body_out = None;
+    Ok(connection)
+}
+
+/// Has adaptive concurrency know how long a request took. What fails fast, or is refused, tells nothing of how busy the service is.
+fn told<S>(client: &mut Client<S>, turn: &mut Turn, answered: &Result<Upstream, Ended>) {
+    let Some(permit) = turn.permit.take() else { return };
+    let now = client.look();
     // How long a client takes to send is its own affair.
-    let from = if turn.x.length == Length::None { Some(sent) } else { out };
+    let from = if turn.x.length == Length::None { permit.sent() } else { turn.body_out };
     let Some(took) = from.map(|from| now.saturating_duration_since(from)) else { return };
     match answered {
         Ok(_) if turn.x.reply.head.status < 400 => permit.took(Took::Exactly(took)),
@@ -206,7 +212,7 @@ pub(crate) async fn answered<S>(
 async fn unless_gone<S: Downstream, T>(
     client: &mut Client<S>,
     turn: &mut Turn,
-    mut connecting: Pin<&mut impl Future<Output = T>>,
+    mut connecting: Pin<&mut (impl Future<Output = T> + ?Sized)>,
 ) -> Result<T, Stop> {
     poll_fn(|cx| match connecting.as_mut().poll(cx) {
         Poll::Ready(connected) => Poll::Ready(Ok(connected)),

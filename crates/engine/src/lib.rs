@@ -18,6 +18,7 @@ mod http;
 mod identify;
 mod listener;
 mod mirror;
+pub mod overload;
 mod pace;
 mod rarely;
 mod recall;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tollgate_core::body::Body;
 use tollgate_core::dialect::grpc;
-use tollgate_core::field::Known;
+use tollgate_core::field::Known as KnownField;
 use tollgate_core::handler::Handler;
 use tollgate_core::head::Version;
 use tollgate_core::policy::{Flow, Step};
@@ -21,6 +21,7 @@ use crate::faults::SLOW;
 use crate::forward::Transit;
 use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
+use crate::overload::{self, Known};
 use crate::{content, forward, hops, identify, mirror, respond};
 
 /// What becomes of the connection.
@@ -66,6 +67,7 @@ pub(crate) async fn serve<S: Downstream>(
     };
     turn.x.route = Arc::clone(&route.meta);
     turn.x.criticality = route.criticality;
+    let refused = refused.or_else(|| overload::refusal(client, turn, d, route, Known::Early));
     route.metrics.shard(client.worker.index).begin();
     if is_framed {
         turn.expect_body(d.rules.body(route.bounds.body));
@@ -103,7 +105,7 @@ pub(crate) async fn serve<S: Downstream>(
 fn set_deadline(turn: &mut Turn, route: &RoutePlan) {
     let x = &mut turn.x;
     x.deadline = route.bounds.total.map(|total| x.began + total);
-    if x.head.version != Version::Http2 || !x.head.fields.known(Known::ContentType).is_some_and(grpc::is_call) {
+    if x.head.version != Version::Http2 || !x.head.fields.known(KnownField::ContentType).is_some_and(grpc::is_call) {
         return;
     }
     turn.is_grpc = true;
@@ -147,6 +149,8 @@ enum End {
 
 impl<S> Drop for Account<'_, S> {
     fn drop(&mut self) {
+        // Others wait for it.
+        self.turn.permit = None;
         if self.end == End::Cut {
             self.turn.cut();
         }
@@ -195,7 +199,10 @@ async fn before<S: Downstream>(
             ended => return (i + 1, ended.map_err(Stop::Problem)),
         }
     }
-    (route.chain.len(), Ok(Flow::Next))
+    match overload::refusal(client, turn, d, route, Known::Late) {
+        Some(problem) => (route.chain.len(), Err(problem.into())),
+        None => (route.chain.len(), Ok(Flow::Next)),
+    }
 }
 
 /// By when whatever has to wait must be done: the time counts from the end of the body, if that was read.

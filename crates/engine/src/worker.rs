@@ -1,9 +1,9 @@
 //! What one worker thread has: its part of everything, so that workers do not meet on the way of a request.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -52,6 +52,8 @@ pub(crate) struct Worker {
     connections: AtomicUsize,
     /// Connections of those who ask how the gateway is: a gateway that stops does not wait for them.
     asking: AtomicUsize,
+    /// How much of what may be is used, in thousandths: by the lag of this worker, and by all.
+    levels: [AtomicU32; 2],
     /// Rung when the last of either ends.
     pub(crate) empty: Notify,
 }
@@ -82,6 +84,7 @@ impl Worker {
             deployment: ArcSwap::from_pointee(deployment),
             connections: AtomicUsize::new(0),
             asking: AtomicUsize::new(0),
+            levels: Default::default(),
             empty: Notify::new(),
         })
     }
@@ -123,6 +126,24 @@ impl Worker {
             before.flush();
         }
         *current = log;
+    }
+
+    /// It came so late to what it should do.
+    pub(crate) fn was_late(&self, late: Duration) {
+        self.counters().lag(late);
+        let [own, all] = &self.levels;
+        let levels = match &self.deployment().overload {
+            Some(overload) => overload.level(late, own.load(Ordering::Relaxed)),
+            None => (0, 0),
+        };
+        own.store(levels.0, Ordering::Relaxed);
+        all.store(levels.1, Ordering::Relaxed);
+        self.counters().lag_level(levels.0);
+    }
+
+    /// How much of what may be is used, in thousandths.
+    pub(crate) fn level(&self) -> u32 {
+        self.levels[1].load(Ordering::Relaxed)
     }
 
     /// This worker's own counters.

@@ -137,7 +137,20 @@ impl<'c> Compiler<'c> {
             let upgrades = self.upgrades(&route.settings);
             let dialect = &ProblemJson;
             let criticality = chain.iter().find_map(|link| link.policy.criticality()).unwrap_or_default();
-            let mut plan = RoutePlan { meta, chain, criticality, hooks, action, dialect, bounds, upgrades, metrics };
+            let settles_criticality =
+                chain.iter().any(|link| link.hooks.request && link.policy.criticality().is_some());
+            let mut plan = RoutePlan {
+                meta,
+                chain,
+                criticality,
+                settles_criticality,
+                hooks,
+                action,
+                dialect,
+                bounds,
+                upgrades,
+                metrics,
+            };
             let mirror = self.mirror(&plan, route.settings.mirror.as_ref());
             if let Action::Proxy(proxy) = &mut plan.action {
                 proxy.mirror = mirror.map(Arc::new);

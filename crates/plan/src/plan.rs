@@ -161,6 +161,7 @@ fn own(name: &str, api: &str, action: Action, metrics: &Metrics) -> RoutePlan {
         meta,
         chain: Box::new([]),
         criticality: Criticality::default(),
+        settles_criticality: false,
         hooks: Hooks::default(),
         action,
         dialect: &ProblemJson,

@@ -22,6 +22,8 @@ pub struct RoutePlan {
     pub chain: Box<[Link]>,
     /// How much its requests matter, before anybody has seen them.
     pub criticality: Criticality,
+    /// Whether a policy says otherwise for some of them.
+    pub settles_criticality: bool,
     /// What any policy of the chain wants to see.
     pub hooks: Hooks,
     /// What is done once they agree.

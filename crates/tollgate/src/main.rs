@@ -12,6 +12,7 @@ mod last_good;
 mod memory;
 mod node;
 mod open_files;
+mod overload;
 mod redirect;
 mod rehearsal;
 mod reload;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tollgate_core::clock::Clock;
 use tollgate_core::principal::{Sources, Standing};
 use tollgate_engine::Deployment;
-use tollgate_observe::metrics::Metrics;
+use tollgate_observe::metrics::{Metrics, Overload};
 use tollgate_registry::State;
 use tollgate_upstream::{InstanceStatus, Service, Standing as InstanceStanding};
 
@@ -106,6 +106,7 @@ impl Status {
             "listeners": listeners,
             "connections": { "open": totals.connections, "accepted": totals.accepted },
             "requests": { "finished": totals.requests, "in_flight": totals.in_flight },
+            "overload": overload(self.metrics.overload()),
             "access_log": { "written": totals.log_lines, "lost": totals.log_lines_lost },
             "identity": shown.sources.all.iter().map(|source| self.standing(source.name(), source.standing())).collect::<Vec<_>>(),
             "decisions": shown.sources.decisions.iter().map(|point| self.standing(point.name(), point.standing())).collect::<Vec<_>>(),
@@ -134,6 +135,12 @@ fn store(metrics: &Metrics) -> Option<Value> {
     let facts = metrics.store();
     let state = if facts.is_up.load(Relaxed) { "shared" } else { "alone" };
     facts.is_used.load(Relaxed).then(|| json!({ "counters": state, "gateways": facts.gateways.load(Relaxed) }))
+}
+
+/// What the gateway itself uses of what it may; of what nobody looks at, nothing.
+fn overload(used: Overload) -> Value {
+    let part = |level: Option<u32>| level.map(|level| f64::from(level) / 1000.0);
+    json!({ "memory": part(used.memory), "files": part(used.files), "lag": part(used.lag) })
 }
 
 fn service(service: &Service, clock: &Clock) -> Value {
@@ -213,6 +220,11 @@ pub(crate) fn as_text(status: &Value) -> String {
     let _ = writeln!(out, "connections  {open} open, {accepted} accepted, on {} workers", number("/workers"));
     let (finished, in_flight) = (number("/requests/finished"), number("/requests/in_flight"));
     let _ = writeln!(out, "requests     {finished} finished, {in_flight} in flight");
+    let used = ["memory", "files", "lag"].into_iter().filter_map(|of| Some((of, status["overload"][of].as_f64()?)));
+    let used: Vec<String> = used.map(|(of, part)| format!("{of} {:.0} %", part * 100.0)).collect();
+    if !used.is_empty() {
+        let _ = writeln!(out, "uses         {} of what it may", used.join(", "));
+    }
     let lost = number("/access_log/lost");
     let _ = writeln!(out, "access log   {} lines written, {lost} lost", number("/access_log/written"));
     for (of, word) in [("identity", "identity"), ("decisions", "decision"), ("lists", "list"), ("geo", "countries")] {

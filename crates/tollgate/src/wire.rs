@@ -22,7 +22,7 @@ use tollgate_identity::session;
 use tollgate_lists::Access;
 use tollgate_net::proxy_protocol::Version;
 use tollgate_net::tls::Client;
-use tollgate_observe::metrics::Metrics;
+use tollgate_observe::metrics::{self, Metrics};
 use tollgate_plan::Compiled;
 use tollgate_policies::ip;
 use tollgate_registry::dns::{self, Dns};
@@ -31,6 +31,7 @@ use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings, Smoothing, adaptive};
 
 use crate::followed::Followed;
+use crate::overload::{Looking, Watched};
 use crate::sources::{Identity, named, vouching};
 use crate::tls::{Tls, Watching};
 use crate::watched;
@@ -116,6 +117,9 @@ pub(crate) struct Wired {
     made: Vec<Made>,
     /// Looks at the files of certificates.
     watching: Option<Watching>,
+    /// What the gateway itself may use.
+    overload: Option<Watched>,
+    looking: Option<Looking>,
 }
 
 /// A service that was made, and of what.
@@ -158,6 +162,10 @@ impl Wired {
         self.identity.take_effect(config, world);
         self.made.iter().for_each(|made| made.followed.attach(&made.service, world));
         self.watching = Some(self.tls.watch(world));
+        self.looking = self.overload.as_ref().map(|watched| watched.look(world));
+        if self.overload.is_none() {
+            world.metrics.uses(metrics::Overload::default());
+        }
     }
 }
 
@@ -179,11 +187,14 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         backends.push(Backend { fallback, ..backend(written, &new.service) });
         made.push(new);
     }
+    let overload = Watched::new(config.overload.as_ref(), before.and_then(|wired| wired.overload.as_ref()));
+    let limits = overload.as_ref().map(|watched| Arc::clone(&watched.overload));
     let deployment = Deployment::new(Arc::new(compiled.plan), backends.into(), Arc::new(rules));
+    let deployment = Deployment { overload: limits, ..deployment };
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
     let resolver = (config.dns.clone(), resolver);
-    Ok(Wired { deployment, warnings, tls, access, identity, resolver, made, watching: None })
+    Ok(Wired { deployment, warnings, tls, access, identity, resolver, made, watching: None, overload, looking: None })
 }
 
 /// Compiles a config for a rehearsal: its services are there, but nobody looks their instances up, or after them.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adaptive;
+mod admission;
 pub mod balance;
 mod budget;
 mod connect;
@@ -21,16 +22,16 @@ mod pick;
 mod service;
 mod session;
 mod shared;
-mod smooth;
+
 mod standing;
 mod waiting;
 mod watch;
 
+pub use admission::Smoothing;
 pub use budget::Budget;
 pub use connection::{Connection, Share, Whole};
-pub use service::{Ask, Refusal, Service};
+pub use service::{Admitting, Ask, Refusal, Service};
 pub use session::{Lease, SessionSettings};
 pub use shared::{Protocol, Settings};
-pub use smooth::Smoothing;
 pub use standing::Standing;
 pub use watch::{InstanceStatus, Watch, WhenAllFail};

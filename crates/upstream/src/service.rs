@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tollgate_core::clock::Clock;
 use tollgate_core::criticality::Criticality;
 use tollgate_core::facts::{Address, Conn};
+use tollgate_core::policy::BoxFuture;
 use tollgate_net::tls::NoHandshake;
 use tollgate_observe::metrics::{Outcome, ServiceMetrics};
 use tollgate_registry::{Endpoint, State, View};
@@ -115,6 +116,9 @@ impl Refusal {
     }
 }
 
+/// Waits until a request may be sent.
+pub type Admitting<'a> = BoxFuture<'a, Result<(Connection, Option<Permit>), Refusal>>;
+
 pub(crate) enum Found {
     Connection(Connection),
     Place(Arc<Instance>, Place),
@@ -220,16 +224,20 @@ impl Service {
         self.budget.take(now, attempts)
     }
 
-    /// A connection to an instance, once the service may be sent a request; and the right to send it, if that is counted.
+    /// Whether it may be sent requests at any time, by [`Service::connection`]; else [`Service::admitting`] says when.
+    #[must_use]
+    pub fn admits_all(&self) -> bool {
+        self.shared.settings.smooth.is_none() && self.gate.is_none()
+    }
+
+    /// A connection to an instance, once the service may be sent a request; and the right to send it, if that is counted. Boxed: it is for
+    /// few services, and every idle client connection would else keep room for it.
     ///
     /// # Errors
     /// See [`Refusal`]. The caller decides whether to ask again.
-    pub async fn begin(&self, ask: &Ask<'_>) -> Result<(Connection, Option<Permit>), Refusal> {
-        match &self.shared.settings.smooth {
-            None if self.gate.is_none() => Ok((self.connection(ask).await?, None)),
-            // Boxed: it is for few services, and every idle client connection would else keep room for it.
-            smoothing => Box::pin(self.admitted(smoothing.as_ref(), self.gate.as_ref(), ask)).await,
-        }
+    #[must_use]
+    pub fn admitting<'a>(&'a self, ask: &'a Ask<'a>) -> Admitting<'a> {
+        Box::pin(self.admitted(self.shared.settings.smooth.as_ref(), self.gate.as_ref(), ask))
     }
 
     /// A connection to an instance: one at rest, a new one, or the next that is released.

@@ -16,9 +16,9 @@ use tollgate_net::tls::Client;
 use tollgate_observe::metrics::ServiceMetrics;
 
 use crate::adaptive;
+use crate::admission::Smoothing;
 use crate::connection::Whole;
 use crate::session::SessionSettings;
-use crate::smooth::Smoothing;
 use crate::watch::Watch;
 
 /// Which version of HTTP is spoken with a service.

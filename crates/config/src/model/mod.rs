@@ -26,6 +26,7 @@ pub mod lists;
 pub mod log;
 pub mod mirror;
 pub(crate) mod named;
+pub mod overload;
 pub mod paths;
 pub mod rehearsal;
 pub mod reply;
@@ -71,6 +72,7 @@ pub use self::listen::{FEW_CONNECTIONS, FileMode, Listener, ListenerKind, Switch
 pub use self::lists::AddressList;
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
 pub use self::mirror::{Credentials, Mirror};
+pub use self::overload::Overload;
 pub use self::paths::{Paths, Unusual};
 pub use self::rehearsal::{Expected, Sent, Test, TestFields, TestRequest, Tests};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
@@ -106,6 +108,8 @@ section! {
         trust: Trust,
         /// What a client may send.
         limits: Limits,
+        /// What the gateway itself may use before it refuses requests; without it, as much as it gets.
+        overload: Option<Overload>,
         /// Paths that services may read in more than one way.
         paths: Paths,
         /// The id that follows a request through all services.
@@ -195,6 +199,8 @@ pub struct Config {
     pub trust: Trust,
     /// What a client may send.
     pub limits: Limits,
+    /// What the gateway itself may use.
+    pub overload: Option<Overload>,
     /// Paths that services may read in more than one way.
     pub paths: Paths,
     /// The correlation id.
@@ -249,6 +255,7 @@ impl Config {
 /// Reads the desugared tree of a whole file; `None` if a mistake was reported.
 pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
     let file = File::decode(tree, cx)?;
+    overload::check(file.overload.as_ref(), tree, cx)?;
     let defaults = file.defaults.unwrap_or_default();
     auth::certificates::warn(file.auth.as_ref().map_or(&[], |auth| &auth.0), &file.listen.0, &file.trust, cx);
     let apis = resolve_apis(file.routes, file.apis, &defaults.settings);
@@ -258,6 +265,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         workers: file.workers.and_then(|n| usize::try_from(n.get()).ok()),
         trust: file.trust,
         limits: file.limits,
+        overload: file.overload,
         paths: file.paths,
         correlation: file.correlation,
         log: file.log,

@@ -219,6 +219,7 @@ async fn housekeeping(worker: &Worker, bells: &[Notify]) {
         let rung = tokio::time::timeout(left, bell.notified()).await.is_ok();
         let (now, deployment) = (worker.now(), worker.deployment());
         if now >= flush_at {
+            worker.was_late(now.saturating_duration_since(flush_at));
             flush_at = now + TICK;
             worker.with_log(|log| {
                 log.flush();

@@ -107,14 +107,12 @@ pub(crate) struct Due {
     pub(crate) at: Instant,
     /// It is for good: all of the request's body was out once.
     is_final: bool,
-    /// When all of the body of this try was out, if it has one and that was seen.
-    pub(crate) out: Option<Instant>,
 }
 
 impl Due {
     /// The answer is due then, unless the request's body takes time.
     pub(crate) fn new(at: Instant) -> Self {
-        Self { at, is_final: false, out: None }
+        Self { at, is_final: false }
     }
 }
 
@@ -295,10 +293,10 @@ impl Waiting<'_> {
             self.moves = turn.upload.moves;
             let patience = if uploading { route.bounds.idle } else { route.bounds.timeout };
             let now = client.look();
-            *self.due = Due { at: turn.x.by(now + patience), is_final: !uploading, ..*self.due };
+            *self.due = Due { at: turn.x.by(now + patience), is_final: !uploading };
         }
         if is_over_now && turn.x.length != Length::None {
-            self.due.out = Some(client.look());
+            turn.body_out = Some(client.look());
         }
         if has_moved && !uploading && self.try_end.is_none() {
             self.try_end = turn.try_timeout.map(|most| client.worker.now() + most);

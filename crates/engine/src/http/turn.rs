@@ -10,6 +10,7 @@ use tollgate_core::buffer::Buffer;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{Conn, Route};
 use tollgate_http1::request::Verdict;
+use tollgate_upstream::adaptive::Permit;
 
 use crate::forward::Upstream;
 use crate::http::pump::{BodyLimits, Prefix, Pump};
@@ -41,6 +42,10 @@ pub(crate) struct Turn {
     pub(crate) is_grpc: bool,
     /// How long a try may wait for the head of an answer, from the end of the request on.
     pub(crate) try_timeout: Option<Duration>,
+    /// The right to send it, where that is counted, until there is an answer. Here and not on the way, where it would be kept many times.
+    pub(crate) permit: Option<Permit>,
+    /// When all of the request's body was out, if it has one and that was seen; of the last try.
+    pub(crate) body_out: Option<Instant>,
     /// Bytes that went up a tunnel.
     pub(crate) tunnelled: u64,
     /// What the answer comes from, if a service gives it. Here and not on the way, where it would be kept many times.
@@ -79,6 +84,8 @@ impl Turn {
                 connects: false,
                 is_grpc: false,
                 try_timeout: None,
+                permit: None,
+                body_out: None,
                 tunnelled: 0,
                 upstream: None,
                 upload: Pump::new(Length::None, NO_BODY, 0),
@@ -139,6 +146,7 @@ impl Turn {
     pub(crate) fn give_back(mut self: Box<Self>) {
         // Whatever one request needed much of is not kept for those that do not: compressors, bodies, who called.
         self.upstream = None;
+        self.permit = None;
         self.upload = Pump::new(Length::None, NO_BODY, 0);
         self.download = Pump::new(Length::None, NO_BODY, 0);
         self.x.content = None;

@@ -261,6 +261,13 @@ fn connections(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
         listener.refusals().map(|(reason, count)| ([("listener", listener.name()), ("reason", reason)], count))
     });
     counters(to, &families::LISTENER_REFUSED, refused)?;
+    gauges(to, &families::WORKER_LAG, workers().map(|w| ([("worker", &*w.label)], w.lateness().0)))?;
+    let used = metrics.overload();
+    let levels = [("memory", used.memory), ("files", used.files), ("lag", used.lag)];
+    let levels = levels.into_iter().filter_map(|(of, level)| Some((of, level?)));
+    gauges(to, &families::OVERLOAD_LEVEL, levels.map(|(of, level)| ([("resource", of)], f64::from(level) / 1000.0)))?;
+    let shed = Criticality::ALL.map(|one| (one, workers().map(|worker| worker.shed_total(one)).sum::<u64>()));
+    counters(to, &families::GATEWAY_SHED, shed.map(|(one, count)| ([("criticality", one.as_str())], count)))?;
     counters(to, &families::RESTARTS, workers().map(|w| ([("worker", &*w.label)], w.restarts())))
 }
 

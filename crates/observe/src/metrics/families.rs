@@ -117,7 +117,12 @@ families! {
         "Client connections of a listener that are open now.";
     LISTENER_REFUSED: Counter "tollgate_listener_refused" ["listener", "reason"]
         "Connections that a listener closed before anything was spent on them: it has as many as it may (`listener_limit`), their address has (`address_limit`), or nobody is let in from there (`denied`).";
-
+    WORKER_LAG: Gauge "tollgate_worker_lag", Seconds ["worker"]
+        "How late a worker came to what it does every 100 ms, when it last did.";
+    OVERLOAD_LEVEL: Gauge "tollgate_overload_level" ["resource"]
+        "How much of what `overload` allows is used: of `memory`, `files` (descriptors) and `lag` (of the worker that is latest). From 0.85 on requests are refused.";
+    GATEWAY_SHED: Counter "tollgate_gateway_shed" ["criticality"]
+        "Requests refused because the gateway itself has too much to do, by how much they matter.";
     RESTARTS: Counter "tollgate_worker_restarts" ["worker"]
         "Times that a worker failed, lost its connections and began again.";
 

@@ -37,6 +37,8 @@ pub use tls::TlsFiles;
 pub use watch::{Checked, Copied, Standing, WatchMetrics, WatchTotals};
 pub use worker::{Closed, WorkerMetrics};
 
+pub use process::{open_files, resident};
+
 use table::{OTHER, Table, lock};
 
 /// Most routes with counters of their own; further ones share the labels `(other)`.
@@ -61,6 +63,7 @@ pub struct Metrics {
     names: Mutex<BTreeMap<Box<str>, Name>>,
     config: Mutex<Config>,
     tls: TlsFiles,
+    overload: Mutex<Overload>,
 }
 
 /// Lines of the access log. Shared by all who write one: they come in batches, so plain atomics will do.
@@ -104,6 +107,17 @@ struct Config {
     ok: bool,
 }
 
+/// What the gateway itself uses, in thousandths of what it may; `None`: nobody looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overload {
+    /// Memory.
+    pub memory: Option<u32>,
+    /// File descriptors.
+    pub files: Option<u32>,
+    /// The time of the worker that is latest.
+    pub lag: Option<u32>,
+}
+
 impl Metrics {
     /// Counters for `workers` workers, numbered from 0; at least one.
     pub fn new(workers: usize) -> Arc<Self> {
@@ -119,6 +133,7 @@ impl Metrics {
             names: Mutex::default(),
             config: Mutex::default(),
             tls: TlsFiles::default(),
+            overload: Mutex::default(),
         })
     }
 
@@ -162,6 +177,18 @@ impl Metrics {
     /// What is told of a store in which several gateways count.
     pub fn store(&self) -> &Arc<StoreFacts> {
         &self.store
+    }
+
+    /// So much is used. The lag is the workers' own affair: of it, only whether somebody looks counts.
+    pub fn uses(&self, used: Overload) {
+        *lock(&self.overload) = used;
+    }
+
+    /// What the gateway itself uses.
+    pub fn overload(&self) -> Overload {
+        let used = *lock(&self.overload);
+        let latest = || self.workers.iter().map(|worker| worker.lateness().1).max().unwrap_or_default();
+        Overload { lag: used.lag.map(|_| latest()), ..used }
     }
 
     /// What is counted of TLS files.

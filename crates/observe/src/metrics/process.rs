@@ -38,6 +38,41 @@ pub(crate) fn read() -> Option<Process> {
     })
 }
 
+/// Bytes of memory that are in RAM; `None`: nobody can tell here.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn resident() -> Option<u64> {
+    let pages = procfs::process::Process::myself().ok()?.statm().ok()?.resident;
+    Some(pages.saturating_mul(procfs::page_size()))
+}
+
+/// File descriptors that are open, and the most that may be; `None`: nobody can tell here, or there is no end.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn open_files() -> Option<(u64, u64)> {
+    use procfs::process::LimitValue;
+
+    let own = procfs::process::Process::myself().ok()?;
+    match own.limits().ok()?.max_open_files.soft_limit {
+        LimitValue::Value(most) => Some((own.fd_count().ok()? as u64, most)),
+        LimitValue::Unlimited => None,
+    }
+}
+
+/// Nothing is known here.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn resident() -> Option<u64> {
+    None
+}
+
+/// Nothing is known here.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn open_files() -> Option<(u64, u64)> {
+    None
+}
+
 /// Nothing is known here.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn read() -> Option<Process> {

@@ -1,8 +1,11 @@
 //! What is counted per worker: its client connections and the answers the gateway made itself.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tollgate_core::criticality::Criticality;
 
 use super::slot::{Slot, open};
 use super::table::lock;
@@ -77,6 +80,9 @@ pub struct WorkerMetrics {
     handshakes: Mutex<BTreeMap<&'static str, u64>>,
     restarts: Slot,
     is_seated: AtomicBool,
+    lag_micros: AtomicU64,
+    lag_level: AtomicU32,
+    shed: [Slot; Criticality::ALL.len()],
 }
 
 impl WorkerMetrics {
@@ -91,6 +97,9 @@ impl WorkerMetrics {
             handshakes: Mutex::default(),
             restarts: Slot::default(),
             is_seated: AtomicBool::new(false),
+            lag_micros: AtomicU64::new(0),
+            lag_level: AtomicU32::new(0),
+            shed: Default::default(),
         }
     }
 
@@ -111,6 +120,31 @@ impl WorkerMetrics {
     /// How often it did.
     pub(crate) fn restarts(&self) -> u64 {
         self.restarts.get()
+    }
+
+    /// The worker came so late to what it should do.
+    pub fn lag(&self, late: Duration) {
+        self.lag_micros.store(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// That is so much of what may be, in thousandths.
+    pub fn lag_level(&self, level: u32) {
+        self.lag_level.store(level, Relaxed);
+    }
+
+    /// A request was refused because the gateway has too much to do.
+    pub fn shed(&self, criticality: Criticality) {
+        self.shed[criticality.index()].add(1);
+    }
+
+    /// How late it was when it last looked, in seconds, and how much of what may be that is, in thousandths.
+    pub(crate) fn lateness(&self) -> (f64, u32) {
+        (self.lag_micros.load(Relaxed) as f64 / 1e6, self.lag_level.load(Relaxed))
+    }
+
+    /// How many requests it refused because the gateway has too much to do.
+    pub(crate) fn shed_total(&self, criticality: Criticality) -> u64 {
+        self.shed[criticality.index()].get()
     }
 
     /// A connection was accepted. Followed by one [`closed`](Self::closed).

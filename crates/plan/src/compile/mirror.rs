@@ -38,6 +38,7 @@ pub(super) fn mirror(
             meta: Arc::clone(&route.meta),
             chain: Box::new([]),
             criticality: Criticality::Low,
+            settles_criticality: false,
             hooks: Hooks::default(),
             action: Action::Proxy(Proxy {
                 targets: to,

@@ -47,11 +47,17 @@ pub(crate) struct Gate {
 
 /// The right to send a request. Dropped, somebody else has it.
 #[derive(Debug)]
-pub struct Permit {
+pub struct Permit(Box<Held>);
+
+/// What a permit holds. Boxed: every request keeps room for a permit, and few services give one.
+#[derive(Debug)]
+struct Held {
     /// `None`: it is given back.
     gate: Option<Arc<Gate>>,
     /// Who counts it.
     worker: Option<usize>,
+    /// When the request was sent.
+    sent: Option<Instant>,
 }
 
 /// How long a request took.
@@ -152,7 +158,7 @@ impl Gate {
         let more = |now: u32| (now < limit).then_some(now + 1);
         let before = self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
         self.peak.fetch_max(before + 1, Ordering::Relaxed);
-        Some(Permit { gate: Some(Arc::clone(self)), worker: None })
+        Some(Permit(Box::new(Held { gate: Some(Arc::clone(self)), worker: None, sent: None })))
     }
 
     fn leave(self: &Arc<Self>) {
@@ -216,23 +222,36 @@ impl Gate {
 
 impl Permit {
     fn counted_by(mut self, worker: usize) -> Self {
-        if let Some(gate) = &self.gate {
+        if let Some(gate) = &self.0.gate {
             gate.metrics.shard(worker).admitted();
-            self.worker = Some(worker);
+            self.0.worker = Some(worker);
         }
         self
     }
 
+    /// The request is sent now.
+    #[must_use]
+    pub fn sent_at(mut self, now: Instant) -> Self {
+        self.0.sent = Some(now);
+        self
+    }
+
+    /// When it was sent.
+    #[must_use]
+    pub fn sent(&self) -> Option<Instant> {
+        self.0.sent
+    }
+
     /// The request is over; this is how long it took.
     pub fn took(self, took: Took) {
-        if let Some(gate) = &self.gate {
+        if let Some(gate) = &self.0.gate {
             gate.sample(took);
         }
     }
 
     /// Gives the place back, and nobody is let in for it: by whoever does that already.
     fn forget(mut self) {
-        if let Some(gate) = self.gate.take() {
+        if let Some(gate) = self.0.gate.take() {
             gate.in_flight.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -240,8 +259,8 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(gate) = self.gate.take() else { return };
-        if let Some(worker) = self.worker {
+        let Some(gate) = self.0.gate.take() else { return };
+        if let Some(worker) = self.0.worker {
             gate.metrics.shard(worker).released();
         }
         gate.leave();
