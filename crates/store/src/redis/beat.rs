@@ -77,7 +77,7 @@ async fn sign(all: &Arc<Inner>, signs: &mut Signs) -> Result<(), RedisError> {
     let has_spent = standing.is_lost() && standing.has_spent();
     let is_alone = standing.is_alone(at) && standing.last_heard().is_some();
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let (count, place, list, all_know, since, now, silent): (u32, u32, i64, u8, u64, u64, u32) = connected
+    let (count, place, list, all_know, since, shared, now, silent): (u32, u32, i64, u8, u64, u64, u64, u32) = connected
         .run(
             BEAT.key(&keys[0])
                 .key(&keys[1])
@@ -101,7 +101,7 @@ async fn sign(all: &Arc<Inner>, signs: &mut Signs) -> Result<(), RedisError> {
     let own = all.clock.unix().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     all.ahead.store(i64::try_from(i128::from(now) - own.cast_signed()).unwrap_or(0), Relaxed);
     all.connect(Some(connected));
-    let told = Told { count, place, list, all_know: all_know == 1, since, now, silent };
+    let told = Told { count, place, list, all_know: all_know == 1, since, shared, now, silent };
     all.facts.gateways.store(count.into(), Relaxed);
     standing.heard(told, at, has_spent, ticks);
     // A share that was given goes on until all are back.

@@ -1,6 +1,7 @@
 //! Counts for one limit.
 //!
-//! Why leases never give too much: whatever is used of one was taken from the bucket at most [`LASTS`] before. In any time t, then, no more is
+//! Why leases never give too much: whatever is used of one was taken from the bucket at most [`LASTS`] before (what a request itself asked for is
+//! used as soon as the answer is there). In any time t, then, no more is
 //! used than was taken in t + [`LASTS`], and of a bucket that is smaller by what comes in during [`LASTS`], that is no more than the
 //! whole bucket and what comes in during t. So the bucket in Redis is smaller by that; it is what may be refused early.
 
@@ -21,7 +22,7 @@ use super::link::RedisError;
 use super::scripts::{BUCKET, CALENDAR, FROM, LARGEST, SLIDING, SLIDING_BACK, TICKS};
 use crate::count::bucket::{Bucket, ticks};
 use crate::count::calendar::Calendar;
-use crate::count::sliding::{PARTS, Sliding};
+use crate::count::sliding::PARTS;
 
 /// For how long a lease of a bucket may be used.
 const LASTS: Duration = Duration::from_millis(50);
@@ -34,6 +35,8 @@ const CALENDAR_FROM: u32 = 10_000;
 const CALENDAR_SHARE: u32 = 2_000;
 /// For how long it is believed that there is nothing left: somebody may have given something back.
 const BELIEVED: Duration = Duration::from_secs(1);
+/// Buckets that need longer to be full are not shared: they would have to begin empty afterwards, and that would be felt.
+const SHARED_TO: Duration = Duration::from_secs(600);
 /// How long a gateway that was given nothing lets some come together before it asks for more leases.
 const GATHER: Duration = Duration::from_millis(10);
 
@@ -58,7 +61,6 @@ enum How {
         /// Ticks of Redis of a 32nd of the window.
         part: u64,
         count: u32,
-        period: Duration,
     },
     Calendar {
         calendar: Calendar,
@@ -111,6 +113,11 @@ impl Refilled {
         Self { each, holds, own: Bucket::new(count, period, burst), period, terms }
     }
 
+    /// How long an empty one needs to be full.
+    fn whole(&self) -> Duration {
+        time(self.holds)
+    }
+
     /// How much is left, of a bucket that is full in so many ticks.
     fn left(&self, owed: u64) -> u64 {
         self.holds.saturating_sub(owed) / self.each
@@ -136,7 +143,7 @@ impl Of {
             Amount::Bucket { count, period, burst } => (How::Bucket(Refilled::new(count, period, burst)), burst),
             Amount::Sliding { count, period } => {
                 let part = in_ticks(period).div_ceil(PARTS - 1).max(1);
-                (How::Sliding { part, count, period }, count)
+                (How::Sliding { part, count }, count)
             }
             Amount::Calendar { count, each, zone } => {
                 let terms =
@@ -414,9 +421,12 @@ impl OfLimit {
                     Some(heard @ 1..) => (bucket.each * gateways).div_ceil(heard),
                     _ => bucket.each,
                 };
-                let earliest = match (all.standing.since(), bucket.terms) {
-                    (0, _) | (_, None) => 0,
-                    (since, Some(_)) => {
+                // What is asked for each time is written safely, so that only shares are unknown.
+                let since = if bucket.terms.is_some() { all.standing.since() } else { all.standing.shared() };
+                let earliest = match since {
+                    0 => 0,
+                    _ if bucket.whole() > SHARED_TO => 0,
+                    since => {
                         since.saturating_sub(FROM * 1000).saturating_mul(1000 * TICKS).saturating_add(bucket.holds)
                     }
                 };
@@ -468,7 +478,7 @@ impl OfLimit {
                 return Ok(Taken { refused: None, left: self.most.into(), whole: Duration::ZERO });
             }
             WhenAlone::Share => {
-                if let Some(taken) = self.take_share(hash, passed, cost) {
+                if let Some(taken) = self.take_share(hash, ticks(passed), cost) {
                     facts.shared.fetch_add(1, Relaxed);
                     return Ok(taken);
                 }
@@ -480,26 +490,18 @@ impl OfLimit {
     }
 
     /// Takes from this gateway's share; `None`: it has none, or none yet.
-    fn take_share(&self, hash: u64, passed: Duration, cost: u32) -> Option<Taken> {
+    fn take_share(&self, hash: u64, now: u64, cost: u32) -> Option<Taken> {
         let all = &self.all;
-        let now = ticks(passed);
         let from = all.standing.share_from().filter(|from| *from <= now)?;
         let share = Some(all.standing.share(self.most)).filter(|share| *share > 0)?;
         let taken = match &self.how {
-            How::Bucket(bucket) => {
+            How::Bucket(bucket) if bucket.whole() <= SHARED_TO => {
                 let own = bucket.own.part(share);
                 let empty = own.empty_at(from);
                 all.shares.change(hash, now, |word| own.take(word.max(empty), now, cost))
             }
-            How::Sliding { period, .. } => {
-                // By then, nothing counts any more that was taken before.
-                if now < from + ticks(*period) {
-                    return None;
-                }
-                let nanos = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
-                all.windows.take(Sliding::new(share, *period), hash, nanos, cost)
-            }
-            How::Calendar { .. } => return None,
+            // Who gave how much of these would have to be known afterwards.
+            How::Bucket(_) | How::Sliding { .. } | How::Calendar { .. } => return None,
         };
         if taken.refused.is_none() && cost > 0 {
             all.standing.spend();
@@ -509,16 +511,9 @@ impl OfLimit {
 
     fn give_back_alone(&self, hash: u64, now: u64, cost: u32) {
         let share = self.all.standing.share(self.most);
-        match &self.how {
-            How::Bucket(bucket) if share > 0 => {
-                let own = bucket.own.part(share);
-                self.all.shares.change(hash, now, |word| (own.give_back(word, now, cost), ()));
-            }
-            How::Sliding { period, .. } if share > 0 => {
-                let nanos = u64::try_from(self.all.passed().as_nanos()).unwrap_or(u64::MAX);
-                self.all.windows.give_back(Sliding::new(share, *period), hash, nanos, cost);
-            }
-            How::Bucket(_) | How::Sliding { .. } | How::Calendar { .. } => {}
+        if let (How::Bucket(bucket), 1..) = (&self.how, share) {
+            let own = bucket.own.part(share);
+            self.all.shares.change(hash, now, |word| (own.give_back(word, now, cost), ()));
         }
     }
 }

@@ -30,7 +30,6 @@ use self::link::Connected;
 pub use self::link::{Credentials, RedisAt, RedisError, RedisSettings, RedisTls};
 use self::standing::Standing;
 use crate::count::bucket::{FullAt, ticks};
-use crate::count::sliding::Windows;
 use crate::count::table::Table;
 
 /// Bells of those who wait for a lease.
@@ -63,7 +62,6 @@ struct Inner {
     /// Until when there is nothing to be had: it need not be asked for.
     used_up: Table<FullAt>,
     shares: Table<FullAt>,
-    windows: Windows,
     /// Rung when an answer came.
     bells: [Notify; BELLS],
     is_started: AtomicBool,
@@ -100,7 +98,6 @@ impl RedisCounters {
             known: Table::new(keys, &Arc::default()),
             used_up: Table::new(keys, &Arc::default()),
             shares: Table::new(keys, forgotten),
-            windows: Windows::new(keys, forgotten),
             bells: [const { Notify::const_new() }; BELLS],
             is_started: AtomicBool::new(false),
             tried: watch::Sender::new(false),
@@ -126,7 +123,6 @@ impl RedisCounters {
         self.0.known.resize(keys);
         self.0.used_up.resize(keys);
         self.0.shares.resize(keys);
-        self.0.windows.resize(keys);
     }
 
     /// Says that this gateway stops: the others need not wait for it. At most for a moment.

@@ -129,7 +129,8 @@ return {got, math.max(most - taken, 0)}",
 /// Given who it is, which state of the list it knows, which servers it speaks with and which it did before, whether it comes back from having
 /// counted alone (`alone`), and whether it gave anything meanwhile (`spent`); for how many milliseconds one may be silent, after how many it
 /// is forgotten, and after how many all will have come back. Gives how many there are, its place among them, the state of the list, whether
-/// all know of that, since when buckets are counted, now (both in milliseconds of Unix time), and how many are silent.
+/// all know of that, since when these servers count, since when all count together again, now (all in milliseconds of Unix time), and how many are
+/// silent.
 pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -166,8 +167,9 @@ local since = tonumber(redis.call('HGET', agreed, 'since') or '0')
 local were = redis.call('HGET', agreed, 'servers')
 -- Another server, or one that began anew, may have forgotten the last of what it was told.
 if (were and were ~= servers) or (not were and before ~= '') then since = math.max(since, now) end
-if spent == '1' then since = math.max(since, now + back_after) end
-redis.call('HSET', agreed, 'servers', servers, 'since', string.format('%.0f', since))
+local shared = tonumber(redis.call('HGET', agreed, 'shared') or '0')
+if spent == '1' then shared = math.max(shared, now + back_after) end
+redis.call('HSET', agreed, 'servers', servers, 'since', string.format('%.0f', since), 'shared', string.format('%.0f', shared))
 
 local count, place, all_know, silent = 0, 0, 1, 0
 local all = redis.call('ZRANGE', heard, 0, -1, 'WITHSCORES')
@@ -177,7 +179,7 @@ for i = 1, #all, 2 do
   if tonumber(all[i + 1]) < now - silent_after then silent = silent + 1 end
   if tonumber(redis.call('HGET', agreed, 'knows:' .. all[i]) or '-1') ~= list then all_know = 0 end
 end
-return {count, place, list, all_know, since, now, silent}",
+return {count, place, list, all_know, since, shared, now, silent}",
     )
 });
 

@@ -37,8 +37,10 @@ pub(super) struct Told {
     pub(super) list: i64,
     /// Whether all know of that state.
     pub(super) all_know: bool,
-    /// Since when buckets are counted, in milliseconds of Unix time; 0: since ever.
+    /// Since when these servers count, in milliseconds of Unix time; 0: since ever.
     pub(super) since: u64,
+    /// Since when all count together again, after some gave shares, likewise.
+    pub(super) shared: u64,
     /// Now, likewise.
     pub(super) now: u64,
     /// How many gateways are silent.
@@ -52,8 +54,9 @@ pub(super) struct Standing {
     alone_until: AtomicU64,
     /// From when on it has its share.
     share_from: AtomicU64,
-    /// Since when buckets are counted, as the store has it.
+    /// Since when these servers count, and since when all count together again, as the store has it.
     since: AtomicU64,
+    shared: AtomicU64,
     /// How many gateways there are, and how many of them are silent.
     count: AtomicU64,
     silent: AtomicU64,
@@ -80,6 +83,7 @@ impl Standing {
             alone_until: AtomicU64::new(WITHOUT_END),
             share_from: AtomicU64::new(WITHOUT_END),
             since: AtomicU64::new(0),
+            shared: AtomicU64::new(0),
             count: AtomicU64::new(0),
             silent: AtomicU64::new(0),
             spent: AtomicBool::new(false),
@@ -112,9 +116,14 @@ impl Standing {
         (self.count.load(Ordering::Relaxed), self.silent.load(Ordering::Relaxed))
     }
 
-    /// Since when buckets are counted: milliseconds of the store's Unix time, 0 for ever.
+    /// Since when all count together: milliseconds of the store's Unix time, 0 for ever. What was given before, by shares, it does not know.
+    pub(super) fn shared(&self) -> u64 {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// The same, if the servers may not know the last of what they were told either.
     pub(super) fn since(&self) -> u64 {
-        self.since.load(Ordering::Relaxed)
+        self.since.load(Ordering::Relaxed).max(self.shared())
     }
 
     /// What this gateway's share of so many is.
@@ -144,12 +153,14 @@ impl Standing {
         }
         drop(known);
         self.since.store(told.since, Ordering::Relaxed);
+        self.shared.store(told.shared, Ordering::Relaxed);
         self.count.store(told.count.into(), Ordering::Relaxed);
         self.silent.store(told.silent.into(), Ordering::Relaxed);
         if !self.is_lost() {
             return;
         }
-        let wait = if said_spent { Duration::from_millis(told.since.saturating_sub(told.now)) } else { Duration::ZERO };
+        let wait =
+            if said_spent { Duration::from_millis(told.shared.saturating_sub(told.now)) } else { Duration::ZERO };
         // What is spent from here on the store does not know of, but it counts nothing until then either.
         self.alone_until.store(at + ticks(wait), Ordering::Release);
         if !said_spent && self.has_spent() {
@@ -198,7 +209,7 @@ mod tests {
     }
 
     fn told(count: u32, place: u32, list: i64, all_know: bool) -> Told {
-        Told { count, place, list, all_know, since: 0, now: 1000, silent: 0 }
+        Told { count, place, list, all_know, since: 0, shared: 0, now: 1000, silent: 0 }
     }
 
     #[test]
@@ -229,10 +240,10 @@ mod tests {
         standing.spend();
         standing.heard(told(4, 1, 7, true), 5000, false, ticks);
         assert!(standing.is_alone(6000), "it has to be told what was spent");
-        let back = Told { since: 1500, now: 1000, ..told(4, 1, 7, true) };
+        let back = Told { shared: 1500, now: 1000, ..told(4, 1, 7, true) };
         standing.heard(back, 5250, true, ticks);
         assert!(standing.is_alone(5749) && !standing.is_alone(5750));
-        assert_eq!(standing.since(), 1500);
+        assert_eq!((standing.since(), standing.shared()), (1500, 1500));
     }
 
     #[test]
