@@ -208,7 +208,7 @@ fn lasts(time: Duration) {
 fn leases_give_never_more_and_hardly_less_than_the_limit() {
     let redis = Redis::start();
     let nodes = four(&at(&redis));
-    for (rate, burst) in [(1000, 1000), (2000, 200)] {
+    for (rate, burst) in [(1000, 1000), (2000, 500)] {
         let amount = Amount::Bucket { count: rate, period: SECOND, burst };
         let asked = || nodes.iter().map(|node| node.facts.answered.load(Ordering::Relaxed)).sum::<u64>();
         let before = asked();

@@ -82,12 +82,15 @@ impl Pacer {
     }
 
     /// Whoever has a turn, and all else that it needs, goes: after this time. That is no time at all, unless it was held up after its turn,
-    /// with others.
-    pub fn send(&self, now: Instant) -> Duration {
-        let (now, interval) = (self.since(now), nanos(self.pace.interval));
-        let step = |sent: u64| Some(sent.max(now).saturating_add(interval));
-        let sent = self.sent.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).unwrap_or_default();
-        Duration::from_nanos(sent.saturating_sub(now).saturating_sub(nanos(SLACK)))
+    /// with others. `None`: that would be later than `by`, and nothing is reserved.
+    pub fn send(&self, now: Instant, by: Instant) -> Option<Duration> {
+        let (now, by, interval) = (self.since(now), self.since(by), nanos(self.pace.interval));
+        let step = |sent: u64| {
+            let at = sent.max(now);
+            (at.saturating_sub(nanos(SLACK)) <= by).then(|| at.saturating_add(interval))
+        };
+        let sent = self.sent.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).ok()?;
+        Some(Duration::from_nanos(sent.saturating_sub(now).saturating_sub(nanos(SLACK))))
     }
 
     /// How many wait for their moment, about: those that left are counted until it has come.
@@ -238,7 +241,7 @@ mod tests {
     #[test]
     fn whoever_was_held_up_with_others_is_spaced_once_more() {
         let (pacer, clock) = fifty(10);
-        let send = || pacer.send(clock.now());
+        let send = || pacer.send(clock.now(), clock.now() + STEP * 3).expect("in time");
         // Just in time, each a little late.
         for _ in 0..100 {
             assert_eq!(send(), Duration::ZERO);
@@ -247,6 +250,9 @@ mod tests {
         clock.advance(SECOND);
         let late: Vec<Duration> = (0..4).map(|_| send()).collect();
         assert_eq!(late, [Duration::ZERO, STEP - SLACK, STEP * 2 - SLACK, STEP * 3 - SLACK]);
+        assert_eq!(pacer.send(clock.now(), clock.now() + STEP * 3), None, "too late");
+        clock.advance(STEP);
+        assert_eq!(send(), STEP * 3 - SLACK, "who was too late took nobody's moment");
     }
 
     #[test]

@@ -95,7 +95,9 @@ pub(crate) fn refusal<S>(
 ) -> Option<Problem> {
     d.overload.as_ref()?;
     let level = client.worker.level();
-    if level < BEGIN || route.settles_criticality != (known == Known::Late) {
+    // Then all are refused, however much they matter.
+    let is_sure = level >= BEGIN + 3 * BAND;
+    if level < BEGIN || (!is_sure && route.settles_criticality != (known == Known::Late)) {
         return None;
     }
     refuse(client, level, turn.x.criticality)

@@ -44,10 +44,7 @@ impl Service {
         };
         let connection = self.connection(&Ask { now: self.clock.now(), ..*ask }).await?;
         if let Some(smoothing) = smoothing {
-            let held_up = smoothing.pacer.send(self.clock.now());
-            if self.clock.now() + held_up > ask.deadline {
-                return Err(Refusal::Deadline);
-            }
+            let held_up = smoothing.pacer.send(self.clock.now(), ask.deadline).ok_or(Refusal::Deadline)?;
             self.pause(held_up, metrics).await;
         }
         Ok((connection, permit))

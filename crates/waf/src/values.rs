@@ -77,12 +77,14 @@ impl Values {
     /// RFC 6265 §4.2.1, and what does not keep to it.
     fn cookies(&mut self, request: &Request, texts: &mut Texts<'_>) {
         let lines = request.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"cookie"));
-        for part in lines.flat_map(|(_, value)| value.split(|byte| *byte == b';')).take(MOST_ARGUMENTS) {
-            let part = part.trim_ascii();
-            if !part.is_empty() {
-                let (name, value) = split(part, b'=');
-                self.cookies.push(entry(name.trim_ascii_end(), value, texts));
+        let parts = lines.flat_map(|(_, value)| value.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+        for part in parts.filter(|part| !part.is_empty()) {
+            if self.cookies.len() >= MOST_ARGUMENTS {
+                self.error = format!("there are more than {MOST_ARGUMENTS} cookies");
+                break;
             }
+            let (name, value) = split(part, b'=');
+            self.cookies.push(entry(name.trim_ascii_end(), value, texts));
         }
     }
 

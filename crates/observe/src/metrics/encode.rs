@@ -156,7 +156,9 @@ fn routes(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
 fn store(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     let facts = &*metrics.store;
     if !facts.is_used.load(Relaxed) {
-        return Ok(());
+        let families =
+            [&families::STORE_UP, &families::STORE_GATEWAYS, &families::STORE_REQUESTS, &families::STORE_ALONE];
+        return families.into_iter().try_for_each(|family| family.describe(to).map(drop));
     }
     gauge(to, &families::STORE_UP, u64::from(facts.is_up.load(Relaxed)))?;
     gauge(to, &families::STORE_GATEWAYS, facts.gateways.load(Relaxed))?;

@@ -11,6 +11,7 @@ use tollgate_core::body::Length;
 use tollgate_core::dialect::grpc;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::field::Known;
+use tollgate_core::head::Version;
 use tollgate_core::policy::{Flow, Hooks, Policy, Step};
 use tollgate_core::problem::Problem;
 use tollgate_waf::{Finding, Guard, Refusal, Request, Verdict};
@@ -106,7 +107,8 @@ impl Policy for Waf {
 
     /// All of a body, but of calls of gRPC, which may go on for ever in both directions. Who only looks on refuses nobody for a large one.
     fn wants_content(&self, x: &Exchange) -> Option<usize> {
-        if x.head.fields.known(Known::ContentType).is_some_and(grpc::is_call) {
+        let is_stream = x.head.version == Version::Http2;
+        if is_stream && x.head.fields.known(Known::ContentType).is_some_and(grpc::is_call) {
             return None;
         }
         let is_fit = match x.length {

@@ -63,6 +63,11 @@ impl Calendar {
         end
     }
 
+    /// The same, of any time.
+    pub(crate) fn end_at(&self, time: SystemTime) -> u64 {
+        end(time, self.each, &self.zone).map_or_else(|| quarter(time) + 1, |end| end.div_ceil(QUARTER))
+    }
+
     /// Takes so much in the window that ends then.
     pub(crate) fn take(&self, word: u64, end: u64, now: SystemTime, cost: u32) -> (Option<u64>, Taken) {
         let counted = if word >> COUNT == end { word & u64::from(MOST) } else { 0 };

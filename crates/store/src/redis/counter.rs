@@ -1,9 +1,10 @@
 //! Counts for one limit.
 //!
 //! Why leases never give too much: whatever is used of one was taken from the bucket at most [`LASTS`] before (what a request itself asked for is
-//! used as soon as the answer is there). In any time t, then, no more is
-//! used than was taken in t + [`LASTS`], and of a bucket that is smaller by what comes in during [`LASTS`], that is no more than the
-//! whole bucket and what comes in during t. So the bucket in Redis is smaller by that; it is what may be refused early.
+//! used as soon as the answer is there). In any time t, then, no more is used than was taken in t + [`LASTS`], and of a bucket that is smaller
+//! by what comes in during [`LASTS`], that is no more than the whole bucket and what comes in during t. What is left of a lease comes back
+//! within [`LASTS`] of its end, or not at all: a bucket that was full meanwhile could have held no more, so as much again is kept free. So the
+//! bucket in Redis is smaller by what comes in during both; it is what may be refused early.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -103,11 +104,12 @@ impl Refilled {
         let nanos = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
         let each = nanos.div_ceil(u64::from(count.max(1))).saturating_mul(TICKS).div_ceil(1000).max(1);
         let lasts = in_ticks(LASTS);
-        // What comes in while a lease lasts.
-        let spare = lasts.div_ceil(each);
+        // What comes in while a lease lasts; and while what is left of it may come back.
+        let most = lasts.div_ceil(each);
+        let spare = most * 2;
         let is_fast = each <= in_ticks(Duration::from_secs(1)) / LEASED_FROM;
         let terms = (is_fast && u64::from(burst) >= spare * 2)
-            .then_some(Terms { lasts: LASTS, most: u32::try_from(spare).unwrap_or(u32::MAX) });
+            .then_some(Terms { lasts: LASTS, most: u32::try_from(most).unwrap_or(u32::MAX) });
         let size = u64::from(burst) - if terms.is_some() { spare } else { 0 };
         let holds = size.saturating_mul(each).min(LARGEST);
         Self { each, holds, own: Bucket::new(count, period, burst), period, terms }
@@ -320,8 +322,10 @@ impl OfLimit {
             let mut rung = std::pin::pin!(all.bell(hash).notified());
             rung.as_mut().enable();
             let at = tick(all.passed());
-            match all.leases.change(hash, at, |word| Lease::ask(word, at, terms.lasts)) {
-                Asking::Ask { want, back } => {
+            let most = terms.of_one(all.standing.gateways().0);
+            match all.leases.change(hash, at, |word| Lease::ask(word, at, terms.lasts, most)) {
+                Asking::Ask { want, back, until } => {
+                    let back = of.comes_back(back, until);
                     let (tell, told) = oneshot::channel();
                     let (of, key) = (Arc::clone(of), key.to_owned());
                     // On its own: the answer is for others, too, should this client go.
@@ -342,6 +346,22 @@ impl OfLimit {
         }
     }
 
+    /// How much of what was left of a lease that ended then is given back.
+    fn comes_back(&self, left: u32, until: u64) -> u32 {
+        let ended = lease::time(until);
+        let ago = self.all.passed().saturating_sub(ended);
+        let is_good = match &self.how {
+            How::Bucket(_) => ago <= LASTS,
+            // What belongs to another window means nothing in this one.
+            How::Calendar { calendar, .. } => {
+                let now = self.unix();
+                now.checked_sub(ago).is_some_and(|then| calendar.end_at(then) == calendar.end_at(now))
+            }
+            How::Sliding { .. } => false,
+        };
+        if is_good { left } else { 0 }
+    }
+
     /// Asks for what a request takes and for a lease of `want` beside it.
     async fn lease(
         &self,
@@ -354,7 +374,6 @@ impl OfLimit {
     ) -> Result<Taken, RedisError> {
         let all = &self.all;
         let passed = all.passed();
-        let want = want.min(terms.of_one(all.standing.gateways().0));
         let got = self.take_there(key, cost.saturating_add(want), cost, back).await;
         let (left, until) = match &got {
             Ok(got) => (got.taken.saturating_sub(cost), tick(passed + terms.lasts.min(got.lasts))),
@@ -364,7 +383,7 @@ impl OfLimit {
         if let Ok(got) = &got {
             let now = all.now();
             all.known.change(hash, now, |_| (Some(got.word(now)), ()));
-            if got.taken < cost.max(1) {
+            if got.taken < cost.max(1) && got.left == 0 {
                 // Some come together first, so that a flood asks no more often than this.
                 let gathered = got.wait.max(got.gathers(want).min(GATHER));
                 self.note_used_up(hash, gathered);
@@ -432,9 +451,10 @@ impl OfLimit {
                 };
                 let mut script = BUCKET.key(key);
                 script.arg(each).arg(bucket.holds).arg(want).arg(least).arg(back).arg(earliest);
+                // What begins empty after a failure need not be written safely.
                 let (taken, owed): (u32, u64) = match bucket.terms {
-                    Some(_) => connected.run(&script).await?,
-                    None => connected.run_safely(&script, key, safe, most).await?,
+                    Some(_) if bucket.whole() <= SHARED_TO => connected.run(&script).await?,
+                    _ => connected.run_safely(&script, key, safe, most).await?,
                 };
                 Ok(Got::of_bucket(bucket, taken, owed, least))
             }
@@ -445,6 +465,8 @@ impl OfLimit {
                 let mut script = CALENDAR.key(key);
                 script.arg(*count).arg(want).arg(least).arg(back).arg(until.as_secs() + 60);
                 let (taken, left): (u32, u64) = connected.run_safely(&script, key, safe, most).await?;
+                // A window that ended meanwhile is over for this lease, too.
+                let until = if key.ends_with(&format!(":{}", calendar.end(unix))) { until } else { Duration::ZERO };
                 Ok(Got {
                     taken,
                     left,

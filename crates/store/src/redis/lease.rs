@@ -58,12 +58,19 @@ pub(super) enum Asking {
         want: u32,
         /// What is left of a lease that ran out.
         back: u32,
+        /// The tick at which it did.
+        until: u64,
     },
 }
 
 /// The tick of a time.
 pub(super) fn tick(since: Duration) -> u64 {
     u64::try_from(since.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The time of a tick.
+pub(super) fn time(tick: u64) -> Duration {
+    Duration::from_millis(tick.saturating_mul(4))
 }
 
 impl Lease {
@@ -86,8 +93,8 @@ impl Lease {
         Some((Self { left, ..lease }.word(), left))
     }
 
-    /// Asks for a new lease, if nobody does. `lasts`: how long leases may be used.
-    pub(super) fn ask(word: u64, now: u64, lasts: Duration) -> (Option<u64>, Asking) {
+    /// Asks for a new lease of `most` at most, if nobody does. `lasts`: how long leases may be used.
+    pub(super) fn ask(word: u64, now: u64, lasts: Duration, most: u32) -> (Option<u64>, Asking) {
         let lease = Self::read(word);
         if lease.is_busy && now < lease.until + ANSWERED {
             return (None, Asking::Wait);
@@ -100,9 +107,9 @@ impl Lease {
             0 => lease.size / 2,
             left => lease.size.saturating_sub(left),
         };
-        let want = want.clamp(1, MOST);
+        let want = want.clamp(1, most.clamp(1, MOST));
         let busy = Self { until: now, is_busy: true, size: want, left: 0 };
-        (Some(busy.word()), Asking::Ask { want, back: lease.left })
+        (Some(busy.word()), Asking::Ask { want, back: lease.left, until: lease.until })
     }
 
     /// The word of a lease of so much that may be used until then. `None` was had: whoever asks next asks anew.
@@ -140,19 +147,19 @@ mod tests {
 
     #[test]
     fn one_asks_and_the_others_wait_but_not_for_ever() {
-        let (word, asking) = Lease::ask(0, 5, LASTS);
-        assert_eq!(asking, Asking::Ask { want: 1, back: 0 });
+        let (word, asking) = Lease::ask(0, 5, LASTS, MOST);
+        assert_eq!(asking, Asking::Ask { want: 1, back: 0, until: 0 });
         let word = word.unwrap();
-        assert_eq!(Lease::ask(word, 6, LASTS), (None, Asking::Wait));
-        assert!(matches!(Lease::ask(word, 5 + ANSWERED, LASTS), (Some(_), Asking::Ask { .. })));
+        assert_eq!(Lease::ask(word, 6, LASTS, MOST), (None, Asking::Wait));
+        assert!(matches!(Lease::ask(word, 5 + ANSWERED, LASTS, MOST), (Some(_), Asking::Ask { .. })));
         assert_eq!(Lease::spend(word, 5, 0), None);
     }
 
     #[test]
     fn leases_grow_with_what_is_used_and_shrink_with_what_is_not() {
         let of = |size: u32, left: u32| Lease { until: 100, is_busy: false, size, left }.word();
-        let want = |word, now| match Lease::ask(word, now, LASTS).1 {
-            Asking::Ask { want, back } => (want, back),
+        let want = |word, now| match Lease::ask(word, now, LASTS, 100).1 {
+            Asking::Ask { want, back, .. } => (want, back),
             Asking::Wait => panic!(),
         };
         assert_eq!(want(of(8, 0), 91), (16, 0), "used up at once");
@@ -160,7 +167,7 @@ mod tests {
         assert_eq!(want(of(8, 0), 200), (4, 0), "and nobody came for a while");
         assert_eq!(want(of(8, 6), 101), (2, 6), "what is left comes back");
         assert_eq!(want(of(8, 8), 101), (1, 8));
-        assert_eq!(want(of(MOST, 0), 91), (MOST, 0));
+        assert_eq!(want(of(80, 0), 91), (100, 0), "no more than one may have");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) const SILENT: Duration = Duration::from_secs(1);
 /// After how long without word a gateway is forgotten, and its share everybody's.
 pub(super) const FORGET: Duration = Duration::from_secs(10);
 /// How long all may take to find that the store is back.
-pub(super) const BACK: Duration = Duration::from_millis(500);
+pub(super) const BACK: Duration = Duration::from_millis(750);
 /// How often a gateway gives a sign of life.
 pub(super) const BEAT: Duration = Duration::from_millis(250);
 /// How long a store may be silent before this gateway counts alone.

@@ -67,7 +67,7 @@ impl Gradient {
     pub(super) fn in_force(&self) -> u32 {
         let part = if self.phase == Phase::Steady { 1.0 } else { MEASURED_AT };
         // At least one: else nothing would ever be found out.
-        (self.limit * part).floor().max(1.0) as u32
+        (self.limit * part).floor().max(f64::from(self.limits.min)).max(1.0) as u32
     }
 
     /// What requests take that do not queue, if that is known.

@@ -114,7 +114,8 @@ fn field(disposition: &[u8], content: &[u8], lines: Vec<Vec<u8>>, parts: &mut Pa
     for line in lines {
         parts.part_headers.push((name.clone(), line));
     }
-    if files.is_empty() {
+    // Without a name, or with one that RFC 7578 §4.2 does not know, others may take the file for a field.
+    if !named(b"filename*").is_empty() || files.iter().all(|file| file.is_empty()) {
         parts.arguments.push((name.clone(), content.to_vec()));
     }
     for file in files {
