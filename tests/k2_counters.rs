@@ -3,8 +3,6 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail it by panicking")]
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -57,6 +55,21 @@ impl Node {
 
     fn passes(&self, counter: &Arc<dyn Counter>, key: &str) -> bool {
         self.take(counter, key, 1).is_some_and(|taken| taken.refused.is_none())
+    }
+
+    /// Until it knows of a replica of this master, and waits for it with what it writes.
+    fn await_waiting(&self, master: &Redis) {
+        let waits = || {
+            let told = master.tell("INFO commandstats");
+            let calls =
+                told.split("cmdstat_wait:calls=").nth(1).and_then(|calls| calls.split(',').next()?.parse().ok());
+            calls.unwrap_or(0_u32)
+        };
+        let counter = self.counter("any", day(9999));
+        wait_until("it waits for the replica", || {
+            let before = waits();
+            self.passes(&counter, "anybody") && waits() > before
+        });
     }
 
     fn is_up(&self) -> bool {
@@ -291,8 +304,7 @@ fn a_master_that_fails_is_replaced_and_nothing_is_given_twice() {
             && sentinels.iter().all(|sentinel| sentinel.ask("SENTINEL REPLICAS shop").as_deref() == Some("*1"))
     });
     let once: Vec<_> = nodes.iter().map(|node| node.counter("once", day(1))).collect();
-    // Until the gateways know of the replica, they do not wait for it.
-    lasts(Duration::from_millis(2500));
+    nodes.iter().for_each(|node| node.await_waiting(&master));
     for user in 0..20 {
         assert!(nodes[user % 4].passes(&once[user % 4], &format!("user{user}")));
     }
@@ -312,6 +324,19 @@ fn a_master_that_fails_is_replaced_and_nothing_is_given_twice() {
             assert!(!node.passes(counter, &format!("user{user}")), "user{user} came twice");
         }
     }
+}
+
+#[test]
+fn a_replica_that_is_behind_keeps_nobody_from_being_served() {
+    let master = Redis::start();
+    let replica = master.replica();
+    wait_until("the replica is in step", || master.ask("WAIT 1 100").as_deref() == Some(":1"));
+    let node = Node::new(at(&master));
+    wait_until("Redis was asked", || node.is_up());
+    node.await_waiting(&master);
+    replica.pause();
+    let counter = node.counter("day", day(3));
+    assert_eq!((0..5).filter(|_| node.passes(&counter, "alice")).count(), 3);
 }
 
 #[test]
@@ -348,13 +373,7 @@ fn cluster() -> Vec<Redis> {
         .output()
         .expect("redis-cli is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-    let is_whole = |node: &Redis| {
-        let mut text = String::new();
-        let mut stream = TcpStream::connect(node.address()).unwrap();
-        stream.write_all(b"CLUSTER INFO\r\nQUIT\r\n").unwrap();
-        stream.read_to_string(&mut text).unwrap();
-        text.contains("cluster_state:ok")
-    };
+    let is_whole = |node: &Redis| node.tell("CLUSTER INFO").contains("cluster_state:ok");
     wait_until("the Cluster is whole", || nodes.iter().all(is_whole));
     nodes
 }
@@ -391,10 +410,7 @@ fn what_stands_in_the_store_tells_nobody_who_called() {
     for (id, amount) in small() {
         assert!(node.passes(&node.counter(id, amount), "alice@example.com"));
     }
-    let mut all = TcpStream::connect(redis.address()).unwrap();
-    all.write_all(b"KEYS *\r\nQUIT\r\n").unwrap();
-    let mut text = String::new();
-    all.read_to_string(&mut text).unwrap();
+    let text = redis.tell("KEYS *");
     assert!(text.contains("test:c:") && text.contains("test:b:") && text.contains("test:s:"), "{text}");
     assert!(!text.contains("alice"), "{text}");
 }

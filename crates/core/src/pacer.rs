@@ -16,7 +16,7 @@ const SLACK: Duration = Duration::from_millis(2);
 
 /// How often, and how many may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct Spacing {
     /// From one to the next.
     pub interval: Duration,
     /// How many may wait for their moment.
@@ -26,7 +26,13 @@ pub struct Pace {
 /// Says when each may go. Cheap to ask from any thread.
 #[derive(Debug)]
 pub struct Pacer {
-    pace: Pace,
+    spacing: Spacing,
+    queue: Arc<Queue>,
+}
+
+/// Whoever waits, for all who share the queue: also for pacers of another config, with another spacing.
+#[derive(Debug)]
+struct Queue {
     /// Points in time that threads share are counted from here, in nanoseconds.
     began: Instant,
     /// When the next may go.
@@ -38,8 +44,10 @@ pub struct Pacer {
 /// A moment at which somebody may go. Dropped unused, it is free again for others, if nobody has reserved a later one.
 #[derive(Debug)]
 pub struct Turn {
-    pacer: Arc<Pacer>,
+    queue: Arc<Queue>,
     at: u64,
+    /// When the next may go, if this one does.
+    next: u64,
     is_used: bool,
 }
 
@@ -53,30 +61,31 @@ pub struct NoTurn {
 impl Pacer {
     /// Nobody has come yet.
     #[must_use]
-    pub fn new(pace: Pace, clock: &Clock) -> Self {
-        let pace = Pace { interval: pace.interval.max(Duration::from_nanos(1)), ..pace };
-        Self { pace, began: clock.now(), next: AtomicU64::new(0), sent: AtomicU64::new(0) }
+    pub fn new(spacing: Spacing, clock: &Clock) -> Self {
+        Self::of(Arc::new(Queue::new(clock)), spacing)
     }
 
-    /// The same queue at another pace: who came before still counts.
-    fn at_pace(&self, pace: Pace) -> Self {
-        let copy = |number: &AtomicU64| AtomicU64::new(number.load(Ordering::Relaxed));
-        Self { pace, began: self.began, next: copy(&self.next), sent: copy(&self.sent) }
+    fn of(queue: Arc<Queue>, spacing: Spacing) -> Self {
+        Self { spacing: Spacing { interval: spacing.interval.max(Duration::from_nanos(1)), ..spacing }, queue }
     }
 
     /// Reserves the next free moment, which must not be later than `by`.
     ///
     /// # Errors
     /// There is none.
-    pub fn reserve(self: &Arc<Self>, now: Instant, by: Instant) -> Result<Turn, NoTurn> {
-        let (now, by, interval) = (self.since(now), self.since(by), nanos(self.pace.interval));
-        let farthest = now.saturating_add(interval.saturating_mul(self.pace.queue.into())).min(by);
-        let reserved = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, |next| {
+    pub fn reserve(&self, now: Instant, by: Instant) -> Result<Turn, NoTurn> {
+        let queue = &self.queue;
+        let (now, by, interval) = (queue.since(now), queue.since(by), nanos(self.spacing.interval));
+        let farthest = now.saturating_add(interval.saturating_mul(self.spacing.queue.into())).min(by);
+        let reserved = queue.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, |next| {
             let at = next.max(now);
             (at <= farthest).then(|| at.saturating_add(interval))
         });
         match reserved {
-            Ok(next) => Ok(Turn { pacer: Arc::clone(self), at: next.max(now), is_used: false }),
+            Ok(next) => {
+                let at = next.max(now);
+                Ok(Turn { queue: Arc::clone(queue), at, next: at.saturating_add(interval), is_used: false })
+            }
             Err(next) => Err(NoTurn { retry: Duration::from_nanos(next.saturating_sub(farthest)) }),
         }
     }
@@ -84,12 +93,13 @@ impl Pacer {
     /// Whoever has a turn, and all else that it needs, goes: after this time. That is no time at all, unless it was held up after its turn,
     /// with others. `None`: that would be later than `by`, and nothing is reserved.
     pub fn send(&self, now: Instant, by: Instant) -> Option<Duration> {
-        let (now, by, interval) = (self.since(now), self.since(by), nanos(self.pace.interval));
+        let queue = &self.queue;
+        let (now, by, interval) = (queue.since(now), queue.since(by), nanos(self.spacing.interval));
         let step = |sent: u64| {
             let at = sent.max(now);
             (at.saturating_sub(nanos(SLACK)) <= by).then(|| at.saturating_add(interval))
         };
-        let sent = self.sent.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).ok()?;
+        let sent = queue.sent.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).ok()?;
         Some(Duration::from_nanos(sent.saturating_sub(now).saturating_sub(nanos(SLACK))))
     }
 
@@ -97,14 +107,20 @@ impl Pacer {
     #[must_use]
     pub fn waiting(&self, now: Instant) -> u64 {
         // The last moment that is taken is one before the next.
-        let ahead = self.next.load(Ordering::Relaxed).saturating_sub(self.since(now));
-        ahead.div_ceil(nanos(self.pace.interval)).saturating_sub(1)
+        let ahead = self.queue.next.load(Ordering::Relaxed).saturating_sub(self.queue.since(now));
+        ahead.div_ceil(nanos(self.spacing.interval)).saturating_sub(1)
     }
 
     /// How often, and how many may wait.
     #[must_use]
-    pub fn pace(&self) -> Pace {
-        self.pace
+    pub fn spacing(&self) -> Spacing {
+        self.spacing
+    }
+}
+
+impl Queue {
+    fn new(clock: &Clock) -> Self {
+        Self { began: clock.now(), next: AtomicU64::new(0), sent: AtomicU64::new(0) }
     }
 
     fn since(&self, at: Instant) -> u64 {
@@ -116,7 +132,7 @@ impl Turn {
     /// How long until then.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Duration {
-        Duration::from_nanos(self.at.saturating_sub(self.pacer.since(now)))
+        Duration::from_nanos(self.at.saturating_sub(self.queue.since(now)))
     }
 
     /// It has come, and is used.
@@ -128,18 +144,18 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.is_used {
-            let next = self.at.saturating_add(nanos(self.pacer.pace.interval));
             // In vain if there is a later one: whoever has that knows when it goes.
-            let _ = self.pacer.next.compare_exchange(next, self.at, Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.queue.next.compare_exchange(self.next, self.at, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 }
 
-/// All pacers that are in use, by what they are for: a new config goes on with those of the one before.
+/// All queues that are in use, by what they are for: a new config goes on with those of the one before, and one that is not taken changes
+/// nothing.
 #[derive(Debug)]
 pub struct Pacers {
     clock: Clock,
-    all: Mutex<HashMap<String, Weak<Pacer>>>,
+    all: Mutex<HashMap<String, Weak<Queue>>>,
 }
 
 impl Pacers {
@@ -149,19 +165,17 @@ impl Pacers {
         Self { clock, all: Mutex::default() }
     }
 
-    /// The pacer of this id. If it had another pace, those who wait keep their turns, and the next comes behind them.
+    /// A pacer of the queue of this id. If that had another spacing, those who wait keep their turns, and the next comes behind them.
     #[must_use]
-    pub fn pacer(&self, id: &str, pace: Pace) -> Arc<Pacer> {
+    pub fn pacer(&self, id: &str, spacing: Spacing) -> Arc<Pacer> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.get(id).and_then(Weak::upgrade);
-        let pacer = match known {
-            Some(known) if known.pace == pace => return known,
-            Some(known) => Arc::new(known.at_pace(pace)),
-            None => Arc::new(Pacer::new(pace, &self.clock)),
-        };
-        all.retain(|_, pacer| pacer.strong_count() > 0);
-        all.insert(id.to_owned(), Arc::downgrade(&pacer));
-        pacer
+        let queue = all.get(id).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let queue = Arc::new(Queue::new(&self.clock));
+            all.retain(|_, queue| queue.strong_count() > 0);
+            all.insert(id.to_owned(), Arc::downgrade(&queue));
+            queue
+        });
+        Arc::new(Pacer::of(queue, spacing))
     }
 
     /// Its time.
@@ -186,7 +200,7 @@ mod tests {
 
     fn fifty(queue: u32) -> (Arc<Pacer>, Clock) {
         let clock = Clock::fake(SystemTime::UNIX_EPOCH);
-        (Arc::new(Pacer::new(Pace { interval: STEP, queue }, &clock)), clock)
+        (Arc::new(Pacer::new(Spacing { interval: STEP, queue }, &clock)), clock)
     }
 
     /// How long each of so many who come at once waits, in steps; `None`: refused.
@@ -276,15 +290,21 @@ mod tests {
     #[test]
     fn a_new_config_goes_on_where_the_one_before_was() {
         let clock = Clock::fake(SystemTime::UNIX_EPOCH);
-        let (pacers, pace) = (Pacers::new(clock.clone()), Pace { interval: STEP, queue: 10 });
-        let first = pacers.pacer("stock", pace);
+        let (pacers, spacing) = (Pacers::new(clock.clone()), Spacing { interval: STEP, queue: 10 });
+        let first = pacers.pacer("stock", spacing);
         waits(&first, &clock, 3);
-        let same = pacers.pacer("stock", pace);
-        assert!(Arc::ptr_eq(&first, &same));
-        let slower = pacers.pacer("stock", Pace { interval: STEP * 2, ..pace });
-        assert_eq!(waits(&slower, &clock, 2), [Some(3), Some(5)]);
-        assert_eq!(pacers.pacer("orders", pace).waiting(clock.now()), 0);
-        drop((first, same, slower));
-        assert_eq!(pacers.pacer("stock", pace).waiting(clock.now()), 0, "nobody used it any more");
+        assert_eq!(waits(&pacers.pacer("stock", spacing), &clock, 1), [Some(3)]);
+        let slower = pacers.pacer("stock", Spacing { interval: STEP * 2, ..spacing });
+        assert_eq!(waits(&slower, &clock, 2), [Some(4), Some(6)]);
+        assert_eq!(waits(&first, &clock, 1), [Some(8)], "both while both are there");
+        drop(slower);
+        assert_eq!(
+            waits(&pacers.pacer("stock", spacing), &clock, 1),
+            [Some(9)],
+            "one that is not taken changes nothing"
+        );
+        assert_eq!(pacers.pacer("orders", spacing).waiting(clock.now()), 0);
+        drop(first);
+        assert_eq!(pacers.pacer("stock", spacing).waiting(clock.now()), 0, "nobody used it any more");
     }
 }

@@ -157,7 +157,7 @@ pub enum Stage {
     /// Whether the answer is known already.
     Cache,
     /// When it goes on.
-    Pace,
+    Smooth,
     /// Changes to what is sent on and sent back.
     Transform,
     /// What has to see the request as it is sent.
@@ -173,7 +173,7 @@ impl Stage {
         Self::Quota,
         Self::Validate,
         Self::Cache,
-        Self::Pace,
+        Self::Smooth,
         Self::Transform,
         Self::Sign,
     ];
@@ -188,7 +188,7 @@ impl Stage {
             Self::Quota => "quota",
             Self::Validate => "validate",
             Self::Cache => "cache",
-            Self::Pace => "pace",
+            Self::Smooth => "smooth",
             Self::Transform => "transform",
             Self::Sign => "sign",
         }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -126,6 +127,12 @@ impl Problem {
         self
     }
 
+    /// Says when to come again: `Retry-After` (RFC 9110 §10.2.3).
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        self.header("Retry-After", whole_seconds(wait).to_string())
+    }
+
     /// Adds an extension member.
     #[must_use]
     pub fn member(mut self, name: &'static str, value: impl Into<serde_json::Value>) -> Self {
@@ -139,4 +146,10 @@ impl Problem {
         self.cause = Some(cause.to_string());
         self
     }
+}
+
+/// As `Retry-After` tells a time: whole seconds, rounded up, and at least one.
+#[must_use]
+pub fn whole_seconds(time: Duration) -> u64 {
+    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
 }

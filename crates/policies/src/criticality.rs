@@ -22,23 +22,22 @@
 //! # Faults
 //! None.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde_json::json;
 use tollgate_core::criticality::Criticality;
-use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::node::{Node, Spanned, Value};
+use tollgate_core::node::{Node, Spanned};
 use tollgate_core::policy::{BuildCx, Built, Hooks, Policy, PolicyConfig, PolicyKind, Stage, Step};
 use tollgate_core::problem::Fault;
 use tollgate_core::section;
-use tollgate_expr::{Condition, Scope};
+use tollgate_expr::Condition;
 
 use crate::kit::forms::{ShortForm, text_under, with_short};
+use crate::kit::limits::{self, Consumers};
 
 section! {
     /// How much requests matter.
@@ -48,7 +47,7 @@ section! {
         /// Rules: the first whose condition holds decides.
         when: Option<Vec<Rule>>,
         /// What holds for some applications.
-        consumers: Option<OfConsumers>,
+        consumers: Option<Consumers<Criticality>>,
     }
 }
 
@@ -59,35 +58,6 @@ section! {
         condition as "if": Spanned<String>,
         /// How much they matter.
         then: Criticality,
-    }
-}
-
-/// Applications, and how much their requests matter.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OfConsumers(Vec<(String, Criticality)>);
-
-impl Decode for OfConsumers {
-    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        let Value::Map(entries) = &node.value else {
-            return cx.expected(node, "a mapping of applications to how much their requests matter");
-        };
-        let read: Vec<_> =
-            entries.iter().map(|one| Some((one.key.clone(), Criticality::decode(&one.value, cx)?))).collect();
-        read.into_iter().collect::<Option<_>>().map(Self)
-    }
-}
-
-impl JsonSchema for OfConsumers {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "OfConsumers".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<Criticality>() })
     }
 }
 
@@ -110,15 +80,7 @@ consumers: { batch: low, shop: high }";
         let mut is_about_caller = self.consumers.is_some();
         let mut rules = Vec::new();
         for rule in self.when.iter().flatten() {
-            let text = &rule.condition;
-            let condition = Condition::compile_in(&text.value, Scope::Request).or_else(|_| {
-                is_about_caller = true;
-                Condition::compile_in(&text.value, Scope::Caller)
-            });
-            let condition = condition.map_err(|error| {
-                let mistake = Diagnostic { hint: error.hint, ..Diagnostic::error(error.message) };
-                mistake.at(&text.span.within(&text.value, error.offset))
-            })?;
+            let condition = limits::either(&rule.condition, &mut is_about_caller, Condition::compile_in)?;
             rules.push((condition, rule.then));
         }
         let what = describe(&self);

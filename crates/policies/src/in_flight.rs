@@ -32,16 +32,16 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde_json::json;
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Node, Spanned, Value, in_key};
+use tollgate_core::node::{Node, Spanned};
 use tollgate_core::policy::{BuildCx, Built, Merge, Policy, PolicyConfig, PolicyKind, Stage};
 use tollgate_core::problem::{Fault, Retry, Side};
 use tollgate_core::section;
 use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 use crate::in_flight::run::{Counted, Limiting};
-use crate::kit::forms::{ShortForm, list_under, with_short};
+use crate::kit::forms::{ShortForm, with_short};
 use crate::kit::key::Part;
-use crate::kit::limits::{self, Consumers};
+use crate::kit::limits::{self, Consumers, Whom};
 
 /// How many limits a key of the file may have.
 const MOST: usize = 16;
@@ -120,15 +120,7 @@ limits:
 
     /// `20 per ip` → `{ limits: [{ most: 20, per: [ip] }] }`; so does each of a list.
     fn desugar(node: Node) -> Node {
-        let is_one = matches!(node.value, Value::Map(_)) && node.get("limits").is_none();
-        let span = node.span.clone();
-        let mut long = list_under(if is_one { Node::new(Value::List(vec![node]), span) } else { node }, "limits");
-        in_key(&mut long, "limits", |limits| {
-            if let Value::List(limits) = &mut limits.value {
-                limits.iter_mut().for_each(text::desugar);
-            }
-        });
-        long
+        limits::desugar(node, text::desugar)
     }
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
@@ -195,7 +187,8 @@ fn policy(limit: Spanned<OneCrowd>, cx: &BuildCx<'_>) -> Result<(Stage, Arc<dyn 
     let what = describe(&limit, &name, cx);
     let fault = if is_shared { &FULL } else { &EXCEEDED };
     let usual = counted(&id, most);
-    let limiting = Limiting { name, what, usual, own, per, except, fault, is_shadow: limit.shadow };
+    let whom = Whom { usual, own, per, except };
+    let limiting = Limiting { name, what, whom, fault, is_shadow: limit.shadow };
     Ok((if is_about_caller { Stage::Quota } else { Stage::Edge }, Arc::new(limiting)))
 }
 

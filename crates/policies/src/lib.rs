@@ -51,7 +51,7 @@ policies! {
     decompress, // Validate: first, so that whatever reads a body reads its content
     payload,    // Validate: behind `decompress`, so that it looks at what the service gets
     waf,        // Validate: costs most of all that may refuse
-    smooth,     // Pace: the last wait, behind all that may refuse or answer
+    smooth,     // Smooth: the last wait, behind all that may refuse or answer
     backend_token, // Transform: before `headers`, so that what is set there holds
     headers,    // Transform
     sign,       // Sign

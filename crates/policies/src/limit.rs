@@ -41,15 +41,15 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Node, Spanned, Value, in_key};
+use tollgate_core::node::{Node, Spanned};
 use tollgate_core::policy::{BuildCx, Built, Merge, PolicyConfig, PolicyKind};
 use tollgate_core::problem::{Fault, Retry, Side};
 use tollgate_core::section;
 use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 use tollgate_core::units::Bounded;
 
-use crate::kit::forms::{ShortForm, list_under, with_short};
-use crate::kit::limits::Consumers;
+use crate::kit::forms::{ShortForm, with_short};
+use crate::kit::limits::{self, Consumers};
 use crate::limit::rate::Rate;
 
 /// How many limits a key of the file may have.
@@ -179,15 +179,7 @@ limits:
 
     /// `100/min per user` → `{ limits: [{ rate: 100/min, per: [user] }] }`; so does each of a list.
     fn desugar(node: Node) -> Node {
-        let is_one = matches!(node.value, Value::Map(_)) && node.get("limits").is_none();
-        let span = node.span.clone();
-        let mut long = list_under(if is_one { Node::new(Value::List(vec![node]), span) } else { node }, "limits");
-        in_key(&mut long, "limits", |limits| {
-            if let Value::List(limits) = &mut limits.value {
-                limits.iter_mut().for_each(text::desugar);
-            }
-        });
-        long
+        limits::desugar(node, text::desugar)
     }
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {

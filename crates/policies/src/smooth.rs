@@ -32,10 +32,11 @@ use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::node::Node;
 use tollgate_core::pacer::{NoTurn, Pacer};
-use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Merge, Place, Policy, PolicyConfig, PolicyKind, Stage, Step};
+use tollgate_core::policy::{BuildCx, Built, Flow, Hooks, Merge, Policy, PolicyConfig, PolicyKind, Stage, Step};
 use tollgate_core::problem::{Fault, Problem};
 
 use crate::kit::forms::{ShortForm, with_short};
+use crate::kit::limits;
 
 /// The same words as on a service.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,15 +73,11 @@ impl PolicyConfig for SmoothConfig {
     }
 
     fn build(self, cx: &BuildCx<'_>) -> Result<Built, Diagnostic> {
-        let (id, whose) = match cx.place {
-            Place::File => ("file".to_owned(), ", over all routes".to_owned()),
-            Place::Api => (format!("api {}", cx.route.api), format!(", over all routes of `{}`", cx.route.api)),
-            Place::Route => (format!("route {} {}", cx.route.api, cx.route.name), String::new()),
-        };
+        let (id, whose) = (limits::scope(cx), limits::over(cx));
         let paced = cx.sources.pacers.as_ref();
-        let paced = paced.map(|pacers| (pacers.pacer(&id, self.0.pace()), pacers.clock().clone()));
+        let paced = paced.map(|pacers| (pacers.pacer(&id, self.0.spacing()), pacers.clock().clone()));
         let (what, most) = (format!("{}{whose}", self.0), self.0.wait.map(|most| most.0));
-        Ok(vec![(Stage::Pace, Arc::new(Smoothing { paced, most, what }))])
+        Ok(vec![(Stage::Smooth, Arc::new(Smoothing { paced, most, what }))])
     }
 }
 
@@ -134,8 +131,7 @@ impl Policy for Smoothing {
 }
 
 fn exceeded(none: NoTurn) -> Problem {
-    let seconds = (none.retry.as_secs() + u64::from(none.retry.subsec_nanos() > 0)).max(1);
-    EXCEEDED.problem().detail("too many requests wait for their turn").header("Retry-After", seconds.to_string())
+    EXCEEDED.problem().detail("too many requests wait for their turn").retry_after(none.retry)
 }
 
 static EXCEEDED: Fault = Fault::gateway(

@@ -1,7 +1,7 @@
 //! Redis, and its Sentinels, as processes: killed, paused, started again.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -124,6 +124,19 @@ impl Redis {
     /// When it has ended.
     pub fn resume(&self) {
         kill_process(process(self.child.id()), Signal::CONT).expect("it is there");
+    }
+
+    /// All of its answer to this command.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    #[must_use]
+    pub fn tell(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it is there");
+        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("it is asked");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers");
+        text
     }
 
     /// The first line of its answer to this command; `None`: it cannot be asked.

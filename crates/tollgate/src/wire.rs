@@ -365,7 +365,7 @@ fn service(
         queue_size: to32(service.queue.size.get()),
         queue_timeout: service.queue.timeout.0,
         smooth: service.smooth.as_ref().map(|smooth| Smoothing {
-            pacer: world.pacers.pacer(&format!("service {name}"), smooth.pace()),
+            pacer: world.pacers.pacer(&format!("service {name}"), smooth.spacing()),
             wait: smooth.wait.map(|most| most.0),
         }),
         adaptive: service.adaptive_concurrency.as_ref().map(|own| adaptive::Settings {

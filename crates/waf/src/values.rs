@@ -90,6 +90,10 @@ impl Values {
 
     /// What the body says, if it is read like this.
     pub(crate) fn body(&mut self, request: &Request, processor: Option<Processor>, texts: &mut Texts<'_>) {
+        let is_type = |(name, _): &&(Vec<u8>, Vec<u8>)| name.eq_ignore_ascii_case(b"content-type");
+        if !request.body.is_empty() && request.headers.iter().filter(is_type).count() > 1 {
+            self.error = "there is more than one Content-Type".to_owned();
+        }
         let content_type = request.header("content-type").unwrap_or_default();
         let room = MOST_ARGUMENTS - self.arguments.len().min(MOST_ARGUMENTS);
         let parts = processor

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::node::{Entry, Node, Span, Value};
-use tollgate_core::pacer::Pace;
+use tollgate_core::pacer::Spacing;
 use tollgate_core::section;
 use tollgate_core::text::{FromText, decode_from_text, text_schema};
 use tollgate_core::units::{Bounded, Period};
@@ -27,8 +27,8 @@ section! {
 impl Smooth {
     /// The same for whoever keeps to it.
     #[must_use]
-    pub fn pace(&self) -> Pace {
-        Pace { interval: self.rate.interval(), queue: u32::try_from(self.queue.get()).unwrap_or(u32::MAX) }
+    pub fn spacing(&self) -> Spacing {
+        Spacing { interval: self.rate.interval(), queue: u32::try_from(self.queue.get()).unwrap_or(u32::MAX) }
     }
 }
 

@@ -40,15 +40,10 @@ impl Failure {
     pub(super) fn problem(self) -> Problem {
         let problem = self.fault.problem().cause(self.cause);
         match self.retry {
-            Some(retry) => problem.header("Retry-After", whole_seconds(retry).to_string()),
+            Some(retry) => problem.retry_after(retry),
             None => problem,
         }
     }
-}
-
-/// As `Retry-After` tells it (RFC 9110 §10.2.3): whole seconds, rounded up.
-fn whole_seconds(duration: Duration) -> u64 {
-    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
 /// No connection was had, so nothing was sent.

@@ -1,7 +1,5 @@
 //! What a limit does with a request.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -9,14 +7,8 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::in_flight::{Counter, Held};
 use tollgate_core::policy::{Hooks, Policy, Step};
 use tollgate_core::problem::{Fault, Problem};
-use tollgate_expr::Condition;
 
-use crate::kit::key::Part;
-
-thread_local! {
-    /// Where keys are put together.
-    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
+use crate::kit::limits::Whom;
 
 /// A limit.
 #[derive(Debug)]
@@ -24,13 +16,8 @@ pub(super) struct Limiting {
     pub(super) name: String,
     /// One line for `explain`.
     pub(super) what: String,
-    /// Of who has no other.
-    pub(super) usual: Counted,
-    /// Of applications that have their own; `None`: they are not counted.
-    pub(super) own: HashMap<Box<str>, Option<Counted>>,
-    /// What is not the same for all.
-    pub(super) per: Vec<Part>,
-    pub(super) except: Option<Condition>,
+    /// Without keys that are the same for all.
+    pub(super) whom: Whom<Counted>,
     /// What those are refused with who find no room.
     pub(super) fault: &'static Fault,
     pub(super) is_shadow: bool,
@@ -44,30 +31,11 @@ pub(super) struct Counted {
 }
 
 impl Limiting {
-    /// What holds for whoever sends this; `None`: nothing.
-    fn counted(&self, x: &Exchange) -> Option<&Counted> {
-        if self.except.as_ref().is_some_and(|except| except.matches(x)) {
-            return None;
-        }
-        if self.own.is_empty() {
-            return Some(&self.usual);
-        }
-        let consumer = x.principal.as_deref().and_then(|caller| caller.consumer.as_deref());
-        match consumer.and_then(|consumer| self.own.get(consumer)) {
-            Some(own) => own.as_ref(),
-            None => Some(&self.usual),
-        }
-    }
-
     fn enter(&self, counted: &Counted, x: &Exchange) -> Option<Held> {
-        if self.per.is_empty() {
+        if self.whom.per.is_empty() {
             return counted.counter.enter(counted.most);
         }
-        KEY.with_borrow_mut(|key| {
-            key.clear();
-            self.per.iter().for_each(|part| part.add_to(key, x));
-            counted.counter.enter_as(key, counted.most)
-        })
+        self.whom.with_key(x, |key| counted.counter.enter_as(key, counted.most))
     }
 
     fn refused(&self, most: u32) -> Problem {
@@ -87,7 +55,7 @@ impl Policy for Limiting {
     }
 
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
-        let Some(counted) = self.counted(x) else { return Step::next() };
+        let Some(counted) = self.whom.of(x) else { return Step::next() };
         match self.enter(counted, x) {
             Some(held) => x.held.push(held),
             None if self.is_shadow => x.trail.shadow = Some(self.fault),

@@ -1,15 +1,19 @@
 //! What limits of all kinds share: where they count, whom they tell apart, who is excepted.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::iter::Peekable;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Node, Span, Spanned, Value};
+use tollgate_core::exchange::Exchange;
+use tollgate_core::node::{Node, Span, Spanned, Value, in_key};
 use tollgate_core::policy::{BuildCx, Place};
 use tollgate_expr::{Condition, ExprError, Scope};
 
+use crate::kit::forms::list_under;
 use crate::kit::key::Part;
 
 /// Applications, and what each of them has in place of what others have.
@@ -38,6 +42,62 @@ impl<T: JsonSchema> JsonSchema for Consumers<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<T>() })
     }
+}
+
+/// For whom a limit holds, and what of it.
+#[derive(Debug)]
+pub(crate) struct Whom<T> {
+    /// What those have who have no other.
+    pub(crate) usual: T,
+    /// What applications have that have their own; `None`: they are not counted.
+    pub(crate) own: HashMap<Box<str>, Option<T>>,
+    /// By what callers are told apart.
+    pub(crate) per: Vec<Part>,
+    pub(crate) except: Option<Condition>,
+}
+
+thread_local! {
+    /// Where keys are put together.
+    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl<T> Whom<T> {
+    /// What holds for whoever sends this; `None`: nothing.
+    pub(crate) fn of(&self, x: &Exchange) -> Option<&T> {
+        if self.except.as_ref().is_some_and(|except| except.matches(x)) {
+            return None;
+        }
+        if self.own.is_empty() {
+            return Some(&self.usual);
+        }
+        let consumer = x.principal.as_deref().and_then(|caller| caller.consumer.as_deref());
+        match consumer.and_then(|consumer| self.own.get(consumer)) {
+            Some(own) => own.as_ref(),
+            None => Some(&self.usual),
+        }
+    }
+
+    /// Does something with the key of whoever sends this.
+    pub(crate) fn with_key<R>(&self, x: &Exchange, work: impl FnOnce(&[u8]) -> R) -> R {
+        KEY.with_borrow_mut(|key| {
+            key.clear();
+            self.per.iter().for_each(|part| part.add_to(key, x));
+            work(key)
+        })
+    }
+}
+
+/// `x`, `[x, …]` and `{ … }` → `{ limits: [x in full, …] }`.
+pub(crate) fn desugar(node: Node, in_full: fn(&mut Node)) -> Node {
+    let is_one = matches!(node.value, Value::Map(_)) && node.get("limits").is_none();
+    let span = node.span.clone();
+    let mut long = list_under(if is_one { Node::new(Value::List(vec![node]), span) } else { node }, "limits");
+    in_key(&mut long, "limits", |limits| {
+        if let Value::List(limits) = &mut limits.value {
+            limits.iter_mut().for_each(in_full);
+        }
+    });
+    long
 }
 
 /// The words of `user and header X-Tenant` up to one of `ends`, as the values of `per`; `None`: there is an empty one.

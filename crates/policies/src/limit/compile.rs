@@ -16,7 +16,7 @@ use super::run::{Costs, Counted, Limiting};
 use super::told::Told;
 use super::{Cost, OnStoreDown, OneLimit};
 use crate::kit::key::Part;
-use crate::kit::limits;
+use crate::kit::limits::{self, Whom};
 
 /// Numbers of limits.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -65,7 +65,8 @@ pub(super) fn policy(limit: Spanned<OneLimit>, cx: &BuildCx<'_>) -> Result<(Stag
     let what = describe(&limit, &name, cx);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let (is_shadow, headers) = (limit.shadow, limit.headers);
-    let limiting = Limiting { number, name, what, usual, own, per, cost, except, is_shadow, headers };
+    let whom = Whom { usual, own, per, except };
+    let limiting = Limiting { number, name, what, whom, cost, is_shadow, headers };
     Ok((if is_about_caller { Stage::Quota } else { Stage::Edge }, Arc::new(limiting)))
 }
 

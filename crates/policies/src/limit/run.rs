@@ -1,7 +1,5 @@
 //! What a limit does with a request.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +8,12 @@ use tollgate_core::cache::StoreError;
 use tollgate_core::counters::{Counter, Taken, Taking};
 use tollgate_core::exchange::{Exchange, Left};
 use tollgate_core::policy::{Flow, Hooks, Policy, Step};
-use tollgate_core::problem::Problem;
-use tollgate_expr::{Condition, Term};
+use tollgate_core::problem::{Problem, whole_seconds};
+use tollgate_expr::Term;
 
 use super::told::Told;
 use super::{EXCEEDED, LimitHeaders, STORE};
-use crate::kit::key::Part;
-
-thread_local! {
-    /// Where keys are put together.
-    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
+use crate::kit::limits::Whom;
 
 /// A limit.
 #[derive(Debug)]
@@ -30,13 +23,8 @@ pub(super) struct Limiting {
     pub(super) name: Arc<str>,
     /// One line for `explain`.
     pub(super) what: String,
-    /// Of who has no other.
-    pub(super) usual: Counted,
-    /// Of applications that have their own; `None`: they are not counted.
-    pub(super) own: HashMap<Box<str>, Option<Counted>>,
-    pub(super) per: Vec<Part>,
+    pub(super) whom: Whom<Counted>,
     pub(super) cost: Costs,
-    pub(super) except: Option<Condition>,
     pub(super) is_shadow: bool,
     pub(super) headers: LimitHeaders,
 }
@@ -70,21 +58,6 @@ impl Costs {
 }
 
 impl Limiting {
-    /// What holds for whoever sends this; `None`: nothing.
-    fn counted(&self, x: &Exchange) -> Option<&Counted> {
-        if self.except.as_ref().is_some_and(|except| except.matches(x)) {
-            return None;
-        }
-        if self.own.is_empty() {
-            return Some(&self.usual);
-        }
-        let consumer = x.principal.as_deref().and_then(|caller| caller.consumer.as_deref());
-        match consumer.and_then(|consumer| self.own.get(consumer)) {
-            Some(own) => own.as_ref(),
-            None => Some(&self.usual),
-        }
-    }
-
     fn settle(&self, x: &mut Exchange, taken: Result<Taken, StoreError>) -> Result<Flow, Problem> {
         let taken = taken.map_err(|error| STORE.problem().cause(error).header("Retry-After", "1"))?;
         if self.is_shadow {
@@ -103,9 +76,9 @@ impl Limiting {
 
     /// Gives back what another limit, which had nothing left, made useless.
     fn give_back(&self, x: &mut Exchange) {
-        let Some(counter) = self.counted(x).and_then(|counted| counted.counter.as_ref()) else { return };
+        let Some(counter) = self.whom.of(x).and_then(|counted| counted.counter.as_ref()) else { return };
         let cost = self.cost.of(x);
-        let is = self.with_key(x, |key| {
+        let is = self.whom.with_key(x, |key| {
             counter.give_back(key, cost);
             counter.take(key, 0)
         });
@@ -115,27 +88,19 @@ impl Limiting {
         }
     }
 
-    fn with_key<T>(&self, x: &Exchange, work: impl FnOnce(&[u8]) -> T) -> T {
-        KEY.with_borrow_mut(|key| {
-            key.clear();
-            self.per.iter().for_each(|part| part.add_to(key, x));
-            work(key)
-        })
-    }
-
     fn exceeded(&self, wait: Duration) -> Problem {
-        let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
+        let seconds = whole_seconds(wait);
         EXCEEDED
             .problem()
             .detail(format!("`{}` is used up; there is more in {seconds} s", self.name))
             .member("limit", json!(&*self.name))
             .member("violated-policies", json!([&*self.name]))
-            .header("Retry-After", seconds.to_string())
+            .retry_after(wait)
     }
 
     /// What was told with the request of this limit's own counter.
     fn told(&self, x: &Exchange) -> Option<&Told> {
-        self.counted(x).map(|counted| &counted.told)
+        self.whom.of(x).map(|counted| &counted.told)
     }
 }
 
@@ -145,9 +110,9 @@ impl Policy for Limiting {
     }
 
     fn on_request<'a>(&'a self, x: &'a mut Exchange) -> Step<'a> {
-        let Some(counter) = self.counted(x).and_then(|counted| counted.counter.as_ref()) else { return Step::next() };
+        let Some(counter) = self.whom.of(x).and_then(|counted| counted.counter.as_ref()) else { return Step::next() };
         let cost = self.cost.of(x);
-        match self.with_key(x, |key| counter.take(key, cost)) {
+        match self.whom.with_key(x, |key| counter.take(key, cost)) {
             Taking::Now(taken) => Step::Now(self.settle(x, Ok(taken))),
             Taking::Later(taking) => Step::Later(Box::pin(async move {
                 let taken = taking.await;

@@ -1,6 +1,7 @@
 //! What a body is, as its head tells (RFC 9110 §8.3).
 
-use tollgate_core::head::Fields;
+use tollgate_core::dialect::grpc;
+use tollgate_core::head::{Fields, RequestHead, Version};
 use tollgate_transform::bounds::Values;
 
 /// What is looked at.
@@ -26,13 +27,15 @@ pub(super) enum Told {
 /// Sequences of JSON: one in a line, or each behind a separator (RFC 7464).
 const SEQUENCES: [&[u8]; 7] = [b"x-ndjson", b"ndjson", b"jsonl", b"x-jsonl", b"jsonlines", b"x-jsonlines", b"json-seq"];
 
-/// What the head tells.
-pub(super) fn told(fields: &Fields) -> Told {
+/// What the head tells. Messages of gRPC, which is spoken over HTTP/2 only, are no documents, whatever is in them.
+pub(super) fn told(head: &RequestHead) -> Told {
+    let fields = &head.fields;
     // There are readers who take the first or the last of several types, and readers who do not mind quotes.
     let mut kinds = fields.all("content-type").flat_map(|line| line.split(|byte| *byte == b',')).filter_map(kind);
     let Some(first) = kinds.next() else { return Told::Other };
     let mut written = fields.all("content-type").flat_map(parts).filter(|one| !one.trim_ascii().is_empty());
     match (written.next(), written.next(), kinds.next()) {
+        (Some(one), None, None) if head.version == Version::Http2 && grpc::is_call(one.trim_ascii()) => Told::Other,
         (Some(one), None, None) if kind(one) == Some(first) => {
             if charsets(one).all(is_utf8) {
                 Told::One(first)

@@ -65,7 +65,7 @@ impl Policy for Payload {
 impl Payload {
     /// What looks at the body of this request; `None`: nobody has to, any more.
     fn decide(&self, x: &Exchange) -> Result<Option<Check>, Problem> {
-        let told = told(&x.head.fields);
+        let told = told(&x.head);
         let (Told::One(kind) | Told::Several(kind) | Told::Foreign(kind)) = told else { return Ok(None) };
         let Some(check) = self.check(kind) else { return Ok(None) };
         readable(told, &x.head.fields)?;

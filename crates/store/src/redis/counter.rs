@@ -83,6 +83,15 @@ struct Refilled {
     terms: Option<Terms>,
 }
 
+/// Where something is counted.
+#[derive(Clone, Debug)]
+struct Key {
+    /// Its name in Redis.
+    name: String,
+    /// When the window of the calendar ends that it is of.
+    end: SystemTime,
+}
+
 /// How leases of a limit are.
 #[derive(Clone, Copy, Debug)]
 struct Terms {
@@ -219,7 +228,7 @@ impl OfLimit {
     }
 
     /// The key of Redis of a key: a hash, so that nobody can read there who called.
-    fn key(&self, key: &[u8]) -> String {
+    fn key(&self, key: &[u8]) -> Key {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(self.id.as_bytes());
         context.update(&[0]);
@@ -228,9 +237,12 @@ impl OfLimit {
         let name = BASE64URL_NOPAD.encode(hash.as_ref().get(..16).unwrap_or_default());
         let prefix = &self.all.settings.prefix;
         match &self.how {
-            How::Bucket(_) => format!("{prefix}:b:{name}"),
-            How::Sliding { .. } => format!("{prefix}:s:{name}"),
-            How::Calendar { calendar, .. } => format!("{prefix}:c:{name}:{}", calendar.end(self.unix())),
+            How::Bucket(_) => Key { name: format!("{prefix}:b:{name}"), end: UNIX_EPOCH },
+            How::Sliding { .. } => Key { name: format!("{prefix}:s:{name}"), end: UNIX_EPOCH },
+            How::Calendar { calendar, .. } => {
+                let end = calendar.end(self.unix());
+                Key { name: format!("{prefix}:c:{name}:{end}"), end: calendar_end(end) }
+            }
         }
     }
 
@@ -263,8 +275,7 @@ impl OfLimit {
             How::Calendar { calendar, .. } => {
                 let left = self.all.known.change(hash, now, |word| (None, word)) & u64::from(u32::MAX);
                 let unix = self.unix();
-                let end = UNIX_EPOCH + Duration::from_secs(calendar.end(unix).saturating_mul(900));
-                (left, end.duration_since(unix).unwrap_or_default())
+                (left, calendar_end(calendar.end(unix)).duration_since(unix).unwrap_or_default())
             }
             How::Sliding { .. } => (0, Duration::ZERO),
         }
@@ -316,7 +327,7 @@ impl OfLimit {
     }
 
     /// Takes a lease, or waits for whoever does.
-    async fn leased(of: &Arc<Self>, key: &str, hash: u64, cost: u32, terms: Terms) -> Result<Taken, RedisError> {
+    async fn leased(of: &Arc<Self>, key: &Key, hash: u64, cost: u32, terms: Terms) -> Result<Taken, RedisError> {
         let all = &of.all;
         loop {
             let mut rung = std::pin::pin!(all.bell(hash).notified());
@@ -327,7 +338,7 @@ impl OfLimit {
                 Asking::Ask { want, back, until } => {
                     let back = of.comes_back(back, until);
                     let (tell, told) = oneshot::channel();
-                    let (of, key) = (Arc::clone(of), key.to_owned());
+                    let (of, key) = (Arc::clone(of), key.clone());
                     // On its own: the answer is for others, too, should this client go.
                     all.runtime.spawn(async move {
                         let _ = tell.send(of.lease(&key, hash, cost, want, back, terms).await);
@@ -365,7 +376,7 @@ impl OfLimit {
     /// Asks for what a request takes and for a lease of `want` beside it.
     async fn lease(
         &self,
-        key: &str,
+        key: &Key,
         hash: u64,
         cost: u32,
         want: u32,
@@ -397,7 +408,7 @@ impl OfLimit {
     }
 
     /// Asks for what a request takes.
-    async fn each_time(&self, key: &str, hash: u64, cost: u32) -> Result<Taken, RedisError> {
+    async fn each_time(&self, key: &Key, hash: u64, cost: u32) -> Result<Taken, RedisError> {
         if let How::Sliding { part, count, .. } = &self.how {
             return self.slide(key, hash, cost, *part, *count).await;
         }
@@ -409,16 +420,16 @@ impl OfLimit {
         Ok(Taken { refused, left: got.left, whole: got.whole })
     }
 
-    async fn slide(&self, key: &str, hash: u64, cost: u32, part: u64, count: u32) -> Result<Taken, RedisError> {
+    async fn slide(&self, key: &Key, hash: u64, cost: u32, part: u64, count: u32) -> Result<Taken, RedisError> {
         let all = &self.all;
         let mut connected = all.connected().ok_or_else(unreached)?;
         let script = {
-            let mut script = SLIDING.key(key);
+            let mut script = SLIDING.key(&key.name);
             script.arg(part).arg(count).arg(cost);
             script
         };
-        let (safe, most) = (all.has_replicas.load(Relaxed), all.settings.timeout);
-        let (taken, left, wait, whole): (u8, u64, u64, u64) = connected.run_safely(&script, key, safe, most).await?;
+        let wait = all.waits_for_replicas();
+        let (taken, left, wait, whole): (u8, u64, u64, u64) = connected.run_safely(&script, &key.name, wait).await?;
         let refused = (taken == 0).then(|| time(wait));
         if let Some(wait) = refused.filter(|_| left == 0) {
             // By the next part some may be out.
@@ -428,10 +439,10 @@ impl OfLimit {
     }
 
     /// Takes from a bucket or a count of the calendar: up to `want`, at least `least` or nothing.
-    async fn take_there(&self, key: &str, want: u32, least: u32, back: u32) -> Result<Got, RedisError> {
+    async fn take_there(&self, key: &Key, want: u32, least: u32, back: u32) -> Result<Got, RedisError> {
         let all = &self.all;
         let mut connected = all.connected().ok_or_else(unreached)?;
-        let (safe, most) = (all.has_replicas.load(Relaxed), all.settings.timeout);
+        let wait = all.waits_for_replicas();
         match &self.how {
             How::Bucket(bucket) => {
                 let (gateways, silent) = all.standing.gateways();
@@ -449,24 +460,21 @@ impl OfLimit {
                         since.saturating_sub(FROM * 1000).saturating_mul(1000 * TICKS).saturating_add(bucket.holds)
                     }
                 };
-                let mut script = BUCKET.key(key);
+                let mut script = BUCKET.key(&key.name);
                 script.arg(each).arg(bucket.holds).arg(want).arg(least).arg(back).arg(earliest);
                 // What begins empty after a failure need not be written safely.
                 let (taken, owed): (u32, u64) = match bucket.terms {
                     Some(_) if bucket.whole() <= SHARED_TO => connected.run(&script).await?,
-                    _ => connected.run_safely(&script, key, safe, most).await?,
+                    _ => connected.run_safely(&script, &key.name, wait).await?,
                 };
                 Ok(Got::of_bucket(bucket, taken, owed, least))
             }
-            How::Calendar { calendar, count, .. } => {
-                let unix = self.unix();
-                let end = UNIX_EPOCH + Duration::from_secs(calendar.end(unix).saturating_mul(900));
-                let until = end.duration_since(unix).unwrap_or_default();
-                let mut script = CALENDAR.key(key);
+            How::Calendar { count, .. } => {
+                // None, if the window ended meanwhile: whatever is left of it is over, too.
+                let until = key.end.duration_since(self.unix()).unwrap_or_default();
+                let mut script = CALENDAR.key(&key.name);
                 script.arg(*count).arg(want).arg(least).arg(back).arg(until.as_secs() + 60);
-                let (taken, left): (u32, u64) = connected.run_safely(&script, key, safe, most).await?;
-                // A window that ended meanwhile is over for this lease, too.
-                let until = if key.ends_with(&format!(":{}", calendar.end(unix))) { until } else { Duration::ZERO };
+                let (taken, left): (u32, u64) = connected.run_safely(&script, &key.name, wait).await?;
                 Ok(Got {
                     taken,
                     left,
@@ -483,10 +491,10 @@ impl OfLimit {
     }
 
     /// Gives back what was taken there.
-    async fn back(&self, key: &str, cost: u32) -> Result<(), RedisError> {
+    async fn back(&self, key: &Key, cost: u32) -> Result<(), RedisError> {
         if let How::Sliding { part, .. } = &self.how {
             let mut connected = self.all.connected().ok_or_else(unreached)?;
-            return connected.run(SLIDING_BACK.key(key).arg(*part).arg(cost)).await;
+            return connected.run(SLIDING_BACK.key(&key.name).arg(*part).arg(cost)).await;
         }
         self.take_there(key, 0, 0, cost).await.map(drop)
     }
@@ -538,6 +546,11 @@ impl OfLimit {
             self.all.shares.change(hash, now, |word| (own.give_back(word, now, cost), ()));
         }
     }
+}
+
+/// When the window ends that ends with this quarter of an hour.
+fn calendar_end(quarter: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(quarter.saturating_mul(900))
 }
 
 fn unreached() -> RedisError {

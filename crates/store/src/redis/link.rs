@@ -170,17 +170,14 @@ impl Connected {
     }
 
     /// Runs a script, and waits until a replica has what it wrote, if there is one: then whoever takes the place of a server that fails knows
-    /// it, too. At most for so long: a replica that is behind keeps nobody from being served.
+    /// it, too. `wait`: for so long at most, if there are any; a replica that is behind keeps nobody from being served.
     pub(super) async fn run_safely<T: FromRedisValue>(
         &mut self,
         script: &ScriptInvocation<'_>,
         key: &str,
-        has_replicas: bool,
-        most: Duration,
+        wait: Option<Duration>,
     ) -> Result<T, RedisError> {
-        if !has_replicas {
-            return self.run(script).await;
-        }
+        let Some(most) = wait else { return self.run(script).await };
         let mut wait = redis::cmd("WAIT");
         wait.arg(1).arg(u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1));
         match self {

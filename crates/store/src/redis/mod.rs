@@ -155,6 +155,11 @@ impl Inner {
         *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = connected;
     }
 
+    /// How long a request waits for a replica; `None`: there is none. Half of its time, so that one that is behind does not use up all of it.
+    fn waits_for_replicas(&self) -> Option<Duration> {
+        self.has_replicas.load(Ordering::Relaxed).then_some(self.settings.timeout / 2)
+    }
+
     fn bell(&self, hash: u64) -> &Notify {
         &self.bells[hash as usize % BELLS]
     }

@@ -5,6 +5,16 @@ use super::{digit, hex_pair};
 
 /// `\uHHHH`, `\xHH`, `\OOO`, `\n`; of anything else the character itself.
 pub(super) fn js(text: &[u8], to: &mut Vec<u8>) {
+    undo(text, to, |rest| match rest[0] {
+        b'u' if let Some(value) = narrow(&rest[1..]) => (value, 5),
+        b'x' if let Some(value) = hex_pair(&rest[1..]) => (value, 3),
+        b'0'..=b'7' => octal(rest),
+        other => (control(other).unwrap_or(other), 1),
+    });
+}
+
+/// Takes what stands behind each `\` for what `of` says: a byte, and how many it takes the place of. It is asked of one at least.
+fn undo(text: &[u8], to: &mut Vec<u8>, of: impl Fn(&[u8]) -> (u8, usize)) {
     let mut at = 0;
     while let Some(byte) = text.get(at) {
         at += 1;
@@ -13,12 +23,7 @@ pub(super) fn js(text: &[u8], to: &mut Vec<u8>) {
             to.push(*byte);
             continue;
         }
-        let (value, length) = match rest[0] {
-            b'u' if let Some(value) = narrow(&rest[1..]) => (value, 5),
-            b'x' if let Some(value) = hex_pair(&rest[1..]) => (value, 3),
-            b'0'..=b'7' => octal(rest),
-            other => (control(other).unwrap_or(other), 1),
-        };
+        let (value, length) = of(rest);
         to.push(value);
         at += length;
     }
@@ -84,24 +89,13 @@ pub(super) fn css(text: &[u8], to: &mut Vec<u8>) {
 
 /// Escapes of C: `\n`, `\xHH`, `\OOO`, `\'`; what is none stays.
 pub(super) fn sequences(text: &[u8], to: &mut Vec<u8>) {
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        at += 1;
-        let rest = &text[at..];
-        if *byte != b'\\' || rest.is_empty() {
-            to.push(*byte);
-            continue;
-        }
-        let (value, length) = match rest[0] {
-            b'x' | b'X' if let Some(value) = hex_pair(&rest[1..]) => (value, 3),
-            b'0'..=b'7' => octal(rest),
-            other @ (b'\\' | b'?' | b'\'' | b'"') => (other, 1),
-            other if let Some(value) = control(other) => (value, 1),
-            _ => (b'\\', 0),
-        };
-        to.push(value);
-        at += length;
-    }
+    undo(text, to, |rest| match rest[0] {
+        b'x' | b'X' if let Some(value) = hex_pair(&rest[1..]) => (value, 3),
+        b'0'..=b'7' => octal(rest),
+        other @ (b'\\' | b'?' | b'\'' | b'"') => (other, 1),
+        other if let Some(value) = control(other) => (value, 1),
+        _ => (b'\\', 0),
+    });
 }
 
 /// `0x414243` as the bytes that it is in SQL.
