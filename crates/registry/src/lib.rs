@@ -10,15 +10,18 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tollgate_core::facts::Address;
 
+pub mod directory;
 pub mod dns;
 mod fixed;
+mod load;
 mod merged;
 
 pub use fixed::Fixed;
+pub use load::Load;
 pub use merged::Merged;
 
 /// Where one instance of a service listens, and how much of its traffic it takes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The address to connect to.
     pub address: Address,
@@ -26,13 +29,19 @@ pub struct Endpoint {
     pub weight: u32,
     /// The name by which it was found, if it was by one: its certificate should be for that.
     pub host: Option<Arc<str>>,
+    /// The zone (rack, data centre, region) it runs in, if that is said.
+    pub zone: Option<Arc<str>>,
+    /// Its priority group: 0 is asked first, a higher one only for what those before it cannot take.
+    pub group: u8,
+    /// What it reports of its load, if it does so to its source.
+    pub load: Option<Load>,
 }
 
 impl Endpoint {
     /// An address that nobody looked up.
     #[must_use]
     pub fn new(address: impl Into<Address>, weight: u32) -> Self {
-        Self { address: address.into(), weight, host: None }
+        Self { address: address.into(), weight, host: None, zone: None, group: 0, load: None }
     }
 }
 
@@ -73,7 +82,7 @@ impl View {
     /// A view as the source says, brought into order; of an address named twice the weights are added.
     pub fn fresh(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let mut endpoints: Vec<_> = endpoints.into_iter().collect();
-        endpoints.sort();
+        endpoints.sort_by(|a, b| (&a.address, &a.host).cmp(&(&b.address, &b.host)));
         endpoints.dedup_by(|next, kept| {
             let same = next.address == kept.address;
             if same {

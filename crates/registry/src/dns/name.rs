@@ -150,8 +150,10 @@ impl Known {
     }
 
     fn view(&self, port: u16, weight: u32) -> View {
-        let host = || Some(Arc::clone(&self.host));
-        let endpoint = |ip: &IpAddr| Endpoint { address: SocketAddr::new(*ip, port).into(), weight, host: host() };
+        let endpoint = |ip: &IpAddr| {
+            let host = Some(Arc::clone(&self.host));
+            Endpoint { host, ..Endpoint::new(SocketAddr::new(*ip, port), weight) }
+        };
         View { state: self.state.clone(), ..View::fresh(self.addresses.iter().map(endpoint)) }
     }
 
@@ -197,7 +199,10 @@ mod tests {
         name.learn(Err(LookupError::test("refused")), &mut failures);
         let now = view.borrow().clone();
         let host = Some("orders.internal".into());
-        assert_eq!(now.endpoints, [Endpoint { address: "10.0.0.1:8080".parse().unwrap(), weight: 3, host }]);
+        assert_eq!(
+            now.endpoints,
+            [Endpoint { host, ..Endpoint::new("10.0.0.1:8080".parse::<SocketAddr>().unwrap(), 3) }]
+        );
         let since = std::time::SystemTime::UNIX_EPOCH;
         assert_eq!(now.state, State::Stale { since, error: "orders.internal: refused".into() });
         name.learn(answer(2), &mut failures);
