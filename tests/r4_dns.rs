@@ -180,3 +180,25 @@ fn other_settings_take_no_instance_away_before_they_find_some() {
     server.change("127.0.0.3 nobody.internal\n");
     wait_until("the new name is found", || answering(&gateway) == set(&["127.0.0.3"]));
 }
+
+#[test]
+fn srv_records_say_where_instances_are_and_changes_are_followed() {
+    let (_backend, port) = everywhere();
+    let record = |host: &str| format!("_http._tcp.orders.internal,{host}.internal,{port},10,5");
+    let mut server = NameServer::start("127.0.0.1 a.internal\n127.0.0.2 b.internal\n");
+    server.services(&[record("a"), record("b")]);
+    let gateway = gateway(&server, "srv:_http._tcp.orders.internal");
+    assert_eq!(answering(&gateway), set(&["127.0.0.1", "127.0.0.2"]));
+    server.services(&[record("b")]);
+    wait_until("one is gone", || answering(&gateway) == set(&["127.0.0.2"]));
+    server.stop();
+    wait_until("the failure shows", || state(&gateway).0 == "stale");
+    assert_eq!(answering(&gateway), set(&["127.0.0.2"]));
+    gateway.await_metric("tollgate_dns_stale{name=\"_http._tcp.orders.internal\"}", |stale| stale == 1.0);
+    server.services(&["_http._tcp.orders.internal".to_owned()]);
+    wait_until("it is said that there is none", || gateway.client().get("/a").status == 503);
+    assert_eq!(state(&gateway), ("fresh".to_owned(), vec![]));
+    server.services(&[record("a")]);
+    wait_until("it is back", || gateway.client().get("/a").status == 200);
+    assert_eq!(answering(&gateway), set(&["127.0.0.1"]));
+}

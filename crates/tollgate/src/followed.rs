@@ -34,6 +34,7 @@ impl Followed {
                 Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),
                 Address::Unix(path) => fixed.push(Endpoint::new(facts::Address::Unix(Arc::clone(path)), weight)),
                 Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
+                Address::Srv(name) => sources.push(resolver.services(name)),
             }
         }
         if !fixed.is_empty() {

@@ -193,7 +193,7 @@ fn source_fits(service: &Service, cx: &mut DecodeCx) -> bool {
                 "is of the other family than `source_address`"
             }
             Address::Unix(_) => "is a Unix socket: nobody connects to it from an address",
-            Address::Socket(_) | Address::Name { .. } => continue,
+            Address::Socket(_) | Address::Name { .. } | Address::Srv(_) => continue,
         };
         let mistake = Diagnostic::error(format!("`{}` {what}", target.address.value)).at(&target.address.span);
         cx.report(mistake.related(&source.span, "the address to connect from"));
@@ -238,12 +238,22 @@ section! {
 
 section! {
     /// One instance, or a name behind which there are several.
-    pub struct Target {
-        /// `host:port`, or `unix:/path`.
+    pub struct Target: has_one_weight {
+        /// `host:port`, `unix:/path`, or `srv:NAME`: hosts, ports, weights and which are asked first as the SRV records of a name say.
         address: Spanned<Address>,
         /// Its share of the requests, compared to the others. 0: gets none.
         weight: Bounded<0, 1000> = v1::TARGET_WEIGHT,
     }
+}
+
+/// SRV records say the weights.
+fn has_one_weight(target: &Target, cx: &mut DecodeCx) -> bool {
+    let fits = !matches!(target.address.value, Address::Srv(_)) || target.weight.get() == 1;
+    if !fits {
+        let mistake = Diagnostic::error("the SRV records themselves say the weights").at(&target.address.span);
+        cx.report(mistake.hint("leave out `weight`"));
+    }
+    fits
 }
 
 /// The instances of a service; at least one, and one with a weight. None, if they come from another source.

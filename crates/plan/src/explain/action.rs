@@ -122,7 +122,7 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> S
     let targets: Vec<String> = service.to.0.iter().map(target).chain(registered).collect();
     let balance = match &service.balance {
         // A name may stand for many instances.
-        _ if matches!(service.to.0.as_slice(), [Target { address, .. }] if !matches!(address.value, Address::Name { .. })) => {
+        _ if matches!(service.to.0.as_slice(), [Target { address, .. }] if !matches!(address.value, Address::Name { .. } | Address::Srv(_))) => {
             None
         }
         Balance::RoundRobin => Some("in turn".to_owned()),
