@@ -2,18 +2,13 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
 
-use std::collections::BTreeSet;
+#[path = "instances.rs"]
+mod instances;
 
+use instances::{answering, everywhere, set, state};
 use tollgate_testkit::{Gateway, NameServer, Recorder, Script, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
-
-/// A backend that answers with its own address as the connection shows it; all of 127.0.0.0/8 leads to it.
-fn everywhere() -> (Recorder, u16) {
-    let backend = Recorder::everywhere(|taken| Script::ok(taken, &taken.local.ip().to_string()));
-    let port = backend.address().port();
-    (backend, port)
-}
 
 fn gateway(server: &NameServer, to: &str) -> Gateway {
     let config = format!(
@@ -23,25 +18,6 @@ fn gateway(server: &NameServer, to: &str) -> Gateway {
         server.address()
     );
     Gateway::start(TOLLGATE, &config, &[])
-}
-
-/// Who answers ten requests.
-fn answering(gateway: &Gateway) -> BTreeSet<String> {
-    let mut client = gateway.client();
-    (0..10).map(|_| client.get("/a").text()).collect()
-}
-
-fn set(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-/// How far the list of the service's instances is trusted, and since when not.
-fn state(gateway: &Gateway) -> (String, Vec<String>) {
-    let status = gateway.status();
-    let service = &status["services"][0];
-    let instances = service["instances"].as_array().unwrap();
-    let addresses = instances.iter().map(|i| i["address"].as_str().unwrap().to_owned()).collect();
-    (service["state"].as_str().unwrap().to_owned(), addresses)
 }
 
 #[test]

@@ -22,6 +22,11 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "log", log);
     in_key(tree, "state", state);
     in_key(tree, "cluster", |cluster| in_key(cluster, "etcd", list));
+    in_key(tree, "consul", |consul| {
+        if is_scalar(consul) {
+            under(consul, "url");
+        }
+    });
     in_key(tree, "registry", |registry| in_key(registry, "register", |all| each_value(all, registrar)));
     in_key(tree, "auth", |auth| each_value(auth, source));
     in_key(tree, "services", |services| each_value(services, service));
@@ -165,6 +170,14 @@ fn service(node: &mut Node) {
         }
         in_key(registry, "tags", list);
     });
+    for source in ["consul", "kubernetes"] {
+        in_key(node, source, |from| {
+            if is_scalar(from) {
+                under(from, "service");
+            }
+            in_key(from, "tags", list);
+        });
+    }
     in_key(node, "balance", balance);
     in_key(node, "queue", |queue| {
         if is_scalar(queue) {

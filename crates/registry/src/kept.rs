@@ -144,8 +144,10 @@ impl Kept {
             tracing::info!(name, instances = places.len(), "the source answers again");
         }
         self.count = places.len();
+        if self.places.set(places) && !matches!(self.state, Standing::Pending) {
+            tracing::info!(name, instances = self.count, "the source names other instances");
+        }
         self.state = Standing::Fresh;
-        self.places.set(places);
         self.show();
     }
 

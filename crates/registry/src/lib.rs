@@ -11,10 +11,13 @@ use tokio::sync::watch;
 use tollgate_core::facts::Address;
 
 mod backoff;
+pub mod consul;
 pub mod directory;
 pub mod dns;
 mod fixed;
 mod kept;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 mod load;
 mod merged;
 mod places;

@@ -31,7 +31,7 @@ pub(crate) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Host {
     Ip(IpAddr),
-    /// A whole name: no search list is applied.
+    /// With a dot at its end it is whole: no search list is applied.
     Name(Arc<str>),
 }
 
@@ -56,8 +56,11 @@ impl Places {
         Self { dns, places: Vec::new(), hosts: BTreeMap::new() }
     }
 
-    /// From now on it is these. Hosts that stay are not looked up anew.
-    pub(crate) fn set(&mut self, places: Vec<Place>) {
+    /// From now on it is these; whether they are others. Hosts that stay are not looked up anew.
+    pub(crate) fn set(&mut self, places: Vec<Place>) -> bool {
+        if places == self.places {
+            return false;
+        }
         let mut before = std::mem::take(&mut self.hosts);
         for place in &places {
             let Host::Name(name) = &place.host else { continue };
@@ -71,11 +74,13 @@ impl Places {
             }
         }
         self.places = places;
+        true
     }
 
     /// Of a host, only the addresses count here: the port and the weight are the place's.
     fn look_up(&self, name: &str) -> Found {
-        let source = self.dns.whole(name, 0, 1);
+        let is_whole = name.ends_with('.');
+        let source = if is_whole { self.dns.whole(name, 0, 1) } else { self.dns.source(name, 0, 1) };
         let view = source.watch();
         Found { _source: source, view }
     }

@@ -63,6 +63,11 @@ pub(crate) mod v1 {
     pub(crate) const REDIS_TIMEOUT: &str = "5ms";
     pub(crate) const ETCD_PREFIX: &str = "tollgate";
     pub(crate) const ETCD_TIMEOUT: &str = "5s";
+    pub(crate) const CONSUL_URL: &str = "http://127.0.0.1:8500";
+    pub(crate) const CONSUL_CONSISTENCY: &str = "default";
+    pub(crate) const CONSUL_WAIT: &str = "30s";
+    pub(crate) const CONSUL_WARNING: bool = false;
+    pub(crate) const SOURCE_HOLD: &str = "30s";
     pub(crate) const REGISTRY_TTL: &str = "30s";
     pub(crate) const REGISTRY_GRACE: &str = "30s";
     pub(crate) const REGISTRY_MOST: i64 = 10_000;

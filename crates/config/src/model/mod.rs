@@ -8,6 +8,7 @@ pub mod address;
 pub mod apis;
 pub mod auth;
 pub mod cluster;
+pub mod consul;
 pub mod correlation;
 pub mod data;
 pub mod decisions;
@@ -21,6 +22,7 @@ pub mod files;
 pub mod health;
 pub mod http;
 pub mod issuer;
+pub mod kubernetes;
 pub mod limits;
 pub mod listen;
 pub mod lists;
@@ -58,6 +60,7 @@ pub use self::auth::{
     SignedBy, SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
 };
 pub use self::cluster::{Cluster, EtcdTls, KeyPrefix, MemberUrl};
+pub use self::consul::{Consul, ConsulConsistency, ConsulName, FromConsul};
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
 pub use self::decisions::Decision;
@@ -70,6 +73,7 @@ pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed
 pub use self::health::{Check, CheckMethod, CheckPath, ErrorShare, Health, Outlier, StatusRange, WhenAllFail};
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::issuer::{Issuer, SamlGrant, SigningAlgorithm};
+pub use self::kubernetes::{FromKubernetes, Kubernetes, KubernetesPort, KubernetesService};
 pub use self::limits::{Limits, Pace};
 pub use self::listen::{FEW_CONNECTIONS, FileMode, Listener, ListenerKind, Switch};
 pub use self::lists::AddressList;
@@ -134,6 +138,10 @@ section! {
         cluster: Option<Cluster>,
         /// The instances that register themselves.
         registry: Registry,
+        /// How Consul is asked for the instances of services that say `consul`.
+        consul: Consul,
+        /// How Kubernetes is asked for the instances of services that say `kubernetes`.
+        kubernetes: Kubernetes,
         /// How names of services are looked up.
         dns: Dns,
         /// Who can tell who calls: named sources of identity.
@@ -227,6 +235,10 @@ pub struct Config {
     pub cluster: Option<Cluster>,
     /// Instances that register themselves.
     pub registry: Registry,
+    /// How Consul is asked.
+    pub consul: Consul,
+    /// How Kubernetes is asked.
+    pub kubernetes: Kubernetes,
     /// Name look-ups.
     pub dns: Dns,
     /// Who can tell who calls, in the order written.
@@ -287,6 +299,8 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         state: file.state,
         cluster: file.cluster,
         registry: file.registry,
+        consul: file.consul,
+        kubernetes: file.kubernetes,
         dns: file.dns,
         auth: file.auth.map(|a| a.0).unwrap_or_default(),
         issuer: file.issuer,

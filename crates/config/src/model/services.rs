@@ -13,11 +13,13 @@ use tollgate_core::units::{Bounded, Percent, Period};
 use crate::later;
 use crate::model::adaptive::AdaptiveConcurrency;
 use crate::model::address::Address;
+use crate::model::consul::FromConsul;
 use crate::model::defaults::v1;
 use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
 use crate::model::health::{Health, Outlier, WhenAllFail};
 use crate::model::http::HostText;
+use crate::model::kubernetes::FromKubernetes;
 use crate::model::registry::FromRegistry;
 use crate::model::smooth::Smooth;
 use crate::model::tls::ServiceTls;
@@ -31,6 +33,10 @@ section! {
         to: Targets,
         /// The instances: those that register themselves under this name.
         registry: Option<Spanned<FromRegistry>>,
+        /// The instances: those that Consul knows by this name.
+        consul: Option<Spanned<FromConsul>>,
+        /// The instances: those of this service of Kubernetes.
+        kubernetes: Option<Spanned<FromKubernetes>>,
         /// How an instance is chosen: `round_robin`, `least_requests`, or by a `hash`.
         balance: Balance = v1::BALANCE,
         /// Most connections to all instances together, of this node; without it, any number.
@@ -127,12 +133,15 @@ fn fit(service: &Service, cx: &mut DecodeCx) -> bool {
 }
 
 /// Where instances may come from beside the addresses of `to`; each is a key of a service.
-const OTHER_SOURCES: &[&str] = &["registry"];
+const OTHER_SOURCES: &[&str] = &["registry", "consul", "kubernetes"];
 
 impl Service {
     /// The places of [`OTHER_SOURCES`] that are written, in their order.
     fn other_sources(&self) -> impl Iterator<Item = &Span> {
-        [self.registry.as_ref().map(|from| &from.span)].into_iter().flatten()
+        let registry = self.registry.as_ref().map(|from| &from.span);
+        let consul = self.consul.as_ref().map(|from| &from.span);
+        let kubernetes = self.kubernetes.as_ref().map(|from| &from.span);
+        [registry, consul, kubernetes].into_iter().flatten()
     }
 }
 
@@ -142,7 +151,7 @@ fn comes_from_one(service: &Service, cx: &mut DecodeCx) -> bool {
     let mut written = addresses.into_iter().chain(service.other_sources());
     let (Some(first), Some(second)) = (written.next(), written.next()) else { return true };
     let mistake = Diagnostic::error("it is said twice where the instances come from").at(second);
-    let hint = format!("one of `to` and `{}`", OTHER_SOURCES.join("`, `"));
+    let hint = format!("one of `to`, `{}`", OTHER_SOURCES.join("`, `"));
     cx.report(mistake.related(first, "and here").hint(hint));
     false
 }
