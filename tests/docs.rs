@@ -149,6 +149,7 @@ fn tollgate(words: &[&str]) -> (String, i32) {
         .env("ACCESS_KEY_SECRET", "0123456789abcdef0123456789abcdef")
         .env("CLIENT_SECRET", "any")
         .env("REDIS_PASSWORD", "any")
+        .env("CONSUL_TOKEN", "any")
         .env("LDAP_PASSWORD", "any")
         .stdin(Stdio::null());
     let output = command.output().expect("tollgate runs");

@@ -10,15 +10,24 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tollgate_core::facts::Address;
 
+mod backoff;
+pub mod consul;
 pub mod directory;
 pub mod dns;
 mod fixed;
+mod kept;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 mod load;
 mod merged;
+mod places;
 
 pub use fixed::Fixed;
 pub use load::Load;
 pub use merged::Merged;
+
+/// The highest weight of an [`Endpoint`].
+pub const MOST_WEIGHT: u32 = 1000;
 
 /// Where one instance of a service listens, and how much of its traffic it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +78,14 @@ pub enum State {
         /// What went wrong last, in words for a person.
         error: String,
     },
+    /// The source has not answered for so long that what it said counts no more: it has no endpoints, and whoever used some
+    /// must not go on.
+    Lapsed {
+        /// Since when it fails.
+        since: SystemTime,
+        /// What went wrong last, in words for a person.
+        error: String,
+    },
 }
 
 /// A source of instances: fixed addresses, DNS and what else keeps a list of them.
@@ -79,13 +96,14 @@ pub trait Source: Debug + Send + Sync {
 }
 
 impl View {
-    /// A view as the source says, brought into order; of an address named twice the weights are added.
+    /// A view as the source says, brought into order; of an address named twice the weights are added, in the group that is
+    /// asked first.
     pub fn fresh(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let mut endpoints: Vec<_> = endpoints.into_iter().collect();
-        endpoints.sort_by(|a, b| (&a.address, &a.host).cmp(&(&b.address, &b.host)));
+        endpoints.sort_by(|a, b| (&a.address, a.group, &a.host).cmp(&(&b.address, b.group, &b.host)));
         endpoints.dedup_by(|next, kept| {
             let same = next.address == kept.address;
-            if same {
+            if same && next.group == kept.group {
                 kept.weight = kept.weight.saturating_add(next.weight);
             }
             same

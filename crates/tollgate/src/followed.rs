@@ -6,15 +6,15 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tollgate_config::model::{self, Address};
 use tollgate_core::facts;
-use tollgate_registry::dns::Dns;
 use tollgate_registry::{Endpoint, Fixed, Merged, Source, State, View};
 use tollgate_upstream::Service;
 
+use crate::discovery::Discovery;
 use crate::wire::World;
 
 /// Keeps a list of instances up to date, for as long as it lives.
 pub(crate) struct Followed {
-    pub(crate) resolver: Arc<Dns>,
+    pub(crate) discovery: Arc<Discovery>,
     source: Arc<dyn Source>,
     /// What each source alone says: all of them together may have addresses while one was not heard of yet.
     alone: Vec<watch::Receiver<Arc<View>>>,
@@ -24,9 +24,10 @@ pub(crate) struct Followed {
 
 impl Followed {
     /// The addresses of a service, and the names that stand for more.
-    pub(crate) fn new(written: &model::Service, resolver: &Arc<Dns>, world: &World) -> Self {
+    pub(crate) fn new(written: &model::Service, discovery: &Arc<Discovery>, world: &World) -> Self {
         let mut fixed = Vec::new();
-        let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+        let mut sources: Vec<Arc<dyn Source>> = discovery.other(written).into_iter().collect();
+        let resolver = &discovery.resolver;
         // A target without a weight is nobody's instance, not even if it is the only one whose name is found.
         for target in written.to.0.iter().filter(|target| target.weight.get() > 0) {
             let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
@@ -34,6 +35,7 @@ impl Followed {
                 Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),
                 Address::Unix(path) => fixed.push(Endpoint::new(facts::Address::Unix(Arc::clone(path)), weight)),
                 Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
+                Address::Srv(name) => sources.push(resolver.services(name)),
             }
         }
         if !fixed.is_empty() {
@@ -44,7 +46,7 @@ impl Followed {
             Ok([only]) => only,
             Err(many) => Arc::new(Merged::new(many, &world.slow)),
         };
-        Self { resolver: Arc::clone(resolver), source, alone, telling: Mutex::default() }
+        Self { discovery: Arc::clone(discovery), source, alone, telling: Mutex::default() }
     }
 
     /// Waits until every source was heard of once.

@@ -4,6 +4,7 @@ mod admin;
 mod cli;
 mod control;
 mod demo;
+mod discovery;
 mod followed;
 mod health;
 mod http;

@@ -148,7 +148,12 @@ fn service(service: &Service, clock: &Clock) -> Value {
     let instances: Vec<Value> = instances.into_iter().map(instance).collect();
     let mut told = json!({
         "name": &**service.name(),
-        "state": match &state { State::Pending => "pending", State::Fresh => "fresh", State::Stale { .. } => "stale" },
+        "state": match &state {
+            State::Pending => "pending",
+            State::Fresh => "fresh",
+            State::Stale { .. } => "stale",
+            State::Lapsed { .. } => "lapsed",
+        },
         "instances": instances,
     });
     let concurrency = service.metrics().concurrency().totals();
@@ -157,7 +162,9 @@ fn service(service: &Service, clock: &Clock) -> Value {
         let told = json!({ "limit": limit, "in_flight": in_flight, "waiting": concurrency.waiting, "shed": concurrency.shed.iter().sum::<u64>() });
         object.insert("concurrency".into(), told);
     }
-    if let (State::Stale { since, error }, Some(object)) = (state, told.as_object_mut()) {
+    if let (State::Stale { since, error } | State::Lapsed { since, error }, Some(object)) =
+        (state, told.as_object_mut())
+    {
         object.insert("error".into(), error.into());
         object.insert("stale_seconds".into(), ago(since, clock).into());
     }
@@ -253,7 +260,9 @@ fn service_lines(service: &Value, out: &mut String) {
     let text = |key: &str| service[key].as_str().unwrap_or("?");
     let note = match text("state") {
         "fresh" => String::new(),
-        "stale" => format!(" · stale for {}: {}", span(service["stale_seconds"].as_u64().unwrap_or(0)), text("error")),
+        state @ ("stale" | "lapsed") => {
+            format!(" · {state} for {}: {}", span(service["stale_seconds"].as_u64().unwrap_or(0)), text("error"))
+        }
         state => format!(" · {state}"),
     };
     let _ = writeln!(out, "service      {}{note}", text("name"));

@@ -30,6 +30,7 @@ use tollgate_store::{Memory, MemoryCounters};
 use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings, Smoothing, adaptive};
 
+use crate::discovery::{self, Discovery};
 use crate::followed::Followed;
 use crate::overload::{Looking, Watched};
 use crate::sources::{Identity, named, vouching};
@@ -113,6 +114,7 @@ pub(crate) struct Wired {
     /// Who can tell who calls.
     pub(crate) identity: Identity,
     resolver: (model::Dns, Arc<Dns>),
+    discovery: Arc<Discovery>,
     /// The services, in the order of the deployment's.
     made: Vec<Made>,
     /// Looks at the files of certificates.
@@ -179,11 +181,14 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         known => resolver(config, world, known.map(|(_, known)| known)).map_err(WireError::Resolver)?,
     };
     identity.start(&tls, world, &resolver);
+    let known = before.map(|wired| &wired.discovery);
+    let discovery =
+        Discovery::new(config, &tls, &resolver, world, known).map_err(|found| WireError::Config(vec![found]))?;
     let rules = Rules { owned: compiled.owned.into(), ..rules(config) };
     let (mut backends, mut made) = (Vec::new(), Vec::new());
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
         let known = before.and_then(|wired| wired.made.iter().find(|made| made.service.name() == name));
-        let new = make(name, written, tls.client(name, written), rules.heads, &resolver, world, known);
+        let new = make(name, written, tls.client(name, written), rules.heads, &discovery, world, known);
         backends.push(Backend { fallback, ..backend(written, &new.service) });
         made.push(new);
     }
@@ -194,7 +199,19 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
     let resolver = (config.dns.clone(), resolver);
-    Ok(Wired { deployment, warnings, tls, access, identity, resolver, made, watching: None, overload, looking: None })
+    Ok(Wired {
+        deployment,
+        warnings,
+        tls,
+        access,
+        identity,
+        resolver,
+        discovery,
+        made,
+        watching: None,
+        overload,
+        looking: None,
+    })
 }
 
 /// Compiles a config for a rehearsal: its services are there, but nobody looks their instances up, or after them.
@@ -234,11 +251,11 @@ fn understand(
     let compiled = tollgate_plan::compile(config, policies(), &sources, &world.metrics, revision);
     let tls = Tls::build(config, world.clock.unix(), before.map(|wired| &wired.tls), &world.metrics);
     let access = access(config, &sources);
-    match (compiled, tls, access, identity) {
-        (Ok(compiled), Ok(tls), Ok(access), Ok(identity)) => Ok(Understood { compiled, tls, access, identity }),
-        (compiled, tls, access, identity) => {
+    match (compiled, tls, access, identity, discovery::built_in(config)) {
+        (Ok(compiled), Ok(tls), Ok(access), Ok(identity), Ok(())) => Ok(Understood { compiled, tls, access, identity }),
+        (compiled, tls, access, identity, built_in) => {
             let found = compiled.err().into_iter().chain(tls.err()).chain(access.err()).chain(identity.err());
-            Err(found.flatten().collect())
+            Err(found.chain(built_in.err()).flatten().collect())
         }
     }
 }
@@ -318,7 +335,7 @@ fn make(
     written: &model::Service,
     tls: Option<Arc<Client>>,
     heads: HeadLimits,
-    resolver: &Arc<Dns>,
+    discovery: &Arc<Discovery>,
     world: &World,
     known: Option<&Made>,
 ) -> Made {
@@ -328,10 +345,16 @@ fn make(
         Some(made) => Arc::clone(&made.service),
         None => service(name, written, tls.clone(), heads, world),
     };
-    let is_followed = |made: &&Made| made.written.to == written.to && Arc::ptr_eq(&made.followed.resolver, resolver);
+    let is_followed = |made: &&Made| {
+        let (one, other) = (&made.written, written);
+        one.to == other.to
+            && one.consul == other.consul
+            && one.kubernetes == other.kubernetes
+            && Arc::ptr_eq(&made.followed.discovery, discovery)
+    };
     let followed = match kept.filter(is_followed) {
         Some(made) => Arc::clone(&made.followed),
-        None => Arc::new(Followed::new(written, resolver, world)),
+        None => Arc::new(Followed::new(written, discovery, world)),
     };
     Made { written: written.clone(), heads, tls, service, followed, is_new: kept.is_none() }
 }
@@ -341,6 +364,9 @@ fn is_made_alike(one: &model::Service, other: &model::Service) -> bool {
     let making = |service: &model::Service| {
         let mut made = service.clone();
         made.to = model::Targets(Vec::new());
+        made.registry = None;
+        made.consul = None;
+        made.kubernetes = None;
         made.try_timeout = None;
         made.fallback = None;
         made.retry.retries = other.retry.retries;

@@ -179,7 +179,7 @@ impl Service {
     /// was never heard takes nothing away: until it is, the instances are those that another one gave.
     pub fn update(self: &Arc<Self>, view: &View) {
         let before = self.instances.load_full();
-        if view.endpoints.is_empty() && view.state != State::Fresh {
+        if view.endpoints.is_empty() && matches!(view.state, State::Pending | State::Stale { .. }) {
             let before = Instances::clone(&before);
             self.instances.store(Arc::new(Instances { state: view.state.clone(), ..before }));
             return;

@@ -172,4 +172,8 @@ async fn a_source_that_was_never_heard_takes_no_instance_away() {
     assert_eq!(known(&service), 1);
     service.update(&View::fresh([]));
     assert_eq!(known(&service), 0, "a source that says so does");
+    service.update(&View::fresh([Endpoint::new(SocketAddr::from(([10, 0, 0, 1], 80)), 1)]));
+    let state = State::Lapsed { since: SystemTime::UNIX_EPOCH, error: "silent".to_owned() };
+    service.update(&View { endpoints: Vec::new(), state });
+    assert_eq!(known(&service), 0, "so does one that was silent for too long");
 }

@@ -291,9 +291,12 @@ fn log_and_names(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     let (written, lost) = (&metrics.log_lines.written, &metrics.log_lines.lost);
     let lines = [([("result", "written")], written.load(Relaxed)), ([("result", "lost")], lost.load(Relaxed))];
     counters(to, &families::LOG_LINES, lines)?;
-    let names = lock(&metrics.names).clone();
+    let names = metrics.names.all();
     counters(to, &families::DNS_FAILURES, names.iter().map(|(name, n)| ([("name", &**name)], n.failures)))?;
-    gauges(to, &families::DNS_STALE, names.iter().map(|(name, n)| ([("name", &**name)], u64::from(n.stale))))
+    gauges(to, &families::DNS_STALE, names.iter().map(|(name, n)| ([("name", &**name)], u64::from(n.is_stale))))?;
+    let sources = metrics.sources.all();
+    counters(to, &families::SOURCE_FAILURES, sources.iter().map(|(name, n)| ([("source", &**name)], n.failures)))?;
+    gauges(to, &families::SOURCE_STALE, sources.iter().map(|(name, n)| ([("source", &**name)], u64::from(n.is_stale))))
 }
 
 fn own_process(to: &mut DescriptorEncoder) -> fmt::Result {

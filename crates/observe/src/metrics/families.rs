@@ -141,6 +141,10 @@ families! {
         "Look-ups of a host name that failed.";
     DNS_STALE: Gauge "tollgate_dns_stale" ["name"]
         "1 while the addresses of a host name are those of an earlier answer because the last look-up failed.";
+    SOURCE_FAILURES: Counter "tollgate_source_failures" ["source"]
+        "Questions for the instances of a service that failed, by the source and the service's name there: `consul orders`.";
+    SOURCE_STALE: Gauge "tollgate_source_stale" ["source"]
+        "1 while the instances of a service are those of an earlier answer, or lapsed, because its source does not answer.";
 
     CPU: Counter "process_cpu", Seconds []
         "User and system time spent by the process.";

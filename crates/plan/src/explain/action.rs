@@ -118,10 +118,17 @@ fn copies(mirror: &Mirror) -> Option<String> {
 }
 
 fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> ServiceLine {
-    let targets: Vec<String> = service.to.0.iter().map(target).collect();
+    let registered = service.registry.iter().map(|from| format!("registry {}", from.value.service.value.0));
+    let consul = service.consul.iter().map(|from| format!("consul {}", from.value.service.value.0));
+    let kubernetes = service.kubernetes.iter().map(|from| {
+        let of = &from.value.service.value;
+        format!("kubernetes {}/{}", of.namespace, of.name)
+    });
+    let others = registered.chain(consul).chain(kubernetes);
+    let targets: Vec<String> = service.to.0.iter().map(target).chain(others).collect();
     let balance = match &service.balance {
         // A name may stand for many instances.
-        _ if matches!(service.to.0.as_slice(), [Target { address, .. }] if !matches!(address.value, Address::Name { .. })) => {
+        _ if matches!(service.to.0.as_slice(), [Target { address, .. }] if !matches!(address.value, Address::Name { .. } | Address::Srv(_))) => {
             None
         }
         Balance::RoundRobin => Some("in turn".to_owned()),
