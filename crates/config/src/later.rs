@@ -12,11 +12,11 @@ const FILE: &[&str] = &["admin", "cluster", "policies", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one service.
-const SERVICE: &[&str] = &["breaker", "registry"];
+const SERVICE: &[&str] = &["registry"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
-const ROUTE: &[&str] = &["cache", "compose", "hedge", "openapi", "registry", "validate"];
+const ROUTE: &[&str] = &["cache", "compose", "openapi", "registry", "validate"];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];
 

@@ -7,8 +7,10 @@ pub mod adaptive;
 pub mod address;
 pub mod apis;
 pub mod auth;
+pub mod breaker;
 pub mod correlation;
 pub mod data;
+pub mod deadline;
 pub mod decisions;
 mod defaults;
 pub mod destination;
@@ -26,10 +28,12 @@ pub mod lists;
 pub mod log;
 pub mod mirror;
 pub(crate) mod named;
+pub mod outlier;
 pub mod overload;
 pub mod paths;
 pub mod rehearsal;
 pub mod reply;
+pub mod retry;
 pub mod route;
 pub mod services;
 pub mod settings;
@@ -55,8 +59,10 @@ pub use self::auth::{
     LdapUsers, LocalPath, Login, Origin, Provider, ProxysWord, Saml, SamlSigned, Secret, Session, SessionIn, Signed,
     SignedBy, SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
 };
+pub use self::breaker::Breaker;
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
+pub use self::deadline::{Deadline, TimeUnit};
 pub use self::decisions::Decision;
 pub use self::destination::Destination;
 pub use self::dns::{Dns, NameServer};
@@ -64,7 +70,7 @@ pub use self::drain::Drain;
 pub use self::fallback::Fallback;
 pub use self::fields::{FieldName, FieldValue, ReplyFields};
 pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed};
-pub use self::health::{Check, CheckMethod, CheckPath, ErrorShare, Health, Outlier, StatusRange, WhenAllFail};
+pub use self::health::{Check, CheckMethod, CheckPath, Health, StatusRange, WhenAllFail};
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::issuer::{Issuer, SamlGrant, SigningAlgorithm};
 pub use self::limits::{Limits, Pace};
@@ -72,13 +78,15 @@ pub use self::listen::{FEW_CONNECTIONS, FileMode, Listener, ListenerKind, Switch
 pub use self::lists::AddressList;
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
 pub use self::mirror::{Credentials, Mirror};
+pub use self::outlier::{ErrorShare, Factor, Outlier, SlowOnes, SuccessRate};
 pub use self::overload::Overload;
 pub use self::paths::{Paths, Unusual};
 pub use self::rehearsal::{Expected, Sent, Test, TestFields, TestRequest, Tests};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
+pub use self::retry::{Hedge, HedgeAfter, Retry, RetryOn};
 pub use self::route::{Action, Endpoint, PathChange, Route};
 pub use self::services::{
-    Balance, HashKey, KeepAlive, Protocol, ProxyProtocol, Queue, Retry, Service, SourceAddress, Target, Targets,
+    Balance, HashKey, KeepAlive, Protocol, ProxyProtocol, Queue, Service, SourceAddress, Target, Targets,
 };
 pub use self::settings::{OrNone, Settings};
 pub use self::signers::{AwsSigner, DigestBy, MessageSigner, SignedBody, Signer};
