@@ -219,7 +219,7 @@ fn outlier(node: &mut Node) {
 /// `50% of 20 within 10s`, or `in` for `within` → `{ share: 50%, of: 20, within: 10s }`.
 fn error_share(node: &mut Node) {
     let parts = node.text().and_then(|text| text.split_once(" of "));
-    let within = |rest: &str| rest.contains(" within ").then_some(" within ").unwrap_or(" in ");
+    let within = |rest: &str| if rest.contains(" within ") { " within " } else { " in " };
     let Some((share, (of, within))) = parts.and_then(|(share, rest)| Some((share, rest.split_once(within(rest))?)))
     else {
         return;

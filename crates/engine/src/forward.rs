@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tollgate_config::model::HashKey;
@@ -108,8 +108,7 @@ pub(crate) async fn forward<S: Downstream>(
                         Box::pin(hedge::attempt(client, turn, way, connection, hedge, &ask, &mut sent, &mut due)).await
                     }
                     (Ok(()), None) => {
-                        let start = Start::Connection(connection);
-                        attempt::attempt(client, turn, start, d, route, &mut due).await
+                        attempt::attempt(client, turn, Start::Connection(connection), d, route, &mut due).await
                     }
                 };
                 told(client, turn, &answered);
@@ -121,18 +120,15 @@ pub(crate) async fn forward<S: Downstream>(
                 tries.another(refused(refusal), turn, backend, client, due.at)?
             }
         };
-        let wait = match next {
+        match next {
             Next::Done(upstream) => {
                 turn.x.trail.upstream = Some(client.now.saturating_duration_since(started));
                 turn.upstream = Some(upstream);
                 return Ok(Transit::Upstream);
             }
-            Next::Again(wait) => wait,
-        };
-        if !wait.is_zero() {
             // Boxed: it is rare, and every other exchange would keep room for it.
-            let waited = Box::pin(tokio::time::sleep(wait));
-            unless_gone(client, turn, pin!(waited)).await?;
+            Next::Again(wait) if !wait.is_zero() => Box::pin(pause(client, turn, wait)).await?,
+            Next::Again(_) => {}
         }
         client.look();
     }
@@ -227,6 +223,11 @@ async fn unless_gone<S: Downstream, T>(
         Poll::Pending => Poll::Pending,
     })
     .await
+}
+
+/// Waits before another try, but not for a client that is gone.
+async fn pause<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, wait: Duration) -> Result<(), Stop> {
+    unless_gone(client, turn, pin!(tokio::time::sleep(wait))).await
 }
 
 /// The protocol that the client asks to change to, if the route allows it; else the request goes on without that wish
