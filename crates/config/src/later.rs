@@ -11,12 +11,10 @@ const THIS: &str = "0.1";
 const FILE: &[&str] = &["admin", "policies", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
-/// Of one service.
-const SERVICE: &[&str] = &["breaker"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
-const ROUTE: &[&str] = &["cache", "compose", "hedge", "openapi", "validate"];
+const ROUTE: &[&str] = &["cache", "compose", "openapi", "validate"];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];
 
@@ -46,7 +44,6 @@ pub(crate) fn refuse(tree: &mut Node, cx: &mut DecodeCx) {
             in_key(listener, "tls", |tls| refuse_keys(tls, LISTENER_TLS, cx));
         });
     });
-    in_key(tree, "services", |services| each_value(services, |service| refuse_keys(service, SERVICE, cx)));
     in_key(tree, "defaults", |defaults| refuse_keys(defaults, ROUTE, cx));
     in_key(tree, "routes", |routes| refuse_in_routes(routes, cx));
     in_key(tree, "apis", |apis| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tollgate_config::model::{Accept, HashKey, Limits, Trust};
+use tollgate_config::model::{Accept, HashKey, Limits, RetryOn, Trust};
 use tollgate_core::body::Length;
 use tollgate_core::field::Known;
 use tollgate_http1::HeadLimits;
@@ -54,10 +54,25 @@ pub struct Backend {
     pub hash: Option<HashKey>,
     /// Tries after the first, unless the route says otherwise.
     pub retries: u8,
+    /// What is tried again, and when.
+    pub retrying: Retrying,
     /// How long each try may wait for the head of an answer, unless the route says otherwise.
     pub try_timeout: Option<Duration>,
     /// What takes the place of an answer that cannot be had, unless the route says otherwise.
     pub fallback: Option<Fallback>,
+}
+
+/// What of a service is tried again, and when.
+#[derive(Clone, Debug)]
+pub struct Retrying {
+    /// What is tried again.
+    pub on: Box<[RetryOn]>,
+    /// How long the first retry waits at most; twice as long each further time.
+    pub backoff: Duration,
+    /// How long one waits at most.
+    pub longest: Duration,
+    /// Whether it does only once what requests with the same `Idempotency-Key` ask for.
+    pub knows_keys: bool,
 }
 
 /// What holds for all routes of a deployment.

@@ -6,6 +6,7 @@
 mod bind;
 mod content;
 mod crowd;
+mod deadline;
 mod deployment;
 mod drain;
 mod fallback;
@@ -31,7 +32,7 @@ mod worker;
 
 pub use bind::{BindError, Bound, Port, SocketFile, adopt, bind, is_of};
 pub use crowd::Admission;
-pub use deployment::{Backend, Correlation, Deployment, Rules};
+pub use deployment::{Backend, Correlation, Deployment, Retrying, Rules};
 pub use drain::{Drain, Stage};
 pub use gateway::{Change, Gateway, Listening, Parts, Serves};
 pub use http::Greeting;

@@ -162,6 +162,11 @@ fn service(service: &Service, clock: &Clock) -> Value {
         let told = json!({ "limit": limit, "in_flight": in_flight, "waiting": concurrency.waiting, "shed": concurrency.shed.iter().sum::<u64>() });
         object.insert("concurrency".into(), told);
     }
+    if let (Some(breaker), Some(object)) = (service.breaker(), told.as_object_mut()) {
+        let (totals, left) = (service.metrics().watch().totals(), breaker.left(clock.now()));
+        let told = json!({ "state": breaker.stands().as_str(), "seconds": left.as_secs_f64().ceil(), "refused": totals.breaker_refused });
+        object.insert("breaker".into(), told);
+    }
     if let (State::Stale { since, error } | State::Lapsed { since, error }, Some(object)) =
         (state, told.as_object_mut())
     {
@@ -275,6 +280,12 @@ fn service_lines(service: &Value, out: &mut String) {
         let (in_flight, limit, waiting, shed) =
             (number("in_flight"), number("limit"), number("waiting"), number("shed"));
         let _ = writeln!(out, "  {in_flight} of {limit} at a time, {waiting} wait, {shed} shed");
+    }
+    if let Some(breaker) = service.get("breaker") {
+        let state = breaker["state"].as_str().unwrap_or("?").replace('_', " ");
+        let left = breaker["seconds"].as_f64().filter(|left| *left > 0.0);
+        let left = left.map_or_else(String::new, |left| format!(" for {}", span(left as u64)));
+        let _ = writeln!(out, "  breaker {state}{left}, {} refused", breaker["refused"].as_u64().unwrap_or(0));
     }
     for instance in instances {
         let number = |key: &str| instance[key].as_u64().unwrap_or(0);

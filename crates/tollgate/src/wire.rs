@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::Notify;
-use tollgate_config::model::{self, Balance, Config, ProxyProtocol, SourceAddress};
+use tollgate_config::model::{self, Balance, Config, ProxyProtocol, RetryOn, SourceAddress};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::field::Known;
@@ -16,7 +16,7 @@ use tollgate_core::node::Spanned;
 use tollgate_core::pacer::Pacers;
 use tollgate_core::policy::PolicyKind;
 use tollgate_core::principal::Sources;
-use tollgate_engine::{Backend, Correlation, Deployment, Rules};
+use tollgate_engine::{Backend, Correlation, Deployment, Retrying, Rules};
 use tollgate_http1::HeadLimits;
 use tollgate_identity::session;
 use tollgate_lists::Access;
@@ -224,6 +224,7 @@ pub(crate) fn rehearsed(config: &Config, world: &World) -> Result<Deployment, Wi
         let mut quiet = written.clone();
         quiet.health = None;
         quiet.outlier = None;
+        quiet.breaker = None;
         let service = service(name, &quiet, None, rules.heads, world);
         backends.push(Backend { fallback, ..backend(written, &service) });
     }
@@ -369,7 +370,8 @@ fn is_made_alike(one: &model::Service, other: &model::Service) -> bool {
         made.kubernetes = None;
         made.try_timeout = None;
         made.fallback = None;
-        made.retry.retries = other.retry.retries;
+        let (budget, min) = (service.retry.budget, service.retry.min);
+        made.retry = model::Retry { budget, min, ..other.retry.clone() };
         // Checks ask for it, too.
         made.host = made.host.filter(|_| service.health.is_some());
         made
@@ -423,6 +425,7 @@ fn service(
             head: u32::try_from(heads.for_http2()).unwrap_or(u32::MAX),
         },
         watch: watched::watch(service, &world.slow),
+        breaker: service.breaker.as_ref().map(watched::breaker),
     };
     let algorithm = match &service.balance {
         Balance::RoundRobin => Algorithm::RoundRobin,
@@ -433,6 +436,17 @@ fn service(
     let metrics = world.metrics.service(name);
     let (bells, clock) = (Arc::clone(&world.bells), world.clock.clone());
     Service::new(name, settings, budget, algorithm, metrics, bells, clock)
+}
+
+/// What of a service is tried again, and when.
+fn retrying(written: &model::Retry) -> Retrying {
+    let usual = || [RetryOn::Connect, RetryOn::Reset, RetryOn::Timeout].into();
+    Retrying {
+        on: written.on.as_ref().map_or_else(usual, |on| on.as_slice().into()),
+        backoff: written.backoff.value.0,
+        longest: written.longest.0,
+        knows_keys: written.idempotency_key,
+    }
 }
 
 /// What requests need to know of a service.
@@ -446,6 +460,7 @@ fn backend(written: &model::Service, service: &Arc<Service>) -> Backend {
             Balance::Hash(key) => Some(key.clone()),
         },
         retries: u8::try_from(written.retry.retries.get()).unwrap_or(u8::MAX),
+        retrying: retrying(&written.retry),
         try_timeout: written.try_timeout.map(|most| most.0),
         fallback: None,
     }

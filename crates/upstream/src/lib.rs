@@ -7,6 +7,7 @@
 pub mod adaptive;
 mod admission;
 pub mod balance;
+pub mod breaker;
 mod budget;
 mod connect;
 mod connection;

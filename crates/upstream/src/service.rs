@@ -15,6 +15,7 @@ use tollgate_registry::{Endpoint, State, View};
 
 use crate::adaptive::{Gate, Permit};
 use crate::balance::{Algorithm, Balance};
+use crate::breaker::Breaker;
 use crate::budget::Budget;
 use crate::connection::{Connection, Share};
 use crate::instance::Instance;
@@ -33,6 +34,8 @@ pub struct Service {
     retired: Mutex<Vec<Arc<Instance>>>,
     /// Who may be sent at a time, if that is found out.
     gate: Option<Arc<Gate>>,
+    /// Whether all of it is left alone, if it may be.
+    breaker: Option<Arc<Breaker>>,
     workers: usize,
     pub(crate) clock: Clock,
 }
@@ -98,6 +101,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether an instance is the reason, and not what the gateway itself has room or time for.
+    #[must_use]
+    pub fn is_of_an_instance(&self) -> bool {
+        match self {
+            Self::Joined(refusal) => refusal.is_of_an_instance(),
+            refusal => refusal.address().is_some(),
+        }
+    }
+
     /// The instance that is the reason.
     pub(crate) fn address(&self) -> Option<&Address> {
         match self {
@@ -145,8 +157,14 @@ impl Service {
         let empty = Instances { list, balance, state: State::Pending, has_weight: false };
         let adaptive = settings.adaptive;
         let gate = adaptive.map(|adaptive| Gate::new(adaptive, Arc::clone(&metrics), clock.clone()));
+        let breaker = settings.breaker.clone();
+        let breaker = breaker.map(|breaker| Breaker::new(breaker, Arc::clone(&metrics), clock.now()));
+        if breaker.is_none() {
+            metrics.watch().no_breaker();
+        }
         Arc::new(Self {
             gate,
+            breaker,
             shared: Arc::new(Shared::new(name, settings, metrics, wake, clock.clone())),
             budget,
             algorithm,
@@ -216,6 +234,26 @@ impl Service {
     #[must_use]
     pub fn tells_clients(&self) -> bool {
         self.shared.settings.proxy_protocol.is_some()
+    }
+
+    /// What says whether all of it is left alone, if anything does.
+    #[must_use]
+    pub fn breaker(&self) -> Option<&Arc<Breaker>> {
+        self.breaker.as_ref()
+    }
+
+    /// Whether it matters how long its answers take.
+    #[must_use]
+    pub fn times_answers(&self) -> bool {
+        let by_instance = self.shared.settings.watch.outlier.as_ref().is_some_and(|outlier| outlier.latency.is_some());
+        by_instance || self.breaker.as_ref().is_some_and(|breaker| breaker.times())
+    }
+
+    /// Whether an instance that takes part and is none of these could be asked.
+    #[must_use]
+    pub fn has_another(&self, tried: &[Address], now: Instant) -> bool {
+        let instances = self.instances.load();
+        instances.list.iter().any(|instance| !instance.stands.is_out(now) && !tried.contains(&instance.address))
     }
 
     /// Whether one more retry is within the budget.
@@ -366,8 +404,9 @@ impl Service {
         }
     }
 
-    /// What one of the workers does every second: lets the retry budget know how busy the service is.
+    /// What one of the workers does every second: lets the retry budget know how busy the service is, and compares instances.
     pub fn observe(&self, now: Instant) {
+        self.compare(now);
         self.budget.observe(now, self.shared.metrics.totals().attempts.iter().sum());
     }
 

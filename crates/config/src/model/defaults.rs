@@ -133,6 +133,17 @@ pub(crate) mod v1 {
     pub(crate) const RETRIES: i64 = 1;
     pub(crate) const RETRY_BUDGET: &str = "20%";
     pub(crate) const RETRY_MIN: i64 = 3;
+    pub(crate) const RETRY_IDEMPOTENCY_KEY: bool = false;
+    pub(crate) const RETRY_BACKOFF: &str = "25ms";
+    pub(crate) const RETRY_LONGEST: &str = "250ms";
+    pub(crate) const HEDGE_MOST: i64 = 1;
+    pub(crate) const DEADLINE_UNIT: &str = "ms";
+    pub(crate) const DEADLINE_ACCEPT: &str = "always";
+    pub(crate) const BREAKER_CONSECUTIVE: i64 = 0;
+    pub(crate) const BREAKER_OPEN: &str = "5s";
+    pub(crate) const BREAKER_LONGEST: &str = "1m";
+    pub(crate) const BREAKER_TRIALS: i64 = 3;
+    pub(crate) const BREAKER_STATUS: &str = "5xx";
 
     pub(crate) const HEALTH_CHECK: &str = "http";
     pub(crate) const HEALTH_INTERVAL: &str = "5s";
@@ -144,6 +155,15 @@ pub(crate) mod v1 {
     pub(crate) const OUTLIER_STATUS: &str = "502-504";
     pub(crate) const OUTLIER_EJECT_FOR: &str = "30s";
     pub(crate) const OUTLIER_LONGEST: &str = "5m";
+    pub(crate) const OUTLIER_JITTER: &str = "10%";
+    pub(crate) const SUCCESS_RATE_DEVIATIONS: &str = "1.9";
+    pub(crate) const SUCCESS_RATE_INSTANCES: i64 = 5;
+    pub(crate) const SUCCESS_RATE_OF: i64 = 100;
+    pub(crate) const LATENCY_FACTOR: i64 = 3;
+    pub(crate) const LATENCY_LEAST: &str = "10ms";
+    pub(crate) const LATENCY_INSTANCES: i64 = 3;
+    pub(crate) const LATENCY_OF: i64 = 50;
+    pub(crate) const COMPARED_WITHIN: &str = "10s";
     pub(crate) const OUTLIER_CEILING: &str = "50%";
 
     pub(crate) const TIMEOUT: &str = "30s";

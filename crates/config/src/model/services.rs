@@ -8,19 +8,22 @@ use tollgate_core::decode::{Decode, DecodeCx, unknown_key};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Node, Span, Spanned, Value};
 use tollgate_core::section;
-use tollgate_core::units::{Bounded, Percent, Period};
+use tollgate_core::units::{Bounded, Period};
 
 use crate::later;
 use crate::model::adaptive::AdaptiveConcurrency;
 use crate::model::address::Address;
 use crate::model::consul::FromConsul;
+use crate::model::breaker::Breaker;
 use crate::model::defaults::v1;
 use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
-use crate::model::health::{Health, Outlier, WhenAllFail};
+use crate::model::health::{Health, WhenAllFail};
 use crate::model::http::HostText;
 use crate::model::kubernetes::FromKubernetes;
 use crate::model::registry::FromRegistry;
+use crate::model::outlier::Outlier;
+use crate::model::retry::Retry;
 use crate::model::smooth::Smooth;
 use crate::model::tls::ServiceTls;
 use tollgate_core::text::{FromText, decode_from_text, text_schema, unknown_word, words};
@@ -60,7 +63,9 @@ section! {
         try_timeout: Option<Period>,
         /// How instances are asked whether they are well; without it, they are not.
         health: Option<Health>,
-        /// When an instance is left out because requests sent to it failed; without it, never.
+        /// When all of the service is left alone for a while because too much of what is sent to it fails; without it, never.
+        breaker: Option<Breaker>,
+        /// When an instance is left out because of how it serves; without it, never.
         outlier: Option<Outlier>,
         /// What becomes of requests when all instances are unhealthy or ejected: `serve` uses them all the same, `refuse`
         /// answers 503; without it, `serve`.
@@ -230,18 +235,6 @@ section! {
         rest as "for": Period = v1::KEEP_ALIVE_FOR,
         /// How old one may become: it then ends with the request that it carries. Without it, any age.
         age: Option<Period>,
-    }
-}
-
-section! {
-    /// When a request is tried once more. Only what is safe to repeat, or of which nothing was sent.
-    pub struct Retry {
-        /// Tries after the first. 0: none.
-        retries: Bounded<0, 5> = v1::RETRIES,
-        /// Retries are at most this share of all requests, so that a service in trouble is not given more work.
-        budget: Percent = v1::RETRY_BUDGET,
-        /// Retries per second that are always allowed, whatever the budget.
-        min: Bounded<0, 10_000> = v1::RETRY_MIN,
     }
 }
 

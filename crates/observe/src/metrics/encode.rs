@@ -15,7 +15,7 @@ use tollgate_core::criticality::Criticality;
 use super::families::{self, Family};
 use super::route::{BUCKETS, CLASSES, RouteMetrics, RouteTotals};
 use super::service::{OUTCOMES, ServiceMetrics, ServiceTotals};
-use super::watch::{CHECKED, COPIED, STANDINGS, WatchTotals};
+use super::watch::{BREAKER_STATES, CHECKED, COPIED, EJECTED, HEDGED, STANDINGS, WatchTotals};
 use super::worker::{REASONS, Refusal};
 use super::{Format, Metrics, lock, process};
 
@@ -240,12 +240,35 @@ fn watched<'a>(services: impl Iterator<Item = &'a ServiceMetrics>, to: &mut Desc
         CHECKED.into_iter().zip(totals.checks).map(move |(result, count)| ([of(*name), ("result", result)], count))
     });
     counters(to, &families::CHECKS, checks)?;
-    counters(to, &families::EJECTIONS, watched().map(|(name, totals)| ([of(*name)], totals.ejections)))?;
+    let ejections = watched().flat_map(|(name, totals)| {
+        EJECTED.into_iter().zip(totals.ejections).map(move |(reason, count)| ([of(*name), ("reason", reason)], count))
+    });
+    counters(to, &families::EJECTIONS, ejections)?;
+    breakers(&services, to)?;
+    let hedges = services.iter().filter(|(_, totals)| totals.hedges != [0; 3]).flat_map(|(name, totals)| {
+        HEDGED.into_iter().zip(totals.hedges).map(move |(result, count)| ([of(*name), ("result", result)], count))
+    });
+    counters(to, &families::HEDGES, hedges)?;
     counters(to, &families::FALLBACKS, services.iter().map(|(name, totals)| ([of(*name)], totals.fallbacks)))?;
     let copies = services.iter().filter(|(_, totals)| totals.copies != [0; 5]).flat_map(|(name, totals)| {
         COPIED.into_iter().zip(totals.copies).map(move |(result, count)| ([of(*name), ("result", result)], count))
     });
     counters(to, &families::COPIES, copies)
+}
+
+/// How circuit breakers stand, of services that have one.
+fn breakers(services: &[(&str, WatchTotals)], to: &mut DescriptorEncoder) -> fmt::Result {
+    let of = |name| ("service", name);
+    let with = || services.iter().filter_map(|(name, totals)| Some((*name, totals, totals.breaker?)));
+    let states = with().flat_map(|(name, _, stands)| {
+        BREAKER_STATES.map(|state| ([of(name), ("state", state)], u64::from(state == stands.as_str())))
+    });
+    gauges(to, &families::BREAKER_STATE, states)?;
+    let changes = with().flat_map(|(name, totals, _)| {
+        BREAKER_STATES.into_iter().zip(totals.breaker_changes).map(move |(to, n)| ([of(name), ("to", to)], n))
+    });
+    counters(to, &families::BREAKER_CHANGES, changes)?;
+    counters(to, &families::BREAKER_REFUSED, with().map(|(name, totals, _)| ([of(name)], totals.breaker_refused)))
 }
 
 fn connections(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {

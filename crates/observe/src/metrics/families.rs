@@ -97,8 +97,16 @@ families! {
         "Instances of a service that is checked or ejects: `healthy`, `unknown` (not checked yet, used like a healthy one), `unhealthy`, `ejected`.";
     CHECKS: Counter "tollgate_health_checks" ["service", "result"]
         "Health checks of instances: `ok`, or `failed`.";
-    EJECTIONS: Counter "tollgate_ejections" ["service"]
-        "Times that an instance was left out for a while because requests sent to it failed.";
+    EJECTIONS: Counter "tollgate_ejections" ["service", "reason"]
+        "Times that an instance was left out for a while: because requests failed in a row (`consecutive`), a share of them did (`errors`), or it did worse (`success_rate`) or was slower (`latency`) than the others.";
+    BREAKER_STATE: Gauge "tollgate_breaker_state" ["service", "state"]
+        "1 for the state that the service's circuit breaker is in: `closed`, `open`, `half_open`; 0 for the others.";
+    BREAKER_CHANGES: Counter "tollgate_breaker_changes" ["service", "to"]
+        "Times that the service's circuit breaker came into this state.";
+    BREAKER_REFUSED: Counter "tollgate_breaker_refused" ["service"]
+        "Attempts that the service's circuit breaker did not let through.";
+    HEDGES: Counter "tollgate_hedges" ["service", "result"]
+        "Second attempts beside a slow first one (`hedge`): `won` (their answer was used), `lost`, or `denied` (not sent, because the retry budget was spent).";
     FALLBACKS: Counter "tollgate_fallbacks" ["service"]
         "Requests for which the service had no answer and whose fallback was asked or given instead.";
     COPIES: Counter "tollgate_mirrored_requests" ["service", "result"]

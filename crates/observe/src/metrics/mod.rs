@@ -35,7 +35,7 @@ pub use listener::ListenerMetrics;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
 pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
 pub use tls::TlsFiles;
-pub use watch::{Checked, Copied, Standing, WatchMetrics, WatchTotals};
+pub use watch::{BreakerState, Checked, Copied, Ejected, Hedged, Standing, WatchMetrics, WatchTotals};
 pub use worker::{Closed, WorkerMetrics};
 
 pub use process::{open_files, resident};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate_config::model::{AdaptiveConcurrency, Address, Balance, Check, Health, Outlier, Service, Target};
+use tollgate_config::model::{AdaptiveConcurrency, Address, Balance, Breaker, Check, Health, Outlier, Service, Target};
 use tollgate_core::exchange::Exchange;
 
 use crate::compile::Compiled;
@@ -57,6 +57,10 @@ pub(super) struct ServiceLine {
     pub(super) health: Option<String>,
     /// When one is ejected.
     pub(super) outlier: Option<String>,
+    /// When all of it is left alone.
+    pub(super) breaker: Option<String>,
+    /// When a second attempt is made beside the first.
+    pub(super) hedge: Option<String>,
     /// What becomes of requests when all instances fail, if anybody finds out.
     pub(super) when_all_fail: Option<&'static str>,
     /// What takes the place of an answer that cannot be had.
@@ -156,6 +160,8 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> S
         concurrency: service.adaptive_concurrency.as_ref().map(concurrency),
         health: service.health.as_ref().map(check),
         outlier: service.outlier.as_ref().map(ejection),
+        breaker: service.breaker.as_ref().map(breaking),
+        hedge: proxy.hedge.as_ref().map(|hedge| hedge.to_string()),
         when_all_fail: is_watched.then(|| service.when_all_fail.as_ref().map_or("serve", |when| when.value.as_str())),
         fallback: None,
     }
@@ -193,8 +199,31 @@ fn ejection(outlier: &Outlier) -> String {
         let share = percent(errors.share.hundredths().into(), 10_000);
         format!("{share} failures of at least {} requests within {}", errors.of.get(), period(errors.within.0))
     });
-    let when: Vec<String> = in_a_row.into_iter().chain(share).collect();
+    let rate = outlier.success_rate.as_ref().map(|own| {
+        format!(
+            "a success rate {} deviations below the mean of {} instances or more",
+            own.deviations.get(),
+            own.instances.get()
+        )
+    });
+    let slow = outlier.latency.as_ref().map(|own| format!("answers {} times as slow as the others'", own.factor.get()));
+    let when: Vec<String> = in_a_row.into_iter().chain(share).chain(rate).chain(slow).collect();
     format!("after {}, for {}", when.join(" or "), period(outlier.eject_for.value.0))
+}
+
+/// When a service is left alone.
+fn breaking(breaker: &Breaker) -> String {
+    let in_a_row = match breaker.consecutive.get() {
+        0 => None,
+        many => Some(format!("{many} failures in a row")),
+    };
+    let share = breaker.failures.as_ref().map(|failures| {
+        let share = percent(failures.share.hundredths().into(), 10_000);
+        format!("{share} failures of at least {} attempts within {}", failures.of.get(), period(failures.within.0))
+    });
+    let when: Vec<String> = in_a_row.into_iter().chain(share).collect();
+    let (open, trials) = (period(breaker.open.value.0), breaker.trials.get());
+    format!("after {}, for {open}; closed after {trials} requests that go well", when.join(" or "))
 }
 
 fn stand_in(fallback: &Fallback) -> String {
