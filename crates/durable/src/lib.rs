@@ -5,6 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod sqlite;
+
+pub use sqlite::Sqlite;
+
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
