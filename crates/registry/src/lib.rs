@@ -15,6 +15,7 @@ pub mod dns;
 mod fixed;
 mod load;
 mod merged;
+pub mod said;
 
 pub use fixed::Fixed;
 pub use load::Load;
