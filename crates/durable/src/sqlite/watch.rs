@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::memory::{Memory, revision_of};
 use crate::{CONFIRMED_EVERY, Change, Outcome, Revision, Seen, Watch};
@@ -21,12 +21,16 @@ pub(super) struct SqliteWatch {
     /// Everything up to here was shown.
     shown: Revision,
     changed: watch::Receiver<Revision>,
+    /// When it is said again that nothing changed.
+    ticks: Option<Interval>,
+    /// That is due: however much changes, it is said as soon as all of that is shown.
+    is_due: bool,
 }
 
 impl SqliteWatch {
     pub(super) fn new(memory: Arc<Memory>, prefix: &str, after: Revision) -> Self {
         let changed = memory.revision.subscribe();
-        Self { memory, prefix: prefix.to_owned(), shown: after, changed }
+        Self { memory, prefix: prefix.to_owned(), shown: after, changed, ticks: None, is_due: false }
     }
 
     /// What changed since.
@@ -47,32 +51,44 @@ impl SqliteWatch {
     }
 }
 
+impl SqliteWatch {
+    /// What there is to be said, if it is not that nothing changed.
+    async fn news(&mut self) -> Option<Seen> {
+        loop {
+            self.changed.mark_unchanged();
+            if let Some(seen) = self.look() {
+                return Some(seen);
+            }
+            if self.is_due {
+                return None;
+            }
+            let ticks = self.ticks.get_or_insert_with(|| {
+                let mut ticks = interval(CONFIRMED_EVERY / 2);
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                ticks
+            });
+            tokio::select! {
+                _ = ticks.tick() => self.is_due = true,
+                // The sender lives as long as the memory, which this holds.
+                _ = self.changed.changed() => {}
+            }
+        }
+    }
+}
+
 impl Watch for SqliteWatch {
     fn next(&mut self) -> Outcome<'_, Seen> {
         Box::pin(async move {
-            let quiet = async {
-                loop {
-                    self.changed.mark_unchanged();
-                    if let Some(seen) = self.look() {
-                        break seen;
-                    }
-                    // The sender lives as long as the memory, which this holds.
-                    if self.changed.changed().await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                }
-            };
-            // Changes are on the disk when they are shown; that there are none is only so while it answers.
-            if let Ok(seen) = timeout(CONFIRMED_EVERY / 2, quiet).await {
+            // What changed is on the disk when it is shown; that nothing did is only so while the disk answers.
+            if let Some(seen) = self.news().await {
                 return Ok(seen);
             }
-            match self.memory.vouched() {
-                Ok(()) => Ok(Seen::Confirmed(self.shown)),
-                Err(trouble) => {
-                    sleep(PAUSE).await;
-                    Err(trouble)
-                }
+            if let Err(trouble) = self.memory.vouched() {
+                sleep(PAUSE).await;
+                return Err(trouble);
             }
+            self.is_due = false;
+            Ok(Seen::Confirmed(self.shown))
         })
     }
 }
