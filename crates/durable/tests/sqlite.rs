@@ -37,10 +37,8 @@ fn fake() -> Clock {
 
 /// Two keys under leases of 10 s and 60 s, and one without.
 async fn filled(store: &Sqlite) -> (LeaseId, LeaseId) {
-    let (short, long) = (
-        store.grant(Duration::from_secs(10)).await.unwrap(),
-        store.grant(Duration::from_secs(60)).await.unwrap(),
-    );
+    let (short, long) =
+        (store.grant(Duration::from_secs(10)).await.unwrap(), store.grant(Duration::from_secs(60)).await.unwrap());
     for (key, lease) in [("a/short", Some(short)), ("a/long", Some(long)), ("a/kept", None)] {
         durable::done(store.put(key, b"1".to_vec(), lease, OnlyIf::Always).await);
     }
@@ -179,7 +177,11 @@ fn another_process_reads_along_and_takes_over_when_it_may() {
 #[test]
 fn a_file_that_is_not_ours_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("registry.db"), "this is a text that is no database at all, and long enough to be sure").unwrap();
+    std::fs::write(
+        folder.path().join("registry.db"),
+        "this is a text that is no database at all, and long enough to be sure",
+    )
+    .unwrap();
     let error = Sqlite::open(&settings(folder.path()), Clock::real()).unwrap_err();
     assert!(error.contains("not a database"), "{error}");
 }

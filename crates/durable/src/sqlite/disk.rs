@@ -66,7 +66,9 @@ impl Disk {
                 making.pragma_update(None, "application_id", WHAT)?;
                 making.pragma_update(None, "user_version", VERSION)?;
             }
-            (WHAT, other) => return Err(format!("{} is of another version of Tollgate ({other})", path.display()).into()),
+            (WHAT, other) => {
+                return Err(format!("{} is of another version of Tollgate ({other})", path.display()).into());
+            }
             _ => return Err(format!("{} is the file of another program", path.display()).into()),
         }
         making.commit()?;

@@ -192,7 +192,8 @@ impl Durable for Sqlite {
     fn grant(&self, ttl: Duration) -> Outcome<'_, LeaseId> {
         Box::pin(async move {
             self.kept().await?;
-            let whole = Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).max(Duration::from_secs(1));
+            let whole =
+                Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).max(Duration::from_secs(1));
             let granted = self.memory.grant(whole, MOST_LEASES);
             // It ends by itself even if nothing is ever put under it.
             self.look();

@@ -41,11 +41,15 @@ impl SqliteWatch {
         }
         let first = state.history.partition_point(|change| revision_of(change) <= self.shown);
         let new = state.history.range(first..).filter(|change| key(change).starts_with(&self.prefix));
-        let changes: Vec<Change> = new.take(MOST_AT_ONCE).cloned().collect();
-        let last = match changes.last() {
-            Some(last) if changes.len() == MOST_AT_ONCE => revision_of(last),
-            _ => state.revision.max(self.shown),
-        };
+        let (mut changes, mut last) = (Vec::new(), state.revision.max(self.shown));
+        for change in new {
+            // What is of one revision is shown together: a watch stands between revisions.
+            if changes.len() >= MOST_AT_ONCE && changes.last().map(revision_of) != Some(revision_of(change)) {
+                last = changes.last().map_or(last, revision_of);
+                break;
+            }
+            changes.push(Change::clone(change));
+        }
         self.shown = last;
         (!changes.is_empty()).then_some(Seen::Changed(last, changes))
     }

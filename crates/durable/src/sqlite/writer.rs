@@ -232,16 +232,15 @@ impl Writer {
         let ending: Vec<LeaseId> = ends(&mut state, now);
         let mut draft = Draft::new(&state);
         ending.iter().for_each(|lease| draft.end(*lease));
-        let answers: Vec<_> = asked
-            .into_iter()
-            .map(|(change, answer)| (draft.take(change, now, self.most), answer))
-            .collect();
+        let answers: Vec<_> =
+            asked.into_iter().map(|(change, answer)| (draft.take(change, now, self.most), answer)).collect();
         let Draft { revision, changes, leases, ended, .. } = draft;
         let is_kept = |lease: &LeaseId| state.leases.get(lease).is_some_and(|lease| lease.is_kept);
         let is_news = !changes.is_empty() || ended.iter().any(is_kept) || (!state.leases.is_empty() && is_due);
         // It is not held while the disk is waited for: whoever reads sees what was before.
         drop(state);
         if !is_news && !is_stamp {
+            self.failed = None;
             let mut state = memory.state();
             ended.iter().for_each(|lease| drop(state.leases.remove(lease)));
             answers.into_iter().for_each(|(written, answer)| drop(answer.send(written)));

@@ -304,7 +304,10 @@ fn registry(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     gauge(to, &families::REGISTRY_STALE, u64::from(facts.is_stale))?;
     let services = facts.services();
     let instances = services.iter().flat_map(|(service, counts)| {
-        ["up", "draining"].into_iter().zip(*counts).map(move |(state, count)| ([("service", *service), ("state", state)], count))
+        ["up", "draining"]
+            .into_iter()
+            .zip(*counts)
+            .map(move |(state, count)| ([("service", *service), ("state", state)], count))
     });
     gauges(to, &families::REGISTRY_INSTANCES, instances)?;
     let changes = [("put", facts.put), ("gone", facts.gone), ("lapsed", facts.lapsed)];

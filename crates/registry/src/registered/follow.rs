@@ -126,11 +126,15 @@ impl Shared {
         let gone: Vec<Change> = {
             let table = self.table();
             let names = table.names().into_iter().map(|(service, id)| record::key(&service, &id));
-            names.filter(|key| !there.contains(key.as_str())).map(|key| Change::Gone { key, revision: listing.revision }).collect()
+            names
+                .filter(|key| !there.contains(key.as_str()))
+                .map(|key| Change::Gone { key, revision: listing.revision })
+                .collect()
         };
         let is_new = |entry: &Entry| {
             let names = record::names(&entry.key, INSTANCES);
-            let known = names.and_then(|(service, id)| self.table().item(service, id).map(|item| item.registered.revision));
+            let known =
+                names.and_then(|(service, id)| self.table().item(service, id).map(|item| item.registered.revision));
             known != Some(entry.modified.0)
         };
         let put = listing.entries.into_iter().filter(|entry| is_new(entry)).map(Change::Put);
@@ -206,7 +210,12 @@ impl Shared {
         self.applied.send_if_modified(|applied| further(applied, revision.0));
         if let Some((since, _)) = was_stale {
             let stale_s = self.clock.unix().duration_since(since).unwrap_or_default().as_secs();
-            tracing::info!(stale_s, revision = revision.0, used_again = again.len(), "the registry is up to date again");
+            tracing::info!(
+                stale_s,
+                revision = revision.0,
+                used_again = again.len(),
+                "the registry is up to date again"
+            );
         }
         self.says_it_is_good(revision);
     }

@@ -28,8 +28,8 @@ use tollgate_observe::Metrics;
 
 use self::outlet::{Outlet, Outlets};
 use self::table::{Item, Table};
-use crate::dns::Dns;
 use crate::directory::{Change, Directory, Listing, Outcome, Registered, Registration, Trouble};
+use crate::dns::Dns;
 use crate::{Load, Source};
 
 /// What the keys of instances begin with.
@@ -124,7 +124,13 @@ struct Shared {
 
 impl Registry {
     /// A registry over this store; it follows it on `runtime`, on which one task at a time runs.
-    pub fn new(store: Arc<dyn Durable>, settings: Settings, clock: Clock, runtime: &Handle, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        store: Arc<dyn Durable>,
+        settings: Settings,
+        clock: Clock,
+        runtime: &Handle,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let table = Mutex::new(Table::new(settings.history));
         let shared = Arc::new(Shared {
             store,
@@ -243,7 +249,10 @@ impl Shared {
         });
         if let Some(item) = known.as_ref().filter(|_| is_said) {
             self.taken_over(Revision(item.registered.revision)).await?;
-            return Ok((self.renewed(&service, &id, ttl, None).unwrap_or_else(|| item.registered.as_ref().clone()), false));
+            return Ok((
+                self.renewed(&service, &id, ttl, None).unwrap_or_else(|| item.registered.as_ref().clone()),
+                false,
+            ));
         }
         let since = known.as_ref().map_or_else(|| self.clock.unix(), |item| item.registered.since);
         let value = record::write(&registration, false, since);

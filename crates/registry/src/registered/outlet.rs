@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::Wanted;
-use crate::dns::Dns;
 use crate::directory::Registered;
+use crate::dns::Dns;
 use crate::{Endpoint, Follower, Source, State, View};
 
 /// All sources that are in use, by their service.

@@ -66,8 +66,8 @@ pub(super) fn read(entry: &Entry, ttl: Duration, now: SystemTime) -> Result<Item
         Some(_) => return Err("/draining: expected true or false".to_owned()),
     };
     let since = since.and_then(|since| UNIX_EPOCH.checked_add(Duration::from_secs(since.as_u64()?))).unwrap_or(now);
-    let (registration, load) = said::registration(service, id, &value, Unsaid { address: None, ttl })
-        .map_err(|mistakes| {
+    let (registration, load) =
+        said::registration(service, id, &value, Unsaid { address: None, ttl }).map_err(|mistakes| {
             let told = mistakes.into_iter().map(|mistake| match mistake.pointer.as_str() {
                 "" => mistake.detail,
                 pointer => format!("{pointer}: {}", mistake.detail),

@@ -239,8 +239,12 @@ impl Table {
             ttl <= passed && before.is_none_or(|before| ttl > before)
         };
         let count = |instances: &Instances| instances.values().filter(|item| is_new(item)).count();
-        let touched: Vec<_> =
-            self.services.iter().map(|(service, instances)| (service, count(instances))).filter(|(_, n)| *n > 0).collect();
+        let touched: Vec<_> = self
+            .services
+            .iter()
+            .map(|(service, instances)| (service, count(instances)))
+            .filter(|(_, n)| *n > 0)
+            .collect();
         let (services, number) =
             (touched.iter().map(|(service, _)| Arc::clone(service)).collect(), touched.iter().map(|(_, n)| n).sum());
         self.lapsed = Some(passed);
@@ -249,7 +253,11 @@ impl Table {
 
     fn lapsed_services(&self) -> Vec<Arc<str>> {
         let has_lapsed = |instances: &Instances| instances.values().any(|item| self.is_lapsed(item));
-        self.services.iter().filter(|(_, instances)| has_lapsed(instances)).map(|(service, _)| Arc::clone(service)).collect()
+        self.services
+            .iter()
+            .filter(|(_, instances)| has_lapsed(instances))
+            .map(|(service, _)| Arc::clone(service))
+            .collect()
     }
 
     pub(super) fn list(&self, service: Option<&str>, now: Instant) -> Listing {

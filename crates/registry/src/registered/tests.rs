@@ -156,7 +156,13 @@ impl Durable for Held {
         self.0.list(prefix)
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, lease: Option<LeaseId>, only_if: OnlyIf) -> durable::Outcome<'a, Written> {
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Vec<u8>,
+        lease: Option<LeaseId>,
+        only_if: OnlyIf,
+    ) -> durable::Outcome<'a, Written> {
         self.0.put(key, value, lease, only_if)
     }
 
@@ -207,8 +213,10 @@ impl Watch for Watching {
                         Stored::Gone { key, .. } => key.clone(),
                     };
                     let new = inside.history.iter().filter(|(revision, _)| *revision > self.shown);
-                    let new: Vec<Stored> =
-                        new.filter(|(_, change)| key(change).starts_with(&self.prefix)).map(|(_, c)| c.clone()).collect();
+                    let new: Vec<Stored> = new
+                        .filter(|(_, change)| key(change).starts_with(&self.prefix))
+                        .map(|(_, c)| c.clone())
+                        .collect();
                     if !inside.is_cut {
                         self.shown = inside.revision;
                         if !new.is_empty() {
@@ -255,7 +263,8 @@ fn settings() -> Settings {
 }
 
 fn test(settings: Settings) -> Test {
-    let (hand, clock) = (Arc::new(Hand::default()), Clock::fake(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
+    let (hand, clock) =
+        (Arc::new(Hand::default()), Clock::fake(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
     let (runtime, metrics) = (Handle::current(), Metrics::new(1));
     let servers = dns::Settings {
         servers: vec!["127.0.0.1:1".parse().unwrap()],
@@ -321,7 +330,8 @@ async fn whoever_is_answered_is_used_or_not_used() {
     let source = test.source("orders");
     let told: Arc<Mutex<Vec<usize>>> = Arc::default();
     let telling = Arc::clone(&told);
-    let follower: Arc<Follower> = Arc::new(move |view: &crate::View| telling.lock().unwrap().push(view.endpoints.len()));
+    let follower: Arc<Follower> =
+        Arc::new(move |view: &crate::View| telling.lock().unwrap().push(view.endpoints.len()));
     assert!(source.tell(&follower));
     let (first, is_new) = test.register("orders", 1, 10).await;
     assert!(is_new && !first.draining);
@@ -387,7 +397,10 @@ async fn without_its_store_an_instance_is_used_until_its_time_is_over() {
     test.clock.advance(Duration::from_secs(10));
     eventually("the second lapses", || ports(&source).is_empty()).await;
     let standing = test.registry.standing();
-    assert!(standing.lapsed == 2 && standing.stale.is_some() && standing.age > Some(Duration::from_secs(19)), "{standing:?}");
+    assert!(
+        standing.lapsed == 2 && standing.stale.is_some() && standing.age > Some(Duration::from_secs(19)),
+        "{standing:?}"
+    );
     let listing = test.registry.list(None);
     assert!(listing.instances.is_empty() && listing.age > Duration::from_secs(19));
     test.hand.cut(false);
@@ -447,7 +460,10 @@ async fn there_is_a_most_of_everything() {
 #[tokio::test]
 async fn changes_are_told_as_they_come_and_old_ones_are_forgotten() {
     let test = test(settings());
+    // What was before it was read as a whole is not known.
+    let (before, _) = test.register("bills", 1, 10).await;
     let (first, _) = test.register("orders", 1, 10).await;
+    assert!(test.registry.changes(None, before.revision, Duration::ZERO).await.is_ok());
     let (after, changes) = test.registry.changes(None, first.revision - 1, Duration::ZERO).await.unwrap();
     assert_eq!((after, changes.len()), (first.revision, 1));
     let waiting = test.registry.changes(Some("stock"), first.revision, Duration::from_secs(5));
@@ -456,7 +472,10 @@ async fn changes_are_told_as_they_come_and_old_ones_are_forgotten() {
         test.register("stock", 7, 10).await
     });
     let (after, changes) = waited.unwrap();
-    assert!(matches!(&*changes, [Change::Put(put)] if &*put.registration.service == "stock" && put.revision == after), "{changes:?}");
+    assert!(
+        matches!(&*changes, [Change::Put(put)] if &*put.registration.service == "stock" && put.revision == after),
+        "{changes:?}"
+    );
     test.registry.deregister("stock", "10.0.0.1:7").await.unwrap();
     let (_, changes) = test.registry.changes(Some("stock"), after, Duration::ZERO).await.unwrap();
     assert!(matches!(&*changes, [Change::Gone { service, .. }] if &**service == "stock"), "{changes:?}");
