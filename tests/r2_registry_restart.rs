@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tollgate_core::clock::Clock;
 use tollgate_durable::sqlite::Settings;
 use tollgate_durable::{Durable, OnlyIf, Sqlite, Written};
-use tollgate_testkit::{Gateway, Recorder, Signal, wait_until};
+use tollgate_testkit::{Gateway, Recorder, Signal, free_port, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 const UP: &str = "tollgate_registry_instances{service=\"orders\",state=\"up\"}";
@@ -104,7 +104,8 @@ fn a_folder_that_cannot_be_used_is_told_at_the_start() {
     let (file, config) = (folder.path().join("data"), folder.path().join("tollgate.yaml"));
     std::fs::write(&file, "no folder").unwrap();
     let text = format!(
-        "listen: 127.0.0.1:0\ndata: {}\nservices: {{ orders: {{ registry: orders }} }}\nroutes: {{ /**: orders }}\n",
+        "listen: 127.0.0.1:{}\ndata: {}\nservices: {{ orders: {{ registry: orders }} }}\nroutes: {{ /**: orders }}\n",
+        free_port(),
         file.display()
     );
     std::fs::write(&config, text).unwrap();
