@@ -92,7 +92,7 @@ fn a_gateway_that_is_upgraded_hands_the_registry_over() {
     assert_eq!(statuses(&gateway, 10), [200; 10]);
     // Who does not keep the registry takes nobody out: it is the new process that does.
     gateway.await_metric(UP, |up| up == 1.0);
-    (requests(&live), requests(&dies));
+    let _so_far = [requests(&live), requests(&dies)];
     assert_eq!(statuses(&gateway, 10), [200; 10]);
     assert_eq!((requests(&live), requests(&dies)), (10, 0));
     wait_until("the old process is gone", || gateway.log().contains("upgraded"));
