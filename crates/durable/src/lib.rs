@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod etcd;
+pub mod sqlite;
 
 use std::fmt::{self, Debug};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tollgate_core::policy::BoxFuture;
 
 pub use self::etcd::{Etcd, EtcdCredentials, EtcdMember, EtcdSettings, EtcdStatus, PREFIX as ETCD_PREFIX};
+pub use self::sqlite::Sqlite;
 
 /// Longest key, in bytes.
 pub const MOST_KEY: usize = 1024;

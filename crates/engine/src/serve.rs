@@ -264,6 +264,7 @@ async fn handled<S: Downstream>(
     if route.hooks.attempt && forward::answered(client, turn, route, &route.meta.name, at).await? {
         return Ok(Transit::Own);
     }
+    let at = turn.x.by(at + handler.most_wait());
     let reply = decided(client, at, handler.call(&mut turn.x), || handler.describe()).await?;
     own(turn, reply)
 }

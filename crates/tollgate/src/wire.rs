@@ -32,6 +32,7 @@ use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings, Sm
 
 use crate::discovery::{self, Discovery};
 use crate::followed::Followed;
+use crate::instances::Instances;
 use crate::overload::{Looking, Watched};
 use crate::sources::{Identity, named, vouching};
 use crate::tls::{Tls, Watching};
@@ -113,6 +114,8 @@ pub(crate) struct Wired {
     pub(crate) access: Vec<Option<Arc<Access>>>,
     /// Who can tell who calls.
     pub(crate) identity: Identity,
+    /// The registry of instances, if there is one.
+    pub(crate) instances: Option<Arc<Instances>>,
     resolver: (model::Dns, Arc<Dns>),
     discovery: Arc<Discovery>,
     /// The services, in the order of the deployment's.
@@ -141,6 +144,8 @@ pub(crate) enum WireError {
     Config(Vec<Diagnostic>),
     /// The system's resolver cannot be set up.
     Resolver(dns::LookupError),
+    /// The registry cannot be kept where the config says; in words.
+    Registry(String),
 }
 
 impl Wired {
@@ -162,6 +167,10 @@ impl Wired {
         let most = |most| usize::try_from(most).unwrap_or(usize::MAX);
         world.store.resize(most(config.state.memory.get()));
         self.identity.take_effect(config, world);
+        match &self.instances {
+            Some(instances) => instances.take_effect(config),
+            None => world.metrics.registry().end(),
+        }
         self.made.iter().for_each(|made| made.followed.attach(&made.service, world));
         self.watching = Some(self.tls.watch(world));
         self.looking = self.overload.as_ref().map(|watched| watched.look(world));
@@ -180,6 +189,8 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         Some((written, resolver)) if *written == config.dns => Arc::clone(resolver),
         known => resolver(config, world, known.map(|(_, known)| known)).map_err(WireError::Resolver)?,
     };
+    let known = before.and_then(|wired| wired.instances.as_ref());
+    let instances = Instances::build(config, world, &tls, &resolver, known).map_err(WireError::Registry)?;
     identity.start(&tls, world, &resolver);
     let known = before.map(|wired| &wired.discovery);
     let discovery =
@@ -188,7 +199,8 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
     let (mut backends, mut made) = (Vec::new(), Vec::new());
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
         let known = before.and_then(|wired| wired.made.iter().find(|made| made.service.name() == name));
-        let new = make(name, written, tls.client(name, written), rules.heads, &discovery, world, known);
+        let from = (&discovery, instances.as_ref());
+        let new = make(name, written, tls.client(name, written), rules.heads, from, world, known);
         backends.push(Backend { fallback, ..backend(written, &new.service) });
         made.push(new);
     }
@@ -205,6 +217,7 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         tls,
         access,
         identity,
+        instances,
         resolver,
         discovery,
         made,
@@ -336,7 +349,7 @@ fn make(
     written: &model::Service,
     tls: Option<Arc<Client>>,
     heads: HeadLimits,
-    discovery: &Arc<Discovery>,
+    (discovery, instances): (&Arc<Discovery>, Option<&Arc<Instances>>),
     world: &World,
     known: Option<&Made>,
 ) -> Made {
@@ -349,13 +362,14 @@ fn make(
     let is_followed = |made: &&Made| {
         let (one, other) = (&made.written, written);
         one.to == other.to
+            && one.registry == other.registry
             && one.consul == other.consul
             && one.kubernetes == other.kubernetes
-            && Arc::ptr_eq(&made.followed.discovery, discovery)
+            && made.followed.is_alike(discovery, instances)
     };
     let followed = match kept.filter(is_followed) {
         Some(made) => Arc::clone(&made.followed),
-        None => Arc::new(Followed::new(written, discovery, world)),
+        None => Arc::new(Followed::new(written, discovery, instances, world)),
     };
     Made { written: written.clone(), heads, tls, service, followed, is_new: kept.is_none() }
 }

@@ -61,8 +61,7 @@ pub(crate) mod v1 {
     pub(crate) const REDIS_TLS: bool = false;
     pub(crate) const REDIS_PREFIX: &str = "tollgate";
     pub(crate) const REDIS_TIMEOUT: &str = "5ms";
-    pub(crate) const ETCD_PREFIX: &str = "tollgate";
-    pub(crate) const ETCD_TIMEOUT: &str = "5s";
+    pub(crate) const ETCD_PREFIX: &str = "/tollgate";
     pub(crate) const CONSUL_URL: &str = "http://127.0.0.1:8500";
     pub(crate) const CONSUL_CONSISTENCY: &str = "default";
     pub(crate) const CONSUL_WAIT: &str = "30s";

@@ -71,6 +71,7 @@ impl Collector for Scrape {
         connections(metrics, &mut to)?;
         tls(metrics, &mut to)?;
         log_and_names(metrics, &mut to)?;
+        registry(metrics, &mut to)?;
         own_process(&mut to)
     }
 }
@@ -320,6 +321,23 @@ fn log_and_names(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     let sources = metrics.sources.all();
     counters(to, &families::SOURCE_FAILURES, sources.iter().map(|(name, n)| ([("source", &**name)], n.failures)))?;
     gauges(to, &families::SOURCE_STALE, sources.iter().map(|(name, n)| ([("source", &**name)], u64::from(n.is_stale))))
+}
+
+fn registry(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    let Some(facts) = metrics.registry.now() else { return Ok(()) };
+    gauge(to, &families::REGISTRY_REVISION, facts.revision)?;
+    gauge(to, &families::REGISTRY_VOUCHED, facts.vouched)?;
+    gauge(to, &families::REGISTRY_STALE, u64::from(facts.is_stale))?;
+    let services = facts.services();
+    let instances = services.iter().flat_map(|(service, counts)| {
+        ["up", "draining"]
+            .into_iter()
+            .zip(*counts)
+            .map(move |(state, count)| ([("service", *service), ("state", state)], count))
+    });
+    gauges(to, &families::REGISTRY_INSTANCES, instances)?;
+    let changes = [("put", facts.put), ("gone", facts.gone), ("lapsed", facts.lapsed)];
+    counters(to, &families::REGISTRY_CHANGES, changes.into_iter().map(|(kind, count)| ([("kind", kind)], count)))
 }
 
 fn own_process(to: &mut DescriptorEncoder) -> fmt::Result {

@@ -18,6 +18,7 @@ mod followed;
 mod format;
 mod listener;
 mod process;
+mod registry;
 mod route;
 mod service;
 mod shards;
@@ -32,6 +33,7 @@ pub use families::metrics_reference;
 pub use followed::Followed;
 pub use format::Format;
 pub use listener::ListenerMetrics;
+pub use registry::RegistryFacts;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
 pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
 pub use tls::TlsFiles;
@@ -61,6 +63,7 @@ pub struct Metrics {
     log_lines: Arc<LogLines>,
     limits_forgotten: Arc<AtomicU64>,
     store: Arc<StoreFacts>,
+    registry: RegistryFacts,
     names: Followed,
     sources: Followed,
     config: Mutex<Config>,
@@ -124,6 +127,7 @@ impl Metrics {
             log_lines: Arc::default(),
             limits_forgotten: Arc::default(),
             store: Arc::default(),
+            registry: RegistryFacts::default(),
             names: Followed::default(),
             sources: Followed::default(),
             config: Mutex::default(),
@@ -172,6 +176,11 @@ impl Metrics {
     /// What is told of a store in which several gateways count.
     pub fn store(&self) -> &Arc<StoreFacts> {
         &self.store
+    }
+
+    /// What is told of the registry of instances.
+    pub fn registry(&self) -> &RegistryFacts {
+        &self.registry
     }
 
     /// So much is used. The lag is the workers' own affair: of it, only whether somebody looks counts.
