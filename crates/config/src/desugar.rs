@@ -21,6 +21,8 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "dns", |dns| in_key(dns, "servers", list));
     in_key(tree, "log", log);
     in_key(tree, "state", state);
+    in_key(tree, "cluster", |cluster| in_key(cluster, "etcd", list));
+    in_key(tree, "registry", |registry| in_key(registry, "register", |all| each_value(all, registrar)));
     in_key(tree, "auth", |auth| each_value(auth, source));
     in_key(tree, "services", |services| each_value(services, service));
     in_key(tree, "defaults", |defaults| settings(defaults, policies));
@@ -157,6 +159,12 @@ fn service(node: &mut Node) {
         under(node, "to");
     }
     in_key(node, "to", targets);
+    in_key(node, "registry", |registry| {
+        if is_scalar(registry) {
+            under(registry, "service");
+        }
+        in_key(registry, "tags", list);
+    });
     in_key(node, "balance", balance);
     in_key(node, "queue", |queue| {
         if is_scalar(queue) {
@@ -169,6 +177,14 @@ fn service(node: &mut Node) {
     in_key(node, "tls", service_tls);
     in_key(node, "fallback", fallback);
     watch(node);
+}
+
+/// `${env:TOKEN}` → `{ token: [${env:TOKEN}] }`; `certificate: a` → `[a]`.
+fn registrar(node: &mut Node) {
+    if is_scalar(node) {
+        under(node, "token");
+    }
+    ["token", "certificate"].into_iter().for_each(|key| in_key(node, key, list));
 }
 
 /// What finds out which instances are well.

@@ -8,15 +8,15 @@ use tollgate_core::node::{Node, Value, each_value, in_key};
 const THIS: &str = "0.1";
 
 /// Of the whole file.
-const FILE: &[&str] = &["admin", "cluster", "policies", "tls"];
+const FILE: &[&str] = &["admin", "policies", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 /// Of one service.
-const SERVICE: &[&str] = &["breaker", "registry"];
+const SERVICE: &[&str] = &["breaker"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
-const ROUTE: &[&str] = &["cache", "compose", "hedge", "openapi", "registry", "validate"];
+const ROUTE: &[&str] = &["cache", "compose", "hedge", "openapi", "validate"];
 /// Ways of balancing.
 pub(crate) const BALANCE: &[&str] = &["latency"];
 

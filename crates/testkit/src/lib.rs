@@ -15,6 +15,7 @@ pub mod browser;
 pub mod cli;
 pub mod conformance;
 pub mod deadline;
+pub mod durable;
 pub mod gate;
 pub mod gateway;
 pub mod http2;

@@ -341,6 +341,7 @@ fn is_made_alike(one: &model::Service, other: &model::Service) -> bool {
     let making = |service: &model::Service| {
         let mut made = service.clone();
         made.to = model::Targets(Vec::new());
+        made.registry = None;
         made.try_timeout = None;
         made.fallback = None;
         made.retry.retries = other.retry.retries;

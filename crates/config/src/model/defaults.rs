@@ -61,6 +61,14 @@ pub(crate) mod v1 {
     pub(crate) const REDIS_TLS: bool = false;
     pub(crate) const REDIS_PREFIX: &str = "tollgate";
     pub(crate) const REDIS_TIMEOUT: &str = "5ms";
+    pub(crate) const ETCD_PREFIX: &str = "tollgate";
+    pub(crate) const ETCD_TIMEOUT: &str = "5s";
+    pub(crate) const REGISTRY_TTL: &str = "30s";
+    pub(crate) const REGISTRY_GRACE: &str = "30s";
+    pub(crate) const REGISTRY_MOST: i64 = 10_000;
+    pub(crate) const REGISTRY_MOST_OF_ONE: i64 = 1_000;
+    pub(crate) const REGISTRY_HISTORY: i64 = 10_000;
+    pub(crate) const REGISTRY_WATCHERS: i64 = 1_000;
     pub(crate) const LIMIT_FAILURES: i64 = 300;
     pub(crate) const BASIC_AT_ONCE: i64 = 4;
     pub(crate) const BASIC_CACHE: &str = "5m";

@@ -7,6 +7,7 @@ pub mod adaptive;
 pub mod address;
 pub mod apis;
 pub mod auth;
+pub mod cluster;
 pub mod correlation;
 pub mod data;
 pub mod decisions;
@@ -28,6 +29,7 @@ pub mod mirror;
 pub(crate) mod named;
 pub mod overload;
 pub mod paths;
+pub mod registry;
 pub mod rehearsal;
 pub mod reply;
 pub mod route;
@@ -55,6 +57,7 @@ pub use self::auth::{
     LdapUsers, LocalPath, Login, Origin, Provider, ProxysWord, Saml, SamlSigned, Secret, Session, SessionIn, Signed,
     SignedBy, SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
 };
+pub use self::cluster::{Cluster, EtcdTls, KeyPrefix, MemberUrl};
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
 pub use self::decisions::Decision;
@@ -74,6 +77,7 @@ pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
 pub use self::mirror::{Credentials, Mirror};
 pub use self::overload::Overload;
 pub use self::paths::{Paths, Unusual};
+pub use self::registry::{FromRegistry, Registrar, Registrars, Registry, ServiceName, ServicePattern, ShownName, Tag};
 pub use self::rehearsal::{Expected, Sent, Test, TestFields, TestRequest, Tests};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::route::{Action, Endpoint, PathChange, Route};
@@ -126,6 +130,10 @@ section! {
         drain: Drain,
         /// Where marks of what may be used once and sessions are kept.
         state: State,
+        /// Where gateways keep together what none of them must forget. Without it, each keeps its own, in `data`.
+        cluster: Option<Cluster>,
+        /// The instances that register themselves.
+        registry: Registry,
         /// How names of services are looked up.
         dns: Dns,
         /// Who can tell who calls: named sources of identity.
@@ -215,6 +223,10 @@ pub struct Config {
     pub drain: Drain,
     /// Where marks and sessions are kept.
     pub state: State,
+    /// Where gateways keep together what none of them must forget.
+    pub cluster: Option<Cluster>,
+    /// Instances that register themselves.
+    pub registry: Registry,
     /// Name look-ups.
     pub dns: Dns,
     /// Who can tell who calls, in the order written.
@@ -273,6 +285,8 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         data: file.data.unwrap_or_else(|| Folder::beside(&tree.span)),
         drain: file.drain,
         state: file.state,
+        cluster: file.cluster,
+        registry: file.registry,
         dns: file.dns,
         auth: file.auth.map(|a| a.0).unwrap_or_default(),
         issuer: file.issuer,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tollgate_core::decode::{Decode, DecodeCx, unknown_key};
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Node, Spanned, Value};
+use tollgate_core::node::{Node, Span, Spanned, Value};
 use tollgate_core::section;
 use tollgate_core::units::{Bounded, Percent, Period};
 
@@ -18,6 +18,7 @@ use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
 use crate::model::health::{Health, Outlier, WhenAllFail};
 use crate::model::http::HostText;
+use crate::model::registry::FromRegistry;
 use crate::model::smooth::Smooth;
 use crate::model::tls::ServiceTls;
 use tollgate_core::text::{FromText, decode_from_text, text_schema, unknown_word, words};
@@ -25,8 +26,11 @@ use tollgate_core::text::{FromText, decode_from_text, text_schema, unknown_word,
 section! {
     /// A group of instances that do the same work, and how they are reached.
     pub struct Service: fit {
-        /// The instances: addresses. A name is looked up again and again, and all its addresses are instances.
+        /// The instances: addresses. A name is looked up again and again, and all its addresses are instances. Needed, unless one of
+        /// the other sources of instances stands here in its place.
         to: Targets,
+        /// The instances: those that register themselves under this name.
+        registry: Option<Spanned<FromRegistry>>,
         /// How an instance is chosen: `round_robin`, `least_requests`, or by a `hash`.
         balance: Balance = v1::BALANCE,
         /// Most connections to all instances together, of this node; without it, any number.
@@ -117,8 +121,30 @@ text_schema!(SourceAddress, "SourceAddress", "description": "An IP address of th
 
 /// Whether a service's parts go together.
 fn fit(service: &Service, cx: &mut DecodeCx) -> bool {
-    let fits = [protocol_fits(service, cx), source_fits(service, cx), watch_fits(service, cx)];
+    let fits =
+        [comes_from_one(service, cx), protocol_fits(service, cx), source_fits(service, cx), watch_fits(service, cx)];
     fits.iter().all(|fits| *fits)
+}
+
+/// Where instances may come from beside the addresses of `to`; each is a key of a service.
+const OTHER_SOURCES: &[&str] = &["registry"];
+
+impl Service {
+    /// The places of [`OTHER_SOURCES`] that are written, in their order.
+    fn other_sources(&self) -> impl Iterator<Item = &Span> {
+        [self.registry.as_ref().map(|from| &from.span)].into_iter().flatten()
+    }
+}
+
+/// Instances come from one source: with several, nobody could say what a stale one among them means.
+fn comes_from_one(service: &Service, cx: &mut DecodeCx) -> bool {
+    let addresses = service.to.0.first().map(|target| &target.address.span);
+    let mut written = addresses.into_iter().chain(service.other_sources());
+    let (Some(first), Some(second)) = (written.next(), written.next()) else { return true };
+    let mistake = Diagnostic::error("it is said twice where the instances come from").at(second);
+    let hint = format!("one of `to` and `{}`", OTHER_SOURCES.join("`, `"));
+    cx.report(mistake.related(first, "and here").hint(hint));
+    false
 }
 
 /// What becomes of requests when all instances fail is a question only where somebody finds out; and a Unix socket has no
@@ -220,7 +246,7 @@ section! {
     }
 }
 
-/// The instances of a service; at least one, and one with a weight.
+/// The instances of a service; at least one, and one with a weight. None, if they come from another source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Targets(pub Vec<Target>);
 
@@ -234,6 +260,12 @@ impl Decode for Targets {
         };
         cx.report(Diagnostic::error(mistake).at(&node.span));
         None
+    }
+
+    const INSTEAD: &'static [&'static str] = OTHER_SOURCES;
+
+    fn said_otherwise() -> Option<Self> {
+        Some(Self(Vec::new()))
     }
 
     fn example() -> Option<&'static str> {

@@ -103,6 +103,20 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         schema: || words_of("google", &[]),
     },
     ShortForm {
+        definition: "FromRegistry",
+        short: "orders",
+        long: "{ service: orders }",
+        place: "services: { orders: { registry: @ } }",
+        schema: || json!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,63}$" }),
+    },
+    ShortForm {
+        definition: "Registrar",
+        short: "${env:ORDERS_TOKEN}",
+        long: "{ token: [\"${env:ORDERS_TOKEN}\"] }",
+        place: "registry: { register: { orders: @ } }",
+        schema: || json!({ "type": "string", "minLength": 1 }),
+    },
+    ShortForm {
         definition: "Listen",
         short: "8080",
         long: "{ 8080: { kind: http } }",

@@ -118,7 +118,8 @@ fn copies(mirror: &Mirror) -> Option<String> {
 }
 
 fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> ServiceLine {
-    let targets: Vec<String> = service.to.0.iter().map(target).collect();
+    let registered = service.registry.iter().map(|from| format!("registry {}", from.value.service.value.0));
+    let targets: Vec<String> = service.to.0.iter().map(target).chain(registered).collect();
     let balance = match &service.balance {
         // A name may stand for many instances.
         _ if matches!(service.to.0.as_slice(), [Target { address, .. }] if !matches!(address.value, Address::Name { .. })) => {
