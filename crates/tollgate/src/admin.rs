@@ -28,7 +28,7 @@ pub(crate) fn deployment(
         trouble(message, "the gateway's user must be able to write to the folder `data:`".to_owned())
     })?;
     let control: Arc<dyn Control> = Arc::new(Port(Arc::clone(control)));
-    let routes = tollgate_admin::routes(&control, Guard::new(token, listener.hosts.clone()));
+    let routes = tollgate_admin::routes(&control, Guard::new(token, listener.hosts.clone()), None);
     let plan = Arc::new(Plan::of_handlers(routes, &world.metrics).map_err(StartError::Config)?);
     Ok(Deployment::new(plan, Arc::new([]), Arc::clone(rules)))
 }
