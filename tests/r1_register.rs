@@ -83,7 +83,11 @@ impl Desk {
                 drop(log);
                 let said = if status == 404 { r#"{"type":"urn:tollgate:problem:registry/not-found"}"# } else { "{}" };
                 let said = if status == 204 { "" } else { said };
-                let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{said}", said.len());
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{said}",
+                    said.len()
+                );
             }
         });
         Self { port, asked, is_over, serving: Some(serving) }
@@ -145,7 +149,15 @@ impl Wrapped {
         let mut child = Command::new(TOLLGATE)
             .args(["register", "--service", "orders", "--port", &port.to_string()])
             .args(options)
-            .args(["--", &python(), script.to_str().unwrap(), &port.to_string(), notes.to_str().unwrap(), ready_after, code])
+            .args([
+                "--",
+                &python(),
+                script.to_str().unwrap(),
+                &port.to_string(),
+                notes.to_str().unwrap(),
+                ready_after,
+                code,
+            ])
             .env_remove("TOLLGATE_TOKEN")
             .env_remove("TOLLGATE_GATEWAY")
             .stderr(Stdio::piped())
@@ -202,8 +214,22 @@ impl Drop for Wrapped {
 fn a_service_is_registered_while_it_is_ready_and_gone_before_it_is_told_to_stop() {
     let place = folder();
     let desk = Desk::open(&place.1, well);
-    let options =
-        ["--gateway", &desk.url(), "--ready", "/healthz", "--ttl", "3s", "--drain", "700ms", "--zone", "z", "--tag", "a", "--tag", "b"];
+    let options = [
+        "--gateway",
+        &desk.url(),
+        "--ready",
+        "/healthz",
+        "--ttl",
+        "3s",
+        "--drain",
+        "700ms",
+        "--zone",
+        "z",
+        "--tag",
+        "a",
+        "--tag",
+        "b",
+    ];
     let mut service = Wrapped::start(place, &options, "0.5", "7");
     let path = format!("/v1/registry/services/orders/instances/127.0.0.1:{}", service.port);
     wait_until("it is renewed twice", || desk.count(&format!("POST {path}/renew")) == 2);
@@ -221,7 +247,11 @@ fn a_service_is_registered_while_it_is_ready_and_gone_before_it_is_told_to_stop(
     assert_eq!(desk.find(&format!("DELETE {path}")).notes, "start\n", "it was not told before");
     assert_eq!(service.notes(), "start\nSIGTERM\nend\n");
     assert_eq!((desk.count("PUT"), desk.count("DELETE")), (1, 1));
-    assert!(service.said().contains(&format!("`orders` at 127.0.0.1:{} is registered with {}", service.port, desk.url())));
+    assert!(service.said().contains(&format!(
+        "`orders` at 127.0.0.1:{} is registered with {}",
+        service.port,
+        desk.url()
+    )));
 }
 
 #[test]
@@ -287,7 +317,11 @@ fn it_goes_on_trying_while_no_gateway_answers() {
     wait_until("it is registered once there is one", || desk.count("PUT") == 1);
     drop(desk);
     wait_until("that is said too", || service.said().contains("not renewed, it goes on trying"));
-    let desk = Desk::open_at(port, &notes, |line, before| if line.starts_with("POST") && before == 0 { 404 } else { well(line, 0) });
+    let desk = Desk::open_at(
+        port,
+        &notes,
+        |line, before| if line.starts_with("POST") && before == 0 { 404 } else { well(line, 0) },
+    );
     wait_until("it is renewed with one that has forgotten it", || desk.count("POST") == 1);
     wait_until("and registers again", || desk.count("PUT") == 1);
     wait_until("and is renewed there", || desk.count("POST") == 2);
@@ -310,9 +344,11 @@ fn the_first_gateway_that_answers_is_asked() {
 
 #[test]
 fn whoever_may_not_register_is_not_even_started() {
-    for (answers, told) in
-        [((|_, _| 401) as Answers, "the token is missing or wrong"), (|_, _| 403, "may register"), (|_, _| 421, "under `hosts`")]
-    {
+    for (answers, told) in [
+        ((|_, _| 401) as Answers, "the token is missing or wrong"),
+        (|_, _| 403, "may register"),
+        (|_, _| 421, "under `hosts`"),
+    ] {
         let place = folder();
         let desk = Desk::open(&place.1, answers);
         let mut service = Wrapped::start(place, &["--gateway", &desk.url()], "0", "0");
@@ -325,14 +361,17 @@ fn whoever_may_not_register_is_not_even_started() {
 #[test]
 fn what_cannot_be_run_ends_as_in_a_shell() {
     let run = |arguments: &[&str]| {
-        let output = Command::new(TOLLGATE).arg("register").args(arguments).env_remove("TOLLGATE_TOKEN").output().unwrap();
+        let output =
+            Command::new(TOLLGATE).arg("register").args(arguments).env_remove("TOLLGATE_TOKEN").output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let gateway = format!("--gateway=http://127.0.0.1:{}", free_port());
     let common = ["--service", "orders", "--port", "1", &gateway];
-    for (command, code, told) in
-        [("./no-such-command", 127, "is not found"), ("/etc/passwd", 126, "cannot be executed"), ("/", 126, "cannot be executed")]
-    {
+    for (command, code, told) in [
+        ("./no-such-command", 127, "is not found"),
+        ("/etc/passwd", 126, "cannot be executed"),
+        ("/", 126, "cannot be executed"),
+    ] {
         let (have, said) = run(&[&common[..], &["--", command]].concat());
         assert_eq!(have, Some(code), "{said}");
         assert!(said.contains(told), "{said}");

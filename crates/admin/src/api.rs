@@ -80,7 +80,13 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     change("/v1/reload", Does::Reload, "reload", "Reads the config again and brings it into force, or says why not."),
     change("/v1/drain", Does::Welcome(Welcome::Off), "drain", "Not ready from now on; what comes is served."),
     change("/v1/undrain", Does::Welcome(Welcome::On), "undrain", "Ready again."),
-    ask("GET", "/v1/registry/services", Ask::Services, "services.list", "The services of which instances are registered."),
+    ask(
+        "GET",
+        "/v1/registry/services",
+        Ask::Services,
+        "services.list",
+        "The services of which instances are registered.",
+    ),
     ask(
         "GET",
         "/v1/registry/instances",
@@ -97,7 +103,13 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ),
     ask("GET", INSTANCE, Ask::Get, "instances.get", "One instance."),
     ask("PUT", INSTANCE, Ask::Register, "instances.register", "Registers an instance, changes it, or renews it."),
-    ask("DELETE", INSTANCE, Ask::Deregister, "instances.deregister", "Takes an instance away, also if it is not there."),
+    ask(
+        "DELETE",
+        INSTANCE,
+        Ask::Deregister,
+        "instances.deregister",
+        "Takes an instance away, also if it is not there.",
+    ),
     ask(
         "POST",
         "/v1/registry/services/{service}/instances/{id}/renew",

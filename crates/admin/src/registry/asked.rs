@@ -185,7 +185,8 @@ impl Filter {
     /// Whether this instance counts.
     pub(super) fn takes(&self, instance: &Registered) -> bool {
         let own = &instance.registration;
-        let is = |wanted: &Option<String>, own: &Option<Arc<str>>| wanted.is_none() || wanted.as_deref() == own.as_deref();
+        let is =
+            |wanted: &Option<String>, own: &Option<Arc<str>>| wanted.is_none() || wanted.as_deref() == own.as_deref();
         self.tags.iter().all(|tag| own.tags.contains(tag.as_str()))
             && is(&self.version, &own.version)
             && is(&self.zone, &own.zone)

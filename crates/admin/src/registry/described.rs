@@ -16,7 +16,10 @@ pub(crate) fn operation(ask: Ask, path: &str, summary: &str) -> Map<String, Valu
     set("parameters", parameters(ask, path).into());
     if let Some(required) = ask.body() {
         let name = if required { "Registration" } else { "Renewal" };
-        set("requestBody", json!({ "required": required, "content": { "application/json": { "schema": schema(name) } } }));
+        set(
+            "requestBody",
+            json!({ "required": required, "content": { "application/json": { "schema": schema(name) } } }),
+        );
     }
     set("responses", responses(ask, summary).into());
     operation
@@ -43,7 +46,8 @@ fn parameters(ask: Ask, path: &str) -> Vec<Value> {
         let may_be_empty = *name == "watch";
         json!({ "name": name, "in": "query", "description": says, "allowEmptyValue": may_be_empty, "schema": { "type": kind } })
     });
-    let of_head = conditions(ask).iter().map(|name| json!({ "name": name, "in": "header", "schema": { "type": "string" } }));
+    let of_head =
+        conditions(ask).iter().map(|name| json!({ "name": name, "in": "header", "schema": { "type": "string" } }));
     of_path.chain(of_query).chain(of_head).collect()
 }
 
@@ -74,7 +78,8 @@ fn faults(ask: Ask) -> Vec<&'static Fault> {
 }
 
 fn responses(ask: Ask, summary: &str) -> Map<String, Value> {
-    let json_of = |name: &str| json!({ "description": summary, "content": { "application/json": { "schema": schema(name) } } });
+    let json_of =
+        |name: &str| json!({ "description": summary, "content": { "application/json": { "schema": schema(name) } } });
     let mut responses = Map::new();
     let mut set = |status: &str, value: Value| drop(responses.insert(status.to_owned(), value));
     match ask {
@@ -121,7 +126,10 @@ pub(crate) fn schemas() -> [(&'static str, Value); 6] {
     let revision = || json!({ "type": "integer" });
     let object = |properties: Value| json!({ "type": "object", "properties": properties });
     [
-        ("Registration", json!({ "type": "object", "required": ["port"], "additionalProperties": false, "properties": said })),
+        (
+            "Registration",
+            json!({ "type": "object", "required": ["port"], "additionalProperties": false, "properties": said }),
+        ),
         ("Renewal", json!({ "type": "object", "additionalProperties": false, "properties": { "load": load() } })),
         ("Instance", object(shown)),
         ("Instances", object(json!({ "revision": revision(), "age_ms": revision(), "instances": list("Instance") }))),
@@ -134,9 +142,11 @@ pub(crate) fn schemas() -> [(&'static str, Value); 6] {
         ),
         (
             "RegistryServices",
-            object(json!({ "revision": revision(), "age_ms": revision(), "services": { "type": "array", "items": object(json!({
+            object(
+                json!({ "revision": revision(), "age_ms": revision(), "services": { "type": "array", "items": object(json!({
                 "name": { "type": "string" }, "instances": { "type": "integer" }, "draining": { "type": "integer" },
-            })) } })),
+            })) } }),
+            ),
         ),
     ]
 }

@@ -13,9 +13,9 @@ use tollgate_core::policy::BoxFuture;
 use tollgate_registry::directory::{Change, Trouble};
 
 use super::Registry;
+use super::asked::Filter;
 use super::rights::Asker;
 use super::shown::{self, Text};
-use super::asked::Filter;
 
 /// How often something is sent when nothing changes, so that whoever is in between does not take the connection for dead.
 const QUIET: Duration = Duration::from_secs(15);

@@ -30,7 +30,9 @@ use tollgate_registry::said::{self, Unsaid};
 
 use self::asked::{Asked, Filter, LONGEST_WAIT, OF_LISTS, OnlyIfThere, invalid, tag_of};
 use self::events::{Events, Subject};
-use self::faults::{COMPACTED, FORBIDDEN, FULL, MALFORMED, NOT_FOUND, PRECONDITION, UNAUTHORIZED, UNAVAILABLE, WATCHERS};
+use self::faults::{
+    COMPACTED, FORBIDDEN, FULL, MALFORMED, NOT_FOUND, PRECONDITION, UNAUTHORIZED, UNAVAILABLE, WATCHERS,
+};
 pub use self::rights::Rights;
 use self::rights::{Asker, Right};
 use self::shown::Text;
@@ -335,7 +337,9 @@ impl Registry {
     }
 
     async fn register(&self, asker: &Asker, asked: &Asked) -> Result<Reply, Problem> {
-        let said = asked.said()?.ok_or_else(|| MALFORMED.problem().detail("a JSON object is needed, with at least a `port`"))?;
+        let said = asked
+            .said()?
+            .ok_or_else(|| MALFORMED.problem().detail("a JSON object is needed, with at least a `port`"))?;
         let unsaid = Unsaid { address: asked.from.ip(), ttl: self.ttl };
         let (registration, load) = said::registration(&asked.service, &asked.id, &said, unsaid).map_err(invalid)?;
         self.precondition(asked)?;

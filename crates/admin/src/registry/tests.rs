@@ -71,7 +71,8 @@ impl Bench {
             watchers: Arc::new(Semaphore::new(2)),
             ending: Arc::clone(&end) as _,
         };
-        let guard = Arc::new(Guard::new(token, vec![tollgate_config::model::HostPattern::Exact("bench.example".into())]));
+        let guard =
+            Arc::new(Guard::new(token, vec![tollgate_config::model::HostPattern::Exact("bench.example".into())]));
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         Self { registry: Arc::new(registry), guard, shelf, end, admin, runtime, _folder: folder }
     }
@@ -113,7 +114,11 @@ impl Bench {
     }
 
     fn register(&self, id: &str) {
-        let answer = self.admin(Ask::Register, &format!("services/orders/instances/{id}"), r#"{ "address": "10.0.0.1", "port": 81 }"#);
+        let answer = self.admin(
+            Ask::Register,
+            &format!("services/orders/instances/{id}"),
+            r#"{ "address": "10.0.0.1", "port": 81 }"#,
+        );
         assert!(answer.status < 300, "{}", answer.body);
     }
 
@@ -162,11 +167,15 @@ fn an_instance_registers_is_changed_renewed_drained_and_taken_away() {
     assert_eq!((&new.body["load"]["cpu_utilization"], new.field("Tollgate-Revision")), (&0.25.into(), Some("1")));
     let again = bench.admin(Ask::Register, ONE, said);
     assert_eq!((again.status, &again.body["address"]), (200, &"10.0.0.1".into()));
-    let renewed = bench.admin(Ask::Renew, &format!("{ONE}/renew"), r#"{ "load": { "named_metrics": { "queue": 2 } } }"#);
+    let renewed =
+        bench.admin(Ask::Renew, &format!("{ONE}/renew"), r#"{ "load": { "named_metrics": { "queue": 2 } } }"#);
     assert_eq!((renewed.status, &renewed.body["load"]), (200, &json!({ "named_metrics": { "queue": 2.0 } })));
     assert_eq!(bench.admin(Ask::Renew, &format!("{ONE}/renew"), "").status, 200);
     assert_eq!(bench.admin(Ask::Drain, &format!("{ONE}/drain"), "").body["draining"], true);
-    assert_eq!(bench.admin(Ask::Services, "services", "").body["services"][0], json!({ "name": "orders", "instances": 1, "draining": 1 }));
+    assert_eq!(
+        bench.admin(Ask::Services, "services", "").body["services"][0],
+        json!({ "name": "orders", "instances": 1, "draining": 1 })
+    );
     assert_eq!(bench.admin(Ask::Undrain, &format!("{ONE}/undrain"), "").body["draining"], false);
     assert_eq!(bench.admin(Ask::Get, ONE, "").body["zone"], "z1");
     for _ in 0..2 {
@@ -193,7 +202,8 @@ fn what_is_wrong_is_told_all_at_once() {
     let bench = Bench::new();
     let wrong = bench.admin(Ask::Register, "services/or%20ders/instances/a", r#"{ "port": 0, "ttl": 5, "colour": 1 }"#);
     assert_eq!((wrong.status, &wrong.body["slug"]), (422, &"registry/invalid".into()));
-    let places: Vec<_> = wrong.body["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+    let places: Vec<_> =
+        wrong.body["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
     assert_eq!(places, ["/colour", "", "/port", "/ttl"]);
     for (ask, said, slug) in [
         (Ask::Register, "", "registry/malformed"),
@@ -271,7 +281,8 @@ fn strangers_are_told_so() {
         assert_eq!((refused.status, &refused.body["slug"]), (401, &"registry/unauthorized".into()), "{wrong}");
         assert!(refused.field("WWW-Authenticate").unwrap().contains("invalid_token"));
     }
-    let page = bench.ask(Ask::Services, "services", &[("Authorization", &bench.admin), ("Origin", "http://evil.example")], "");
+    let page =
+        bench.ask(Ask::Services, "services", &[("Authorization", &bench.admin), ("Origin", "http://evil.example")], "");
     assert_eq!((page.status, &page.body["slug"]), (403, &"admin/foreign-origin".into()));
 }
 
@@ -285,9 +296,15 @@ fn a_list_is_of_those_that_are_wanted_and_known_by_its_revision() {
         let list = bench.admin(Ask::Instances, &format!("services/orders/instances{query}"), "");
         list.body["instances"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect::<String>()
     };
-    assert_eq!([ids(""), ids("?tag=x"), ids("?tag=x&tag=y"), ids("?version=v2"), ids("?zone=z"), ids("?zone=q")], ["ab", "ab", "a", "b", "a", ""]);
+    assert_eq!(
+        [ids(""), ids("?tag=x"), ids("?tag=x&tag=y"), ids("?version=v2"), ids("?zone=z"), ids("?zone=q")],
+        ["ab", "ab", "a", "b", "a", ""]
+    );
     let list = bench.admin(Ask::Instances, "services/orders/instances", "");
-    assert_eq!((list.field("ETag"), &list.body["revision"], &list.body["age_ms"]), (Some("W/\"2\""), &2.into(), &7.into()));
+    assert_eq!(
+        (list.field("ETag"), &list.body["revision"], &list.body["age_ms"]),
+        (Some("W/\"2\""), &2.into(), &7.into())
+    );
     let had = [("Authorization", bench.admin.as_str()), ("If-None-Match", "W/\"2\"")];
     assert_eq!(bench.ask(Ask::Instances, "services/orders/instances", &had, "").status, 304);
     put("a", r#"{ "port": 1 }"#);
@@ -305,8 +322,14 @@ fn changes_are_waited_for() {
     bench.register("a");
     bench.admin(Ask::Register, "services/billing/instances/b", r#"{ "port": 81 }"#);
     let come = poll("after=0");
-    assert_eq!((come.status, &come.body["revision"], come.body["changes"].as_array().unwrap().len()), (200, &2.into(), 1));
-    assert_eq!((&come.body["changes"][0]["change"], &come.body["changes"][0]["instance"]["id"]), (&"put".into(), &"a".into()));
+    assert_eq!(
+        (come.status, &come.body["revision"], come.body["changes"].as_array().unwrap().len()),
+        (200, &2.into(), 1)
+    );
+    assert_eq!(
+        (&come.body["changes"][0]["change"], &come.body["changes"][0]["instance"]["id"]),
+        (&"put".into(), &"a".into())
+    );
     bench.admin(Ask::Deregister, ONE, "");
     let gone = poll("after=2");
     assert_eq!(gone.body["changes"], json!([{ "change": "gone", "revision": 3, "service": "orders", "id": "a" }]));
@@ -314,7 +337,10 @@ fn changes_are_waited_for() {
     assert_eq!((ahead.status, &ahead.body["slug"]), (410, &"registry/compacted".into()), "of another registry");
     bench.shelf.forget();
     let lost = poll("after=1");
-    assert_eq!((lost.status, &lost.body["slug"], &lost.body["revision"]), (410, &"registry/compacted".into(), &3.into()));
+    assert_eq!(
+        (lost.status, &lost.body["slug"], &lost.body["revision"]),
+        (410, &"registry/compacted".into(), &3.into())
+    );
     bench.end.0.notify_one();
     assert_eq!(poll("after=3&wait=60s").status, 204, "the gateway ends");
 }
@@ -352,7 +378,12 @@ fn changes_are_told_as_events() {
     bench.admin(Ask::Deregister, ONE, "");
     let next = bench.next(&mut stream).unwrap();
     assert!(next.starts_with("event: put\nid: 2\ndata: {\"change\":\"put\""), "{next}");
-    assert!(next.contains("\n\nevent: gone\nid: 3\ndata: {\"change\":\"gone\",\"revision\":3,\"service\":\"orders\",\"id\":\"a\"}"), "{next}");
+    assert!(
+        next.contains(
+            "\n\nevent: gone\nid: 3\ndata: {\"change\":\"gone\",\"revision\":3,\"service\":\"orders\",\"id\":\"a\"}"
+        ),
+        "{next}"
+    );
     assert_eq!(bench.next(&mut stream).unwrap(), ":\n\n", "nothing changes, and the connection lives");
     bench.end.0.notify_one();
     assert_eq!(bench.next(&mut stream), None);
@@ -370,14 +401,18 @@ fn whoever_comes_back_is_told_what_it_missed() {
     bench.shelf.forget();
     let mut lost = events(&bench, &[("Last-Event-ID", "1")], "");
     assert_eq!(bench.next(&mut lost).unwrap(), "retry: 1000\n\n");
-    assert!(bench.next(&mut lost).unwrap().starts_with("event: snapshot\nid: 2\n"), "all anew, since it cannot be told");
+    assert!(
+        bench.next(&mut lost).unwrap().starts_with("event: snapshot\nid: 2\n"),
+        "all anew, since it cannot be told"
+    );
 }
 
 #[test]
 fn only_so_many_wait() {
     let bench = Bench::new();
     let (one, _other) = (events(&bench, &[], ""), events(&bench, &[], ""));
-    for refused in [events(&bench, &[], ""), bench.admin(Ask::Instances, "services/orders/instances?watch&after=0", "")] {
+    for refused in [events(&bench, &[], ""), bench.admin(Ask::Instances, "services/orders/instances?watch&after=0", "")]
+    {
         assert_eq!((refused.status, &refused.body["slug"]), (503, &"registry/too-many-watchers".into()));
         assert_eq!(refused.field("Retry-After"), Some("1"));
     }

@@ -51,7 +51,9 @@ impl Child {
         let ends = ends.map_err(|e| not_started(format!("signals cannot be received: {e}"), NOT_EXECUTABLE))?;
         let shown = program.display();
         let started = Command::new(program).args(arguments).process_group(0).spawn().map_err(|e| match e.kind() {
-            ErrorKind::NotFound => not_started(format!("`{shown}` is not found: no such file, or not in PATH"), NOT_FOUND),
+            ErrorKind::NotFound => {
+                not_started(format!("`{shown}` is not found: no such file, or not in PATH"), NOT_FOUND)
+            }
             _ => not_started(format!("`{shown}` cannot be executed: {e}"), NOT_EXECUTABLE),
         })?;
         let process = Process(Pid::from_child(&started));

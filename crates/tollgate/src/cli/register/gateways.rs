@@ -147,7 +147,11 @@ fn tls(args: &RegisterArgs) -> Result<Arc<ClientConfig>, Failure> {
 
 impl Gateway {
     fn read(url: &str) -> Result<Self, Failure> {
-        let wrong = || failure(format!("`{url}` is no URL of an admin listener: `http://127.0.0.1:9901`, `https://gateway-1:9901`"));
+        let wrong = || {
+            failure(format!(
+                "`{url}` is no URL of an admin listener: `http://127.0.0.1:9901`, `https://gateway-1:9901`"
+            ))
+        };
         let (is_tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
             (Some(rest), _) => (true, rest),
             (None, Some(rest)) => (false, rest),
@@ -298,7 +302,9 @@ impl<'o> Asking<'o> {
                         self.output.note("tollgate register: renewed again");
                     }
                 }
-                Came::NotThere => return self.tell("the gateway does not know it any more: it registers again".to_owned()),
+                Came::NotThere => {
+                    return self.tell("the gateway does not know it any more: it registers again".to_owned());
+                }
                 Came::Refused(why, _) | Came::Nobody(why) => {
                     self.tell(format!("not renewed, it goes on trying: {why}"));
                     next = PAUSES.0.max(every / RENEWALS).min(every);
@@ -374,7 +380,9 @@ fn came(answered: Answered) -> Came {
         404 if said["type"].as_str().is_some_and(|kind| kind.ends_with("registry/not-found")) => Came::NotThere,
         401 => refused(
             format!("{url} does not know whoever asks: the token is missing or wrong"),
-            Some("`--token-file`, or TOLLGATE_TOKEN: a token that stands under `registry: register` of the gateway's config"),
+            Some(
+                "`--token-file`, or TOLLGATE_TOKEN: a token that stands under `registry: register` of the gateway's config",
+            ),
         ),
         403 => refused(
             format!("{url}: {detail}"),
