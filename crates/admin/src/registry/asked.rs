@@ -84,7 +84,7 @@ impl Asked {
 
     /// The service in a path, if there is one.
     pub(super) fn service_in(path: &str) -> Option<&str> {
-        path.split('/').skip(4).next()
+        path.split('/').nth(4)
     }
 
     /// The body as JSON; `None`: there is none.

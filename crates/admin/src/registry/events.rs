@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,25 +11,13 @@ use tollgate_core::body::BodyStream;
 use tollgate_core::policy::BoxFuture;
 use tollgate_registry::directory::{Change, Trouble};
 
-use super::Registry;
-use super::asked::Filter;
-use super::rights::Asker;
+use super::lists::Subject;
 use super::shown::{self, Text};
 
 /// How often something is sent when nothing changes, so that whoever is in between does not take the connection for dead.
 const QUIET: Duration = Duration::from_secs(15);
 /// When to come again once the stream has ended, in milliseconds.
 const RETRY: u32 = 1000;
-
-/// Whose changes are told, and to whom.
-#[derive(Clone, Debug)]
-pub(super) struct Subject {
-    pub(super) registry: Arc<Registry>,
-    /// Of this service, or of all that it may know of.
-    pub(super) service: Option<Arc<str>>,
-    pub(super) filter: Arc<Filter>,
-    pub(super) asker: Arc<Asker>,
-}
 
 /// A stream of events.
 pub(super) struct Events {

@@ -1,12 +1,13 @@
 //! The way into the registry and out of it: instances register themselves, and whoever discovers by itself looks them up. By the trait
 //! [`Directory`]; what keeps the instances is not known here.
 //!
-//! `rights.rs` says who may, `asked.rs` reads what is asked, `events.rs` tells changes as they come.
+//! `rights.rs` says who may, `asked.rs` reads what is asked, `lists.rs` answers with many, `events.rs` tells changes as they come.
 
 mod asked;
 pub(crate) mod described;
 mod events;
 pub mod faults;
+mod lists;
 mod rights;
 mod shown;
 #[cfg(test)]
@@ -16,8 +17,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tollgate_core::body::{Body, Length};
+use tokio::sync::Semaphore;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::handler::Handler;
@@ -25,17 +25,14 @@ use tollgate_core::policy::BoxFuture;
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
 use tollgate_core::serde_json::{Value, json};
-use tollgate_registry::directory::{Change, Directory, Registered, Trouble};
+use tollgate_registry::directory::{Directory, Registered, Trouble};
 use tollgate_registry::said::{self, Unsaid};
 
-use self::asked::{Asked, Filter, LONGEST_WAIT, OF_LISTS, OnlyIfThere, invalid, tag_of};
-use self::events::{Events, Subject};
-use self::faults::{
-    COMPACTED, FORBIDDEN, FULL, MALFORMED, NOT_FOUND, PRECONDITION, UNAUTHORIZED, UNAVAILABLE, WATCHERS,
-};
+use self::asked::{Asked, LONGEST_WAIT, OF_LISTS, OnlyIfThere, invalid};
+use self::faults::{COMPACTED, FORBIDDEN, FULL, MALFORMED, NOT_FOUND, PRECONDITION, UNAUTHORIZED, UNAVAILABLE};
+use self::lists::Subject;
 pub use self::rights::Rights;
 use self::rights::{Asker, Right};
-use self::shown::Text;
 use crate::guard::{Guard, Shown};
 
 /// Most bytes of what an instance says.
@@ -186,7 +183,10 @@ impl Answers {
     async fn answer(&self, asker: Asker, asked: Asked) -> Result<Reply, Problem> {
         match self.ask {
             Ask::Services => Ok(self.registry.services(&asker)),
-            Ask::Instances => self.instances(asker, asked).await,
+            Ask::Instances => {
+                let registry = Arc::clone(&self.registry);
+                Subject::new(registry, asker, &asked).answer(&asked).await
+            }
             Ask::Get => self.registry.get(&asked),
             Ask::Register => self.registry.register(&asker, &asked).await,
             Ask::Renew => self.registry.renew(&asked).await,
@@ -195,108 +195,9 @@ impl Answers {
             Ask::Deregister => self.registry.deregister(&asker, &asked).await,
         }
     }
-
-    /// A list, or what changes in it.
-    async fn instances(&self, asker: Asker, asked: Asked) -> Result<Reply, Problem> {
-        let service = (!asked.service.is_empty()).then(|| Arc::<str>::from(asked.service.as_str()));
-        let subject = Subject {
-            registry: Arc::clone(&self.registry),
-            service,
-            filter: Arc::clone(&asked.query.filter),
-            asker: Arc::new(asker),
-        };
-        if asked.as_events {
-            let place = self.registry.place()?;
-            let after = asked.last_event.or(asked.query.after);
-            let events = Events::new(subject, after, place);
-            let reply = Reply { body: Body::Stream(Length::Chunked, Box::new(events)), ..Reply::empty(200) };
-            // Proxies would wait for more of it.
-            let reply = reply.header("Content-Type", "text/event-stream").header("X-Accel-Buffering", "no");
-            return Ok(guarded(reply));
-        }
-        match (asked.query.watch, asked.query.after) {
-            (true, Some(after)) => subject.poll(after, asked.query.wait).await,
-            (false, Some(_)) => Err(MALFORMED.problem().detail("`after` in the query: only with `watch`")),
-            (_, None) => Ok(subject.list(asked.has)),
-        }
-    }
-}
-
-impl Subject {
-    /// All that there is, unless it is what is there already.
-    fn list(&self, has: Option<u64>) -> Reply {
-        let (head, instances, revision) = self.registry.listed(self.service.as_deref(), &self.filter, &self.asker);
-        let reply = match has {
-            Some(has) if has == revision => Reply::empty(304),
-            _ => {
-                let body = Body::Stream(Length::Chunked, Box::new(Text::list(&head, instances, "")));
-                Reply { body, ..Reply::empty(200) }.header("Content-Type", "application/json")
-            }
-        };
-        guarded(reply.header("ETag", tag_of(revision)).header(REVISION, revision.to_string()))
-    }
-
-    /// What changed since, as soon as there is anything.
-    async fn poll(&self, after: u64, most: Duration) -> Result<Reply, Problem> {
-        let _place = self.registry.place()?;
-        let heard = tokio::select! {
-            heard = self.registry.directory.changes(self.service.as_deref(), after, most) => heard,
-            // Nothing changed until now.
-            () = self.registry.ending.begun() => Ok((after, Vec::new())),
-        };
-        let compacted = || COMPACTED.problem().member("revision", self.registry.directory.list(Some("")).revision);
-        let (revision, changes) = match heard {
-            // It is of another registry, whose history is not this one's.
-            Ok((revision, _)) if revision < after => return Err(compacted()),
-            Ok(heard) => heard,
-            Err(Trouble::Compacted) => return Err(compacted()),
-            Err(trouble) => return Err(problem(trouble)),
-        };
-        let changes: Vec<Value> =
-            self.registry.seen(changes, &self.filter, &self.asker).map(|change| shown::change(&change)).collect();
-        let reply = match changes.is_empty() {
-            true => guarded(Reply::empty(204)),
-            false => answer(200, &json!({ "revision": revision, "changes": changes })),
-        };
-        Ok(reply.header(REVISION, revision.to_string()))
-    }
 }
 
 impl Registry {
-    /// A place among those who wait.
-    fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let place = Arc::clone(&self.watchers).try_acquire_owned();
-        place.map_err(|_| WATCHERS.problem().retry_after(AGAIN))
-    }
-
-    /// What stands at the head of a list, the instances that count and may be known of, and the revision of which they are.
-    fn listed(&self, service: Option<&str>, filter: &Filter, asker: &Asker) -> (String, Vec<Arc<Registered>>, u64) {
-        let mut listing = self.directory.list(service);
-        listing.instances.retain(|instance| {
-            let is_theirs = service.is_some() || self.rights.may(asker, Right::Read, &instance.registration.service);
-            is_theirs && filter.takes(instance)
-        });
-        let head = format!("\"revision\":{},\"age_ms\":{}", listing.revision, listing.age.as_millis());
-        (head, listing.instances, listing.revision)
-    }
-
-    /// Changes as those see them who know only some instances.
-    fn seen<'a>(
-        &'a self,
-        changes: Vec<Change>,
-        filter: &'a Filter,
-        asker: &'a Asker,
-    ) -> impl Iterator<Item = Change> + 'a {
-        let is_theirs = |change: &Change| {
-            let service = match change {
-                Change::Put(instance) => &instance.registration.service,
-                Change::Gone { service, .. } => service,
-            };
-            self.rights.may(asker, Right::Read, service)
-        };
-        changes.into_iter().filter(is_theirs).map(|change| filter.seen(change))
-    }
-
     fn services(&self, asker: &Asker) -> Reply {
         let listing = self.directory.list(None);
         let mut services: Vec<Value> = Vec::new();

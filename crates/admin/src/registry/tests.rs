@@ -11,7 +11,11 @@ use tollgate_core::body::BodyStream;
 use tollgate_core::serde_json::{self, Value};
 use tollgate_testkit::bench::exchange;
 
+use tollgate_core::body::Body;
+use tollgate_registry::directory::Change;
+
 use self::shelf::Shelf;
+use super::shown::Text;
 use super::*;
 use crate::Token;
 
