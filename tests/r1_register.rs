@@ -1,7 +1,12 @@
 //! R1: `tollgate register` starts a service, registers it once it is ready, keeps it registered, and takes it away before the service is
 //! told to stop. The gateway is played here, so that it can fail on purpose; in `r1_registry.rs` it is a real one.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail it by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test's helpers fail it by panicking, and say why"
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

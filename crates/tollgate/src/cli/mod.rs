@@ -98,7 +98,7 @@ enum Command {
     Undrain(admin::AdminArgs),
     /// Run a service: registered with the gateways once it is ready, deregistered before it is told to stop.
     #[command(after_help = register::EXAMPLES)]
-    Register(register::RegisterArgs),
+    Register(Box<register::RegisterArgs>),
     /// Look at the audit log: who changed what.
     Audit {
         #[command(subcommand)]

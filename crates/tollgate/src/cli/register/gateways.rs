@@ -1,6 +1,5 @@
 //! Gateways that are asked: one after the other, from the last one on that answered.
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, TcpStream, ToSocketAddrs};
@@ -11,24 +10,16 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use serde_json::Value;
-use tokio::time::sleep;
 use tollgate_core::head::Method;
 use tollgate_net::tls::{Client, ClientSettings, Pair, Roots, Verify};
 
 use super::RegisterArgs;
-use super::instance::Instance;
-use super::ready::Ready;
 use crate::cli::failure;
-use crate::cli::output::{Failure, Output};
+use crate::cli::output::Failure;
 use crate::http::{self, Answer, Duplex};
 
 /// How long connecting to a gateway may take, and each read and write.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The pause after no gateway answered, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// How often an instance is renewed within its time.
-const RENEWALS: u32 = 3;
 /// Most bytes of a file with a token.
 const MOST_TOKEN: u64 = 4096;
 
@@ -62,9 +53,9 @@ enum Token {
 
 /// One answer, from whom, and as which address it was asked.
 pub(super) struct Answered {
-    answer: Answer,
-    url: String,
-    from: IpAddr,
+    pub(super) answer: Answer,
+    pub(super) url: String,
+    pub(super) from: IpAddr,
 }
 
 impl Gateways {
@@ -87,7 +78,7 @@ impl Gateways {
     ///
     /// # Errors
     /// Why none does.
-    fn ask(&self, method: &'static str, path: &str, body: &str) -> Result<Answered, String> {
+    pub(super) fn ask(&self, method: &'static str, path: &str, body: &str) -> Result<Answered, String> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let token = self.token.text()?;
         let first = self.last.load(Ordering::Relaxed);
@@ -218,180 +209,48 @@ impl Gateway {
     }
 }
 
-/// Keeps an instance registered.
-pub(super) struct Asking<'o> {
-    gateways: Arc<Gateways>,
-    instance: Arc<Instance>,
-    output: &'o Output,
-    /// Some gateway may know it.
-    has_asked: bool,
-    /// What was said last of what does not work.
-    told: Option<String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What came of asking.
-enum Came {
-    Done(Answered),
-    /// It has to register again.
-    NotThere,
-    /// In words for a person, and what to do.
-    Refused(String, Option<&'static str>),
-    /// No gateway answers.
-    Nobody(String),
-}
-
-impl<'o> Asking<'o> {
-    pub(super) fn new(gateways: &Arc<Gateways>, instance: &Arc<Instance>, output: &'o Output) -> Self {
-        let (gateways, instance) = (Arc::clone(gateways), Arc::clone(instance));
-        Self { gateways, instance, output, has_asked: false, told: None }
-    }
-
-    /// Whether any gateway may know it.
-    pub(super) fn may_be_known(&self) -> bool {
-        self.has_asked
-    }
-
-    /// Whether it may register, as far as a gateway answers.
-    ///
-    /// # Errors
-    /// It may not.
-    pub(super) async fn allowed(&mut self) -> Result<(), Failure> {
-        match self.look().await {
-            Came::Refused(message, hint) => Err(Failure::Other { message, hint: hint.map(str::to_owned) }),
-            Came::Nobody(why) => {
-                self.tell(format!("no gateway answers, it is started all the same: {why}"));
-                Ok(())
-            }
-            Came::Done(_) | Came::NotThere => Ok(()),
+    #[test]
+    fn gateways_are_named_as_urls_name_hosts() {
+        let read = |url: &str| Gateway::read(url).map(|read| (read.is_tls, read.host, read.port, read.authority));
+        for (url, is_tls, host, port) in [
+            ("http://127.0.0.1:9901", false, "127.0.0.1", 9901),
+            ("https://gateway-1.internal/", true, "gateway-1.internal", 443),
+            ("http://[::1]:9901", false, "::1", 9901),
+            ("http://[2001:db8::1]", false, "2001:db8::1", 80),
+        ] {
+            let (have_tls, have_host, have_port, authority) = read(url).unwrap();
+            assert_eq!((have_tls, have_host.as_str(), have_port), (is_tls, host, port), "{url}");
+            assert_eq!(url.split("//").nth(1).unwrap().trim_end_matches('/'), authority);
+        }
+        for wrong in [
+            "",
+            "127.0.0.1:9901",
+            "ftp://x",
+            "http://",
+            "http://a b",
+            "http://a/b",
+            "http://a:99999",
+            "http://a\r\nX: y",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 
-    /// Registers it once it is ready, and renews it for as long as this is polled.
-    pub(super) async fn live(&mut self, ready: &Ready) -> Infallible {
-        ready.wait().await;
-        let mut pause = PAUSES.0;
-        loop {
-            match self.register().await {
-                Came::Done(answered) => {
-                    pause = PAUSES.0;
-                    let (service, place) = (self.instance.service(), self.instance.shown().unwrap_or_default());
-                    self.tell(format!("`{service}` at {place} is registered with {}", answered.url));
-                    self.renew().await;
-                    continue;
-                }
-                Came::NotThere => self.tell("that is no admin listener of a gateway with a registry".to_owned()),
-                Came::Refused(message, _) => self.tell(format!("{message}; it goes on trying")),
-                Came::Nobody(why) => self.tell(format!("no gateway answers, it goes on trying: {why}")),
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+    #[test]
+    fn a_file_with_a_token_has_one_line_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            Token::File(file.clone()).text()
+        };
+        assert_eq!(read("abc\n"), Ok(Some("abc".to_owned())));
+        for wrong in ["", " \n", "a b", "a\r\nX: y", "ä"] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
         }
-    }
-
-    /// Renews it until it has to register again.
-    async fn renew(&mut self) {
-        let every = self.instance.ttl / RENEWALS;
-        let mut next = every;
-        loop {
-            sleep(next).await;
-            next = every;
-            let path = format!("{}/renew", self.instance.path().unwrap_or_default());
-            match self.ask("POST", path, String::new()).await {
-                Came::Done(_) => {
-                    if self.told.take_if(|told| told.starts_with("not renewed")).is_some() {
-                        self.output.note("tollgate register: renewed again");
-                    }
-                }
-                Came::NotThere => {
-                    return self.tell("the gateway does not know it any more: it registers again".to_owned());
-                }
-                Came::Refused(why, _) | Came::Nobody(why) => {
-                    self.tell(format!("not renewed, it goes on trying: {why}"));
-                    next = PAUSES.0.max(every / RENEWALS).min(every);
-                }
-            }
-        }
-    }
-
-    /// Takes it away, if any gateway may know it; tries until one has answered.
-    pub(super) async fn leave(&mut self) {
-        let Some(path) = self.instance.path().filter(|_| self.has_asked) else { return };
-        loop {
-            match self.ask("DELETE", path.clone(), String::new()).await {
-                Came::Done(_) | Came::NotThere => {
-                    self.has_asked = false;
-                    return self.tell("deregistered".to_owned());
-                }
-                Came::Refused(why, _) | Came::Nobody(why) => self.tell(format!("not deregistered: {why}")),
-            }
-            sleep(PAUSES.0).await;
-        }
-    }
-
-    /// Asks for the service's instances: whoever may register them may see them.
-    async fn look(&mut self) -> Came {
-        let came = self.ask("GET", self.instance.list(), String::new()).await;
-        if let Came::Done(answered) = &came {
-            self.instance.asks_from(answered.from);
-        }
-        came
-    }
-
-    async fn register(&mut self) -> Came {
-        if self.instance.path().is_none() {
-            match self.look().await {
-                Came::Done(_) => {}
-                other => return other,
-            }
-        }
-        let path = self.instance.path().unwrap_or_default();
-        self.has_asked = true;
-        self.ask("PUT", path, self.instance.said()).await
-    }
-
-    async fn ask(&self, method: &'static str, path: String, body: String) -> Came {
-        let gateways = Arc::clone(&self.gateways);
-        // Goes on if nobody waits for it any more; what is asked later waits for its turn.
-        let asked = tokio::task::spawn_blocking(move || gateways.ask(method, &path, &body)).await;
-        match asked {
-            Ok(Ok(answered)) => came(answered),
-            Ok(Err(why)) => Came::Nobody(why),
-            Err(error) => Came::Nobody(error.to_string()),
-        }
-    }
-
-    /// Says something, once.
-    fn tell(&mut self, what: String) {
-        if self.told.as_deref() != Some(what.as_str()) {
-            self.output.note(&format!("tollgate register: {what}"));
-            self.told = Some(what);
-        }
-    }
-}
-
-fn came(answered: Answered) -> Came {
-    let Answered { answer, url, .. } = &answered;
-    let said = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-    let detail = ["detail", "title"].into_iter().find_map(|name| said[name].as_str());
-    let detail = detail.unwrap_or("that is no answer of an admin listener");
-    let refused = |what: String, hint| Came::Refused(what, hint);
-    match answer.status {
-        200..=204 => Came::Done(answered),
-        404 if said["type"].as_str().is_some_and(|kind| kind.ends_with("registry/not-found")) => Came::NotThere,
-        401 => refused(
-            format!("{url} does not know whoever asks: the token is missing or wrong"),
-            Some(
-                "`--token-file`, or TOLLGATE_TOKEN: a token that stands under `registry: register` of the gateway's config",
-            ),
-        ),
-        403 => refused(
-            format!("{url}: {detail}"),
-            Some("`registry: register` of the gateway's config says who may register which services"),
-        ),
-        421 => refused(
-            format!("{url} does not go by that name"),
-            Some("ask by an address, or put the name under `hosts` of the admin listener"),
-        ),
-        status => refused(format!("{url} answered {status}: {detail}"), None),
     }
 }

@@ -1,8 +1,9 @@
 //! `tollgate register`: starts a service, registers it once it is ready, and takes it away before it is told to stop.
 //!
-//! `gateways.rs` asks gateways, `instance.rs` keeps the registration, `ready.rs` sees whether the service is there, `child.rs` is the
-//! process.
+//! `gateways.rs` asks gateways, `asking.rs` keeps the service registered, `instance.rs` is what it says of itself, `ready.rs` sees whether
+//! it is there, `child.rs` is its process.
 
+mod asking;
 mod child;
 mod gateways;
 mod instance;
@@ -19,8 +20,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tollgate_registry::directory::{LEAST_TTL, MOST_TTL};
 
+use self::asking::Asking;
 use self::child::{Child, NotStarted};
-use self::gateways::{Asking, Gateways};
+use self::gateways::Gateways;
 use self::instance::Instance;
 use self::ready::Ready;
 use crate::cli::failure;
