@@ -148,7 +148,7 @@ fn a_token_that_others_can_read_is_refused_at_the_start() {
 
 #[test]
 fn everything_that_is_described_is_served() {
-    let bench = Bench::start("services: { s: 127.0.0.1:1 }\nroutes: { /a: { reply: 204 }, /b: s }");
+    let bench = Bench::start("services: { s: 127.0.0.1:1 }\nregistry: {}\nroutes: { /a: { reply: 204 }, /b: s }");
     let document = bench.get("/v1/openapi.json");
     let paths = document["paths"].as_object().unwrap();
     assert_eq!(document["openapi"], "3.1.0");

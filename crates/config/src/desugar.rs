@@ -21,7 +21,10 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "dns", |dns| in_key(dns, "servers", list));
     in_key(tree, "log", log);
     in_key(tree, "state", state);
-    in_key(tree, "cluster", |cluster| in_key(cluster, "etcd", list));
+    in_key(tree, "cluster", |cluster| {
+        in_key(cluster, "etcd", list);
+        in_key(cluster, "tls", service_tls);
+    });
     in_key(tree, "registry", |registry| in_key(registry, "register", |all| each_value(all, registrar)));
     in_key(tree, "auth", |auth| each_value(auth, source));
     in_key(tree, "services", |services| each_value(services, service));

@@ -5,10 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+mod etcd;
+pub mod sqlite;
+
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
 use tollgate_core::policy::BoxFuture;
+
+pub use self::etcd::{Etcd, EtcdCredentials, EtcdMember, EtcdSettings, EtcdStatus, PREFIX as ETCD_PREFIX};
+pub use self::sqlite::Sqlite;
 
 /// Longest key, in bytes.
 pub const MOST_KEY: usize = 1024;
@@ -63,8 +69,8 @@ pub trait Watch: Debug + Send + 'static {
 pub enum Seen {
     /// These keys changed, in order; all up to this revision have now been shown.
     Changed(Revision, Vec<Change>),
-    /// Nothing changed up to this revision, and the store vouches for it now: a quorum of it, if it is of several. Comes at least every
-    /// [`CONFIRMED_EVERY`] as long as the store can be asked.
+    /// Nothing changed up to this revision, and the store vouches for it now: a quorum of it, if it is of several. Was true less than
+    /// [`CONFIRMED_EVERY`] ago, and comes at least that often as long as the store can be asked.
     Confirmed(Revision),
     /// What changed since is not known any more: list again, and watch from there.
     Compacted,

@@ -15,6 +15,7 @@ pub mod dns;
 mod fixed;
 mod load;
 mod merged;
+pub mod registered;
 pub mod said;
 
 pub use fixed::Fixed;
@@ -72,8 +73,18 @@ pub enum State {
     },
 }
 
+/// Who is told of changes.
+pub type Follower = dyn Fn(&View) + Send + Sync;
+
 /// A source of instances: fixed addresses, DNS and what else keeps a list of them.
 pub trait Source: Debug + Send + Sync {
+    /// Has the follower told what is known now and every later change, each before whoever made the change is answered: until it is
+    /// dropped. To be called where the source's own tasks run. `false`: this source answers nobody, and tells nobody; see
+    /// [`Self::watch`].
+    fn tell(&self, _follower: &Arc<Follower>) -> bool {
+        false
+    }
+
     /// What the source knows, and a way to wait for changes. The first value is there at once, be it
     /// [`State::Pending`]. Once the source is dropped, a receiver shows the last view for ever.
     fn watch(&self) -> watch::Receiver<Arc<View>>;

@@ -7,14 +7,17 @@ use tokio::task::AbortHandle;
 use tollgate_config::model::{self, Address};
 use tollgate_core::facts;
 use tollgate_registry::dns::Dns;
-use tollgate_registry::{Endpoint, Fixed, Merged, Source, State, View};
+use tollgate_registry::{Endpoint, Fixed, Follower, Merged, Source, State, View};
 use tollgate_upstream::Service;
 
+use crate::instances::{Instances, wanted};
 use crate::wire::World;
 
 /// Keeps a list of instances up to date, for as long as it lives.
 pub(crate) struct Followed {
-    pub(crate) resolver: Arc<Dns>,
+    resolver: Arc<Dns>,
+    /// Where instances register themselves, if these do.
+    instances: Option<Arc<Instances>>,
     source: Arc<dyn Source>,
     /// What each source alone says: all of them together may have addresses while one was not heard of yet.
     alone: Vec<watch::Receiver<Arc<View>>>,
@@ -23,8 +26,13 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// The addresses of a service, and the names that stand for more.
-    pub(crate) fn new(written: &model::Service, resolver: &Arc<Dns>, world: &World) -> Self {
+    /// The addresses of a service, and the names that stand for more; or the instances that register themselves.
+    pub(crate) fn new(
+        written: &model::Service,
+        resolver: &Arc<Dns>,
+        instances: Option<&Arc<Instances>>,
+        world: &World,
+    ) -> Self {
         let mut fixed = Vec::new();
         let mut sources: Vec<Arc<dyn Source>> = Vec::new();
         // A target without a weight is nobody's instance, not even if it is the only one whose name is found.
@@ -36,6 +44,9 @@ impl Followed {
                 Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
             }
         }
+        if let (Some(from), Some(instances)) = (&written.registry, instances) {
+            sources.push(instances.registry.source(wanted(&from.value), resolver));
+        }
         if !fixed.is_empty() {
             sources.push(Arc::new(Fixed::new(fixed)));
         }
@@ -44,7 +55,14 @@ impl Followed {
             Ok([only]) => only,
             Err(many) => Arc::new(Merged::new(many, &world.slow)),
         };
-        Self { resolver: Arc::clone(resolver), source, alone, telling: Mutex::default() }
+        let instances = instances.filter(|_| written.registry.is_some()).cloned();
+        Self { resolver: Arc::clone(resolver), instances, source, alone, telling: Mutex::default() }
+    }
+
+    /// Whether it would be made alike.
+    pub(crate) fn is_alike(&self, resolver: &Arc<Dns>, instances: Option<&Arc<Instances>>) -> bool {
+        let is_same = |own: &Arc<Instances>| instances.is_some_and(|other| Arc::ptr_eq(own, other));
+        Arc::ptr_eq(&self.resolver, resolver) && self.instances.as_ref().is_none_or(is_same)
     }
 
     /// Waits until every source was heard of once.
@@ -68,8 +86,19 @@ impl Followed {
         if telling.is_some() {
             return;
         }
-        let (service, mut changes) = (Arc::downgrade(service), self.source.watch());
+        let (service, source) = (Arc::downgrade(service), Arc::clone(&self.source));
         let task = world.slow.spawn(async move {
+            let told = service.clone();
+            let follower: Arc<Follower> = Arc::new(move |view: &View| {
+                if let Some(service) = told.upgrade() {
+                    service.update(view);
+                }
+            });
+            if source.tell(&follower) {
+                // Told for as long as it lives, and it as long as this task.
+                std::future::pending::<()>().await;
+            }
+            let mut changes = source.watch();
             loop {
                 let Some(service) = service.upgrade() else { break };
                 service.update(&changes.borrow_and_update());

@@ -8,6 +8,7 @@ mod followed;
 mod health;
 mod http;
 mod inherited;
+mod instances;
 mod last_good;
 mod memory;
 mod node;

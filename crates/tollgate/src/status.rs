@@ -10,6 +10,7 @@ use tollgate_core::principal::{Sources, Standing};
 use tollgate_engine::Deployment;
 use tollgate_observe::metrics::{Metrics, Overload};
 use tollgate_registry::State;
+use tollgate_registry::registered::Registry;
 use tollgate_upstream::{InstanceStatus, Service, Standing as InstanceStanding};
 
 use crate::health::Readiness;
@@ -35,6 +36,8 @@ pub(crate) struct Shown {
     pub(crate) workers: usize,
     /// Who can tell who calls.
     pub(crate) sources: Sources,
+    /// The registry of instances, if there is one.
+    pub(crate) registry: Option<Arc<Registry>>,
     /// What is served; `None`: nothing yet.
     pub(crate) deployment: Option<Deployment>,
     /// Why the last config was refused, if it was, and when.
@@ -112,6 +115,7 @@ impl Status {
             "decisions": shown.sources.decisions.iter().map(|point| self.standing(point.name(), point.standing())).collect::<Vec<_>>(),
             "lists": shown.sources.lists.iter().map(|list| self.standing(&list.describe(), list.standing())).collect::<Vec<_>>(),
             "state": store(&self.metrics),
+            "registry": shown.registry.as_ref().map(|registry| kept(registry, &self.clock)),
             "geo": shown.sources.countries.iter().map(|file| self.standing(&file.describe(), file.standing())).collect::<Vec<_>>(),
             "services": services,
         })
@@ -135,6 +139,22 @@ fn store(metrics: &Metrics) -> Option<Value> {
     let facts = metrics.store();
     let state = if facts.is_up.load(Relaxed) { "shared" } else { "alone" };
     facts.is_used.load(Relaxed).then(|| json!({ "counters": state, "gateways": facts.gateways.load(Relaxed) }))
+}
+
+/// The registry of instances.
+fn kept(registry: &Registry, clock: &Clock) -> Value {
+    let standing = registry.standing();
+    let (since, error) = standing.stale.unzip();
+    json!({
+        "revision": standing.revision,
+        "age_seconds": standing.age.map(|age| age.as_secs()),
+        "instances": standing.instances,
+        "services": standing.services,
+        "lapsed": standing.lapsed,
+        "stale_seconds": since.map(|since| ago(since, clock)),
+        "error": error,
+        "hold_seconds": standing.hold.as_secs(),
+    })
 }
 
 /// What the gateway itself uses of what it may; of what nobody looks at, nothing.
@@ -192,6 +212,30 @@ impl std::fmt::Debug for Status {
     }
 }
 
+/// What there is to say of the registry; nothing, where there is none.
+fn registry_as_text(registry: &Value) -> String {
+    let number = |key: &str| registry[key].as_u64();
+    let Some(revision) = number("revision") else { return String::new() };
+    let count = |key: &str| number(key).unwrap_or_default();
+    let mut out = format!(
+        "registry     {} instances of {} services (revision {revision})\n",
+        count("instances"),
+        count("services")
+    );
+    if let Some(stale) = number("stale_seconds") {
+        let age =
+            number("age_seconds").map_or_else(|| "never vouched for".to_owned(), |age| format!("{} old", span(age)));
+        let why = registry["error"].as_str().unwrap_or("?");
+        out.push_str(&format!(
+            "  STALE for {}, what is known is {age}; {} instances lapsed, hold {}: {why}\n",
+            span(stale),
+            count("lapsed"),
+            span(count("hold_seconds"))
+        ));
+    }
+    out
+}
+
 /// The same for a terminal.
 pub(crate) fn as_text(status: &Value) -> String {
     use std::fmt::Write;
@@ -212,6 +256,7 @@ pub(crate) fn as_text(status: &Value) -> String {
     if let Some(why) = status.pointer("/upgrades/why").and_then(Value::as_str) {
         let _ = writeln!(out, "  not upgraded: {why}");
     }
+    out.push_str(&registry_as_text(&status["registry"]));
     for listener in status["listeners"].as_array().into_iter().flatten() {
         let text = |key: &str| listener[key].as_str().unwrap_or("?").to_owned();
         let _ = writeln!(out, "listener     {} {}", text("address"), text("serves"));

@@ -18,6 +18,9 @@ use tollgate_observe::metrics::Metrics;
 
 use crate::wire::World;
 
+/// To whom the TLS with etcd belongs.
+const CLUSTER: &str = "cluster";
+
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -71,7 +74,30 @@ impl Tls {
                 }
             }
         }
+        if let Some(cluster) = &config.cluster {
+            let written = cluster.tls.as_ref();
+            let settings = match written {
+                Some(written) => client_settings(&written.value, Protocol::Http1),
+                None => provider_settings(None, &[b"http/1.1"]),
+            };
+            match client(settings, before, metrics) {
+                Ok(client) => tls.providers.push((CLUSTER.to_owned(), client)),
+                Err(errors) => {
+                    let files = written.map(|written| files_of_service(&written.value)).unwrap_or_default();
+                    mistakes.extend(told(
+                        errors,
+                        &files,
+                        written.map_or(&cluster.prefix.span, |written| &written.span),
+                    ));
+                }
+            }
+        }
         if mistakes.is_empty() { Ok(tls) } else { Err(mistakes) }
+    }
+
+    /// The TLS with the members of etcd.
+    pub(crate) fn cluster(&self) -> Option<&Arc<Client>> {
+        self.with(CLUSTER)
     }
 
     /// The TLS of a listener.

@@ -31,6 +31,7 @@ use tollgate_upstream::balance::Algorithm;
 use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings, Smoothing, adaptive};
 
 use crate::followed::Followed;
+use crate::instances::Instances;
 use crate::overload::{Looking, Watched};
 use crate::sources::{Identity, named, vouching};
 use crate::tls::{Tls, Watching};
@@ -112,6 +113,8 @@ pub(crate) struct Wired {
     pub(crate) access: Vec<Option<Arc<Access>>>,
     /// Who can tell who calls.
     pub(crate) identity: Identity,
+    /// The registry of instances, if there is one.
+    pub(crate) instances: Option<Arc<Instances>>,
     resolver: (model::Dns, Arc<Dns>),
     /// The services, in the order of the deployment's.
     made: Vec<Made>,
@@ -139,6 +142,8 @@ pub(crate) enum WireError {
     Config(Vec<Diagnostic>),
     /// The system's resolver cannot be set up.
     Resolver(dns::LookupError),
+    /// The registry cannot be kept where the config says; in words.
+    Registry(String),
 }
 
 impl Wired {
@@ -160,6 +165,10 @@ impl Wired {
         let most = |most| usize::try_from(most).unwrap_or(usize::MAX);
         world.store.resize(most(config.state.memory.get()));
         self.identity.take_effect(config, world);
+        match &self.instances {
+            Some(instances) => instances.take_effect(config),
+            None => world.metrics.registry().end(),
+        }
         self.made.iter().for_each(|made| made.followed.attach(&made.service, world));
         self.watching = Some(self.tls.watch(world));
         self.looking = self.overload.as_ref().map(|watched| watched.look(world));
@@ -178,12 +187,15 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         Some((written, resolver)) if *written == config.dns => Arc::clone(resolver),
         known => resolver(config, world, known.map(|(_, known)| known)).map_err(WireError::Resolver)?,
     };
+    let known = before.and_then(|wired| wired.instances.as_ref());
+    let instances = Instances::build(config, world, &tls, &resolver, known).map_err(WireError::Registry)?;
     identity.start(&tls, world, &resolver);
     let rules = Rules { owned: compiled.owned.into(), ..rules(config) };
     let (mut backends, mut made) = (Vec::new(), Vec::new());
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
         let known = before.and_then(|wired| wired.made.iter().find(|made| made.service.name() == name));
-        let new = make(name, written, tls.client(name, written), rules.heads, &resolver, world, known);
+        let new =
+            make(name, written, tls.client(name, written), rules.heads, (&resolver, instances.as_ref()), world, known);
         backends.push(Backend { fallback, ..backend(written, &new.service) });
         made.push(new);
     }
@@ -194,7 +206,19 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
     let resolver = (config.dns.clone(), resolver);
-    Ok(Wired { deployment, warnings, tls, access, identity, resolver, made, watching: None, overload, looking: None })
+    Ok(Wired {
+        deployment,
+        warnings,
+        tls,
+        access,
+        identity,
+        instances,
+        resolver,
+        made,
+        watching: None,
+        overload,
+        looking: None,
+    })
 }
 
 /// Compiles a config for a rehearsal: its services are there, but nobody looks their instances up, or after them.
@@ -318,7 +342,7 @@ fn make(
     written: &model::Service,
     tls: Option<Arc<Client>>,
     heads: HeadLimits,
-    resolver: &Arc<Dns>,
+    (resolver, instances): (&Arc<Dns>, Option<&Arc<Instances>>),
     world: &World,
     known: Option<&Made>,
 ) -> Made {
@@ -328,10 +352,13 @@ fn make(
         Some(made) => Arc::clone(&made.service),
         None => service(name, written, tls.clone(), heads, world),
     };
-    let is_followed = |made: &&Made| made.written.to == written.to && Arc::ptr_eq(&made.followed.resolver, resolver);
+    let is_followed = |made: &&Made| {
+        let is_same = made.written.to == written.to && made.written.registry == written.registry;
+        is_same && made.followed.is_alike(resolver, instances)
+    };
     let followed = match kept.filter(is_followed) {
         Some(made) => Arc::clone(&made.followed),
-        None => Arc::new(Followed::new(written, resolver, world)),
+        None => Arc::new(Followed::new(written, resolver, instances, world)),
     };
     Made { written: written.clone(), heads, tls, service, followed, is_new: kept.is_none() }
 }

@@ -63,14 +63,14 @@ struct Answer {
 
 impl Bench {
     fn new() -> Self {
-        let config = tollgate_config::load_text("test", CONFIG, &|_| None, &[]).unwrap().config;
+        let config = tollgate_config::load_text("test", CONFIG, &|_| None, &[]).unwrap().config.registry.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let token = Token::load_or_make(folder.path()).unwrap();
         let (shelf, end, admin) = (Arc::<Shelf>::default(), Arc::<End>::default(), token.authorization());
         let registry = Registry {
             directory: Arc::clone(&shelf) as _,
-            rights: Rights::new(&config.registry),
-            ttl: config.registry.ttl.value.0,
+            rights: Rights::new(&config),
+            ttl: config.ttl.value.0,
             clock: Clock::real(),
             watchers: Arc::new(Semaphore::new(2)),
             ending: Arc::clone(&end) as _,

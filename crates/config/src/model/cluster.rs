@@ -5,12 +5,11 @@ use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::Spanned;
 use tollgate_core::section;
 use tollgate_core::text::{FromText, decode_from_text, text_schema};
-use tollgate_core::units::Period;
 
 use crate::model::auth::secret::Secret;
 use crate::model::auth::url::{Url, is_private};
 use crate::model::defaults::v1;
-use crate::model::tls::FilePath;
+use crate::model::tls::ServiceTls;
 
 /// Most members that may be named.
 const MOST_MEMBERS: usize = 16;
@@ -25,23 +24,9 @@ section! {
         /// That user's password.
         password: Option<Secret>,
         /// Certificates, for members with `https`; without it, whom the system trusts may vouch for them, and none is shown to them.
-        tls: Option<Spanned<EtcdTls>>,
+        tls: Option<Spanned<ServiceTls>>,
         /// What all keys begin with, before a `/`: gateways that are to share what they know have the same one.
         prefix: Spanned<KeyPrefix> = v1::ETCD_PREFIX,
-        /// How long etcd may take to answer before another member is asked.
-        timeout: Period = v1::ETCD_TIMEOUT,
-    }
-}
-
-section! {
-    /// TLS to the members of etcd.
-    pub struct EtcdTls: pairs {
-        /// The certificates of those who may vouch for the members (PEM); without it, whom the system trusts.
-        ca: Option<Spanned<FilePath>>,
-        /// The certificate that is shown to the members, followed by those that vouch for it (PEM).
-        cert: Option<Spanned<FilePath>>,
-        /// Its private key, not encrypted (PEM).
-        key: Option<Spanned<FilePath>>,
     }
 }
 
@@ -125,13 +110,6 @@ fn with_user(cluster: &Cluster) -> Option<Diagnostic> {
 fn in_the_clear(cluster: &Cluster) -> Option<&Spanned<MemberUrl>> {
     cluster.password.as_ref()?;
     cluster.etcd.value.iter().find(|member| !is_private(&member.value.0))
-}
-
-/// A certificate is nothing without its key.
-fn pairs(tls: &EtcdTls, cx: &mut DecodeCx) -> bool {
-    let ((Some(lone), None) | (None, Some(lone))) = (&tls.cert, &tls.key) else { return true };
-    cx.report(Diagnostic::error("a certificate and its key go together").at(&lone.span).hint("`cert` and `key`"));
-    false
 }
 
 #[cfg(test)]

@@ -61,8 +61,7 @@ pub(crate) mod v1 {
     pub(crate) const REDIS_TLS: bool = false;
     pub(crate) const REDIS_PREFIX: &str = "tollgate";
     pub(crate) const REDIS_TIMEOUT: &str = "5ms";
-    pub(crate) const ETCD_PREFIX: &str = "tollgate";
-    pub(crate) const ETCD_TIMEOUT: &str = "5s";
+    pub(crate) const ETCD_PREFIX: &str = "/tollgate";
     pub(crate) const REGISTRY_TTL: &str = "30s";
     pub(crate) const REGISTRY_GRACE: &str = "30s";
     pub(crate) const REGISTRY_MOST: i64 = 10_000;

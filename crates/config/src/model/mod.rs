@@ -57,7 +57,7 @@ pub use self::auth::{
     LdapUsers, LocalPath, Login, Origin, Provider, ProxysWord, Saml, SamlSigned, Secret, Session, SessionIn, Signed,
     SignedBy, SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
 };
-pub use self::cluster::{Cluster, EtcdTls, KeyPrefix, MemberUrl};
+pub use self::cluster::{Cluster, KeyPrefix, MemberUrl};
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
 pub use self::decisions::Decision;
@@ -133,7 +133,7 @@ section! {
         /// Where gateways keep together what none of them must forget. Without it, each keeps its own, in `data`.
         cluster: Option<Cluster>,
         /// The instances that register themselves.
-        registry: Registry,
+        registry: Option<Registry>,
         /// How names of services are looked up.
         dns: Dns,
         /// Who can tell who calls: named sources of identity.
@@ -225,8 +225,8 @@ pub struct Config {
     pub state: State,
     /// Where gateways keep together what none of them must forget.
     pub cluster: Option<Cluster>,
-    /// Instances that register themselves.
-    pub registry: Registry,
+    /// Instances that register themselves; `None`: nobody says that there may be any.
+    pub registry: Option<Registry>,
     /// Name look-ups.
     pub dns: Dns,
     /// Who can tell who calls, in the order written.
@@ -264,6 +264,11 @@ impl Config {
     }
 }
 
+/// Whether there is a registry although nothing is said of it.
+fn is_meant(cluster: Option<&Cluster>, services: Option<&Named<Service>>) -> bool {
+    cluster.is_some() || services.is_some_and(|services| services.iter().any(|(_, own)| own.registry.is_some()))
+}
+
 /// Reads the desugared tree of a whole file; `None` if a mistake was reported.
 pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
     let file = File::decode(tree, cx)?;
@@ -285,8 +290,11 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         data: file.data.unwrap_or_else(|| Folder::beside(&tree.span)),
         drain: file.drain,
         state: file.state,
+        registry: match file.registry {
+            None if is_meant(file.cluster.as_ref(), file.services.as_ref()) => Registry::absent(),
+            written => written,
+        },
         cluster: file.cluster,
-        registry: file.registry,
         dns: file.dns,
         auth: file.auth.map(|a| a.0).unwrap_or_default(),
         issuer: file.issuer,

@@ -111,7 +111,7 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
     },
     ShortForm {
         definition: "Registrar",
-        short: "${env:ORDERS_TOKEN}",
+        short: "\"${env:ORDERS_TOKEN}\"",
         long: "{ token: [\"${env:ORDERS_TOKEN}\"] }",
         place: "registry: { register: { orders: @ } }",
         schema: || json!({ "type": "string", "minLength": 1 }),

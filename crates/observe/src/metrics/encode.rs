@@ -71,6 +71,7 @@ impl Collector for Scrape {
         connections(metrics, &mut to)?;
         tls(metrics, &mut to)?;
         log_and_names(metrics, &mut to)?;
+        registry(metrics, &mut to)?;
         own_process(&mut to)
     }
 }
@@ -294,6 +295,23 @@ fn log_and_names(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     let names = lock(&metrics.names).clone();
     counters(to, &families::DNS_FAILURES, names.iter().map(|(name, n)| ([("name", &**name)], n.failures)))?;
     gauges(to, &families::DNS_STALE, names.iter().map(|(name, n)| ([("name", &**name)], u64::from(n.stale))))
+}
+
+fn registry(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    let Some(facts) = metrics.registry.now() else { return Ok(()) };
+    gauge(to, &families::REGISTRY_REVISION, facts.revision)?;
+    gauge(to, &families::REGISTRY_VOUCHED, facts.vouched)?;
+    gauge(to, &families::REGISTRY_STALE, u64::from(facts.is_stale))?;
+    let services = facts.services();
+    let instances = services.iter().flat_map(|(service, counts)| {
+        ["up", "draining"]
+            .into_iter()
+            .zip(*counts)
+            .map(move |(state, count)| ([("service", *service), ("state", state)], count))
+    });
+    gauges(to, &families::REGISTRY_INSTANCES, instances)?;
+    let changes = [("put", facts.put), ("gone", facts.gone), ("lapsed", facts.lapsed)];
+    counters(to, &families::REGISTRY_CHANGES, changes.into_iter().map(|(kind, count)| ([("kind", kind)], count)))
 }
 
 fn own_process(to: &mut DescriptorEncoder) -> fmt::Result {

@@ -142,6 +142,17 @@ families! {
     DNS_STALE: Gauge "tollgate_dns_stale" ["name"]
         "1 while the addresses of a host name are those of an earlier answer because the last look-up failed.";
 
+    REGISTRY_REVISION: Gauge "tollgate_registry_revision" []
+        "The revision of the registry of instances that is in use.";
+    REGISTRY_VOUCHED: Gauge "tollgate_registry_vouched_timestamp", Seconds []
+        "When what keeps the registry last vouched for it, in Unix time: `time()` less this is the age of what is in use.";
+    REGISTRY_STALE: Gauge "tollgate_registry_stale" []
+        "1 while what keeps the registry cannot be asked.";
+    REGISTRY_INSTANCES: Gauge "tollgate_registry_instances" ["service", "state"]
+        "Instances that are registered: `up`, or `draining`.";
+    REGISTRY_CHANGES: Counter "tollgate_registry_changes" ["kind"]
+        "What became of instances: `put` (registered, or changed), `gone` (deregistered, or their time ended), `lapsed` (not used any more because nobody vouched for them).";
+
     CPU: Counter "process_cpu", Seconds []
         "User and system time spent by the process.";
     RESIDENT: Gauge "process_resident_memory", Bytes []

@@ -18,6 +18,7 @@ mod families;
 mod format;
 mod listener;
 mod process;
+mod registry;
 mod route;
 mod service;
 mod shards;
@@ -31,6 +32,7 @@ pub use concurrency::{ConcurrencyMetrics, ConcurrencyTotals};
 pub use families::metrics_reference;
 pub use format::Format;
 pub use listener::ListenerMetrics;
+pub use registry::RegistryFacts;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
 pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
 pub use tls::TlsFiles;
@@ -60,6 +62,7 @@ pub struct Metrics {
     log_lines: Arc<LogLines>,
     limits_forgotten: Arc<AtomicU64>,
     store: Arc<StoreFacts>,
+    registry: RegistryFacts,
     names: Mutex<BTreeMap<Box<str>, Name>>,
     config: Mutex<Config>,
     tls: TlsFiles,
@@ -130,6 +133,7 @@ impl Metrics {
             log_lines: Arc::default(),
             limits_forgotten: Arc::default(),
             store: Arc::default(),
+            registry: RegistryFacts::default(),
             names: Mutex::default(),
             config: Mutex::default(),
             tls: TlsFiles::default(),
@@ -177,6 +181,11 @@ impl Metrics {
     /// What is told of a store in which several gateways count.
     pub fn store(&self) -> &Arc<StoreFacts> {
         &self.store
+    }
+
+    /// What is told of the registry of instances.
+    pub fn registry(&self) -> &RegistryFacts {
+        &self.registry
     }
 
     /// So much is used. The lag is the workers' own affair: of it, only whether somebody looks counts.
