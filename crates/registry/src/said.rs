@@ -78,7 +78,10 @@ pub fn registration(
         reading.wrong("", "the service's name is not 1 to 63 letters, digits, `-`, `_` or `.`");
     }
     if !is_id(id) {
-        reading.wrong("", "the id is not 1 to 260 letters, digits, `-`, `_`, `.` or, as in `[2001:db8::1]:80`, `:`, `[`, `]`");
+        reading.wrong(
+            "",
+            "the id is not 1 to 260 letters, digits, `-`, `_`, `.` or, as in `[2001:db8::1]:80`, `:`, `[`, `]`",
+        );
     }
     let address = reading.address(said.get("address"), unsaid.address);
     let port = match said.get("port") {
@@ -265,10 +268,7 @@ fn is_word(text: &str) -> bool {
 fn is_host(text: &str) -> bool {
     let is_label = |label: &str| {
         let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len())
-            && label.bytes().all(is_fit)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+        (1..=63).contains(&label.len()) && label.bytes().all(is_fit) && !label.starts_with('-') && !label.ends_with('-')
     };
     // What ends in a number is meant to be an IPv4 address, and is none (WHATWG URL §3.5).
     let is_number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
@@ -290,7 +290,8 @@ mod tests {
 
     use super::*;
 
-    const UNSAID: Unsaid = Unsaid { address: Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9))), ttl: Duration::from_secs(30) };
+    const UNSAID: Unsaid =
+        Unsaid { address: Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9))), ttl: Duration::from_secs(30) };
 
     fn mistakes(said: &Value) -> Vec<(String, String)> {
         let wrong = registration("orders", "a", said, UNSAID).unwrap_err();
@@ -327,8 +328,18 @@ mod tests {
         let told = mistakes(&said);
         let places: BTreeSet<&str> = told.iter().map(|(pointer, _)| pointer.as_str()).collect();
         let expected = [
-            "/address", "/colour", "/group", "/load/cpu", "/load/gpu", "/load/named_metrics/a~1b c", "/load/named_metrics/x",
-            "/port", "/tags/1", "/ttl", "/weight", "/zone",
+            "/address",
+            "/colour",
+            "/group",
+            "/load/cpu",
+            "/load/gpu",
+            "/load/named_metrics/a~1b c",
+            "/load/named_metrics/x",
+            "/port",
+            "/tags/1",
+            "/ttl",
+            "/weight",
+            "/zone",
         ];
         assert_eq!(places, expected.into());
         assert_eq!(told.len(), expected.len());
@@ -340,7 +351,9 @@ mod tests {
             let said = json!({ "address": fit, "port": 1 });
             assert!(registration("s", "i", &said, UNSAID).is_ok(), "{fit}");
         }
-        for wrong in ["", "0.0.0.0", "::", "224.0.0.1", "10.0.0.256", "1", "[::1]", "a b", "-a", "a..b", "http://a", "web:80"] {
+        for wrong in
+            ["", "0.0.0.0", "::", "224.0.0.1", "10.0.0.256", "1", "[::1]", "a b", "-a", "a..b", "http://a", "web:80"]
+        {
             assert_eq!(mistakes(&json!({ "address": wrong, "port": 1 })).len(), 1, "{wrong}");
         }
         let unknown = registration("s", "i", &json!({ "port": 1 }), Unsaid { address: None, ..UNSAID });
@@ -349,7 +362,9 @@ mod tests {
 
     #[test]
     fn lives_are_whole_seconds_within_bounds() {
-        for (text, fits) in [("2s", true), ("24h", true), ("1m30s", true), ("1s", false), ("25h", false), ("2500ms", false)] {
+        for (text, fits) in
+            [("2s", true), ("24h", true), ("1m30s", true), ("1s", false), ("25h", false), ("2500ms", false)]
+        {
             let said = json!({ "port": 1, "ttl": text });
             assert_eq!(registration("s", "i", &said, UNSAID).is_ok(), fits, "{text}");
         }

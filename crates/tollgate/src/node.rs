@@ -241,7 +241,9 @@ impl Node {
                 ListenerKind::Health => Serves::Fixed(Arc::clone(&health)),
                 ListenerKind::Redirect => Serves::Clients(Arc::clone(&redirect)),
                 ListenerKind::Admin => {
-                    Serves::Fixed(Arc::new(admin::deployment(listener, config, &self.control, &self.world, rules)?))
+                    let registry = (wired.instances.as_deref(), self.gateway.drain());
+                    let admin = admin::deployment(listener, config, &self.control, &self.world, rules, registry)?;
+                    Serves::Fixed(Arc::new(admin))
                 }
             };
             match self.sockets(listener, workers) {

@@ -23,6 +23,8 @@ section! {
         /// Who may register instances, by the service. A name that ends in `*` stands for all that begin like it. Without it, only who
         /// may use the admin API may.
         register: Registrars,
+        /// Who else may look instances up, likewise by the service. Who may register instances of a service may look them up, too.
+        read: Registrars,
         /// For how long an instance counts as being there after it last said so, if it does not say itself; from 2 s to a day.
         ttl: Spanned<Period> = v1::REGISTRY_TTL,
         /// Time for which the gateway may be down without counting against instances: what it is down longer than that does.
@@ -99,7 +101,7 @@ impl Decode for Registrars {
                 .map(|pattern| Spanned::new(pattern, &entry.key_span));
             let registrar = Registrar::decode(&entry.value, cx)?;
             if !registrar.is_somebody() {
-                let mistake = Diagnostic::error("this says nobody who may register").at(&entry.key_span);
+                let mistake = Diagnostic::error("this says nobody").at(&entry.key_span);
                 cx.report(mistake.hint("`token: ${env:ORDERS_TOKEN}`, or `certificate: spiffe://shop/orders`"));
                 return None;
             }
