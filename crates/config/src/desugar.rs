@@ -242,7 +242,7 @@ fn outlier(node: &mut Node) {
     in_key(node, "latency", |latency| {
         on(latency);
         if let Some(factor) = latency.text().and_then(|text| text.strip_suffix('x')) {
-            let factor = Entry::at("factor", part(latency, factor.trim()));
+            let factor = Entry::at("factor", number_part(latency, factor.trim()));
             instead(latency, vec![factor]);
         }
     });

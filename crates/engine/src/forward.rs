@@ -3,7 +3,7 @@
 mod failure;
 mod hedge;
 mod tries;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -70,11 +70,10 @@ pub(crate) async fn forward<S: Downstream>(
     captures: &Captures,
     backend: &Backend,
 ) -> Result<Transit, Stop> {
-    let way = Way { d, route, proxy, captures, backend };
     let service = &backend.service;
     prepare(turn, route, proxy, backend)?;
     if d.stand_in.is_some() {
-        return Box::pin(rehearsed(client, turn, way)).await;
+        return Box::pin(rehearsed(client, turn, Way { d, route, proxy, captures, backend })).await;
     }
     let started = client.look();
     let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
@@ -99,20 +98,21 @@ pub(crate) async fn forward<S: Downstream>(
         let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
         let next = match connected {
             Ok(connection) => {
-                let mut sent = Sent::on(&connection, client, turn, way);
+                // Made when it is needed: what is kept over a wait is kept for idle connections, too.
+                let way = Way { d, route, proxy, captures, backend };
+                turn.sent = Sent::on(&connection, client, turn, way);
                 let written = request_head::write(turn, way, connection.address(), client.now, due.at);
-                let answered = match (written, hedge::of(turn, way)) {
-                    (Err(problem), _) => Err(Ended::Refused(problem)),
+                let answered = match written {
+                    Err(problem) => Err(Ended::Refused(problem)),
                     // Boxed: it is rare, and every other exchange would keep room for it.
-                    (Ok(()), Some(hedge)) => {
-                        Box::pin(hedge::attempt(client, turn, way, connection, hedge, &ask, &mut sent, &mut due)).await
+                    Ok(()) if hedge::of(turn, way).is_some() => {
+                        Box::pin(hedge::attempt(client, turn, way, connection, &ask, &mut due)).await
                     }
-                    (Ok(()), None) => {
-                        attempt::attempt(client, turn, Start::Connection(connection), d, route, &mut due).await
-                    }
+                    Ok(()) => attempt::attempt(client, turn, Start::Connection(connection), d, route, &mut due).await,
                 };
                 told(client, turn, &answered);
-                sent.tell(&answered, client, turn, way);
+                let way = Way { d, route, proxy, captures, backend };
+                std::mem::take(&mut turn.sent).tell(&answered, client, turn, way);
                 tries.after(answered, turn, backend, client, due.at)?
             }
             Err(refusal) => {

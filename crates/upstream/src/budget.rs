@@ -172,7 +172,9 @@ mod tests {
                 // What had been made eleven seconds ago, or just before.
                 let before = made.iter().rev().find(|(then, _)| at - then >= 11_000).map_or(0, |(_, n)| *n);
                 let allowed = (requests - before) * u64::from(share) / 10_000 + u64::from(floor) * 10;
-                prop_assert!(retries <= allowed, "{retries} of {allowed}");
+                // A share is one of what was asked when a retry is granted; later there may be less.
+                let is_granted = granted.last() == Some(&at);
+                prop_assert!(!is_granted || retries <= allowed, "{retries} of {allowed}");
             }
         }
     }

@@ -375,8 +375,8 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
     },
     ShortForm {
         definition: "SlowOnes",
-        short: "2.5x",
-        long: "{ factor: 2.5 }",
+        short: "3x",
+        long: "{ factor: 3 }",
         place: "services: { orders: { to: a:80, outlier: { latency: @ } } }",
         schema: || json!({ "type": "string", "pattern": "^[0-9.]+ ?x$" }),
     },
@@ -406,7 +406,7 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
         short: "X-Request-Timeout",
         long: "{ header: X-Request-Timeout }",
         place: "defaults: { deadline: @ }",
-        schema: || json!({ "$ref": "#/$defs/FieldName" }),
+        schema: || json!({ "$ref": "#/$defs/HeaderName" }),
     },
     ShortForm {
         definition: "Fallback",

@@ -93,21 +93,22 @@ struct Race<'r> {
     ask: &'r Ask<'r>,
 }
 
-/// Sends the request whose head was written, and sends it to others while no answer comes; `sent`: whose answer it is.
-#[expect(clippy::too_many_arguments, reason = "what an attempt needs, and what a second one does")]
+/// Sends the request whose head was written, and sends it to others while no answer comes; whose answer it is stands in `turn.sent`.
 pub(super) async fn attempt<'r, S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
     way: Way<'r>,
     connection: Connection,
-    hedge: &'r Hedge,
     ask: &'r Ask<'r>,
-    sent: &mut Sent,
     due: &mut Due,
 ) -> Result<Upstream, Ended> {
+    let Some(hedge) = of(turn, way) else {
+        return attempt::attempt(client, turn, Start::Connection(connection), way.d, way.route, due).await;
+    };
     let now = client.look();
     let address = connection.address().clone();
-    let first = Lane::begin(connection, turn, std::mem::take(sent), due.at, now, None).await?;
+    let sent = std::mem::take(&mut turn.sent);
+    let first = Lane::begin(connection, turn, sent, due.at, now, None).await?;
     let mut race = Race {
         lanes: vec![Lane { is_first: true, ..first }],
         connecting: None,
@@ -131,14 +132,14 @@ pub(super) async fn attempt<'r, S: Downstream>(
         (Ok(lane), None) => lane,
         (Err(Some(over)), _) => return Err(over),
         (Err(None), Some(failed)) => {
-            *sent = failed.sent;
+            turn.sent = failed.sent;
             turn.x.trail.instance = Some(failed.address);
             return Err(failed.ended);
         }
         (Err(None), None) => return Err(Ended::Timeout),
     };
     drop(race);
-    *sent = lane.sent;
+    turn.sent = lane.sent;
     turn.x.trail.instance = Some(lane.address);
     turn.request_head = lane.head;
     turn.x.reply.head = lane.reply;

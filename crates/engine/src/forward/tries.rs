@@ -21,7 +21,7 @@ pub(super) struct Tries {
     tried: Vec<Address>,
     left: u8,
     /// Retries that were made.
-    made: u32,
+    made: u8,
     fresh: bool,
 }
 
@@ -191,8 +191,8 @@ impl Retrying {
     }
 
     /// How long a retry waits before which `made` others were made; `chance`: from 0 to 1.
-    fn wait(&self, made: u32, chance: f64) -> Duration {
-        let most = self.backoff.saturating_mul(2_u32.saturating_pow(made)).min(self.longest);
+    fn wait(&self, made: u8, chance: f64) -> Duration {
+        let most = self.backoff.saturating_mul(2_u32.saturating_pow(made.into())).min(self.longest);
         most.mul_f64(chance)
     }
 }

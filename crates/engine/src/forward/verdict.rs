@@ -22,8 +22,8 @@ pub(super) fn pass(service: &Service, now: Instant) -> Result<Option<Pass>, Stop
 }
 
 /// An attempt that goes out: who is judged by it.
-#[derive(Default)]
-pub(super) struct Sent {
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
     judged: Option<Judged>,
     /// When it went out, if it matters how long an answer takes.
     at: Option<Instant>,

@@ -144,6 +144,8 @@ struct Waiting<'d> {
     /// All of the request is out.
     upload: Upload,
     interims: u32,
+    /// The head that came is still to be looked at.
+    has_come: bool,
     watch: Watch<'d>,
 }
 
@@ -172,7 +174,7 @@ pub(crate) async fn attempt<'d, S: Downstream>(
     route: &'d RoutePlan,
     due: &'d mut Due,
 ) -> Result<Upstream, Ended> {
-    let mut has_come = matches!(start, Start::Answered(_));
+    let has_come = matches!(start, Start::Answered(_));
     let mut line = match start {
         Start::Connection(Connection::Whole(whole)) => Line::whole(whole),
         // Boxed: whoever speaks HTTP/1.1 does not keep room for it.
@@ -190,9 +192,9 @@ pub(crate) async fn attempt<'d, S: Downstream>(
     }
     let (moves, upload) = (turn.upload.moves, Upload::Running);
     let watch = Watch::new(&d.recall, route, client.now);
-    let mut waiting = Waiting { upload_error: None, due, try_end, moves, upload, interims: 0, watch };
+    let mut waiting = Waiting { upload_error: None, due, try_end, moves, upload, interims: 0, has_come, watch };
     loop {
-        let event = match std::mem::take(&mut has_come) {
+        let event = match std::mem::take(&mut waiting.has_come) {
             false => poll_fn(|cx| waiting.poll(cx, client, turn, &mut line, d, route)).await,
             true => poll_fn(|cx| Poll::Ready(waiting.come(cx, client, turn, &mut line))).await,
         };

@@ -14,6 +14,7 @@ use tollgate_upstream::adaptive::Permit;
 use tollgate_upstream::breaker::Pass;
 
 use crate::forward::Upstream;
+use crate::forward::verdict::Sent;
 use crate::http::pump::{BodyLimits, Prefix, Pump};
 
 /// Unused turns kept per thread.
@@ -49,6 +50,8 @@ pub(crate) struct Turn {
     pub(crate) permit: Option<Permit>,
     /// The right to make the attempt that is under way, where that is given. Here for the same reason.
     pub(crate) pass: Option<Pass>,
+    /// Who is judged by the attempt that is under way. Here for the same reason.
+    pub(crate) sent: Sent,
     /// When all of the request's body was out, if it has one and that was seen; of the last try.
     pub(crate) body_out: Option<Instant>,
     /// Bytes that went up a tunnel.
@@ -92,6 +95,7 @@ impl Turn {
                 try_timeout: None,
                 permit: None,
                 pass: None,
+                sent: Sent::default(),
                 body_out: None,
                 tunnelled: 0,
                 upstream: None,
@@ -155,6 +159,7 @@ impl Turn {
         self.upstream = None;
         self.permit = None;
         self.pass = None;
+        self.sent = Sent::default();
         self.upload = Pump::new(Length::None, NO_BODY, 0);
         self.download = Pump::new(Length::None, NO_BODY, 0);
         self.x.content = None;
