@@ -76,7 +76,7 @@ impl Tls {
             let written = cluster.tls.as_ref();
             let settings = match written {
                 Some(written) => client_settings(&written.value, Protocol::Http1),
-                None => provider_settings(None, &[b"http/1.1"]),
+                None => asked_settings(Roots::System, None, HTTP),
             };
             match client(settings, before, metrics) {
                 Ok(client) => tls.providers.push((CLUSTER.to_owned(), client)),
