@@ -7,9 +7,9 @@ pub mod adaptive;
 pub mod address;
 pub mod apis;
 pub mod auth;
+pub mod breaker;
 pub mod cluster;
 pub mod consul;
-pub mod breaker;
 pub mod correlation;
 pub mod data;
 pub mod deadline;
@@ -63,9 +63,9 @@ pub use self::auth::{
     LdapUsers, LocalPath, Login, Origin, Provider, ProxysWord, Saml, SamlSigned, Secret, Session, SessionIn, Signed,
     SignedBy, SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
 };
+pub use self::breaker::Breaker;
 pub use self::cluster::{Cluster, KeyPrefix, MemberUrl};
 pub use self::consul::{Consul, ConsulConsistency, ConsulName, FromConsul};
-pub use self::breaker::Breaker;
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
 pub use self::deadline::{Deadline, TimeUnit};
