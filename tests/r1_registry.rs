@@ -27,7 +27,7 @@ registry:
   register:
     orders: "${env:ORDERS_TOKEN}"
     "bill*": "${env:BILLING_TOKEN}"
-  read: { "*": "${env:LOOKUP_TOKEN}" }
+  read: { "*": { token: "${env:LOOKUP_TOKEN}" } }
   watchers: 3
 routes:
   /**: orders

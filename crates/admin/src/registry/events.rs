@@ -14,8 +14,9 @@ use tollgate_registry::directory::{Change, Trouble};
 use super::lists::Subject;
 use super::shown::{self, Text};
 
-/// How often something is sent when nothing changes, so that whoever is in between does not take the connection for dead.
-const QUIET: Duration = Duration::from_secs(15);
+/// How often something is sent when nothing changes: so that whoever is in between does not take the connection for dead, and that the place
+/// of a client that has left becomes free, which only a write that fails tells.
+const QUIET: Duration = Duration::from_secs(5);
 /// When to come again once the stream has ended, in milliseconds.
 const RETRY: u32 = 1000;
 
@@ -113,8 +114,7 @@ impl Subject {
                 () = self.registry.ending.begun() => return Heard::End,
             };
             match heard {
-                // It is of another one, whose history is not this one's.
-                Ok((revision, _)) if revision < after => Heard::Lost,
+                Ok((_, changes)) if changes.is_empty() && self.registry.is_behind(after) => Heard::Lost,
                 Ok((revision, changes)) => Heard::Changes(revision, changes),
                 Err(Trouble::Compacted) => Heard::Lost,
                 Err(_) => Heard::End,

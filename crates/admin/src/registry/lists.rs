@@ -76,8 +76,7 @@ impl Subject {
         };
         let compacted = || COMPACTED.problem().member("revision", self.registry.directory.list(Some("")).revision);
         let (revision, changes) = match heard {
-            // It is of another registry, whose history is not this one's.
-            Ok((revision, _)) if revision < after => return Err(compacted()),
+            Ok((_, changes)) if changes.is_empty() && self.registry.is_behind(after) => return Err(compacted()),
             Ok(heard) => heard,
             Err(Trouble::Compacted) => return Err(compacted()),
             Err(trouble) => return Err(problem(trouble)),
@@ -93,6 +92,11 @@ impl Subject {
 }
 
 impl Registry {
+    /// Whether it has not come to this revision, which then is of another registry, whose history is not this one's.
+    pub(super) fn is_behind(&self, after: u64) -> bool {
+        self.directory.list(Some("")).revision < after
+    }
+
     /// A place among those who wait.
     fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = Arc::clone(&self.watchers).try_acquire_owned();
