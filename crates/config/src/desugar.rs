@@ -30,7 +30,10 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
             under(consul, "url");
         }
     });
-    in_key(tree, "registry", |registry| in_key(registry, "register", |all| each_value(all, registrar)));
+    in_key(tree, "registry", |registry| {
+        in_key(registry, "register", |all| each_value(all, registrar));
+        in_key(registry, "read", registrar);
+    });
     in_key(tree, "auth", |auth| each_value(auth, source));
     in_key(tree, "services", |services| each_value(services, service));
     in_key(tree, "defaults", |defaults| settings(defaults, policies));
