@@ -17,11 +17,9 @@ const SERVICE: &[&str] = &["breaker", "registry"];
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
 const ROUTE: &[&str] = &["cache", "compose", "hedge", "openapi", "registry", "validate"];
-/// Ways of balancing.
-pub(crate) const BALANCE: &[&str] = &["latency"];
 
 /// The mistake for a word that a later version will know.
-pub(crate) fn refusal(word: &str) -> Diagnostic {
+fn refusal(word: &str) -> Diagnostic {
     Diagnostic::error(format!("`{word}` cannot be used yet"))
         .hint(format!("`{word}` is not in this version of Tollgate ({THIS})"))
 }

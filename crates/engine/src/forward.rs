@@ -1,6 +1,7 @@
 //! Sending a request on to a service: which instance, how often, and until when.
 
 mod failure;
+mod learning;
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -74,7 +75,10 @@ pub(crate) async fn forward<S: Downstream>(
     }
     let started = client.look();
     let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
-    let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
+    let key = match &backend.sticky {
+        Some(sticky) => learning::cookie(turn, sticky),
+        None => backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned)),
+    };
     // Copied only where it is told.
     let named = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
     let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
@@ -96,14 +100,17 @@ pub(crate) async fn forward<S: Downstream>(
             Ok(connection) => {
                 turn.x.trail.instance = Some(connection.address().clone());
                 let judged = service.judged(&connection);
+                learning::begin(client, turn, backend, &connection);
                 let written = request_head::write(turn, d, backend, proxy, captures, connection.address(), client.now);
                 let answered = match written {
                     Ok(()) => attempt::attempt(client, turn, connection, d, route, &mut due).await,
                     Err(problem) => Err(Ended::Refused(problem)),
                 };
                 told(client, turn, &answered);
+                learning::end(client, turn, backend, &answered);
                 match answered {
                     Ok(upstream) => {
+                        learning::stay(turn, backend, key.as_deref(), &tries.tried, client.now);
                         service.attempted(client.worker.index, Outcome::Ok);
                         turn.x.trail.upstream = Some(client.look().saturating_duration_since(started));
                         service.judge_answer(judged.as_ref(), turn.x.reply.head.status, client.now);
@@ -120,6 +127,7 @@ pub(crate) async fn forward<S: Downstream>(
             }
             Err(refusal) => {
                 service.judge_refusal(&refusal, client.look());
+                service.learn_refusal(&refusal, client.now);
                 refused(refusal)
             }
         };

@@ -15,10 +15,12 @@ pub mod dns;
 mod fixed;
 mod load;
 mod merged;
+mod placed;
 
 pub use fixed::Fixed;
 pub use load::Load;
 pub use merged::Merged;
+pub use placed::Placed;
 
 /// Where one instance of a service listens, and how much of its traffic it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -181,6 +181,7 @@ impl Service {
         }
         let time = instance.record.sentence(outlier, now);
         instance.stands.eject(now + time);
+        instance.learnt.starts(self.since_began(now + time));
         drop(guard);
         let because = match enough {
             Enough::InARow => "failures in a row",

@@ -10,6 +10,7 @@ use tollgate_core::buffer::Buffer;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{Conn, Route};
 use tollgate_http1::request::Verdict;
+use tollgate_upstream::Lesson;
 use tollgate_upstream::adaptive::Permit;
 
 use crate::forward::Upstream;
@@ -44,6 +45,8 @@ pub(crate) struct Turn {
     pub(crate) try_timeout: Option<Duration>,
     /// The right to send it, where that is counted, until there is an answer. Here and not on the way, where it would be kept many times.
     pub(crate) permit: Option<Permit>,
+    /// What is learnt from this try, where something is; until there is an answer.
+    pub(crate) lesson: Option<Lesson>,
     /// When all of the request's body was out, if it has one and that was seen; of the last try.
     pub(crate) body_out: Option<Instant>,
     /// Bytes that went up a tunnel.
@@ -85,6 +88,7 @@ impl Turn {
                 is_grpc: false,
                 try_timeout: None,
                 permit: None,
+                lesson: None,
                 body_out: None,
                 tunnelled: 0,
                 upstream: None,
@@ -147,6 +151,7 @@ impl Turn {
         // Whatever one request needed much of is not kept for those that do not: compressors, bodies, who called.
         self.upstream = None;
         self.permit = None;
+        self.lesson = None;
         self.upload = Pump::new(Length::None, NO_BODY, 0);
         self.download = Pump::new(Length::None, NO_BODY, 0);
         self.x.content = None;

@@ -32,7 +32,7 @@ pub use families::metrics_reference;
 pub use format::Format;
 pub use listener::ListenerMetrics;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
-pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
+pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals, Spilled};
 pub use tls::TlsFiles;
 pub use watch::{Checked, Copied, Standing, WatchMetrics, WatchTotals};
 pub use worker::{Closed, WorkerMetrics};
