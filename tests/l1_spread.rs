@@ -193,12 +193,12 @@ fn the_own_zone_comes_first_and_others_help_when_it_is_gone() {
     let (near, far) = (instance("n"), instance("f"));
     let to = [target(&near, "zone: eu-1a"), target(&far, "zone: eu-1b")];
     for (top, environment) in [("zone: eu-1a", vec![]), ("", vec![("TOLLGATE_ZONE", "eu-1a")])] {
-        let gateway = gateway(&to, "outlier: { consecutive: 1, eject_for: 10m, ceiling: 100% }", top, &environment);
+        let gateway = gateway(&to, "outlier: { consecutive: 1, eject_for: 5m, ceiling: 100% }", top, &environment);
         assert_eq!(answers(&gateway, 12), "n".repeat(12));
         let status = gateway.status();
         assert_eq!(status["services"][0]["instances"][0]["zone"].as_str().map(|zone| &zone[..4]), Some("eu-1"));
     }
-    let gateway = gateway(&to, "outlier: { consecutive: 1, eject_for: 10m, ceiling: 100% }", "zone: eu-1a", &[]);
+    let gateway = gateway(&to, "outlier: { consecutive: 1, eject_for: 5m, ceiling: 100% }", "zone: eu-1a", &[]);
     drop(near);
     assert_eq!(answers(&gateway, 6), "f".repeat(6));
     assert!(gateway.metric("tollgate_balance_spilled_total{service=\"s\",to=\"zone\"}") >= 6.0);
@@ -208,7 +208,7 @@ fn the_own_zone_comes_first_and_others_help_when_it_is_gone() {
 fn a_later_group_is_asked_when_the_first_is_out() {
     let (first, later) = (instance("1"), instance("2"));
     let to = [target(&first, "group: 0"), target(&later, "group: 1, weight: 5")];
-    let gateway = gateway(&to, "outlier: { consecutive: 1, eject_for: 10m, ceiling: 100% }", "", &[]);
+    let gateway = gateway(&to, "outlier: { consecutive: 1, eject_for: 5m, ceiling: 100% }", "", &[]);
     assert_eq!(answers(&gateway, 12), "1".repeat(12));
     drop(first);
     assert_eq!(answers(&gateway, 6), "2".repeat(6));

@@ -22,7 +22,7 @@ use tollgate_http1::list;
 use tollgate_observe::metrics::Outcome;
 use tollgate_plan::{Captures, Proxy, RoutePlan};
 use tollgate_upstream::adaptive::{Permit, Took};
-use tollgate_upstream::outlier::Verdict;
+use tollgate_upstream::outlier::{Judged, Verdict};
 use tollgate_upstream::{Ask, Connection, Refusal};
 
 use crate::deployment::{Backend, Deployment};
@@ -75,10 +75,7 @@ pub(crate) async fn forward<S: Downstream>(
     }
     let started = client.look();
     let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
-    let key = match &backend.sticky {
-        Some(sticky) => learning::cookie(turn, sticky),
-        None => backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned)),
-    };
+    let key = key(turn, backend);
     // Copied only where it is told.
     let named = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
     let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
@@ -111,11 +108,7 @@ pub(crate) async fn forward<S: Downstream>(
                 match answered {
                     Ok(upstream) => {
                         learning::stay(turn, backend, key.as_deref(), &tries.tried, client.now);
-                        service.attempted(client.worker.index, Outcome::Ok);
-                        turn.x.trail.upstream = Some(client.look().saturating_duration_since(started));
-                        service.judge_answer(judged.as_ref(), turn.x.reply.head.status, client.now);
-                        turn.upstream = Some(upstream);
-                        return Ok(Transit::Upstream);
+                        return Ok(accepted(client, turn, backend, upstream, judged.as_ref(), started));
                     }
                     Err(ended) => {
                         if ended.tells_of_the_instance() {
@@ -135,6 +128,23 @@ pub(crate) async fn forward<S: Downstream>(
         tries.another(failure, turn, backend, client)?;
         client.look();
     }
+}
+
+/// The head of an answer has come.
+fn accepted<S>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    backend: &Backend,
+    upstream: Upstream,
+    judged: Option<&Judged>,
+    started: Instant,
+) -> Transit {
+    let service = &backend.service;
+    service.attempted(client.worker.index, Outcome::Ok);
+    turn.x.trail.upstream = Some(client.look().saturating_duration_since(started));
+    service.judge_answer(judged, turn.x.reply.head.status, client.now);
+    turn.upstream = Some(upstream);
+    Transit::Upstream
 }
 
 /// Keeps the right to send the request, which is sent now, with it: for as long as there is no answer.
@@ -313,8 +323,16 @@ pub(crate) fn start_over(turn: &mut Turn) {
     turn.x.reply.head.fields.buffer.truncate(0);
 }
 
+/// What the choice of an instance goes by, if it goes by the request.
+fn key(turn: &mut Turn, backend: &Backend) -> Option<Vec<u8>> {
+    match &backend.sticky {
+        Some(sticky) => learning::cookie(turn, sticky),
+        None => backend.hash.as_ref().and_then(|hash| hashed(&turn.x, hash).map(Cow::into_owned)),
+    }
+}
+
 /// What is hashed to choose an instance.
-fn key<'x>(x: &'x Exchange, hash: &HashKey) -> Option<Cow<'x, [u8]>> {
+fn hashed<'x>(x: &'x Exchange, hash: &HashKey) -> Option<Cow<'x, [u8]>> {
     match hash {
         HashKey::Ip => Some(Cow::Owned(x.client.to_string().into_bytes())),
         HashKey::Path => Some(Cow::Borrowed(x.head.path().as_bytes())),

@@ -64,7 +64,6 @@ impl Service {
             return;
         }
         let list = self.kept(&before, &view.endpoints);
-        self.heard_load(&before, view, &list);
         let endpoints: Arc<[Endpoint]> = view.endpoints.as_slice().into();
         if is_arranged_alike(&before.endpoints, &endpoints) {
             let before = Instances::clone(&before);
@@ -108,20 +107,6 @@ impl Service {
         endpoints.iter().map(instance).collect()
     }
 
-    /// Takes over what instances reported to their source.
-    fn heard_load(&self, before: &Instances, view: &View, list: &[Arc<Instance>]) {
-        let Some(reporting) = self.reporting() else { return };
-        let known: HashMap<&Address, &Endpoint> = before.endpoints.iter().map(|e| (&e.address, e)).collect();
-        for (endpoint, instance) in view.endpoints.iter().zip(list) {
-            let before = known.get(&endpoint.address).and_then(|known| known.load.as_ref());
-            if let Some(load) = endpoint.load.as_ref().filter(|load| before != Some(load))
-                && let Some(report) = reporting.of.load(load)
-            {
-                instance.learnt.reported(report);
-            }
-        }
-    }
-
     fn tiers(
         &self,
         list: &[Arc<Instance>],
@@ -140,7 +125,9 @@ impl Service {
         let _alone = self.arranging.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.instances.load_full();
         let tiers = self.tiers(&before.list, &before.endpoints, &before.weights, &before.tiers, now);
-        self.instances.store(Arc::new(Instances { tiers, ..Instances::clone(&before) }));
+        if !tiers.is_same(&before.tiers) {
+            self.instances.store(Arc::new(Instances { tiers, ..Instances::clone(&before) }));
+        }
     }
 
     /// What one of the workers does every second: where instances report how busy they are, finds out how many requests each can do.
@@ -149,6 +136,12 @@ impl Service {
         let _alone = self.arranging.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.instances.load_full();
         let at = self.since_began(now);
+        // What they reported to their source holds for as long as that says so.
+        for (endpoint, instance) in before.endpoints.iter().zip(&before.list) {
+            if let Some(report) = endpoint.load.as_ref().and_then(|load| reporting.of.load(load)) {
+                instance.learnt.reported(report);
+            }
+        }
         let capacities: Vec<Option<f64>> =
             before.list.iter().map(|instance| instance.learnt.capacity(at, reporting)).collect();
         let weights = learnt(&before.endpoints, &capacities);

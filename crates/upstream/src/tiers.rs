@@ -103,6 +103,15 @@ impl Tiers {
         self.list.get(first).into_iter().chain(others)
     }
 
+    /// Whether both lead to the same instances, as often.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&Tier, &Tier)| {
+            Arc::ptr_eq(&one.balance, &other.balance)
+                && (one.takes, one.place, one.until) == (other.takes, other.place, other.until)
+        };
+        self.list.len() == other.list.len() && self.list.iter().zip(&other.list).all(is_same)
+    }
+
     fn at(&self, point: u32) -> usize {
         // Rounding may leave a little at the end.
         self.list.iter().position(|tier| point < tier.until).unwrap_or(0)
@@ -308,6 +317,7 @@ mod tests {
         let one = Tiers::new(&scene, None);
         let other = Tiers::new(&Scene { is_in: &|at| at > 0, ..scene }, Some(&one));
         assert!(Arc::ptr_eq(&one.list[0].balance, &other.list[0].balance));
+        assert!(one.is_same(&other));
     }
 
     proptest! {

@@ -146,9 +146,9 @@ impl Balance {
         };
         match entry.key.as_str() {
             // Its bound stands beside it.
-            "hash" => return Ok(Hashed::decode(node, cx).map(Self::Hash)),
+            "hash" => Ok(Hashed::decode(node, cx).map(Self::Hash)),
             way if entries.len() > 1 => {
-                return Err(Diagnostic::error(format!("`{way}` stands alone")).hint(format!("`{{ {way}: {{ … }} }}`")));
+                Err(Diagnostic::error(format!("`{way}` stands alone")).hint(format!("`{{ {way}: {{ … }} }}`")))
             }
             "latency" => Ok(Latency::decode(&entry.value, cx).map(Self::Latency)),
             "load" => Ok(Load::decode(&entry.value, cx).map(Self::Load)),

@@ -16,7 +16,10 @@ use crate::http::turn::Turn;
 
 /// An attempt is sent on this connection.
 pub(super) fn begin<S>(client: &mut Client<S>, turn: &mut Turn, backend: &Backend, connection: &Connection) {
-    turn.lesson = backend.service.lesson(connection, client.now).inspect(|_| turn.body_out = None);
+    turn.lesson = backend.service.lesson(connection, || client.look());
+    if turn.lesson.is_some() {
+        turn.body_out = None;
+    }
 }
 
 /// It ended like this. What a client is at fault for tells nothing.

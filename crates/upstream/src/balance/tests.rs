@@ -298,7 +298,6 @@ fn whoever_is_choosy_does_not_look_for_long() {
 /// Prints what building and picking cost: `cargo test --release -p tollgate-upstream costs -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stdout, reason = "a measurement")]
 fn costs() {
     let clock = tollgate_core::clock::Clock::real();
     for count in [10, 1000, 10_000] {
