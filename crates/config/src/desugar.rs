@@ -351,12 +351,25 @@ fn target(node: &mut Node) {
     }
 }
 
-/// `hash header X-User` → `{ hash: header X-User }`.
+/// `hash header X-User` → `{ hash: header X-User }`; `sticky instance` → `{ sticky: { cookie: instance } }`; `load cpu` →
+/// `{ load: { of: cpu } }`.
 fn balance(node: &mut Node) {
-    if let Some(key) = node.text().and_then(|text| text.strip_prefix("hash ")) {
-        let key = Entry::at("hash", part(node, key.trim()));
-        instead(node, vec![key]);
+    for way in ["hash", "sticky", "load"] {
+        let said = node.text().and_then(|text| text.strip_prefix(way)?.strip_prefix(' '));
+        if let Some(said) = said {
+            let entry = Entry::at(way, part(node, said.trim()));
+            instead(node, vec![entry]);
+            break;
+        }
     }
+    for (way, key) in [("sticky", "cookie"), ("load", "of")] {
+        in_key(node, way, |said| {
+            if is_scalar(said) {
+                under(said, key);
+            }
+        });
+    }
+    in_key(node, "sticky", |sticky| in_key(sticky, "key", list));
 }
 
 /// `retry: 2` → `{ retries: 2 }`; `retry: none` → `{ retries: 0 }`.

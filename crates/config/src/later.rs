@@ -15,11 +15,9 @@ const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
 const ROUTE: &[&str] = &["cache", "compose", "openapi", "validate"];
-/// Ways of balancing.
-pub(crate) const BALANCE: &[&str] = &["latency"];
 
 /// The mistake for a word that a later version will know.
-pub(crate) fn refusal(word: &str) -> Diagnostic {
+fn refusal(word: &str) -> Diagnostic {
     Diagnostic::error(format!("`{word}` cannot be used yet"))
         .hint(format!("`{word}` is not in this version of Tollgate ({THIS})"))
 }

@@ -2,6 +2,7 @@
 
 mod failure;
 mod hedge;
+mod learning;
 mod tries;
 pub(crate) mod verdict;
 
@@ -77,7 +78,7 @@ pub(crate) async fn forward<S: Downstream>(
     }
     let started = client.look();
     let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
-    let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
+    let key = key(turn, backend);
     // Copied only where it is told.
     let named = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
     let mut tries = Tries::new(proxy.retries.unwrap_or(backend.retries));
@@ -113,9 +114,13 @@ pub(crate) async fn forward<S: Downstream>(
                 told(client, turn, &answered);
                 let way = Way { d, route, proxy, captures, backend };
                 std::mem::take(&mut turn.sent).tell(&answered, client, turn, way);
+                if answered.is_ok() {
+                    learning::stay(turn, backend, key.as_deref(), tries.tried(), client.now);
+                }
                 tries.after(answered, turn, backend, client, due.at)?
             }
             Err(refusal) => {
+                service.learn_refusal(&refusal, client.now);
                 verdict::refused(&refusal, client, turn, service);
                 tries.another(refused(refusal), turn, backend, client, due.at)?
             }
@@ -248,8 +253,16 @@ pub(crate) fn start_over(turn: &mut Turn) {
     turn.x.reply.head.fields.buffer.truncate(0);
 }
 
+/// What the choice of an instance goes by, if it goes by the request.
+fn key(turn: &mut Turn, backend: &Backend) -> Option<Vec<u8>> {
+    match &backend.sticky {
+        Some(sticky) => learning::cookie(turn, sticky),
+        None => backend.hash.as_ref().and_then(|hash| hashed(&turn.x, hash).map(Cow::into_owned)),
+    }
+}
+
 /// What is hashed to choose an instance.
-fn key<'x>(x: &'x Exchange, hash: &HashKey) -> Option<Cow<'x, [u8]>> {
+fn hashed<'x>(x: &'x Exchange, hash: &HashKey) -> Option<Cow<'x, [u8]>> {
     match hash {
         HashKey::Ip => Some(Cow::Owned(x.client.to_string().into_bytes())),
         HashKey::Path => Some(Cow::Borrowed(x.head.path().as_bytes())),

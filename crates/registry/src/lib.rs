@@ -20,6 +20,7 @@ mod kept;
 pub mod kubernetes;
 mod load;
 mod merged;
+mod placed;
 mod places;
 pub mod registered;
 pub mod said;
@@ -27,6 +28,7 @@ pub mod said;
 pub use fixed::Fixed;
 pub use load::Load;
 pub use merged::Merged;
+pub use placed::Placed;
 
 /// The highest weight of an [`Endpoint`].
 pub const MOST_WEIGHT: u32 = 1000;

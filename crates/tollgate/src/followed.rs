@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tollgate_config::model::{self, Address};
 use tollgate_core::facts;
-use tollgate_registry::{Endpoint, Fixed, Follower, Merged, Source, State, View};
+use tollgate_registry::{Endpoint, Fixed, Follower, Merged, Placed, Source, State, View};
 use tollgate_upstream::Service;
 
 use crate::discovery::Discovery;
@@ -39,10 +39,21 @@ impl Followed {
         // A target without a weight is nobody's instance, not even if it is the only one whose name is found.
         for target in written.to.0.iter().filter(|target| target.weight.get() > 0) {
             let weight = u32::try_from(target.weight.get()).unwrap_or(u32::MAX);
+            let (zone, group) = (target.zone.as_ref().map(|zone| Arc::clone(&zone.0)), group(target));
+            let endpoint =
+                |address: facts::Address| Endpoint { zone: zone.clone(), group, ..Endpoint::new(address, weight) };
             match &target.address.value {
-                Address::Socket(address) => fixed.push(Endpoint::new(*address, weight)),
-                Address::Unix(path) => fixed.push(Endpoint::new(facts::Address::Unix(Arc::clone(path)), weight)),
-                Address::Name { name, port } => sources.push(resolver.source(name, *port, weight)),
+                Address::Socket(address) => fixed.push(endpoint((*address).into())),
+                Address::Unix(path) => fixed.push(endpoint(facts::Address::Unix(Arc::clone(path)))),
+                Address::Name { name, port } => {
+                    let source = resolver.source(name, *port, weight);
+                    let is_placed = zone.is_some() || group > 0;
+                    sources.push(if is_placed {
+                        Arc::new(Placed::new(source, zone, group, &world.slow))
+                    } else {
+                        source
+                    });
+                }
                 Address::Srv(name) => sources.push(resolver.services(name)),
             }
         }
@@ -112,6 +123,10 @@ impl Followed {
         });
         *telling = Some(task.abort_handle());
     }
+}
+
+fn group(target: &model::Target) -> u8 {
+    u8::try_from(target.group.get()).unwrap_or(u8::MAX)
 }
 
 impl Drop for Followed {

@@ -1,6 +1,7 @@
 //! The gateway: `tollgate`.
 
 mod admin;
+mod balancing;
 mod cli;
 mod control;
 mod demo;

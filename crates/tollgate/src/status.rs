@@ -201,7 +201,16 @@ fn instance(instance: InstanceStatus) -> Value {
         "address": instance.address.to_string(),
         "in_flight": instance.in_flight,
         "connections": instance.open,
+        "weight": instance.weight,
+        "group": instance.group,
     });
+    if let Some(object) = told.as_object_mut() {
+        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+        let zone = instance.zone.map(|zone| ("zone", Value::from(&*zone)));
+        let latency = instance.latency.map(|seconds| ("latency_ms", rounded(seconds * 1000.0).into()));
+        let load = instance.utilization.map(|load| ("load", rounded(load).into()));
+        object.extend([zone, latency, load].into_iter().flatten().map(|(key, value)| (key.to_owned(), value)));
+    }
     if let (Some(standing), Some(object)) = (instance.standing, told.as_object_mut()) {
         object.insert("standing".into(), standing.as_str().into());
         if standing == InstanceStanding::Ejected {
@@ -336,9 +345,19 @@ fn service_lines(service: &Value, out: &mut String) {
         let number = |key: &str| instance[key].as_u64().unwrap_or(0);
         let address = instance["address"].as_str().unwrap_or("?");
         let (in_flight, connections) = (number("in_flight"), number("connections"));
-        let standing = standing_words(instance);
-        let _ = writeln!(out, "  {address:<24} {in_flight} in flight, {connections} connections{standing}");
+        let (standing, balance) = (standing_words(instance), balance_words(instance));
+        let _ = writeln!(out, "  {address:<24} {in_flight} in flight, {connections} connections{balance}{standing}");
     }
+}
+
+/// What counts for balancing, where it is not as with every other instance.
+fn balance_words(instance: &Value) -> String {
+    let weight = instance["weight"].as_u64().filter(|weight| *weight != 1).map(|weight| format!(", weight {weight}"));
+    let zone = instance["zone"].as_str().map(|zone| format!(", zone {zone}"));
+    let group = instance["group"].as_u64().filter(|group| *group > 0).map(|group| format!(", group {group}"));
+    let latency = instance["latency_ms"].as_f64().map(|ms| format!(", answers in {ms:.1} ms"));
+    let load = instance["load"].as_f64().map(|load| format!(", load {:.0} %", load * 100.0));
+    [weight, zone, group, latency, load].into_iter().flatten().collect()
 }
 
 /// How an instance stands, if somebody looks, and why.

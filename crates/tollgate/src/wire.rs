@@ -1,13 +1,14 @@
 //! The one place that knows everybody: config to plan, services, deployment.
 
 use std::net::UdpSocket;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::Notify;
-use tollgate_config::model::{self, Balance, Config, ProxyProtocol, RetryOn, SourceAddress};
+use tollgate_config::model::{self, Config, ProxyProtocol, RetryOn, SourceAddress};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::field::Known;
@@ -27,9 +28,9 @@ use tollgate_plan::Compiled;
 use tollgate_policies::ip;
 use tollgate_registry::dns::{self, Dns};
 use tollgate_store::{Memory, MemoryCounters};
-use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings, Smoothing, adaptive};
+use tollgate_upstream::{Balancing, Budget, Protocol, Service, SessionSettings, Settings, Smoothing, adaptive};
 
+use crate::balancing;
 use crate::discovery::{self, Discovery};
 use crate::followed::Followed;
 use crate::instances::Instances;
@@ -131,10 +132,22 @@ pub(crate) struct Wired {
 struct Made {
     written: model::Service,
     heads: HeadLimits,
+    zone: Option<Arc<str>>,
     tls: Option<Arc<Client>>,
     service: Arc<Service>,
     followed: Arc<Followed>,
     is_new: bool,
+}
+
+/// What all services of a config are made by.
+#[derive(Clone, Copy)]
+struct Ruled<'r> {
+    heads: HeadLimits,
+    /// The zone of the gateway.
+    zone: Option<&'r Arc<str>>,
+    data: &'r Path,
+    discovery: &'r Arc<Discovery>,
+    instances: Option<&'r Arc<Instances>>,
 }
 
 /// Why there is no deployment.
@@ -196,11 +209,15 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
     let discovery =
         Discovery::new(config, &tls, &resolver, world, known).map_err(|found| WireError::Config(vec![found]))?;
     let rules = Rules { owned: compiled.owned.into(), ..rules(config) };
+    let wrong = |mistake| WireError::Config(vec![mistake]);
+    let zone = balancing::zone(config).map_err(wrong)?;
+    let (zone, instances_of) = (zone.as_ref(), instances.as_ref());
+    let ruled =
+        Ruled { heads: rules.heads, zone, data: &config.data.0, discovery: &discovery, instances: instances_of };
     let (mut backends, mut made) = (Vec::new(), Vec::new());
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
         let known = before.and_then(|wired| wired.made.iter().find(|made| made.service.name() == name));
-        let from = (&discovery, instances.as_ref());
-        let new = make(name, written, tls.client(name, written), rules.heads, from, world, known);
+        let new = make(name, written, tls.client(name, written), &ruled, world, known).map_err(wrong)?;
         backends.push(Backend { fallback, ..backend(written, &new.service) });
         made.push(new);
     }
@@ -238,7 +255,8 @@ pub(crate) fn rehearsed(config: &Config, world: &World) -> Result<Deployment, Wi
         quiet.health = None;
         quiet.outlier = None;
         quiet.breaker = None;
-        let service = service(name, &quiet, None, rules.heads, world);
+        let balancing = balancing::unsigned(&quiet, None);
+        let service = service(name, &quiet, None, rules.heads, balancing, world);
         backends.push(Backend { fallback, ..backend(written, &service) });
     }
     let deployment = Deployment::new(Arc::new(compiled.plan), backends.into(), Arc::new(rules));
@@ -348,16 +366,18 @@ fn make(
     name: &str,
     written: &model::Service,
     tls: Option<Arc<Client>>,
-    heads: HeadLimits,
-    (discovery, instances): (&Arc<Discovery>, Option<&Arc<Instances>>),
+    rules: &Ruled<'_>,
     world: &World,
     known: Option<&Made>,
-) -> Made {
+) -> Result<Made, Diagnostic> {
+    let Ruled { heads, zone, data, discovery, instances } = *rules;
     let is_same_tls = |made: &Made| made.tls.as_ref().map(Arc::as_ptr) == tls.as_ref().map(Arc::as_ptr);
-    let kept = known.filter(|made| made.heads == heads && is_same_tls(made) && is_made_alike(&made.written, written));
+    let is_ruled_alike = |made: &Made| made.heads == heads && made.zone.as_ref() == zone;
+    let is_alike = |made: &&Made| is_ruled_alike(made) && is_same_tls(made) && is_made_alike(&made.written, written);
+    let kept = known.filter(is_alike);
     let service = match kept {
         Some(made) => Arc::clone(&made.service),
-        None => service(name, written, tls.clone(), heads, world),
+        None => service(name, written, tls.clone(), heads, balancing::balancing(written, zone, data)?, world),
     };
     let is_followed = |made: &&Made| {
         let (one, other) = (&made.written, written);
@@ -371,7 +391,8 @@ fn make(
         Some(made) => Arc::clone(&made.followed),
         None => Arc::new(Followed::new(written, discovery, instances, world)),
     };
-    Made { written: written.clone(), heads, tls, service, followed, is_new: kept.is_none() }
+    let (zone, is_new) = (zone.cloned(), kept.is_none());
+    Ok(Made { written: written.clone(), heads, zone, tls, service, followed, is_new })
 }
 
 /// Whether both are made in the same way: what only its list of instances or requests depend on does not count.
@@ -398,6 +419,7 @@ fn service(
     service: &model::Service,
     tls: Option<Arc<Client>>,
     heads: HeadLimits,
+    balancing: Balancing,
     world: &World,
 ) -> Arc<Service> {
     let to32 = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
@@ -441,15 +463,10 @@ fn service(
         watch: watched::watch(service, &world.slow),
         breaker: service.breaker.as_ref().map(watched::breaker),
     };
-    let algorithm = match &service.balance {
-        Balance::RoundRobin => Algorithm::RoundRobin,
-        Balance::LeastRequests => Algorithm::LeastRequests,
-        Balance::Hash(_) => Algorithm::ConsistentHash,
-    };
     let budget = Budget::new(service.retry.budget.hundredths().into(), to32(service.retry.min.get()));
     let metrics = world.metrics.service(name);
     let (bells, clock) = (Arc::clone(&world.bells), world.clock.clone());
-    Service::new(name, settings, budget, algorithm, metrics, bells, clock)
+    Service::new(name, settings, budget, balancing, metrics, bells, clock)
 }
 
 /// What of a service is tried again, and when.
@@ -469,10 +486,9 @@ fn backend(written: &model::Service, service: &Arc<Service>) -> Backend {
         service: Arc::clone(service),
         scheme: if written.tls.is_some() { "https" } else { "http" },
         host: written.host.as_ref().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes())),
-        hash: match &written.balance {
-            Balance::RoundRobin | Balance::LeastRequests => None,
-            Balance::Hash(key) => Some(key.clone()),
-        },
+        hash: balancing::hash(&written.balance),
+        sticky: balancing::cookie(&written.balance),
+        reports: balancing::reports(&written.balance),
         retries: u8::try_from(written.retry.retries.get()).unwrap_or(u8::MAX),
         retrying: retrying(&written.retry),
         try_timeout: written.try_timeout.map(|most| most.0),

@@ -224,6 +224,7 @@ impl Service {
         }
         let time = instance.record.sentence(outlier, now, fastrand::f64());
         instance.stands.eject(now + time);
+        instance.learnt.starts(self.since_began(now + time));
         drop(guard);
         let because = match why {
             Ejected::InARow => "failures in a row",

@@ -92,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) compared: Mutex<Compared>,
     /// Held while it is counted how instances stand, so that who counts last tells last.
     pub(crate) counting: Mutex<()>,
+    /// Requests on all instances now, from this node, where that is counted.
+    pub(crate) in_flight: Option<AtomicU32>,
     open: AtomicU32,
     waiting: AtomicU32,
     queue: Mutex<VecDeque<Waiter>>,
@@ -207,6 +209,7 @@ impl Shared {
             compared: Mutex::new(Compared::new(clock.now())),
             clock,
             counting: Mutex::default(),
+            in_flight: None,
             open: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             queue: Mutex::default(),

@@ -115,7 +115,13 @@ pub(crate) mod v1 {
     pub(crate) const AUTH_REMEMBER: i64 = 10_000;
 
     pub(crate) const TARGET_WEIGHT: i64 = 1;
+    pub(crate) const TARGET_GROUP: i64 = 0;
     pub(crate) const BALANCE: &str = "round_robin";
+    pub(crate) const LATENCY_DECAY: &str = "10s";
+    pub(crate) const LOAD_KEEP: bool = false;
+    pub(crate) const LOAD_AFTER: &str = "2s";
+    pub(crate) const LOAD_EXPIRES: &str = "3m";
+    pub(crate) const STICKY_FIRST: &str = "round_robin";
     pub(crate) const QUEUE_SIZE: i64 = 100;
     pub(crate) const QUEUE_TIMEOUT: &str = "1s";
     pub(crate) const ADAPTIVE_MIN: i64 = 4;

@@ -7,6 +7,7 @@ pub mod adaptive;
 pub mod address;
 pub mod apis;
 pub mod auth;
+pub mod balance;
 pub mod breaker;
 pub mod cluster;
 pub mod consul;
@@ -63,6 +64,7 @@ pub use self::auth::{
     LdapUsers, LocalPath, Login, Origin, Provider, ProxysWord, Saml, SamlSigned, Secret, Session, SessionIn, Signed,
     SignedBy, SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
 };
+pub use self::balance::{Balance, First, HashKey, Hashed, Latency, Load, LoadBound, LoadOf, Sticky, Zone};
 pub use self::breaker::Breaker;
 pub use self::cluster::{Cluster, KeyPrefix, MemberUrl};
 pub use self::consul::{Consul, ConsulConsistency, ConsulName, FromConsul};
@@ -93,9 +95,7 @@ pub use self::rehearsal::{Expected, Sent, Test, TestFields, TestRequest, Tests};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
 pub use self::retry::{Hedge, HedgeAfter, Retry, RetryOn};
 pub use self::route::{Action, Endpoint, PathChange, Route};
-pub use self::services::{
-    Balance, HashKey, KeepAlive, Protocol, ProxyProtocol, Queue, Service, SourceAddress, Target, Targets,
-};
+pub use self::services::{KeepAlive, Protocol, ProxyProtocol, Queue, Service, SourceAddress, Target, Targets};
 pub use self::settings::{OrNone, Settings};
 pub use self::signers::{AwsSigner, DigestBy, MessageSigner, SignedBody, Signer};
 pub use self::smooth::{SMOOTH_PATTERN, Smooth, smooth_in_full};
@@ -120,6 +120,8 @@ section! {
         listen: Listen,
         /// How many worker threads serve requests; without it, one per core.
         workers: Option<Bounded<1, 1024>>,
+        /// The zone that the gateway runs in: it prefers instances of its own. Without it, the one in the environment as `TOLLGATE_ZONE`, or none.
+        zone: Option<Zone>,
         /// Who is believed.
         trust: Trust,
         /// What a client may send.
@@ -219,6 +221,8 @@ pub struct Config {
     pub listen: Vec<Listener>,
     /// Worker threads; `None`: one per core.
     pub workers: Option<usize>,
+    /// The zone that the gateway runs in.
+    pub zone: Option<Zone>,
     /// Who is believed about the client's address.
     pub trust: Trust,
     /// What a client may send.
@@ -300,6 +304,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         version: file.version,
         listen: file.listen.0,
         workers: file.workers.and_then(|n| usize::try_from(n.get()).ok()),
+        zone: file.zone,
         trust: file.trust,
         limits: file.limits,
         overload: file.overload,

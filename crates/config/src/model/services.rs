@@ -4,20 +4,19 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use tollgate_core::decode::{Decode, DecodeCx, unknown_key};
+use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Node, Span, Spanned, Value};
+use tollgate_core::node::{Node, Span, Spanned};
 use tollgate_core::section;
-use tollgate_core::units::{Bounded, Period};
+use tollgate_core::units::{Bounded, Percent, Period};
 
-use crate::later;
 use crate::model::adaptive::AdaptiveConcurrency;
 use crate::model::address::Address;
+use crate::model::balance::{Balance, Zone};
 use crate::model::breaker::Breaker;
 use crate::model::consul::FromConsul;
 use crate::model::defaults::v1;
 use crate::model::fallback::Fallback;
-use crate::model::fields::FieldName;
 use crate::model::health::{Health, WhenAllFail};
 use crate::model::http::HostText;
 use crate::model::kubernetes::FromKubernetes;
@@ -26,7 +25,7 @@ use crate::model::registry::FromRegistry;
 use crate::model::retry::Retry;
 use crate::model::smooth::Smooth;
 use crate::model::tls::ServiceTls;
-use tollgate_core::text::{FromText, decode_from_text, text_schema, unknown_word, words};
+use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 
 section! {
     /// A group of instances that do the same work, and how they are reached.
@@ -40,8 +39,11 @@ section! {
         consul: Option<Spanned<FromConsul>>,
         /// The instances: those of this service of Kubernetes.
         kubernetes: Option<Spanned<FromKubernetes>>,
-        /// How an instance is chosen: `round_robin`, `least_requests`, or by a `hash`.
+        /// How an instance is chosen: `round_robin`, `least_requests`, `latency`, `load`, by a `hash`, or `sticky`.
         balance: Balance = v1::BALANCE,
+        /// For how long an instance that comes, or comes back, gets fewer requests: a tenth of its share, and ever more. Without it, its share at
+        /// once.
+        slow_start: Option<Spanned<Period>>,
         /// Most connections to all instances together, of this node; without it, any number.
         connections: Option<Bounded<1, 1_000_000>>,
         /// Most connections to each instance, of this node; without it, any number.
@@ -70,6 +72,9 @@ section! {
         /// What becomes of requests when all instances are unhealthy or ejected: `serve` uses them all the same, `refuse`
         /// answers 503; without it, `serve`.
         when_all_fail: Option<Spanned<WhenAllFail>>,
+        /// When a smaller part of the instances is well, all are used, well or not: those few could not take what is meant for all. Without it,
+        /// only when none is (`when_all_fail`).
+        panic: Option<Spanned<Percent>>,
         /// What takes the place of an answer that cannot be had; without it, the gateway's 502, 503 or 504.
         fallback: Option<Fallback>,
         /// What is sent on as `Host`; without it, what the client sent.
@@ -132,8 +137,13 @@ text_schema!(SourceAddress, "SourceAddress", "description": "An IP address of th
 
 /// Whether a service's parts go together.
 fn fit(service: &Service, cx: &mut DecodeCx) -> bool {
-    let fits =
-        [comes_from_one(service, cx), protocol_fits(service, cx), source_fits(service, cx), watch_fits(service, cx)];
+    let fits = [
+        comes_from_one(service, cx),
+        protocol_fits(service, cx),
+        source_fits(service, cx),
+        watch_fits(service, cx),
+        start_fits(service, cx),
+    ];
     fits.iter().all(|fits| *fits)
 }
 
@@ -170,6 +180,9 @@ pub(crate) fn watch_fits(service: &Service, cx: &mut DecodeCx) -> bool {
         cx.report(mistake.hint("`when_all_fail` goes with `health` or `outlier`"));
         return false;
     }
+    if !panic_fits(service, is_watched, cx) {
+        return false;
+    }
     let unix = service.to.0.iter().find(|target| matches!(target.address.value, Address::Unix(_)));
     let port = service.health.as_ref().and_then(|health| health.port.as_ref());
     if let (Some(unix), Some(port)) = (unix, port) {
@@ -178,6 +191,31 @@ pub(crate) fn watch_fits(service: &Service, cx: &mut DecodeCx) -> bool {
         return false;
     }
     true
+}
+
+/// A key has its instance, however new that is.
+fn start_fits(service: &Service, cx: &mut DecodeCx) -> bool {
+    let (Some(slow_start), Balance::Hash(_)) = (&service.slow_start, &service.balance) else { return true };
+    let mistake = Diagnostic::error("with `balance: hash` a key goes to its instance, however new that is");
+    cx.report(mistake.at(&slow_start.span).hint("leave out `slow_start`, or balance in another way"));
+    false
+}
+
+fn panic_fits(service: &Service, is_watched: bool, cx: &mut DecodeCx) -> bool {
+    let Some(panic) = &service.panic else { return true };
+    let mistake = match &service.when_all_fail {
+        _ if !is_watched => {
+            Diagnostic::error("nobody finds out which instances fail").hint("`panic` goes with `health` or `outlier`")
+        }
+        Some(when) if when.value == WhenAllFail::Refuse => Diagnostic::error(
+            "with `panic` all are used when few are well, with `when_all_fail: refuse` none when none is",
+        )
+        .related(&when.span, "one of them")
+        .hint("leave one of them out"),
+        _ => return true,
+    };
+    cx.report(mistake.at(&panic.span));
+    false
 }
 
 fn protocol_fits(service: &Service, cx: &mut DecodeCx) -> bool {
@@ -245,6 +283,10 @@ section! {
         address: Spanned<Address>,
         /// Its share of the requests, compared to the others. 0: gets none.
         weight: Bounded<0, 1000> = v1::TARGET_WEIGHT,
+        /// The zone it runs in: a gateway prefers instances of its own.
+        zone: Option<Zone>,
+        /// Its priority group: 0 is asked first, each further one for what those before it cannot take.
+        group: Bounded<0, 255> = v1::TARGET_GROUP,
     }
 }
 
@@ -298,116 +340,3 @@ impl JsonSchema for Targets {
         json_schema!({ "type": "array", "minItems": 1, "items": generator.subschema_for::<Target>() })
     }
 }
-
-/// How an instance is chosen.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Balance {
-    /// In turn, smoothly by weight.
-    RoundRobin,
-    /// The one of two picked at random that has fewer requests in flight.
-    LeastRequests,
-    /// The same one for the same key, as long as it is there.
-    Hash(HashKey),
-}
-
-/// What is hashed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum HashKey {
-    /// The client's address.
-    Ip,
-    /// The path.
-    Path,
-    /// The host.
-    Host,
-    /// The value of a header.
-    Header(FieldName),
-    /// The value of a query parameter.
-    Query(String),
-    /// The value of a cookie.
-    Cookie(FieldName),
-}
-
-impl std::fmt::Display for HashKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ip => f.write_str("the client's address"),
-            Self::Path => f.write_str("the path"),
-            Self::Host => f.write_str("the host"),
-            Self::Header(name) => write!(f, "the header {}", name.as_str()),
-            Self::Query(name) => write!(f, "the query parameter {name}"),
-            Self::Cookie(name) => write!(f, "the cookie {}", name.as_str()),
-        }
-    }
-}
-
-const BALANCES: &[&str] = &["round_robin", "least_requests", "hash"];
-
-impl Decode for Balance {
-    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        let mistake = match &node.value {
-            Value::String(text) => match text.as_str() {
-                "round_robin" => return Some(Self::RoundRobin),
-                "least_requests" => return Some(Self::LeastRequests),
-                "hash" => Diagnostic::error("`hash` needs to know of what").hint("for example `balance: hash ip`"),
-                word if later::BALANCE.contains(&word) => later::refusal(word),
-                word => unknown_word(word, BALANCES),
-            },
-            Value::Map(entries) => match entries.as_slice() {
-                [entry] if entry.key == "hash" => return HashKey::decode(&entry.value, cx).map(Self::Hash),
-                [entry, ..] if entry.key != "hash" => unknown_key(entry, &["hash"]),
-                _ => Diagnostic::error("`hash` stands alone").hint("for example `{ hash: ip }`"),
-            },
-            _ => return cx.expected(node, "a way of balancing"),
-        };
-        cx.report(mistake.at(&node.span));
-        None
-    }
-}
-
-impl JsonSchema for Balance {
-    fn schema_name() -> Cow<'static, str> {
-        "Balance".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "How an instance is chosen: in turn, the one with fewer requests of two picked at random, or by a hash.",
-            "anyOf": [
-                { "type": "string", "enum": ["round_robin", "least_requests"] },
-                {
-                    "type": "object",
-                    "description": "The same instance for the same key.",
-                    "properties": { "hash": generator.subschema_for::<HashKey>() },
-                    "required": ["hash"],
-                    "additionalProperties": false,
-                },
-            ]
-        })
-    }
-}
-
-impl FromText for HashKey {
-    const WHAT: &'static str = "what to hash";
-
-    fn from_text(text: &str) -> Result<Self, Diagnostic> {
-        let (word, name) = match text.split_once(' ') {
-            Some((word, name)) => (word, Some(name.trim())),
-            None => (text, None),
-        };
-        let needs_name =
-            || Diagnostic::error(format!("`{word}` needs a name")).hint(format!("for example `{word} user`"));
-        match (word, name) {
-            ("ip", None) => Ok(Self::Ip),
-            ("path", None) => Ok(Self::Path),
-            ("host", None) => Ok(Self::Host),
-            ("header" | "query" | "cookie", None) => Err(needs_name()),
-            ("header", Some(name)) => FieldName::from_text(name).map(Self::Header),
-            ("query", Some(name)) => Ok(Self::Query(name.to_owned())),
-            ("cookie", Some(name)) => FieldName::from_text(name).map(Self::Cookie),
-            _ => Err(unknown_word(text, &["ip", "path", "host", "header NAME", "query NAME", "cookie NAME"])),
-        }
-    }
-}
-
-decode_from_text!(HashKey);
-text_schema!(HashKey, "HashKey", "description": "What is hashed: `ip`, `path`, `host`, `header NAME`, `query NAME`, `cookie NAME`.",  "pattern": "^(ip|path|host|(header|query|cookie) .+)$", "examples": ["ip", "header X-User"]);

@@ -369,7 +369,7 @@ impl<'r> Race<'r> {
         (0..winners).for_each(|_| watch.hedged(Hedged::Won));
         (winners..made).for_each(|_| watch.hedged(Hedged::Lost));
         self.lanes.drain(..).for_each(|lane| {
-            drop(lane);
+            lane.sent.given_up(service, client.now);
             service.attempted(client.worker.index, Outcome::Cancelled);
         });
     }

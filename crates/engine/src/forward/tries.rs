@@ -40,6 +40,11 @@ impl Tries {
         Self { tried: Vec::new(), left, made: 0, fresh: false }
     }
 
+    /// Instances that were tried in vain.
+    pub(super) fn tried(&self) -> &[Address] {
+        &self.tried
+    }
+
     /// What is asked of the service for the next one.
     pub(super) fn ask<'t, S>(
         &'t self,

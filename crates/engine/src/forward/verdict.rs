@@ -6,10 +6,11 @@ use tollgate_core::body::Length;
 use tollgate_observe::metrics::Outcome;
 use tollgate_upstream::breaker::Pass;
 use tollgate_upstream::outlier::{Judged, Verdict};
-use tollgate_upstream::{Connection, Refusal, Service};
+use tollgate_upstream::{Connection, Lesson, Refusal, Service};
 
 use super::Upstream;
 use super::failure::left_alone;
+use super::learning;
 use crate::http::attempt::Ended;
 use crate::http::downstream::Client;
 use crate::http::request_head::Way;
@@ -27,6 +28,8 @@ pub(crate) struct Sent {
     judged: Option<Judged>,
     /// When it went out, if it matters how long an answer takes.
     at: Option<Instant>,
+    /// What is learnt from it.
+    lesson: Option<Lesson>,
 }
 
 impl Sent {
@@ -36,17 +39,19 @@ impl Sent {
         let service = &way.backend.service;
         // How long a client takes to send is its own affair.
         let is_timed = turn.x.length == Length::None && (service.times_answers() || way.proxy.hedge.is_some());
-        Self { judged: service.judged(connection), at: is_timed.then(|| client.look()) }
+        let lesson = learning::begin(connection, client, turn, service);
+        Self { judged: service.judged(connection), at: is_timed.then(|| client.look()), lesson }
     }
 
     /// How it went.
     pub(super) fn tell<S>(
-        self,
+        mut self,
         answered: &Result<Upstream, Ended>,
         client: &mut Client<S>,
         turn: &mut Turn,
         way: Way<'_>,
     ) {
+        learning::end(self.lesson.take(), answered, client, turn, way.backend);
         match answered {
             Ok(_) => self.answered(client, turn, way),
             Err(ended) => {
@@ -77,9 +82,15 @@ impl Sent {
 
     /// None came: what that says of the instance.
     pub(super) fn failed<S>(self, ended: &Ended, client: &mut Client<S>, service: &Service) {
+        learning::failed(self.lesson, ended, client, service);
         if ended.tells_of_the_instance() {
             service.judge(self.judged.as_ref(), Verdict::Failed, client.look());
         }
+    }
+
+    /// Its answer is not waited for any more: another one was there before.
+    pub(super) fn given_up(self, service: &Service, now: Instant) {
+        learning::given_up(self.lesson, service, now);
     }
 }
 

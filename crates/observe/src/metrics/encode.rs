@@ -14,7 +14,7 @@ use tollgate_core::criticality::Criticality;
 
 use super::families::{self, Family};
 use super::route::{BUCKETS, CLASSES, RouteMetrics, RouteTotals};
-use super::service::{OUTCOMES, ServiceMetrics, ServiceTotals};
+use super::service::{OUTCOMES, SPILLED, ServiceMetrics, ServiceTotals};
 use super::watch::{BREAKER_STATES, CHECKED, COPIED, EJECTED, HEDGED, STANDINGS, WatchTotals};
 use super::worker::{REASONS, Refusal};
 use super::{Format, Metrics, lock, process};
@@ -209,6 +209,11 @@ fn services(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     gauges(to, &families::SMOOTH_WAITING, each(|t| t.smoothing))?;
     counters(to, &families::SMOOTH_REFUSED, each(|t| t.smooth_refused))?;
     adaptive(&services, to)?;
+    let spilled = services.iter().filter(|(_, totals)| totals.spilled != [0; 3]).flat_map(|(service, totals)| {
+        let of = |(to, count)| ([("service", service.name()), ("to", to)], count);
+        SPILLED.into_iter().zip(totals.spilled).map(of)
+    });
+    counters(to, &families::SPILLED, spilled)?;
     watched(services.iter().map(|(service, _)| &**service), to)
 }
 

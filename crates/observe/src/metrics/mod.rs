@@ -35,7 +35,7 @@ pub use format::Format;
 pub use listener::ListenerMetrics;
 pub use registry::RegistryFacts;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
-pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
+pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals, Spilled};
 pub use tls::TlsFiles;
 pub use watch::{BreakerState, Checked, Copied, Ejected, Hedged, Standing, WatchMetrics, WatchTotals};
 pub use worker::{Closed, WorkerMetrics};

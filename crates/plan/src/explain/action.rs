@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tollgate_config::model::{AdaptiveConcurrency, Address, Balance, Breaker, Check, Health, Outlier, Service, Target};
+use tollgate_config::model::{
+    AdaptiveConcurrency, Address, Balance, Breaker, Check, Hashed, Health, Outlier, Service, Target,
+};
 use tollgate_core::exchange::Exchange;
 
 use crate::compile::Compiled;
@@ -137,7 +139,13 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> S
         }
         Balance::RoundRobin => Some("in turn".to_owned()),
         Balance::LeastRequests => Some("the one with fewer requests of two picked at random".to_owned()),
-        Balance::Hash(key) => Some(format!("by a hash of {key}")),
+        Balance::Latency(_) => Some("the one that answers fastest, of some picked at random".to_owned()),
+        Balance::Load(_) => Some("by how busy they say they are".to_owned()),
+        Balance::Hash(Hashed { hash, bound: None }) => Some(format!("by a hash of {hash}")),
+        Balance::Hash(Hashed { hash, bound: Some(bound) }) => {
+            Some(format!("by a hash of {hash}, none with more than {} % of its share", bound.percent))
+        }
+        Balance::Sticky(sticky) => Some(format!("the one that the cookie {} names", sticky.cookie.0)),
     };
     let host = match (&proxy.host, &service.host) {
         (Some(host), _) => String::from_utf8_lossy(host).into_owned(),
