@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tollgate_config::model::HashKey;
 use tollgate_core::body::Length;
 use tollgate_core::exchange::Exchange;
+use tollgate_core::facts::Address;
 use tollgate_core::policy::{Attempt, Flow, Step};
 use tollgate_core::problem::Problem;
 use tollgate_http1::faults::CONNECT;
@@ -111,12 +112,8 @@ pub(crate) async fn forward<S: Downstream>(
                     }
                     Ok(()) => attempt::attempt(client, turn, Start::Connection(connection), d, route, &mut due).await,
                 };
-                told(client, turn, &answered);
                 let way = Way { d, route, proxy, captures, backend };
-                std::mem::take(&mut turn.sent).tell(&answered, client, turn, way);
-                if answered.is_ok() {
-                    learning::stay(turn, backend, key.as_deref(), tries.tried(), client.now);
-                }
+                settled(&answered, client, turn, way, key.as_deref(), tries.tried());
                 tries.after(answered, turn, backend, client, due.at)?
             }
             Err(refusal) => {
@@ -149,6 +146,22 @@ fn held<S>(
     turn.permit = permit.map(|permit| permit.sent_at(client.look()));
     turn.body_out = None;
     Ok(connection)
+}
+
+/// Has everybody know how an attempt went who goes by that.
+fn settled<S>(
+    answered: &Result<Upstream, Ended>,
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    way: Way<'_>,
+    key: Option<&[u8]>,
+    tried: &[Address],
+) {
+    told(client, turn, answered);
+    std::mem::take(&mut turn.sent).tell(answered, client, turn, way);
+    if answered.is_ok() {
+        learning::stay(turn, way.backend, key, tried, client.now);
+    }
 }
 
 /// Has adaptive concurrency know how long a request took. What fails fast, or is refused, tells nothing of how busy the service is.
