@@ -267,11 +267,12 @@ pub(crate) fn start_over(turn: &mut Turn) {
 }
 
 /// What the choice of an instance goes by, if it goes by the request.
-fn key(turn: &mut Turn, backend: &Backend) -> Option<Vec<u8>> {
-    match &backend.sticky {
+fn key(turn: &mut Turn, backend: &Backend) -> Option<Box<[u8]>> {
+    let key = match &backend.sticky {
         Some(sticky) => learning::cookie(turn, sticky),
         None => backend.hash.as_ref().and_then(|hash| hashed(&turn.x, hash).map(Cow::into_owned)),
-    }
+    };
+    key.map(Vec::into_boxed_slice)
 }
 
 /// What is hashed to choose an instance.

@@ -410,14 +410,14 @@ pub(crate) const SHORT_FORMS: &[ShortForm] = &[
     },
     ShortForm {
         definition: "Breaker",
-        short: "50% of 20 in 10s, open 5s",
+        short: "\"50% of 20 in 10s, open 5s\"",
         long: "{ failures: { share: 50%, of: 20, within: 10s }, open: 5s }",
         place: "services: { orders: { to: a:80, breaker: @ } }",
         schema: || json!({ "type": "string", "pattern": "^[0-9.]+ ?% of [0-9]+ (in|within) [^,]+(, *open .+)?$" }),
     },
     ShortForm {
         definition: "Breaker",
-        short: "5 in a row, open 5s",
+        short: "\"5 in a row, open 5s\"",
         long: "{ consecutive: 5, open: 5s }",
         place: "services: { orders: { to: a:80, breaker: @ } }",
         schema: || json!({ "type": "string", "pattern": "^[0-9]+ in a row(, *open .+)?$" }),

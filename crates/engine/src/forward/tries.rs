@@ -18,7 +18,8 @@ use crate::serve::Stop;
 
 /// What may still be tried.
 pub(super) struct Tries {
-    tried: Vec<Address>,
+    /// Instances that were tried in vain. As little as can be: every idle client connection keeps room for it.
+    tried: Box<[Address]>,
     left: u8,
     /// Retries that were made.
     made: u8,
@@ -37,7 +38,7 @@ pub(super) enum Next {
 impl Tries {
     /// So many after the first.
     pub(super) fn new(left: u8) -> Self {
-        Self { tried: Vec::new(), left, made: 0, fresh: false }
+        Self { tried: Box::default(), left, made: 0, fresh: false }
     }
 
     /// Instances that were tried in vain.
@@ -153,7 +154,7 @@ impl Tries {
         if self.left == 0 || service.breaker().is_some_and(|breaker| breaker.is_open(now)) {
             return None;
         }
-        self.tried.extend(failed);
+        self.tried = std::mem::take(&mut self.tried).into_iter().chain(failed).collect();
         let wait = match told {
             Some(told) => told,
             None if self.made == 0 && service.has_another(&self.tried, now) => Duration::ZERO,

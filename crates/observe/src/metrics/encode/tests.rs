@@ -31,6 +31,8 @@ fn busy() -> Arc<Metrics> {
     metrics.tls().expires("shop.pem", std::time::UNIX_EPOCH + Duration::from_secs(2_000_000_000));
     metrics.names().asked("orders.internal", false);
     metrics.sources().asked("consul orders", false);
+    metrics.registry().vouched(7, Duration::from_secs(1));
+    metrics.registry().instances("orders", 2, 1);
     metrics.config_applied(3, Duration::from_millis(1_700_000_000_250));
     metrics
 }
