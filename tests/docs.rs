@@ -147,8 +147,10 @@ fn tollgate(words: &[&str]) -> (String, i32) {
         .env("SIGNING_SECRET", "0123456789abcdef0123456789abcdef")
         .env("PARTNER_SECRET", "0123456789abcdef0123456789abcdef")
         .env("ACCESS_KEY_SECRET", "0123456789abcdef0123456789abcdef")
+        .env("STICKY_KEY", "0123456789abcdef0123456789abcdef")
         .env("CLIENT_SECRET", "any")
         .env("REDIS_PASSWORD", "any")
+        .env("CONSUL_TOKEN", "any")
         .env("LDAP_PASSWORD", "any")
         .stdin(Stdio::null());
     let output = command.output().expect("tollgate runs");

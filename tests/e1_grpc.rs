@@ -90,5 +90,5 @@ fn a_callers_own_deadline_says_nothing_of_the_instance() {
     let gateway = Gateway::start(TOLLGATE, &strict, &[("echo", echo.address.clone())]);
     let address = gateway.address().to_string();
     run("grpc_client.py", &[&address, "deadline", "deadline", "deadline", "unary"], &gateway);
-    assert_eq!(gateway.metric("tollgate_ejections_total{service=\"echo\"}"), 0.0);
+    assert_eq!(gateway.metric("tollgate_ejections_total{service=\"echo\",reason=\"consecutive\"}"), 0.0);
 }

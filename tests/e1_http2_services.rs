@@ -218,10 +218,10 @@ fn streams_that_are_reset_or_too_slow_count_against_the_instance() {
     for (path, problem) in [("/reset", "reset"), ("/hang", "timeout")] {
         assert!(bench.curl(path, &[], b"").contains(&format!("urn:tollgate:problem:upstream/{problem}")));
     }
-    assert_eq!(bench.gateway.metric("tollgate_ejections_total{service=\"s\"}"), 0.0);
+    assert_eq!(bench.gateway.metric("tollgate_ejections_total{service=\"s\",reason=\"consecutive\"}"), 0.0);
     assert!(bench.curl("/reset?again", &[], b"").contains("urn:tollgate:problem:upstream/reset"));
     assert!(bench.curl("/x", &[], b"").contains("urn:tollgate:problem:upstream/unhealthy"));
-    assert_eq!(bench.gateway.metric("tollgate_ejections_total{service=\"s\"}"), 1.0);
+    assert_eq!(bench.gateway.metric("tollgate_ejections_total{service=\"s\",reason=\"consecutive\"}"), 1.0);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn an_instance_that_answers_with_errors_is_left_out_and_comes_back() {
     ask_until(&gateway, &of(&a), "ejected");
     let asked = a.recorded().iter().map(|c| c.bytes.windows(4).filter(|w| w == b"GET ").count()).sum::<usize>();
     assert_eq!(asked, 3, "not before, and none more");
-    assert_eq!(gateway.metric("tollgate_ejections_total{service=\"s\"}"), 1.0);
+    assert_eq!(gateway.metric("tollgate_ejections_total{service=\"s\",reason=\"consecutive\"}"), 1.0);
     assert_eq!(gateway.metric("tollgate_service_instances{service=\"s\",state=\"ejected\"}"), 1.0);
     status.store(200, SeqCst);
     wait_until("its time is over", || standing(&gateway, &of(&a)) == "healthy");
@@ -109,18 +109,18 @@ fn answers_of_the_application_are_no_failures_unless_the_file_says_so() {
     let strict = gateway(&[of(&a), of(&b)], "outlier: { consecutive: 1, status: 500-599 }", "");
     wait_until("one of them is out", || {
         get(&strict);
-        strict.metric("tollgate_ejections_total{service=\"s\"}") == 1.0
+        strict.metric("tollgate_ejections_total{service=\"s\",reason=\"consecutive\"}") == 1.0
     });
 }
 
 #[test]
 fn each_time_lasts_twice_as_long_up_to_the_longest() {
     let ((a, _), (b, _)) = (answering_with("a", 503), answering_with("b", 200));
-    let outlier = "outlier: { consecutive: 1, eject_for: 250ms, longest: 750ms }";
+    let outlier = "outlier: { consecutive: 1, eject_for: 250ms, longest: 750ms, jitter: 0% }";
     let gateway = gateway(&[of(&a), of(&b)], outlier, "");
     wait_until("four times", || {
         get(&gateway);
-        gateway.metric("tollgate_ejections_total{service=\"s\"}") >= 4.0
+        gateway.metric("tollgate_ejections_total{service=\"s\",reason=\"consecutive\"}") >= 4.0
     });
     let is_it = |line: &&str| line.contains("an instance is ejected");
     wait_until("the log tells of all", || gateway.log().lines().filter(is_it).count() >= 4);
@@ -140,7 +140,7 @@ fn no_more_are_left_out_than_the_ceiling_allows() {
         assert_eq!(get(&gateway).status, 503);
     }
     assert_eq!(gateway.metric("tollgate_service_instances{service=\"s\",state=\"ejected\"}"), 2.0);
-    assert_eq!(gateway.metric("tollgate_ejections_total{service=\"s\"}"), 2.0);
+    assert_eq!(gateway.metric("tollgate_ejections_total{service=\"s\",reason=\"consecutive\"}"), 2.0);
 }
 
 #[test]
@@ -264,4 +264,33 @@ fn the_time_of_a_try_begins_when_the_request_is_out() {
     assert_eq!(gateway.client().get("/wait").status, 504);
     client.send("bc");
     assert_eq!(client.response("PUT").unwrap().text(), "ok");
+}
+
+#[test]
+fn an_instance_that_does_worse_than_the_others_is_left_out() {
+    let (a, _) = answering_with("a", 500);
+    let others: Vec<(Recorder, Arc<AtomicU16>)> = (0..3).map(|_| answering_with("b", 200)).collect();
+    let to: Vec<String> = [of(&a)].into_iter().chain(others.iter().map(|(backend, _)| of(backend))).collect();
+    let rate = "success_rate: { deviations: 1.5, instances: 4, of: 5, within: 1s }";
+    let gateway = gateway(&to, &format!("outlier: {{ consecutive: 0, status: 5xx, eject_for: 5m, {rate} }}"), "");
+    ask_until(&gateway, &of(&a), "ejected");
+    assert_eq!(gateway.metric("tollgate_ejections_total{service=\"s\",reason=\"success_rate\"}"), 1.0);
+    assert_eq!(answering(&gateway), set(&["b"]));
+    assert!(gateway.log().contains("because=\"success rate\""), "{}", gateway.log());
+}
+
+#[test]
+fn an_instance_that_is_slower_than_the_others_is_left_out() {
+    let slow = Recorder::answering(|taken| {
+        #[expect(clippy::disallowed_methods, reason = "a backend that takes its time")]
+        std::thread::sleep(Duration::from_millis(80));
+        Script::ok(taken, "slow")
+    });
+    let ((a, _), (b, _)) = (answering_with("b", 200), answering_with("b", 200));
+    let latency = "latency: { factor: 3, least: 40ms, instances: 3, of: 3, within: 1s }";
+    let outlier = format!("outlier: {{ consecutive: 0, eject_for: 5m, {latency} }}");
+    let gateway = gateway(&[of(&slow), of(&a), of(&b)], &outlier, "");
+    ask_until(&gateway, &of(&slow), "ejected");
+    assert_eq!(gateway.metric("tollgate_ejections_total{service=\"s\",reason=\"latency\"}"), 1.0);
+    assert_eq!(answering(&gateway), set(&["b"]));
 }

@@ -388,3 +388,76 @@ fn a_client_that_stops_in_the_middle_of_its_body_is_a_408() {
     assert_eq!(response.one("connection").as_deref(), Some("close"));
     backend.wait_for("the end of the attempt", |all| all.iter().all(|c| c.ended.is_some()));
 }
+
+/// Answers the first requests, as many as `times`, with this head; then well.
+fn refusing(times: usize, head: &'static str) -> Recorder {
+    Recorder::answering(move |taken: &Taken| match taken.number < times {
+        true => Script::reply(format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n")),
+        false => Script::ok(taken, "well"),
+    })
+}
+
+#[test]
+fn statuses_are_tried_again_only_where_the_file_names_them_and_it_is_safe() {
+    let backend = refusing(1, "503 Busy");
+    assert_eq!(
+        ask(&gateway(&[of(&backend)], "retry: 2", ""), "GET", "").status,
+        503,
+        "by default an answer is an answer"
+    );
+    for (method, status) in [("GET", 200), ("PUT", 200), ("POST", 503)] {
+        let backend = refusing(1, "503 Busy");
+        let gateway = gateway(&[of(&backend)], "retry: { retries: 2, on: [502-504] }", "");
+        assert_eq!(ask(&gateway, method, "hello").status, status, "{method}");
+        assert_eq!(count(&backend.recorded(), " /a "), if status == 200 { 2 } else { 1 }, "{method}");
+        assert_eq!(backend.recorded().len(), 1, "an answer that is whole leaves its connection of use");
+    }
+    let backend = refusing(9, "503 Busy");
+    let gateway = gateway(&[of(&backend)], "retry: { retries: 2, on: 5xx }", "");
+    assert_eq!(ask(&gateway, "GET", "").status, 503, "the last answer is the client's");
+    assert_eq!(count(&backend.recorded(), "GET /a"), 3);
+}
+
+#[test]
+fn what_the_file_does_not_name_is_not_tried_again() {
+    let backend = resetting(1);
+    let gateway = gateway(&[of(&backend)], "retry: { retries: 3, on: [connect, 503] }", "");
+    assert_eq!(slug(&ask(&gateway, "GET", "")), "upstream/reset");
+    assert_eq!(count(&backend.recorded(), "GET /a"), 1);
+}
+
+#[test]
+fn an_idempotency_key_makes_a_post_safe_for_a_service_that_knows_it() {
+    let post = |gateway: &Gateway| {
+        let head = "POST /a HTTP/1.1\r\nHost: g\r\nIdempotency-Key: \"8e03978e\"\r\nContent-Length: 5\r\n\r\nhello";
+        gateway.client().call(head).status
+    };
+    for (service, key, status) in [
+        ("retry: { retries: 2, idempotency_key: true }", true, 200),
+        ("retry: { retries: 2, idempotency_key: true }", false, 502),
+        ("retry: 2", true, 502),
+    ] {
+        let backend = resetting(1);
+        let gateway = gateway(&[of(&backend)], service, "");
+        let told = if key { post(&gateway) } else { ask(&gateway, "POST", "hello").status };
+        assert_eq!(told, status, "{service} {key}");
+        assert_eq!(count(&backend.recorded(), "hello"), if status == 200 { 2 } else { 1 }, "{service} {key}");
+    }
+}
+
+#[test]
+fn a_service_says_when_to_come_again_unless_that_is_too_late() {
+    let on = "retry: { retries: 1, on: 503 }";
+    let backend = refusing(1, "503 Busy\r\nRetry-After: 1");
+    let patient = gateway(&[of(&backend)], on, "timeout: 10s");
+    let (response, took) = timed(|| ask(&patient, "GET", ""));
+    assert_eq!(response.text(), "well");
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    let backend = refusing(1, "503 Busy\r\nRetry-After: 30");
+    let hurried = gateway(&[of(&backend)], on, "timeout: 5s");
+    let response = ask(&hurried, "GET", "");
+    assert_eq!((response.status, response.one("Retry-After").unwrap().as_str()), (503, "30"));
+    assert_eq!(count(&backend.recorded(), "GET /a"), 1);
+    let backend = refusing(1, "503 Busy\r\nRetry-After: Wed, 21 Oct 2015 07:28:00 GMT");
+    assert_eq!(ask(&gateway(&[of(&backend)], on, ""), "GET", "").text(), "well", "a date that is over");
+}

@@ -2,18 +2,13 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
 
-use std::collections::BTreeSet;
+#[path = "instances.rs"]
+mod instances;
 
+use instances::{answering, everywhere, set, state};
 use tollgate_testkit::{Gateway, NameServer, Recorder, Script, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
-
-/// A backend that answers with its own address as the connection shows it; all of 127.0.0.0/8 leads to it.
-fn everywhere() -> (Recorder, u16) {
-    let backend = Recorder::everywhere(|taken| Script::ok(taken, &taken.local.ip().to_string()));
-    let port = backend.address().port();
-    (backend, port)
-}
 
 fn gateway(server: &NameServer, to: &str) -> Gateway {
     let config = format!(
@@ -23,25 +18,6 @@ fn gateway(server: &NameServer, to: &str) -> Gateway {
         server.address()
     );
     Gateway::start(TOLLGATE, &config, &[])
-}
-
-/// Who answers ten requests.
-fn answering(gateway: &Gateway) -> BTreeSet<String> {
-    let mut client = gateway.client();
-    (0..10).map(|_| client.get("/a").text()).collect()
-}
-
-fn set(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-/// How far the list of the service's instances is trusted, and since when not.
-fn state(gateway: &Gateway) -> (String, Vec<String>) {
-    let status = gateway.status();
-    let service = &status["services"][0];
-    let instances = service["instances"].as_array().unwrap();
-    let addresses = instances.iter().map(|i| i["address"].as_str().unwrap().to_owned()).collect();
-    (service["state"].as_str().unwrap().to_owned(), addresses)
 }
 
 #[test]
@@ -179,4 +155,26 @@ fn other_settings_take_no_instance_away_before_they_find_some() {
     wait_until("the failure shows", || state(&gateway).0 == "stale");
     server.change("127.0.0.3 nobody.internal\n");
     wait_until("the new name is found", || answering(&gateway) == set(&["127.0.0.3"]));
+}
+
+#[test]
+fn srv_records_say_where_instances_are_and_changes_are_followed() {
+    let (_backend, port) = everywhere();
+    let record = |host: &str| format!("_http._tcp.orders.internal,{host}.internal,{port},10,5");
+    let mut server = NameServer::start("127.0.0.1 a.internal\n127.0.0.2 b.internal\n");
+    server.services(&[record("a"), record("b")]);
+    let gateway = gateway(&server, "srv:_http._tcp.orders.internal");
+    assert_eq!(answering(&gateway), set(&["127.0.0.1", "127.0.0.2"]));
+    server.services(&[record("b")]);
+    wait_until("one is gone", || answering(&gateway) == set(&["127.0.0.2"]));
+    server.stop();
+    wait_until("the failure shows", || state(&gateway).0 == "stale");
+    assert_eq!(answering(&gateway), set(&["127.0.0.2"]));
+    gateway.await_metric("tollgate_dns_stale{name=\"_http._tcp.orders.internal\"}", |stale| stale == 1.0);
+    server.services(&["_http._tcp.orders.internal".to_owned()]);
+    wait_until("it is said that there is none", || gateway.client().get("/a").status == 503);
+    assert_eq!(state(&gateway), ("fresh".to_owned(), vec![]));
+    server.services(&[record("a")]);
+    wait_until("it is back", || gateway.client().get("/a").status == 200);
+    assert_eq!(answering(&gateway), set(&["127.0.0.1"]));
 }

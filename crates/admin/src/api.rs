@@ -13,6 +13,7 @@ use tollgate_core::serde_json::{Value, json};
 use crate::faults::{CONFIG_REFUSED, UNAVAILABLE};
 use crate::guard::{Guard, Verdict};
 use crate::openapi;
+use crate::registry::{self, Ask, Registry};
 
 /// One thing that can be asked.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) enum Does {
     Reload,
     Welcome(Welcome),
     Describe,
+    /// Answered by the registry, if the process has one.
+    Registry(Ask),
 }
 
 const fn show(path: &'static str, view: View, name: &'static str, summary: &'static str) -> Endpoint {
@@ -41,6 +44,19 @@ const fn show(path: &'static str, view: View, name: &'static str, summary: &'sta
 const fn change(path: &'static str, does: Does, name: &'static str, summary: &'static str) -> Endpoint {
     Endpoint { method: "POST", path, name, summary, does }
 }
+
+const fn ask(
+    method: &'static str,
+    path: &'static str,
+    ask: Ask,
+    name: &'static str,
+    summary: &'static str,
+) -> Endpoint {
+    Endpoint { method, path, name, summary, does: Does::Registry(ask) }
+}
+
+/// One instance.
+const INSTANCE: &str = "/v1/registry/services/{service}/instances/{id}";
 
 /// All of it.
 pub(crate) const ENDPOINTS: &[Endpoint] = &[
@@ -64,6 +80,57 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     change("/v1/reload", Does::Reload, "reload", "Reads the config again and brings it into force, or says why not."),
     change("/v1/drain", Does::Welcome(Welcome::Off), "drain", "Not ready from now on; what comes is served."),
     change("/v1/undrain", Does::Welcome(Welcome::On), "undrain", "Ready again."),
+    ask(
+        "GET",
+        "/v1/registry/services",
+        Ask::Services,
+        "services.list",
+        "The services of which instances are registered.",
+    ),
+    ask(
+        "GET",
+        "/v1/registry/instances",
+        Ask::Instances,
+        "instances.all",
+        "The instances of all services, or what changes in them.",
+    ),
+    ask(
+        "GET",
+        "/v1/registry/services/{service}/instances",
+        Ask::Instances,
+        "instances.list",
+        "The instances of a service, or what changes in them.",
+    ),
+    ask("GET", INSTANCE, Ask::Get, "instances.get", "One instance."),
+    ask("PUT", INSTANCE, Ask::Register, "instances.register", "Registers an instance, changes it, or renews it."),
+    ask(
+        "DELETE",
+        INSTANCE,
+        Ask::Deregister,
+        "instances.deregister",
+        "Takes an instance away, also if it is not there.",
+    ),
+    ask(
+        "POST",
+        "/v1/registry/services/{service}/instances/{id}/renew",
+        Ask::Renew,
+        "instances.renew",
+        "The instance is still there, and so busy.",
+    ),
+    ask(
+        "POST",
+        "/v1/registry/services/{service}/instances/{id}/drain",
+        Ask::Drain,
+        "instances.drain",
+        "The instance gets no new requests.",
+    ),
+    ask(
+        "POST",
+        "/v1/registry/services/{service}/instances/{id}/undrain",
+        Ask::Undrain,
+        "instances.undrain",
+        "The instance gets requests again.",
+    ),
     Endpoint {
         method: "GET",
         path: "/v1/openapi.json",
@@ -78,16 +145,23 @@ pub fn served() -> impl Iterator<Item = (&'static str, &'static str)> {
     ENDPOINTS.iter().map(|endpoint| (endpoint.method, endpoint.path))
 }
 
-/// The routes of an admin listener: method, path, what answers.
+/// The routes of an admin listener: method, path, what answers. `registry`: without it, its part is not served.
 #[must_use]
-pub fn routes(control: &Arc<dyn Control>, guard: Guard) -> Vec<(&'static str, &'static str, Arc<dyn Handler>)> {
-    let guard = Arc::new(guard);
+pub fn routes(
+    control: &Arc<dyn Control>,
+    guard: Guard,
+    registry: Option<Registry>,
+) -> Vec<(&'static str, &'static str, Arc<dyn Handler>)> {
+    let (guard, registry) = (Arc::new(guard), registry.map(Arc::new));
     let route = |endpoint: &'static Endpoint| {
-        let answers: Arc<dyn Handler> =
-            Arc::new(Answers { endpoint, control: Arc::clone(control), guard: Arc::clone(&guard) });
-        (endpoint.method, endpoint.path, answers)
+        let guard = Arc::clone(&guard);
+        let answers: Arc<dyn Handler> = match endpoint.does {
+            Does::Registry(ask) => Arc::new(registry::Answers { ask, registry: registry.clone()?, guard }),
+            _ => Arc::new(Answers { endpoint, control: Arc::clone(control), guard }),
+        };
+        Some((endpoint.method, endpoint.path, answers))
     };
-    ENDPOINTS.iter().map(route).collect()
+    ENDPOINTS.iter().filter_map(route).collect()
 }
 
 /// Answers one of them.
@@ -120,6 +194,8 @@ impl Answers {
                 Ok(answer(&json!({ "drained": welcome == Welcome::Off })))
             }
             Does::Describe => Ok(answer(&openapi::document())),
+            // It answers by itself.
+            Does::Registry(_) => Err(UNAVAILABLE.problem()),
         }
     }
 }

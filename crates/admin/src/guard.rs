@@ -29,6 +29,18 @@ pub(crate) enum Verdict {
     Wrong,
 }
 
+/// What somebody shows of a token.
+pub(crate) enum Shown<'x> {
+    /// The admin token.
+    Own,
+    /// Another one.
+    Other(&'x str),
+    /// None at all.
+    Nothing,
+    /// Something that is no token.
+    Unreadable,
+}
+
 /// Lets some in.
 pub struct Guard {
     token: Token,
@@ -46,18 +58,37 @@ impl Guard {
 
     /// Whether the request may go on.
     pub(crate) fn judge(&self, x: &Exchange) -> Verdict {
+        if let Err(problem) = self.comes_right(x) {
+            return Verdict::Refused(problem);
+        }
+        match self.shown(x) {
+            Shown::Own => Verdict::Admitted,
+            Shown::Nothing => Verdict::Refused(unauthorized("Bearer realm=\"tollgate\"")),
+            Shown::Other(_) | Shown::Unreadable => Verdict::Wrong,
+        }
+    }
+
+    /// Whether it is asked by a name of the listener, and for no page of another origin.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn comes_right(&self, x: &Exchange) -> Result<(), Problem> {
         if !self.is_ours(x.head.host()) {
-            return Verdict::Refused(WRONG_HOST.problem());
+            return Err(WRONG_HOST.problem());
         }
-        if x.head.fields.all("origin").any(|origin| !is_same(origin, x.scheme, x.head.host())) {
-            return Verdict::Refused(FOREIGN_ORIGIN.problem());
+        match x.head.fields.all("origin").all(|origin| is_same(origin, x.scheme, x.head.host())) {
+            true => Ok(()),
+            false => Err(FOREIGN_ORIGIN.problem()),
         }
+    }
+
+    /// What is shown of a token.
+    pub(crate) fn shown<'x>(&self, x: &'x Exchange) -> Shown<'x> {
         match bearer::token(&x.head.fields) {
-            Ok(Some(token)) if self.token.is(token.as_bytes()) => Verdict::Admitted,
-            Ok(None) if !x.head.fields.has("authorization") => {
-                Verdict::Refused(unauthorized("Bearer realm=\"tollgate\""))
-            }
-            _ => Verdict::Wrong,
+            Ok(Some(token)) if self.token.is(token.as_bytes()) => Shown::Own,
+            Ok(Some(token)) => Shown::Other(token),
+            Ok(None) if !x.head.fields.has("authorization") => Shown::Nothing,
+            _ => Shown::Unreadable,
         }
     }
 
@@ -88,9 +119,21 @@ impl Guard {
     }
 
     async fn wrong(&self) -> Problem {
-        let Ok(_waiting) = self.waiting.try_acquire() else { return TOO_MANY.problem().header("Retry-After", "1") };
+        match self.slow_down().await {
+            Ok(()) => unauthorized("Bearer realm=\"tollgate\", error=\"invalid_token\""),
+            Err(problem) => problem,
+        }
+    }
+
+    /// Whoever came with a wrong token waits.
+    ///
+    /// # Errors
+    /// Too many do.
+    pub(crate) async fn slow_down(&self) -> Result<(), Problem> {
+        let waiting = self.waiting.try_acquire();
+        let _waiting = waiting.map_err(|_| TOO_MANY.problem().header("Retry-After", "1"))?;
         tokio::time::sleep(self.slowly).await;
-        unauthorized("Bearer realm=\"tollgate\", error=\"invalid_token\"")
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ mod api;
 pub mod faults;
 mod guard;
 mod openapi;
+pub mod registry;
 mod token;
 
 pub use api::{routes, served};

@@ -5,12 +5,18 @@ use tollgate_core::serde_json::{Map, Value, json};
 
 use crate::api::{Does, ENDPOINTS, Endpoint};
 use crate::faults::{ALL, CONFIG_REFUSED};
+use crate::registry::described;
 
 /// The document.
 pub(crate) fn document() -> Value {
     let mut paths = Map::new();
     for endpoint in ENDPOINTS {
-        paths.insert(endpoint.path.to_owned(), json!({ endpoint.method.to_ascii_lowercase(): operation(endpoint) }));
+        let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
+        path[endpoint.method.to_ascii_lowercase()] = operation(endpoint);
+    }
+    let mut schemas = json!({ "Reloaded": reloaded(), "Drained": drained(), "Problem": problem() });
+    for (name, schema) in described::schemas() {
+        schemas[name] = schema;
     }
     json!({
         "openapi": "3.1.0",
@@ -25,18 +31,28 @@ pub(crate) fn document() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "token": { "type": "http", "scheme": "bearer", "description": "What is in `admin.token` in the folder `data:`." },
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "What is in `admin.token` in the folder `data:`; for the registry, also a token of its own in the config.",
+                },
             },
-            "schemas": { "Reloaded": reloaded(), "Drained": drained(), "Problem": problem() },
+            "schemas": schemas,
         },
     })
 }
 
 fn operation(endpoint: &Endpoint) -> Value {
+    if let Does::Registry(ask) = endpoint.does {
+        let mut operation = described::operation(ask, endpoint.path, endpoint.summary);
+        operation.insert("operationId".to_owned(), endpoint.name.into());
+        operation.insert("summary".to_owned(), endpoint.summary.into());
+        return operation.into();
+    }
     let schema = match endpoint.does {
         Does::Reload => json!({ "$ref": "#/components/schemas/Reloaded" }),
         Does::Welcome(_) => json!({ "$ref": "#/components/schemas/Drained" }),
-        Does::Show(_) | Does::Describe => json!({}),
+        Does::Show(_) | Does::Describe | Does::Registry(_) => json!({}),
     };
     let mut responses = Map::new();
     responses.insert(
@@ -80,6 +96,14 @@ fn problem() -> Value {
             "title": { "type": "string" },
             "status": { "type": "integer" },
             "detail": { "type": "string" },
+            "errors": {
+                "type": "array",
+                "description": "Every mistake of what was to be registered.",
+                "items": {
+                    "type": "object",
+                    "properties": { "pointer": { "type": "string" }, "detail": { "type": "string" } },
+                },
+            },
             "report": { "type": "string", "description": "Every mistake of a refused config." },
         },
     })
@@ -99,7 +123,9 @@ mod tests {
                 "{method} {path}"
             );
         }
-        assert_eq!(document["paths"].as_object().unwrap().len(), crate::api::served().count());
+        let described = document["paths"].as_object().unwrap().values();
+        let described: usize = described.map(|path| path.as_object().unwrap().len()).sum();
+        assert_eq!(described, crate::api::served().count());
         assert!(document["paths"]["/v1/reload"]["post"]["responses"]["422"].is_object());
         assert!(document["paths"]["/v1/status"]["get"]["responses"]["422"].is_null());
     }

@@ -21,6 +21,19 @@ pub(crate) fn desugar(tree: &mut Node, policies: ShortForms<'_>) {
     in_key(tree, "dns", |dns| in_key(dns, "servers", list));
     in_key(tree, "log", log);
     in_key(tree, "state", state);
+    in_key(tree, "cluster", |cluster| {
+        in_key(cluster, "etcd", list);
+        in_key(cluster, "tls", service_tls);
+    });
+    in_key(tree, "consul", |consul| {
+        if is_scalar(consul) {
+            under(consul, "url");
+        }
+    });
+    in_key(tree, "registry", |registry| {
+        in_key(registry, "register", |all| each_value(all, registrar));
+        in_key(registry, "read", registrar);
+    });
     in_key(tree, "auth", |auth| each_value(auth, source));
     in_key(tree, "services", |services| each_value(services, service));
     in_key(tree, "defaults", |defaults| settings(defaults, policies));
@@ -157,6 +170,20 @@ fn service(node: &mut Node) {
         under(node, "to");
     }
     in_key(node, "to", targets);
+    in_key(node, "registry", |registry| {
+        if is_scalar(registry) {
+            under(registry, "service");
+        }
+        in_key(registry, "tags", list);
+    });
+    for source in ["consul", "kubernetes"] {
+        in_key(node, source, |from| {
+            if is_scalar(from) {
+                under(from, "service");
+            }
+            in_key(from, "tags", list);
+        });
+    }
     in_key(node, "balance", balance);
     in_key(node, "queue", |queue| {
         if is_scalar(queue) {
@@ -171,10 +198,19 @@ fn service(node: &mut Node) {
     watch(node);
 }
 
+/// `${env:TOKEN}` → `{ token: [${env:TOKEN}] }`; `certificate: a` → `[a]`.
+fn registrar(node: &mut Node) {
+    if is_scalar(node) {
+        under(node, "token");
+    }
+    ["token", "certificate"].into_iter().for_each(|key| in_key(node, key, list));
+}
+
 /// What finds out which instances are well.
 fn watch(node: &mut Node) {
     in_key(node, "health", health);
     in_key(node, "outlier", outlier);
+    in_key(node, "breaker", breaker);
 }
 
 /// `GET /healthz every 5s` → `{ method: GET, path: /healthz, interval: 5s }`; `/healthz` → `{ path: /healthz }`;
@@ -198,25 +234,59 @@ fn health(node: &mut Node) {
     in_key(node, "status", list);
 }
 
-/// `on` → `{}`; `errors: 50% of 20 within 10s` → `{ share: 50%, of: 20, within: 10s }`.
+/// `on` → `{}`; `latency: 3x` → `{ factor: 3 }`.
 fn outlier(node: &mut Node) {
     if node.text() == Some("on") {
         instead(node, Vec::new());
     }
     in_key(node, "status", list);
-    in_key(node, "errors", |errors| {
-        let parts = errors.text().and_then(|text| text.split_once(" of "));
-        let Some((share, (of, within))) = parts.and_then(|(share, rest)| Some((share, rest.split_once(" within ")?)))
-        else {
-            return;
-        };
-        let entries = vec![
-            Entry::at("share", part(errors, share.trim())),
-            Entry::at("of", number_part(errors, of.trim())),
-            Entry::at("within", part(errors, within.trim())),
-        ];
-        instead(errors, entries);
+    in_key(node, "errors", error_share);
+    in_key(node, "success_rate", on);
+    in_key(node, "latency", |latency| {
+        on(latency);
+        if let Some(factor) = latency.text().and_then(|text| text.strip_suffix('x')) {
+            let factor = Entry::at("factor", number_part(latency, factor.trim()));
+            instead(latency, vec![factor]);
+        }
     });
+}
+
+/// `50% of 20 within 10s`, or `in` for `within` → `{ share: 50%, of: 20, within: 10s }`.
+fn error_share(node: &mut Node) {
+    let parts = node.text().and_then(|text| text.split_once(" of "));
+    let within = |rest: &str| if rest.contains(" within ") { " within " } else { " in " };
+    let Some((share, (of, within))) = parts.and_then(|(share, rest)| Some((share, rest.split_once(within(rest))?)))
+    else {
+        return;
+    };
+    let entries = vec![
+        Entry::at("share", part(node, share.trim())),
+        Entry::at("of", number_part(node, of.trim())),
+        Entry::at("within", part(node, within.trim())),
+    ];
+    instead(node, entries);
+}
+
+/// `50% of 20 in 10s, open 5s` → `{ failures: { share: 50%, of: 20, within: 10s }, open: 5s }`; `5 in a row, open 5s` →
+/// `{ consecutive: 5, open: 5s }`.
+fn breaker(node: &mut Node) {
+    if let Some(text) = node.text() {
+        let (when, open) = match text.split_once(',') {
+            Some((when, rest)) => (when.trim(), Some(rest.trim())),
+            None => (text.trim(), None),
+        };
+        let mut entries = vec![match when.strip_suffix("in a row") {
+            Some(number) => Entry::at("consecutive", number_part(node, number.trim())),
+            None => Entry::at("failures", part(node, when)),
+        }];
+        entries.extend(open.map(|open| {
+            let time = open.strip_prefix("open ").unwrap_or(open);
+            Entry::at("open", part(node, time.trim()))
+        }));
+        instead(node, entries);
+    }
+    in_key(node, "failures", error_share);
+    in_key(node, "status", list);
 }
 
 /// `stock` → `{ to: stock }`; `200 some text` and `{ status: 200, body: some text }` →
@@ -241,10 +311,7 @@ fn fallback(node: &mut Node) {
 
 /// `shadow` → `{ to: shadow }`; `without: X-Own` → `[X-Own]`.
 fn mirror(node: &mut Node) {
-    // `none` takes away what `defaults` set.
-    if is_scalar(node) && node.text() != Some("none") {
-        under(node, "to");
-    }
+    under_unless_none(node, "to");
     in_key(node, "without", list);
 }
 
@@ -284,12 +351,25 @@ fn target(node: &mut Node) {
     }
 }
 
-/// `hash header X-User` → `{ hash: header X-User }`.
+/// `hash header X-User` → `{ hash: header X-User }`; `sticky instance` → `{ sticky: { cookie: instance } }`; `load cpu` →
+/// `{ load: { of: cpu } }`.
 fn balance(node: &mut Node) {
-    if let Some(key) = node.text().and_then(|text| text.strip_prefix("hash ")) {
-        let key = Entry::at("hash", part(node, key.trim()));
-        instead(node, vec![key]);
+    for way in ["hash", "sticky", "load"] {
+        let said = node.text().and_then(|text| text.strip_prefix(way)?.strip_prefix(' '));
+        if let Some(said) = said {
+            let entry = Entry::at(way, part(node, said.trim()));
+            instead(node, vec![entry]);
+            break;
+        }
     }
+    for (way, key) in [("sticky", "cookie"), ("load", "of")] {
+        in_key(node, way, |said| {
+            if is_scalar(said) {
+                under(said, key);
+            }
+        });
+    }
+    in_key(node, "sticky", |sticky| in_key(sticky, "key", list));
 }
 
 /// `retry: 2` → `{ retries: 2 }`; `retry: none` → `{ retries: 0 }`.
@@ -299,6 +379,15 @@ fn retry(node: &mut Node) {
     }
     if is_scalar(node) {
         under(node, "retries");
+    }
+    in_key(node, "on", list);
+}
+
+/// `50ms` → `{ after: 50ms }`; `X-Request-Timeout` → `{ header: X-Request-Timeout }`.
+fn under_unless_none(node: &mut Node, key: &str) {
+    // `none` takes away what `defaults` set.
+    if is_scalar(node) && node.text() != Some("none") {
+        under(node, key);
     }
 }
 
@@ -318,6 +407,8 @@ fn settings(node: &mut Node, policies: ShortForms<'_>) {
     in_key(node, "retry", retry);
     in_key(node, "upgrade", upgrade);
     in_key(node, "fallback", fallback);
+    in_key(node, "hedge", |hedge| under_unless_none(hedge, "after"));
+    in_key(node, "deadline", |deadline| under_unless_none(deadline, "header"));
     in_key(node, "mirror", mirror);
     let Value::Map(entries) = &mut node.value else { return };
     for entry in entries {

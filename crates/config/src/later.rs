@@ -8,20 +8,16 @@ use tollgate_core::node::{Node, Value, each_value, in_key};
 const THIS: &str = "0.1";
 
 /// Of the whole file.
-const FILE: &[&str] = &["admin", "cluster", "policies", "tls"];
+const FILE: &[&str] = &["admin", "policies", "tls"];
 /// Of one api.
 const API: &[&str] = &["openapi", "owner", "state", "tags", "version"];
-/// Of one service.
-const SERVICE: &[&str] = &["breaker", "registry"];
 /// Of the TLS of a listener.
 const LISTENER_TLS: &[&str] = &["acme"];
 /// Of a route and of `defaults`.
-const ROUTE: &[&str] = &["cache", "compose", "hedge", "openapi", "registry", "validate"];
-/// Ways of balancing.
-pub(crate) const BALANCE: &[&str] = &["latency"];
+const ROUTE: &[&str] = &["cache", "compose", "openapi", "validate"];
 
 /// The mistake for a word that a later version will know.
-pub(crate) fn refusal(word: &str) -> Diagnostic {
+fn refusal(word: &str) -> Diagnostic {
     Diagnostic::error(format!("`{word}` cannot be used yet"))
         .hint(format!("`{word}` is not in this version of Tollgate ({THIS})"))
 }
@@ -46,7 +42,6 @@ pub(crate) fn refuse(tree: &mut Node, cx: &mut DecodeCx) {
             in_key(listener, "tls", |tls| refuse_keys(tls, LISTENER_TLS, cx));
         });
     });
-    in_key(tree, "services", |services| each_value(services, |service| refuse_keys(service, SERVICE, cx)));
     in_key(tree, "defaults", |defaults| refuse_keys(defaults, ROUTE, cx));
     in_key(tree, "routes", |routes| refuse_in_routes(routes, cx));
     in_key(tree, "apis", |apis| {

@@ -101,7 +101,9 @@ fn services_are_read_with_their_short_forms() {
     let config = config(SHOP);
     let orders = config.service("orders").unwrap();
     assert_eq!(orders.to.0[1].weight.get(), 3);
-    assert!(matches!(&orders.balance, Balance::Hash(HashKey::Header(name)) if name.as_str() == "X-User"));
+    assert!(
+        matches!(&orders.balance, Balance::Hash(hashed) if matches!(&hashed.hash, HashKey::Header(name) if name.as_str() == "X-User"))
+    );
     let stock = config.service("stock").unwrap();
     let name = Address::Name { name: "stock.internal".into(), port: 8080 };
     assert_eq!(stock.to.0[1].address.value, name);

@@ -10,6 +10,44 @@ use crate::policy::BoxFuture;
 pub trait Caller: fmt::Debug + Send + Sync + 'static {
     /// Makes one, to its end: redirects are not followed.
     fn call(&self, call: Call) -> BoxFuture<'static, Result<Answer, CallError>>;
+
+    /// Makes one whose answer is read as it comes, on a connection of its own: the call's `timeout` bounds the time to the head of the
+    /// answer, `most` what one chunk may hold. It ends when what is returned is dropped.
+    fn open(&self, call: Call) -> BoxFuture<'static, Result<Opened, CallError>> {
+        let whole = self.call(call);
+        Box::pin(async move {
+            let Answer { status, fields, body } = whole.await?;
+            Ok(Opened { status, fields, chunks: Box::new(Whole(Some(body))) })
+        })
+    }
+}
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its status.
+    pub status: u16,
+    /// Its fields, names in lower case; those that are no text are left out.
+    pub fields: Vec<(String, String)>,
+    /// Its body.
+    pub chunks: Box<dyn Chunks>,
+}
+
+/// A body that comes bit by bit.
+pub trait Chunks: fmt::Debug + Send + 'static {
+    /// What came next; `None`: it is complete. May be dropped before it is done, and called again.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, CallError>>;
+}
+
+/// A body that is there already.
+#[derive(Debug)]
+struct Whole(Option<Vec<u8>>);
+
+impl Chunks for Whole {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, CallError>> {
+        let all = self.0.take().filter(|all| !all.is_empty());
+        Box::pin(async move { Ok(all) })
+    }
 }
 
 /// One call.

@@ -39,6 +39,16 @@ pub trait Decode: Sized {
         None
     }
 
+    /// Keys beside it that say the same in another way: one of them, or it, must be there. Those may leave it out, and then
+    /// [`Self::said_otherwise`] holds.
+    const INSTEAD: &'static [&'static str] = &[];
+
+    /// What holds when one of [`Self::INSTEAD`] is there in its place.
+    #[must_use]
+    fn said_otherwise() -> Option<Self> {
+        None
+    }
+
     /// What to write when it is missing but must be there, for the hint.
     #[must_use]
     fn example() -> Option<&'static str> {
@@ -89,7 +99,8 @@ impl<'n> MapReader<'n> {
             return self.optional(key, cx);
         }
         self.known.push(key);
-        if let Some(value) = T::absent() {
+        let is_said = self.entries.iter().any(|entry| T::INSTEAD.contains(&entry.key.as_str()));
+        if let Some(value) = T::absent().or_else(|| T::said_otherwise().filter(|_| is_said)) {
             return Some(value);
         }
         self.failed = true;
@@ -229,6 +240,12 @@ pub fn from_default<T: Decode>(default: impl Into<Value>) -> Option<T> {
     T::decode(&Node::synthetic(default.into()), &mut DecodeCx::default())
 }
 
+/// For the JSON Schema of a section: that this key is there, or else one of the others.
+#[must_use]
+pub fn one_of(key: &str, others: &[&str]) -> Vec<serde_json::Value> {
+    std::iter::once(key).chain(others.iter().copied()).map(|key| serde_json::json!({ "required": [key] })).collect()
+}
+
 /// The JSON Schema of one field of a section: its type's, with the field's words and default.
 #[must_use]
 pub fn field_schema(inner: schemars::Schema, docs: &[&str], default: Option<serde_json::Value>) -> serde_json::Value {
@@ -296,13 +313,18 @@ macro_rules! section {
                 let mut properties = $crate::serde_json::Map::new();
                 #[allow(unused_mut, reason = "some sections have no fields that must be there")]
                 let mut required: Vec<&str> = Vec::new();
+                #[allow(unused_mut, reason = "few sections have fields that others stand in for")]
+                let mut one_of: Vec<$crate::serde_json::Value> = Vec::new();
                 $(
                     let key = $crate::section!(@key $field [$($key)?]);
                     #[allow(unused_mut, unused_assignments, reason = "some fields have no default")]
                     let mut default: Option<$crate::serde_json::Value> = None;
                     $( default = Some($default.into()); )?
                     if default.is_none() && <$kind as $crate::decode::Decode>::absent().is_none() {
-                        required.push(key);
+                        match <$kind as $crate::decode::Decode>::INSTEAD {
+                            [] => required.push(key),
+                            others => one_of.extend($crate::decode::one_of(key, others)),
+                        }
                     }
                     let inner = generator.subschema_for::<$kind>();
                     properties.insert(key.into(), $crate::decode::field_schema(inner, &[$($field_doc),*], default));
@@ -317,6 +339,9 @@ macro_rules! section {
                 });
                 if !required.is_empty() {
                     schema.insert("required".into(), required.into());
+                }
+                if !one_of.is_empty() {
+                    schema.insert("oneOf".into(), one_of.into());
                 }
                 schema
             }

@@ -1,5 +1,7 @@
 //! Answers that the gateway computes itself: health, metrics, status; later admin, keys, files.
 
+use std::time::Duration;
+
 use crate::exchange::Exchange;
 use crate::policy::BoxFuture;
 use crate::problem::Problem;
@@ -13,6 +15,11 @@ pub trait Handler: std::fmt::Debug + Send + Sync + 'static {
     /// Most bytes of a request's body that it wants to have in `x.content`; 0: it wants none.
     fn most_content(&self) -> usize {
         0
+    }
+
+    /// For how long it may wait on purpose (a long poll), beyond the time that every answer may take.
+    fn most_wait(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// What answers, for `explain`.

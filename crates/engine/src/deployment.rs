@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tollgate_config::model::{Accept, HashKey, Limits, Trust};
+use tollgate_config::model::{Accept, HashKey, Limits, RetryOn, Trust};
 use tollgate_core::body::Length;
 use tollgate_core::field::Known;
 use tollgate_http1::HeadLimits;
@@ -12,6 +12,7 @@ use tollgate_plan::{Fallback, Plan};
 use tollgate_upstream::Service;
 
 use crate::http::pump::BodyLimits;
+use crate::http::reports::Forward;
 use crate::overload::Overload;
 use crate::recall::Recall;
 use crate::rehearsal::StandIn;
@@ -52,12 +53,50 @@ pub struct Backend {
     pub host: Option<Bytes>,
     /// What is hashed to choose an instance.
     pub hash: Option<HashKey>,
+    /// The cookie by which clients stay with an instance.
+    pub sticky: Option<StickyCookie>,
+    /// Whether clients get what instances report of their load.
+    pub reports: Forward,
     /// Tries after the first, unless the route says otherwise.
     pub retries: u8,
+    /// What is tried again, and when.
+    pub retrying: Retrying,
     /// How long each try may wait for the head of an answer, unless the route says otherwise.
     pub try_timeout: Option<Duration>,
     /// What takes the place of an answer that cannot be had, unless the route says otherwise.
     pub fallback: Option<Fallback>,
+}
+
+/// What of a service is tried again, and when.
+#[derive(Clone, Debug)]
+pub struct Retrying {
+    /// What is tried again.
+    pub on: Box<[RetryOn]>,
+    /// How long the first retry waits at most; twice as long each further time.
+    pub backoff: Duration,
+    /// How long one waits at most.
+    pub longest: Duration,
+    /// Whether it does only once what requests with the same `Idempotency-Key` ask for.
+    pub knows_keys: bool,
+}
+
+/// A cookie that names an instance.
+#[derive(Clone, Debug)]
+pub struct StickyCookie {
+    /// Its name.
+    pub name: String,
+    /// Its name for clients that come by https.
+    pub secure_name: String,
+    /// For how long browsers keep it; `None`: until they are closed.
+    pub max_age: Option<Duration>,
+}
+
+impl StickyCookie {
+    /// Its name for a client that comes so: where the connection is secure, browsers take it from this host alone
+    /// (RFC 6265bis §4.1.3.2).
+    pub(crate) fn name(&self, scheme: &str) -> &str {
+        if scheme == "https" { &self.secure_name } else { &self.name }
+    }
 }
 
 /// What holds for all routes of a deployment.

@@ -47,9 +47,10 @@ pub(crate) async fn forward<S: Downstream>(
         }
         Some(Fallback::Service(service)) => match d.backends.get(service.slot) {
             Some(stand_in) if may_go_elsewhere(turn) => {
-                prepare(turn, backend, problem);
+                let stood_in = prepare(turn, backend, problem);
                 // Boxed: it is rare, and every other exchange would keep room for it.
-                Box::pin(forward::forward(client, turn, d, route, proxy, captures, stand_in)).await
+                let answered = Box::pin(forward::forward(client, turn, d, route, proxy, captures, stand_in)).await;
+                answered.map_err(|stop| both_failed(stop, &stood_in))
             }
             _ => Err(problem.into()),
         },
@@ -62,13 +63,29 @@ fn may_go_elsewhere(turn: &Turn) -> bool {
     is_safe && turn.upload.can_repeat(turn.x.length)
 }
 
-/// Makes the request ready to go to another service; what was wrong is kept for the log.
-fn prepare(turn: &mut Turn, backend: &Backend, problem: Problem) {
+/// Makes the request ready to go to another service; what was wrong is kept for the log, and given back.
+fn prepare(turn: &mut Turn, backend: &Backend, problem: Problem) -> String {
     backend.service.metrics().watch().fell_back();
     let (name, slug) = (backend.service.name(), problem.fault.slug);
-    turn.x.trail.cause = Some(match &problem.cause {
+    let stood_in = match &problem.cause {
         Some(cause) => format!("in place of {name}: {slug}: {cause}"),
         None => format!("in place of {name}: {slug}"),
-    });
+    };
+    turn.x.trail.cause = Some(stood_in.clone());
     forward::start_over(turn);
+    stood_in
+}
+
+/// What stood in brought no answer either: the log tells of both.
+fn both_failed(stop: Stop, stood_in: &str) -> Stop {
+    match stop {
+        Stop::Problem(problem) => {
+            let cause = match &problem.cause {
+                Some(cause) => format!("{cause}; {stood_in}"),
+                None => stood_in.to_owned(),
+            };
+            Stop::Problem(problem.cause(cause))
+        }
+        Stop::ClientGone => Stop::ClientGone,
+    }
 }

@@ -1,19 +1,23 @@
 //! Sending a request on to a service: which instance, how often, and until when.
 
 mod failure;
+mod hedge;
+mod learning;
+mod tries;
+pub(crate) mod verdict;
 
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tollgate_config::model::HashKey;
 use tollgate_core::body::Length;
 use tollgate_core::exchange::Exchange;
-use tollgate_core::facts::{Address, Conn};
+use tollgate_core::facts::Address;
 use tollgate_core::policy::{Attempt, Flow, Step};
 use tollgate_core::problem::Problem;
 use tollgate_http1::faults::CONNECT;
@@ -21,15 +25,16 @@ use tollgate_http1::list;
 use tollgate_observe::metrics::Outcome;
 use tollgate_plan::{Captures, Proxy, RoutePlan};
 use tollgate_upstream::adaptive::{Permit, Took};
-use tollgate_upstream::outlier::Verdict;
-use tollgate_upstream::{Ask, Connection, Refusal};
+use tollgate_upstream::{Connection, Refusal};
 
 use crate::deployment::{Backend, Deployment};
-use crate::forward::failure::{Again, Failure, ended_badly, refused};
-use crate::http::attempt::{self, Due, Ended};
+use crate::forward::failure::refused;
+use crate::forward::tries::{Next, Tries};
+use crate::forward::verdict::Sent;
+use crate::http::attempt::{self, Due, Ended, Start};
 use crate::http::downstream::{Client, Downstream};
 use crate::http::line::Line;
-use crate::http::request_head;
+use crate::http::request_head::{self, Way};
 use crate::http::turn::Turn;
 use crate::serve::{Stop, decided};
 
@@ -70,15 +75,16 @@ pub(crate) async fn forward<S: Downstream>(
     let service = &backend.service;
     prepare(turn, route, proxy, backend)?;
     if d.stand_in.is_some() {
-        return Box::pin(rehearsed(client, turn, d, route, proxy, captures, backend)).await;
+        return Box::pin(rehearsed(client, turn, Way { d, route, proxy, captures, backend })).await;
     }
     let started = client.look();
     let mut due = Due::new(turn.x.by(started + route.bounds.timeout));
-    let key = backend.hash.as_ref().and_then(|hash| key(&turn.x, hash).map(Cow::into_owned));
+    let key = key(turn, backend);
     // Copied only where it is told.
     let named = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
-    let mut tries = Tries { tried: Vec::new(), left: proxy.retries.unwrap_or(backend.retries), fresh: false };
+    let mut tries = Tries::new(proxy.retries.unwrap_or(backend.retries));
     loop {
+        turn.pass = verdict::pass(service, client.now)?;
         let ask = tries.ask(client, turn, key.as_deref(), named.as_ref(), due.at);
         // Boxed: only some routes need it, and every other exchange would keep room for it.
         if route.hooks.attempt && Box::pin(answered(client, turn, route, service.name(), due.at)).await? {
@@ -92,39 +98,40 @@ pub(crate) async fn forward<S: Downstream>(
             admitted.map(|admitted| held(client, turn, admitted))
         };
         let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
-        let failure = match connected {
+        let next = match connected {
             Ok(connection) => {
-                turn.x.trail.instance = Some(connection.address().clone());
-                let judged = service.judged(&connection);
-                let written = request_head::write(turn, d, backend, proxy, captures, connection.address(), client.now);
+                // Made when it is needed: what is kept over a wait is kept for idle connections, too.
+                let way = Way { d, route, proxy, captures, backend };
+                turn.sent = Sent::on(&connection, client, turn, way);
+                let written = request_head::write(turn, way, connection.address(), client.now, due.at);
                 let answered = match written {
-                    Ok(()) => attempt::attempt(client, turn, connection, d, route, &mut due).await,
                     Err(problem) => Err(Ended::Refused(problem)),
+                    // Boxed: it is rare, and every other exchange would keep room for it.
+                    Ok(()) if hedge::of(turn, way).is_some() => {
+                        Box::pin(hedge::attempt(client, turn, way, connection, &ask, &mut due)).await
+                    }
+                    Ok(()) => attempt::attempt(client, turn, Start::Connection(connection), d, route, &mut due).await,
                 };
-                told(client, turn, &answered);
-                match answered {
-                    Ok(upstream) => {
-                        service.attempted(client.worker.index, Outcome::Ok);
-                        turn.x.trail.upstream = Some(client.look().saturating_duration_since(started));
-                        service.judge_answer(judged.as_ref(), turn.x.reply.head.status, client.now);
-                        turn.upstream = Some(upstream);
-                        return Ok(Transit::Upstream);
-                    }
-                    Err(ended) => {
-                        if ended.tells_of_the_instance() {
-                            service.judge(judged.as_ref(), Verdict::Failed, client.look());
-                        }
-                        ended_badly(ended, turn, service, client.worker.index)?
-                    }
-                }
+                let way = Way { d, route, proxy, captures, backend };
+                settled(&answered, client, turn, way, key.as_deref(), tries.tried());
+                tries.after(answered, turn, backend, client, due.at)?
             }
             Err(refusal) => {
-                service.judge_refusal(&refusal, client.look());
-                refused(refusal)
+                service.learn_refusal(&refusal, client.now);
+                verdict::refused(&refusal, client, turn, service);
+                tries.another(refused(refusal), turn, backend, client, due.at)?
             }
         };
-        service.attempted(client.worker.index, failure.outcome);
-        tries.another(failure, turn, backend, client)?;
+        match next {
+            Next::Done(upstream) => {
+                turn.x.trail.upstream = Some(client.now.saturating_duration_since(started));
+                turn.upstream = Some(upstream);
+                return Ok(Transit::Upstream);
+            }
+            // Boxed: it is rare, and every other exchange would keep room for it.
+            Next::Again(wait) if !wait.is_zero() => Box::pin(pause(client, turn, wait)).await?,
+            Next::Again(_) => {}
+        }
         client.look();
     }
 }
@@ -139,6 +146,22 @@ fn held<S>(
     turn.permit = permit.map(|permit| permit.sent_at(client.look()));
     turn.body_out = None;
     Ok(connection)
+}
+
+/// Has everybody know how an attempt went who goes by that.
+fn settled<S>(
+    answered: &Result<Upstream, Ended>,
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    way: Way<'_>,
+    key: Option<&[u8]>,
+    tried: &[Address],
+) {
+    told(client, turn, answered);
+    std::mem::take(&mut turn.sent).tell(answered, client, turn, way);
+    if answered.is_ok() {
+        learning::stay(turn, way.backend, key, tried, client.now);
+    }
 }
 
 /// Has adaptive concurrency know how long a request took. What fails fast, or is refused, tells nothing of how busy the service is.
@@ -160,6 +183,9 @@ fn prepare(turn: &mut Turn, route: &RoutePlan, proxy: &Proxy, backend: &Backend)
     turn.x.trail.service = Some(backend.service.name().clone());
     turn.upload.recode_with(std::mem::take(&mut turn.x.recoders), turn.x.length);
     turn.upgrade = wanted_upgrade(turn, route);
+    let keys = backend.retrying.knows_keys;
+    turn.is_harmless_twice =
+        turn.x.head.method.is_idempotent() || (keys && turn.x.head.fields.get("idempotency-key").is_some());
     turn.try_timeout = proxy.try_timeout.or(backend.try_timeout.as_ref()).copied();
     match turn.connects && turn.upgrade.is_none() {
         true => Err(CONNECT.problem().detail("this route does not change to that protocol")),
@@ -168,19 +194,12 @@ fn prepare(turn: &mut Turn, route: &RoutePlan, proxy: &Proxy, backend: &Backend)
 }
 
 /// What would be sent is kept, and nothing is.
-async fn rehearsed<S>(
-    client: &mut Client<S>,
-    turn: &mut Turn,
-    d: &Deployment,
-    route: &RoutePlan,
-    proxy: &Proxy,
-    captures: &Captures,
-    backend: &Backend,
-) -> Result<Transit, Stop> {
+async fn rehearsed<S>(client: &mut Client<S>, turn: &mut Turn, way: Way<'_>) -> Result<Transit, Stop> {
+    let Way { d, route, backend, .. } = way;
     let at = turn.x.by(client.now + route.bounds.timeout);
     let is_answered = route.hooks.attempt && answered(client, turn, route, backend.service.name(), at).await?;
     if let Some(stand_in) = d.stand_in.as_ref().filter(|_| !is_answered) {
-        stand_in.answer(turn, d, backend, proxy, captures)?;
+        stand_in.answer(turn, way, at)?;
     }
     Ok(Transit::Own)
 }
@@ -224,6 +243,11 @@ async fn unless_gone<S: Downstream, T>(
     .await
 }
 
+/// Waits before another try, but not for a client that is gone.
+async fn pause<S: Downstream>(client: &mut Client<S>, turn: &mut Turn, wait: Duration) -> Result<(), Stop> {
+    unless_gone(client, turn, pin!(tokio::time::sleep(wait))).await
+}
+
 /// The protocol that the client asks to change to, if the route allows it; else the request goes on without that wish
 /// (RFC 9110 §7.8).
 pub(crate) fn wanted_upgrade(turn: &Turn, route: &RoutePlan) -> Option<Bytes> {
@@ -235,69 +259,6 @@ pub(crate) fn wanted_upgrade(turn: &Turn, route: &RoutePlan) -> Option<Bytes> {
     wanted.find_map(allowed)
 }
 
-/// What may still be tried.
-struct Tries {
-    tried: Vec<Address>,
-    left: u8,
-    fresh: bool,
-}
-
-impl Tries {
-    /// What is asked of the service for the next one.
-    fn ask<'t, S>(
-        &'t self,
-        client: &Client<S>,
-        turn: &Turn,
-        key: Option<&'t [u8]>,
-        told: Option<&'t Arc<Conn>>,
-        deadline: Instant,
-    ) -> Ask<'t> {
-        Ask {
-            worker: client.worker.index,
-            key,
-            client: told,
-            tried: &self.tried,
-            fresh: self.fresh,
-            criticality: turn.x.criticality,
-            only_once: !(turn.x.head.method.is_idempotent() && turn.upload.can_repeat(turn.x.length)),
-            now: client.now,
-            deadline,
-        }
-    }
-
-    /// Prepares another try, or gives up with the failure's problem.
-    fn another<S>(
-        &mut self,
-        failure: Failure,
-        turn: &mut Turn,
-        backend: &Backend,
-        client: &mut Client<S>,
-    ) -> Result<(), Stop> {
-        let repeatable = turn.upload.can_repeat(turn.x.length);
-        // A connection that was new cannot have been stale: what that shows is trouble.
-        let is_retry = failure.again == Again::Retry || self.fresh;
-        let allowed = match failure.again {
-            Again::Never => false,
-            Again::Stale | Again::Retry if is_retry => {
-                repeatable && self.left > 0 && backend.service.may_retry(client.look())
-            }
-            Again::Stale | Again::Retry => repeatable,
-        };
-        if !allowed {
-            return Err(Stop::Problem(failure.problem()));
-        }
-        if is_retry {
-            self.left -= 1;
-            self.tried.extend(failure.address);
-            backend.service.metrics().shard(client.worker.index).retry();
-        }
-        // Whatever else rests there may be as dead.
-        self.fresh = failure.again == Again::Stale || self.fresh;
-        start_over(turn);
-        Ok(())
-    }
-}
-
 /// Back to the first byte of the request, whatever came of an answer forgotten; only what can be repeated.
 pub(crate) fn start_over(turn: &mut Turn) {
     turn.upload.repeat(turn.x.length);
@@ -305,8 +266,17 @@ pub(crate) fn start_over(turn: &mut Turn) {
     turn.x.reply.head.fields.buffer.truncate(0);
 }
 
+/// What the choice of an instance goes by, if it goes by the request.
+fn key(turn: &mut Turn, backend: &Backend) -> Option<Box<[u8]>> {
+    let key = match &backend.sticky {
+        Some(sticky) => learning::cookie(turn, sticky),
+        None => backend.hash.as_ref().and_then(|hash| hashed(&turn.x, hash).map(Cow::into_owned)),
+    };
+    key.map(Vec::into_boxed_slice)
+}
+
 /// What is hashed to choose an instance.
-fn key<'x>(x: &'x Exchange, hash: &HashKey) -> Option<Cow<'x, [u8]>> {
+fn hashed<'x>(x: &'x Exchange, hash: &HashKey) -> Option<Cow<'x, [u8]>> {
     match hash {
         HashKey::Ip => Some(Cow::Owned(x.client.to_string().into_bytes())),
         HashKey::Path => Some(Cow::Borrowed(x.head.path().as_bytes())),

@@ -6,6 +6,7 @@
 mod bind;
 mod content;
 mod crowd;
+mod deadline;
 mod deployment;
 mod drain;
 mod fallback;
@@ -31,10 +32,10 @@ mod worker;
 
 pub use bind::{BindError, Bound, Port, SocketFile, adopt, bind, is_of};
 pub use crowd::Admission;
-pub use deployment::{Backend, Correlation, Deployment, Rules};
+pub use deployment::{Backend, Correlation, Deployment, Retrying, Rules, StickyCookie};
 pub use drain::{Drain, Stage};
 pub use gateway::{Change, Gateway, Listening, Parts, Serves};
-pub use http::Greeting;
+pub use http::{Forward, Greeting};
 pub use identify::identify;
 pub use recall::Recall;
 pub use rehearsal::{Answered, Asked, Forwarded, StandIn, rehearse};

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tollgate_core::body::Length;
 use tollgate_core::buffer::Buffer;
@@ -12,15 +13,14 @@ use tollgate_core::principal::Principal;
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
 use tollgate_http1::{Parsed, request, write};
-use tollgate_plan::{Captures, Proxy};
 
-use crate::deployment::{Backend, Deployment};
+use crate::deployment::Deployment;
 use crate::faults::HEAD_TIMEOUT;
 use crate::gateway::Parts;
 use crate::http::downstream::{Client, Cut, Downstream, Framing, Gone, Unread};
 use crate::http::ends::{Sink, Source};
 use crate::http::pump::Prefix;
-use crate::http::request_head;
+use crate::http::request_head::{self, Way};
 use crate::http::timer::Timer;
 use crate::http::turn::Turn;
 use crate::serve::serve;
@@ -74,17 +74,11 @@ impl StandIn {
     ///
     /// # Errors
     /// Nothing can be sent.
-    pub(crate) fn answer(
-        &self,
-        turn: &mut Turn,
-        d: &Deployment,
-        backend: &Backend,
-        proxy: &Proxy,
-        captures: &Captures,
-    ) -> Result<(), Problem> {
+    pub(crate) fn answer(&self, turn: &mut Turn, way: Way<'_>, due: Instant) -> Result<(), Problem> {
+        let Way { d, proxy, backend, .. } = way;
         // What has an address of its own says so in `Host`; which of the instances it is does not matter.
         let nowhere = Address::Unix(Arc::from(std::path::Path::new("instance")));
-        request_head::write(turn, d, backend, proxy, captures, &nowhere, turn.x.began)?;
+        request_head::write(turn, way, &nowhere, turn.x.began, due)?;
         let head = String::from_utf8_lossy(&turn.request_head.bytes).into_owned();
         let backends = proxy.targets.iter().filter_map(|(service, _)| d.backends.get(service.slot));
         let among = backends.map(|backend| backend.service.name().clone()).collect();

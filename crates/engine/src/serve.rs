@@ -22,7 +22,7 @@ use crate::forward::Transit;
 use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
 use crate::overload::{self, Known};
-use crate::{content, forward, hops, identify, mirror, respond};
+use crate::{content, deadline, forward, hops, identify, mirror, respond};
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +101,16 @@ pub(crate) async fn serve<S: Downstream>(
     after
 }
 
-/// By when it must be over: the route says so, or a caller of gRPC, which is spoken over HTTP/2 only.
+/// By when it must be over: the route says so, or a caller in the route's `deadline` header, or one of gRPC, which is spoken
+/// over HTTP/2 only.
 fn set_deadline(turn: &mut Turn, route: &RoutePlan) {
     let x = &mut turn.x;
     x.deadline = route.bounds.total.map(|total| x.began + total);
+    if let Some(field) = &route.deadline
+        && let Some(left) = deadline::told(x, field)
+    {
+        x.deadline = x.began.checked_add(left).map(|deadline| x.by(deadline)).or(x.deadline);
+    }
     if x.head.version != Version::Http2 || !x.head.fields.known(KnownField::ContentType).is_some_and(grpc::is_call) {
         return;
     }
@@ -151,6 +157,7 @@ impl<S> Drop for Account<'_, S> {
     fn drop(&mut self) {
         // Others wait for it.
         self.turn.permit = None;
+        self.turn.pass = None;
         if self.end == End::Cut {
             self.turn.cut();
         }
@@ -257,6 +264,7 @@ async fn handled<S: Downstream>(
     if route.hooks.attempt && forward::answered(client, turn, route, &route.meta.name, at).await? {
         return Ok(Transit::Own);
     }
+    let at = turn.x.by(at + handler.most_wait());
     let reply = decided(client, at, handler.call(&mut turn.x), || handler.describe()).await?;
     own(turn, reply)
 }

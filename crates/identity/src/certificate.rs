@@ -34,6 +34,26 @@ use tollgate_follow::Followed;
 pub use self::authorities::Authorities;
 pub use self::names::Kind;
 
+/// What a certificate calls the one that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The subject, as RFC 4514 writes it; may be empty.
+    pub subject: String,
+    /// The alternative names of the DNS, in lower case.
+    pub dns: Vec<String>,
+    /// The alternative names that are URIs.
+    pub uris: Vec<String>,
+}
+
+/// What the client's certificate calls it, which the handshake has verified. `None`: it has shown none to us, or is a proxy that speaks for
+/// others, or its certificate has ended since, or has names that may be read in more than one way.
+#[must_use]
+pub fn names(x: &Exchange, now: SystemTime) -> Option<Names> {
+    let Ok(Shown::Here(der)) = shown(x, false) else { return None };
+    let Parsed { subject, dns, uris, not_before, not_after, .. } = Parsed::read(der).ok()?;
+    (not_before <= now && now < not_after).then_some(Names { subject, dns, uris })
+}
+
 /// For how long it holds that somebody vouched for a certificate: those in between may end before it does.
 const VOUCHED: Duration = Duration::from_secs(300);
 

@@ -25,7 +25,7 @@ use crate::conditions::Conditions;
 use crate::matcher::{Builder, Conflict, HostPattern, Pattern, RouteSpec};
 use crate::plan::Plan;
 use crate::readings::Readings;
-use crate::table::{Action, Bounds, Fallback, Link, Mirror, RoutePlan};
+use crate::table::{Action, Bounds, DeadlineField, Fallback, Link, Mirror, RoutePlan};
 
 use action::Services;
 
@@ -148,6 +148,7 @@ impl<'c> Compiler<'c> {
                 action,
                 dialect,
                 bounds,
+                deadline: route.settings.deadline.as_ref().map(|written| Box::new(deadline(written))),
                 upgrades,
                 metrics,
             };
@@ -280,6 +281,10 @@ fn mismatch(route: &model::Route, chain: &[Link], kinds: &[&'static PolicyKind])
     let mistake =
         Diagnostic::error(format!("nothing is sent on by route `{}`, so `{}` is of no use", route.label, own.key));
     Some(mistake.at(&own.key_span).hint("it is for routes with `to`"))
+}
+
+fn deadline(written: &model::Deadline) -> DeadlineField {
+    DeadlineField { name: written.header.as_str().into(), unit: written.unit, accept: written.accept }
 }
 
 fn bounds(settings: &model::Settings) -> Bounds {

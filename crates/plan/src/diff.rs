@@ -243,7 +243,7 @@ const KEPT: &str = "keeps its connections, and what is known of the health of it
 fn makes_afresh(path: &str, is_checked: bool) -> bool {
     match path.split(['.', '[']).next().unwrap_or_default() {
         "to" | "try_timeout" | "fallback" => false,
-        "retry" => path != "retry.retries",
+        "retry" => matches!(path, "retry" | "retry.budget" | "retry.min"),
         // Checks ask for it, too.
         "host" => is_checked,
         _ => true,

@@ -8,6 +8,7 @@ mod conditions;
 pub mod diff;
 mod explain;
 pub mod faults;
+mod hedge;
 pub mod matcher;
 mod plan;
 mod readings;
@@ -18,7 +19,8 @@ mod testing;
 
 pub use compile::{Compiled, compile};
 pub use explain::{Explained, explain};
+pub use hedge::Hedge;
 pub use matcher::Captures;
 pub use plan::{Found, Plan};
-pub use table::{Action, Bounds, Fallback, Fixed, Link, Mirror, Proxy, Redirect, RoutePlan, Says};
+pub use table::{Action, Bounds, DeadlineField, Fallback, Fixed, Link, Mirror, Proxy, Redirect, RoutePlan, Says};
 pub use template::{PathPlan, TargetPlan};

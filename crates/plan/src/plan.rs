@@ -166,6 +166,7 @@ fn own(name: &str, api: &str, action: Action, metrics: &Metrics) -> RoutePlan {
         action,
         dialect: &ProblemJson,
         bounds: OWN,
+        deadline: None,
         upgrades: Arc::default(),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tollgate_config::model::{Accept, TimeUnit};
 use tollgate_core::criticality::Criticality;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::facts::{Route, ServiceRef};
@@ -11,6 +12,7 @@ use tollgate_core::handler::Handler;
 use tollgate_core::policy::{Hooks, Policy, Stage};
 use tollgate_observe::metrics::{RouteMetrics, ServiceMetrics};
 
+use crate::hedge::Hedge;
 use crate::template::{PathPlan, TargetPlan};
 
 /// One route, compiled.
@@ -32,10 +34,23 @@ pub struct RoutePlan {
     pub dialect: &'static dyn Dialect,
     /// Its times and sizes.
     pub bounds: Bounds,
+    /// Where callers say how much time is left, and services are told; `None`: nowhere.
+    pub deadline: Option<Box<DeadlineField>>,
     /// Other protocols that a client may change to, by their names in `Upgrade`.
     pub upgrades: Arc<[Bytes]>,
     /// Its counters.
     pub metrics: Arc<RouteMetrics>,
+}
+
+/// A field that says how much time is left.
+#[derive(Debug)]
+pub struct DeadlineField {
+    /// Its name.
+    pub name: Box<str>,
+    /// What its number counts.
+    pub unit: TimeUnit,
+    /// Whose word counts.
+    pub accept: Accept,
 }
 
 /// A policy in a chain.
@@ -95,6 +110,8 @@ pub struct Proxy {
     pub retries: Option<u8>,
     /// How long each try may wait for the head of an answer.
     pub try_timeout: Says<Duration>,
+    /// When a second attempt is made beside the first; `None`: never.
+    pub hedge: Option<Box<Hedge>>,
     /// What takes the place of an answer that cannot be had.
     pub fallback: Says<Fallback>,
     /// Where copies of the requests go; `None`: nowhere.

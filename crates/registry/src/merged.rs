@@ -21,14 +21,14 @@ impl Merged {
     /// Follows the sources with one small task each on `runtime` until it is dropped.
     pub fn new(sources: Vec<Arc<dyn Source>>, runtime: &Handle) -> Self {
         let views: Arc<[_]> = sources.iter().map(|source| source.watch()).collect();
-        let (sender, view) = watch::channel(Arc::new(merge(&views)));
+        let (sender, view) = watch::channel(Arc::new(merge(&now(&views))));
         let sender = Arc::new(sender);
         let follow = |own: &watch::Receiver<Arc<View>>| {
             let (mut own, views, sender) = (own.clone(), views.clone(), sender.clone());
             let following = async move {
                 while own.changed().await.is_ok() {
                     // Merged under the sender's lock: an older picture never replaces a newer one.
-                    sender.send_if_modified(|shown| replace(shown, merge(&views)));
+                    sender.send_if_modified(|shown| replace(shown, merge(&now(&views))));
                 }
             };
             runtime.spawn(following).abort_handle()
@@ -58,20 +58,27 @@ pub(crate) fn replace(shown: &mut Arc<View>, view: View) -> bool {
     other
 }
 
-/// All endpoints; stale if one of the views is, and pending as long as that may bring the first endpoints.
-fn merge(views: &[watch::Receiver<Arc<View>>]) -> View {
-    let views: Vec<Arc<View>> = views.iter().map(|view| view.borrow().clone()).collect();
+fn now(views: &[watch::Receiver<Arc<View>>]) -> Vec<Arc<View>> {
+    views.iter().map(|view| view.borrow().clone()).collect()
+}
+
+/// All endpoints; lapsed or stale if one of the views is, and pending as long as that may bring the first endpoints.
+pub(crate) fn merge(views: &[Arc<View>]) -> View {
     let mut merged = View::fresh(views.iter().flat_map(|view| view.endpoints.iter().cloned()));
-    let stale = views.iter().filter_map(|view| match &view.state {
-        State::Stale { since, error } => Some((*since, error.clone())),
+    let troubles = views.iter().filter_map(|view| match &view.state {
+        State::Stale { since, error } => Some((false, *since, error.clone())),
+        State::Lapsed { since, error } => Some((true, *since, error.clone())),
         State::Pending | State::Fresh => None,
     });
-    let worst = stale.reduce(|(a, errors), (b, error)| (a.min(b), format!("{errors}; {error}")));
-    if merged.endpoints.is_empty() && views.iter().any(|view| view.state == State::Pending) {
-        merged.state = State::Pending;
-    } else if let Some((since, error)) = worst {
-        merged.state = State::Stale { since, error };
-    }
+    let worst = troubles
+        .reduce(|(lapsed, a, errors), (also, b, error)| (lapsed || also, a.min(b), format!("{errors}; {error}")));
+    let may_begin = merged.endpoints.is_empty() && views.iter().any(|view| view.state == State::Pending);
+    merged.state = match worst {
+        Some((true, since, error)) => State::Lapsed { since, error },
+        _ if may_begin => State::Pending,
+        Some((false, since, error)) => State::Stale { since, error },
+        None => State::Fresh,
+    };
     merged
 }
 

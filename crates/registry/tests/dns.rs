@@ -16,7 +16,7 @@ use tollgate_core::clock::Clock;
 use tollgate_core::facts::Address;
 use tollgate_observe::{Format, Metrics};
 use tollgate_registry::dns::{Dns, Settings};
-use tollgate_registry::{State, View};
+use tollgate_registry::{Endpoint, State, View};
 
 /// Far above what a change needs here: a time to live of a second and a look-up on loopback.
 const SOON: Duration = Duration::from_secs(20);
@@ -25,6 +25,7 @@ const SOON: Duration = Duration::from_secs(20);
 struct NameServer {
     folder: tempfile::TempDir,
     address: SocketAddr,
+    services: Vec<&'static str>,
     process: Option<Child>,
 }
 
@@ -45,7 +46,7 @@ impl NameServer {
         // dnsmasq gives up root before it reads the file.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let address = free_address();
-        let mut server = Self { folder, address, process: None };
+        let mut server = Self { folder, address, services: Vec::new(), process: None };
         server.hosts(hosts);
         server.run().await;
         server
@@ -58,6 +59,7 @@ impl NameServer {
         command.args(["--bind-interfaces", "--listen-address=127.0.0.1", "--local-ttl=1", "--local=/internal/"]);
         command.arg(format!("--port={}", self.address.port()));
         command.arg(format!("--addn-hosts={}", self.folder.path().join("hosts").display()));
+        command.args(self.services.iter().map(|record| format!("--srv-host={record}")));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let up = async {
             while tokio::net::TcpStream::connect(self.address).await.is_err() {
@@ -71,6 +73,13 @@ impl NameServer {
             }
         };
         timeout(SOON, up).await.expect("dnsmasq does not listen");
+    }
+
+    /// Replaces its SRV records, for which it starts anew.
+    async fn services(&mut self, records: &[&'static str]) {
+        self.services = records.to_vec();
+        self.stop();
+        self.run().await;
     }
 
     fn hosts(&self, hosts: &str) {
@@ -233,4 +242,76 @@ async fn the_hosts_file_needs_no_name_server() {
     let source = server.dns(&Metrics::new(1)).source("localhost", 80, 1);
     let view = shows(&mut source.watch(), "localhost", |v| v.state == State::Fresh).await;
     assert!(view.endpoints.iter().any(|e| e.address.ip().is_some_and(|ip| ip.is_loopback())), "{view:?}");
+}
+
+/// Address, weight, group and host of all.
+fn all(view: &View) -> Vec<(String, u32, u8, String)> {
+    let one = |e: &Endpoint| (e.address.to_string(), e.weight, e.group, e.host.as_deref().unwrap_or("").to_owned());
+    view.endpoints.iter().map(one).collect()
+}
+
+fn one(address: &str, weight: u32, group: u8, host: &str) -> (String, u32, u8, String) {
+    (address.to_owned(), weight, group, host.to_owned())
+}
+
+#[tokio::test]
+async fn srv_records_say_ports_weights_and_groups() {
+    let mut server = NameServer::start("10.1.0.1 a.internal\n10.1.0.2 b.internal\n10.1.0.3 b.internal\n").await;
+    server
+        .services(&["_http._tcp.x.internal,a.internal,8080,10,5", "_http._tcp.x.internal,b.internal,8081,20,60"])
+        .await;
+    let metrics = Metrics::new(1);
+    let source = server.dns(&metrics).services("_http._tcp.X.internal.");
+    let mut view = source.watch();
+    let seen = shows(&mut view, "all", |v| v.state == State::Fresh && v.endpoints.len() == 3).await;
+    let expected = [
+        one("10.1.0.1:8080", 5, 0, "a.internal"),
+        one("10.1.0.2:8081", 30, 1, "b.internal"),
+        one("10.1.0.3:8081", 30, 1, "b.internal"),
+    ];
+    assert_eq!(all(&seen), expected, "the weight of a host is shared by its addresses");
+    // Its hosts are followed by themselves.
+    server.change("10.1.0.9 a.internal\n10.1.0.2 b.internal\n");
+    let expected = [one("10.1.0.2:8081", 60, 1, "b.internal"), one("10.1.0.9:8080", 5, 0, "a.internal")];
+    shows(&mut view, "other addresses", |v| v.state == State::Fresh && all(v) == expected).await;
+    // And so are its records.
+    server.services(&["_http._tcp.x.internal,b.internal,9090,0,0"]).await;
+    let expected = [one("10.1.0.2:9090", 1, 0, "b.internal")];
+    shows(&mut view, "other records", |v| v.state == State::Fresh && all(v) == expected).await;
+    let page = metrics.encode(Format::Text);
+    assert!(!page.contains("a.internal"), "nobody asks for a host that is no more named: {page}");
+}
+
+#[tokio::test]
+async fn srv_records_that_are_not_found_are_kept_but_no_service_is_none() {
+    let mut server = NameServer::start("10.1.0.1 a.internal\n").await;
+    server.services(&["_http._tcp.x.internal,a.internal,8080,10,5"]).await;
+    let metrics = Metrics::new(1);
+    let dns = server.dns(&metrics);
+    let source = dns.services("_http._tcp.x.internal");
+    let mut view = source.watch();
+    shows(&mut view, "the instance", |v| v.state == State::Fresh && has(v, &["10.1.0.1:8080"])).await;
+    server.services(&[]).await;
+    let stale = shows(
+        &mut view,
+        "the failure",
+        |v| matches!(&v.state, State::Stale { error, .. } if error.contains("_http._tcp.x.internal: ")),
+    );
+    assert!(has(&*stale.await, &["10.1.0.1:8080"]));
+    let page = metrics.encode(Format::Text);
+    assert!(page.contains("tollgate_dns_stale{name=\"_http._tcp.x.internal\"} 1"), "{page}");
+    // Another resolver begins with what this one knows.
+    let after = server.dns_after(Some(&dns), &metrics).services("_http._tcp.x.internal");
+    assert!(has(&after.watch().borrow(), &["10.1.0.1:8080"]));
+    // A target of `.` (RFC 2782).
+    server.services(&["_http._tcp.x.internal"]).await;
+    let none = shows(&mut view, "no service", |v| v.state == State::Fresh).await;
+    assert_eq!(none.endpoints, []);
+    drop((source, after));
+    let forgotten = async {
+        while metrics.encode(Format::Text).contains("_http._tcp.x.internal") {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, forgotten).await.expect("nobody counts for it any more");
 }

@@ -11,12 +11,13 @@ use tempfile::TempDir;
 use crate::deadline::wait_until;
 use crate::port::free_port;
 
-/// Knows the hosts of a file (`127.0.0.1 orders.internal`), each for one second, and no others below `.internal`. It
-/// ends when dropped.
+/// Knows the hosts of a file (`127.0.0.1 orders.internal`) and SRV records, each for one second, and no others below
+/// `.internal`. It ends when dropped.
 #[derive(Debug)]
 pub struct NameServer {
     folder: TempDir,
     address: SocketAddr,
+    services: Vec<String>,
     process: Option<Child>,
 }
 
@@ -31,7 +32,7 @@ impl NameServer {
         // dnsmasq gives up root before it reads the file.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("a folder that others may read");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let mut server = Self { folder, address, process: None };
+        let mut server = Self { folder, address, services: Vec::new(), process: None };
         server.write(hosts);
         server.resume();
         server
@@ -52,6 +53,17 @@ impl NameServer {
         let id = self.process.as_ref().expect("it runs").id();
         let id = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(id, Signal::HUP).expect("it is told");
+    }
+
+    /// Replaces the SRV records that it knows, which takes a new start: `_http._tcp.orders.internal,HOST,PORT,PRIORITY,WEIGHT`; a
+    /// name without a host says that there is no such service.
+    ///
+    /// # Panics
+    /// When it does not come up again.
+    pub fn services(&mut self, records: &[String]) {
+        self.services = records.to_vec();
+        self.stop();
+        self.resume();
     }
 
     /// Ends it; its address stays.
@@ -78,6 +90,7 @@ impl NameServer {
         command.args(["--bind-interfaces", "--listen-address=127.0.0.1", "--local-ttl=1", "--local=/internal/"]);
         command.arg(format!("--port={}", self.address.port()));
         command.arg(format!("--addn-hosts={}", self.folder.path().join("hosts").display()));
+        command.args(self.services.iter().map(|record| format!("--srv-host={record}")));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let spawned = command.spawn();
         self.process = Some(spawned.expect("dnsmasq does not start; `./test` installs it (Debian: dnsmasq-base)"));

@@ -86,11 +86,15 @@ impl Authority {
     /// When one of the names is none.
     #[must_use]
     pub fn server_for(&self, names: &[&str], validity: Validity) -> Identity {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names.clone()).expect("names");
-        params.distinguished_name.push(DnType::CommonName, names.first().cloned().unwrap_or_default());
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.sign(params, validity)
+        self.sign(server(names), validity)
+    }
+
+    /// For a server of these names that calls others, too, and shows them the same.
+    #[must_use]
+    pub fn member(&self, names: &[&str]) -> Identity {
+        let mut params = server(names);
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        self.sign(params, Validity::Now)
     }
 
     /// For a client of this common name, with `urn:test:NAME` as its alternative name.
@@ -123,6 +127,14 @@ impl Authority {
             pin: format!("sha256/{}", BASE64.encode(hash.as_ref())),
         }
     }
+}
+
+fn server(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names.clone()).expect("names");
+    params.distinguished_name.push(DnType::CommonName, names.first().cloned().unwrap_or_default());
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
 }
 
 impl Identity {

@@ -40,14 +40,19 @@ pub(crate) fn patiently(
     body: &[u8],
     patience: Duration,
 ) -> std::io::Result<Answer> {
-    let mut stream = connect(address, patience)?;
+    over(&mut *connect(address, patience)?, method, head, body)
+}
+
+/// The same over a connection that is there.
+pub(crate) fn over(stream: &mut dyn Duplex, method: Method, head: &str, body: &[u8]) -> std::io::Result<Answer> {
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
-    read(&mut *stream, method)
+    stream.flush()?;
+    read(stream, method)
 }
 
 /// What is read from and written to.
-trait Duplex: Read + Write {}
+pub(crate) trait Duplex: Read + Write {}
 
 impl<T: Read + Write> Duplex for T {}
 
@@ -68,7 +73,7 @@ fn connect(address: &Address, patience: Duration) -> std::io::Result<Box<dyn Dup
     }
 }
 
-fn read(stream: &mut dyn Read, method: Method) -> std::io::Result<Answer> {
+fn read(stream: &mut dyn Duplex, method: Method) -> std::io::Result<Answer> {
     let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
     let mut head = ReplyHead::default();
     head.fields.buffer = Buffer::lend();
@@ -103,7 +108,7 @@ fn read(stream: &mut dyn Read, method: Method) -> std::io::Result<Answer> {
     Ok(Answer { status, fields, body })
 }
 
-fn fill(stream: &mut dyn Read, buffer: &mut Buffer) -> std::io::Result<()> {
+fn fill(stream: &mut dyn Duplex, buffer: &mut Buffer) -> std::io::Result<()> {
     match stream.read(buffer.spare())? {
         0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
         n => {

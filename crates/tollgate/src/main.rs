@@ -1,13 +1,16 @@
 //! The gateway: `tollgate`.
 
 mod admin;
+mod balancing;
 mod cli;
 mod control;
 mod demo;
+mod discovery;
 mod followed;
 mod health;
 mod http;
 mod inherited;
+mod instances;
 mod last_good;
 mod memory;
 mod node;

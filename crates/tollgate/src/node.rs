@@ -36,6 +36,8 @@ use crate::wire::{self, Own, Wired, World};
 
 /// How long the access log of a config that is no longer in force may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(5);
+/// How long the disk may take to learn until when the registry was kept.
+const LAST_STAMP: Duration = Duration::from_secs(2);
 /// How long a port may take to become free that was listened on until just now.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -215,6 +217,7 @@ impl Node {
             listeners: config.listen.iter().map(|l| (shown(&l.address), serves(l))).collect(),
             workers: workers(config),
             sources: wired.identity.sources(&self.world),
+            registry: wired.instances.as_ref().map(|instances| Arc::clone(&instances.registry)),
             deployment: Some(wired.deployment.clone()),
             refused: None,
         });
@@ -238,7 +241,9 @@ impl Node {
                 ListenerKind::Health => Serves::Fixed(Arc::clone(&health)),
                 ListenerKind::Redirect => Serves::Clients(Arc::clone(&redirect)),
                 ListenerKind::Admin => {
-                    Serves::Fixed(Arc::new(admin::deployment(listener, config, &self.control, &self.world, rules)?))
+                    let registry = (wired.instances.as_deref(), self.gateway.drain());
+                    let admin = admin::deployment(listener, config, &self.control, &self.world, rules, registry)?;
+                    Serves::Fixed(Arc::new(admin))
                 }
             };
             match self.sockets(listener, workers) {
@@ -355,6 +360,14 @@ impl Node {
     pub(crate) fn leave(&self) {
         if let Some(in_force) = &*self.force.lock().unwrap_or_else(PoisonError::into_inner) {
             in_force.wired.identity.leave();
+            in_force.wired.instances.iter().for_each(|instances| instances.hand_over(LAST_STAMP));
+        }
+    }
+
+    /// Another process keeps the registry from now on; this one reads along. Blocks, for a moment.
+    pub(crate) fn hands_registry_over(&self) {
+        if let Some(in_force) = &*self.force.lock().unwrap_or_else(PoisonError::into_inner) {
+            in_force.wired.instances.iter().for_each(|instances| instances.hand_over(LAST_STAMP));
         }
     }
 

@@ -214,6 +214,9 @@ async fn note(node: &Node, what: What, detail: String) {
 async fn left(node: &Arc<Node>, stop: &mut Stop) -> bool {
     node.readiness().handed_over();
     node.gateway().hand_over();
+    let own = Arc::clone(node);
+    // The other process waits for it; if it cannot be done, the registry goes over when this process ends.
+    drop(tokio::task::spawn_blocking(move || own.hands_registry_over()).await);
     let (drain, mut joined) = (node.gateway().drain(), std::pin::pin!(joined(node)));
     tokio::select! {
         joined = &mut joined => return joined,
@@ -339,6 +342,10 @@ pub(crate) fn other(what: &str, error: &dyn std::fmt::Display) -> StartError {
 pub(crate) fn wire_error(error: WireError) -> StartError {
     match error {
         WireError::Config(mistakes) => StartError::Config(mistakes),
+        WireError::Registry(message) => {
+            let hint = Some("the gateway's user must be able to write to the folder `data:`".to_owned());
+            StartError::Other(vec![Trouble { message, hint }])
+        }
         WireError::Resolver(error) => {
             let hint = Some("write the name servers in the config: `dns: { servers: [10.0.0.2] }`".to_owned());
             let message = format!("the system's resolver cannot be used: {error}");

@@ -10,6 +10,7 @@ use tollgate_core::principal::{Sources, Standing};
 use tollgate_engine::Deployment;
 use tollgate_observe::metrics::{Metrics, Overload};
 use tollgate_registry::State;
+use tollgate_registry::registered::Registry;
 use tollgate_upstream::{InstanceStatus, Service, Standing as InstanceStanding};
 
 use crate::health::Readiness;
@@ -35,6 +36,8 @@ pub(crate) struct Shown {
     pub(crate) workers: usize,
     /// Who can tell who calls.
     pub(crate) sources: Sources,
+    /// The registry of instances, if there is one.
+    pub(crate) registry: Option<Arc<Registry>>,
     /// What is served; `None`: nothing yet.
     pub(crate) deployment: Option<Deployment>,
     /// Why the last config was refused, if it was, and when.
@@ -112,6 +115,7 @@ impl Status {
             "decisions": shown.sources.decisions.iter().map(|point| self.standing(point.name(), point.standing())).collect::<Vec<_>>(),
             "lists": shown.sources.lists.iter().map(|list| self.standing(&list.describe(), list.standing())).collect::<Vec<_>>(),
             "state": store(&self.metrics),
+            "registry": shown.registry.as_ref().map(|registry| kept(registry, &self.clock)),
             "geo": shown.sources.countries.iter().map(|file| self.standing(&file.describe(), file.standing())).collect::<Vec<_>>(),
             "services": services,
         })
@@ -137,6 +141,22 @@ fn store(metrics: &Metrics) -> Option<Value> {
     facts.is_used.load(Relaxed).then(|| json!({ "counters": state, "gateways": facts.gateways.load(Relaxed) }))
 }
 
+/// The registry of instances.
+fn kept(registry: &Registry, clock: &Clock) -> Value {
+    let standing = registry.standing();
+    let (since, error) = standing.stale.unzip();
+    json!({
+        "revision": standing.revision,
+        "age_seconds": standing.age.map(|age| age.as_secs()),
+        "instances": standing.instances,
+        "services": standing.services,
+        "lapsed": standing.lapsed,
+        "stale_seconds": since.map(|since| ago(since, clock)),
+        "error": error,
+        "hold_seconds": standing.hold.as_secs(),
+    })
+}
+
 /// What the gateway itself uses of what it may; of what nobody looks at, nothing.
 fn overload(used: Overload) -> Value {
     let part = |level: Option<u32>| level.map(|level| f64::from(level) / 1000.0);
@@ -148,7 +168,12 @@ fn service(service: &Service, clock: &Clock) -> Value {
     let instances: Vec<Value> = instances.into_iter().map(instance).collect();
     let mut told = json!({
         "name": &**service.name(),
-        "state": match &state { State::Pending => "pending", State::Fresh => "fresh", State::Stale { .. } => "stale" },
+        "state": match &state {
+            State::Pending => "pending",
+            State::Fresh => "fresh",
+            State::Stale { .. } => "stale",
+            State::Lapsed { .. } => "lapsed",
+        },
         "instances": instances,
     });
     let concurrency = service.metrics().concurrency().totals();
@@ -157,7 +182,14 @@ fn service(service: &Service, clock: &Clock) -> Value {
         let told = json!({ "limit": limit, "in_flight": in_flight, "waiting": concurrency.waiting, "shed": concurrency.shed.iter().sum::<u64>() });
         object.insert("concurrency".into(), told);
     }
-    if let (State::Stale { since, error }, Some(object)) = (state, told.as_object_mut()) {
+    if let (Some(breaker), Some(object)) = (service.breaker(), told.as_object_mut()) {
+        let (totals, left) = (service.metrics().watch().totals(), breaker.left(clock.now()));
+        let told = json!({ "state": breaker.stands().as_str(), "seconds": left.as_secs_f64().ceil(), "refused": totals.breaker_refused });
+        object.insert("breaker".into(), told);
+    }
+    if let (State::Stale { since, error } | State::Lapsed { since, error }, Some(object)) =
+        (state, told.as_object_mut())
+    {
         object.insert("error".into(), error.into());
         object.insert("stale_seconds".into(), ago(since, clock).into());
     }
@@ -169,7 +201,16 @@ fn instance(instance: InstanceStatus) -> Value {
         "address": instance.address.to_string(),
         "in_flight": instance.in_flight,
         "connections": instance.open,
+        "weight": instance.weight,
+        "group": instance.group,
     });
+    if let Some(object) = told.as_object_mut() {
+        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+        let zone = instance.zone.map(|zone| ("zone", Value::from(&*zone)));
+        let latency = instance.latency.map(|seconds| ("latency_ms", rounded(seconds * 1000.0).into()));
+        let load = instance.utilization.map(|load| ("load", rounded(load).into()));
+        object.extend([zone, latency, load].into_iter().flatten().map(|(key, value)| (key.to_owned(), value)));
+    }
     if let (Some(standing), Some(object)) = (instance.standing, told.as_object_mut()) {
         object.insert("standing".into(), standing.as_str().into());
         if standing == InstanceStanding::Ejected {
@@ -192,6 +233,30 @@ impl std::fmt::Debug for Status {
     }
 }
 
+/// What there is to say of the registry; nothing, where there is none.
+fn registry_as_text(registry: &Value) -> String {
+    let number = |key: &str| registry[key].as_u64();
+    let Some(revision) = number("revision") else { return String::new() };
+    let count = |key: &str| number(key).unwrap_or_default();
+    let mut out = format!(
+        "registry     {} instances of {} services (revision {revision})\n",
+        count("instances"),
+        count("services")
+    );
+    if let Some(stale) = number("stale_seconds") {
+        let age =
+            number("age_seconds").map_or_else(|| "never vouched for".to_owned(), |age| format!("{} old", span(age)));
+        let why = registry["error"].as_str().unwrap_or("?");
+        out.push_str(&format!(
+            "  STALE for {}, what is known is {age}; {} instances lapsed, hold {}: {why}\n",
+            span(stale),
+            count("lapsed"),
+            span(count("hold_seconds"))
+        ));
+    }
+    out
+}
+
 /// The same for a terminal.
 pub(crate) fn as_text(status: &Value) -> String {
     use std::fmt::Write;
@@ -212,6 +277,7 @@ pub(crate) fn as_text(status: &Value) -> String {
     if let Some(why) = status.pointer("/upgrades/why").and_then(Value::as_str) {
         let _ = writeln!(out, "  not upgraded: {why}");
     }
+    out.push_str(&registry_as_text(&status["registry"]));
     for listener in status["listeners"].as_array().into_iter().flatten() {
         let text = |key: &str| listener[key].as_str().unwrap_or("?").to_owned();
         let _ = writeln!(out, "listener     {} {}", text("address"), text("serves"));
@@ -253,7 +319,9 @@ fn service_lines(service: &Value, out: &mut String) {
     let text = |key: &str| service[key].as_str().unwrap_or("?");
     let note = match text("state") {
         "fresh" => String::new(),
-        "stale" => format!(" · stale for {}: {}", span(service["stale_seconds"].as_u64().unwrap_or(0)), text("error")),
+        state @ ("stale" | "lapsed") => {
+            format!(" · {state} for {}: {}", span(service["stale_seconds"].as_u64().unwrap_or(0)), text("error"))
+        }
         state => format!(" · {state}"),
     };
     let _ = writeln!(out, "service      {}{note}", text("name"));
@@ -267,13 +335,29 @@ fn service_lines(service: &Value, out: &mut String) {
             (number("in_flight"), number("limit"), number("waiting"), number("shed"));
         let _ = writeln!(out, "  {in_flight} of {limit} at a time, {waiting} wait, {shed} shed");
     }
+    if let Some(breaker) = service.get("breaker") {
+        let state = breaker["state"].as_str().unwrap_or("?").replace('_', " ");
+        let left = breaker["seconds"].as_f64().filter(|left| *left > 0.0);
+        let left = left.map_or_else(String::new, |left| format!(" for {}", span(left as u64)));
+        let _ = writeln!(out, "  breaker {state}{left}, {} refused", breaker["refused"].as_u64().unwrap_or(0));
+    }
     for instance in instances {
         let number = |key: &str| instance[key].as_u64().unwrap_or(0);
         let address = instance["address"].as_str().unwrap_or("?");
         let (in_flight, connections) = (number("in_flight"), number("connections"));
-        let standing = standing_words(instance);
-        let _ = writeln!(out, "  {address:<24} {in_flight} in flight, {connections} connections{standing}");
+        let (standing, balance) = (standing_words(instance), balance_words(instance));
+        let _ = writeln!(out, "  {address:<24} {in_flight} in flight, {connections} connections{balance}{standing}");
     }
+}
+
+/// What counts for balancing, where it is not as with every other instance.
+fn balance_words(instance: &Value) -> String {
+    let weight = instance["weight"].as_u64().filter(|weight| *weight != 1).map(|weight| format!(", weight {weight}"));
+    let zone = instance["zone"].as_str().map(|zone| format!(", zone {zone}"));
+    let group = instance["group"].as_u64().filter(|group| *group > 0).map(|group| format!(", group {group}"));
+    let latency = instance["latency_ms"].as_f64().map(|ms| format!(", answers in {ms:.1} ms"));
+    let load = instance["load"].as_f64().map(|load| format!(", load {:.0} %", load * 100.0));
+    [weight, zone, group, latency, load].into_iter().flatten().collect()
 }
 
 /// How an instance stands, if somebody looks, and why.

@@ -16,7 +16,11 @@ use tollgate_net::tls::{
 };
 use tollgate_observe::metrics::Metrics;
 
+use crate::discovery;
 use crate::wire::World;
+
+/// To whom the TLS with etcd belongs.
+const CLUSTER: &str = "cluster";
 
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -62,16 +66,36 @@ impl Tls {
                 Err(errors) => mistakes.extend(told(errors, &files_of_service(written), &name.span)),
             }
         }
-        for (of, name, ca, alpn) in asked(config) {
-            match client(provider_settings(ca, alpn), before, metrics) {
+        for Asked { of, span, files, roots, certificate, alpn } in asked(config) {
+            match client(asked_settings(roots, certificate, alpn), before, metrics) {
                 Ok(client) => tls.providers.push((of, client)),
+                Err(errors) => mistakes.extend(told(errors, &files, span)),
+            }
+        }
+        if let Some(cluster) = &config.cluster {
+            let written = cluster.tls.as_ref();
+            let settings = match written {
+                Some(written) => client_settings(&written.value, Protocol::Http1),
+                None => asked_settings(Roots::System, None, HTTP),
+            };
+            match client(settings, before, metrics) {
+                Ok(client) => tls.providers.push((CLUSTER.to_owned(), client)),
                 Err(errors) => {
-                    let files: Written<'_> = ca.iter().map(|ca| (Part::Roots, *ca)).collect();
-                    mistakes.extend(told(errors, &files, &name.span));
+                    let files = written.map(|written| files_of_service(&written.value)).unwrap_or_default();
+                    mistakes.extend(told(
+                        errors,
+                        &files,
+                        written.map_or(&cluster.prefix.span, |written| &written.span),
+                    ));
                 }
             }
         }
         if mistakes.is_empty() { Ok(tls) } else { Err(mistakes) }
+    }
+
+    /// The TLS with the members of etcd.
+    pub(crate) fn cluster(&self) -> Option<&Arc<Client>> {
+        self.with(CLUSTER)
     }
 
     /// The TLS of a listener.
@@ -98,6 +122,11 @@ impl Tls {
     /// The TLS with somebody who decides.
     pub(crate) fn decision(&self, name: &str) -> Option<&Arc<Client>> {
         self.with(&decision(name))
+    }
+
+    /// The TLS with a source of instances.
+    pub(crate) fn source(&self, name: &str) -> Option<&Arc<Client>> {
+        self.with(name)
     }
 
     fn with(&self, owner: &str) -> Option<&Arc<Client>> {
@@ -204,11 +233,32 @@ fn decision(name: &str) -> String {
     format!("decisions {name}")
 }
 
-/// Whom the gateway itself asks: to whom that belongs, where its name stands, who vouches for it, and what is spoken above TLS.
-type Asked<'c> = (String, &'c Spanned<String>, Option<&'c Spanned<model::FilePath>>, &'static [&'static [u8]]);
+/// Somebody whom the gateway itself asks.
+struct Asked<'c> {
+    /// To whom that belongs.
+    of: String,
+    /// Where that is written.
+    span: &'c Span,
+    files: Written<'c>,
+    /// Who vouches for it.
+    roots: Roots,
+    /// Who the gateway is there.
+    certificate: Option<Pair>,
+    /// What is spoken above TLS.
+    alpn: &'static [&'static [u8]],
+}
+
+const HTTP: &[&[u8]] = &[b"http/1.1"];
+
+impl<'c> Asked<'c> {
+    fn new(of: String, span: &'c Span, ca: Option<&'c Spanned<model::FilePath>>) -> Self {
+        let roots = ca.map_or(Roots::System, |ca| Roots::File(ca.value.0.clone()));
+        let files = ca.into_iter().map(|ca| (Part::Roots, ca)).collect();
+        Self { of, span, files, roots, certificate: None, alpn: HTTP }
+    }
+}
 
 fn asked(config: &Config) -> Vec<Asked<'_>> {
-    const HTTP: &[&[u8]] = &[b"http/1.1"];
     let mut all: Vec<Asked<'_>> = Vec::new();
     for (name, source) in &config.auth {
         let (ca, alpn) = match source {
@@ -217,10 +267,30 @@ fn asked(config: &Config) -> Vec<Asked<'_>> {
             AuthSource::Ldap(written) => (written.ca.as_ref(), [].as_slice()),
             _ => continue,
         };
-        all.push((provider(&name.value), name, ca, alpn));
+        all.push(Asked { alpn, ..Asked::new(provider(&name.value), &name.span, ca) });
     }
-    all.extend(config.decisions.iter().map(|(name, own)| (decision(&name.value), name, own.ca.as_ref(), HTTP)));
+    let decisions = config.decisions.iter();
+    all.extend(decisions.map(|(name, own)| Asked::new(decision(&name.value), &name.span, own.ca.as_ref())));
+    all.extend(discovery::uses_consul(config).map(|_| consul(&config.consul)));
+    all.extend(discovery::uses_kubernetes(config).map(|span| kubernetes(&config.kubernetes, span)));
     all
+}
+
+fn consul(written: &model::Consul) -> Asked<'_> {
+    let mut asked = Asked::new(discovery::CONSUL.to_owned(), &written.url.span, written.ca.as_ref());
+    if let (Some(cert), Some(key)) = (&written.cert, &written.key) {
+        asked.certificate = Some(Pair { cert: cert.value.0.clone(), key: key.value.0.clone() });
+        asked.files.extend([(Part::Certificate, cert), (Part::Key, key)]);
+    }
+    asked
+}
+
+fn kubernetes<'c>(written: &'c model::Kubernetes, span: &'c Span) -> Asked<'c> {
+    let asked = Asked::new(discovery::KUBERNETES.to_owned(), span, written.ca.as_ref());
+    match discovery::own_authority(written) {
+        Some(file) => Asked { roots: Roots::File(file), ..asked },
+        None => asked,
+    }
 }
 
 fn server(settings: ServerSettings, before: Option<&Tls>, metrics: &Metrics) -> Result<Arc<Server>, Vec<FileError>> {
@@ -293,15 +363,8 @@ fn client_settings(written: &ServiceTls, protocol: Protocol) -> ClientSettings {
     }
 }
 
-fn provider_settings(ca: Option<&Spanned<model::FilePath>>, alpn: &[&[u8]]) -> ClientSettings {
-    ClientSettings {
-        roots: ca.map_or(Roots::System, |ca| Roots::File(ca.value.0.clone())),
-        verify: Verify::Chain,
-        pins: Vec::new(),
-        name: None,
-        certificate: None,
-        alpn: protocols(alpn),
-    }
+fn asked_settings(roots: Roots, certificate: Option<Pair>, alpn: &[&[u8]]) -> ClientSettings {
+    ClientSettings { roots, verify: Verify::Chain, pins: Vec::new(), name: None, certificate, alpn: protocols(alpn) }
 }
 
 /// Where files are written in the config.

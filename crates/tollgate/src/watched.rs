@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tollgate_config::model;
 use tollgate_upstream::health::{Check, GrpcCheck, Health, HttpCheck};
-use tollgate_upstream::outlier::{ErrorShare, Outlier};
-use tollgate_upstream::{Watch, WhenAllFail};
+use tollgate_upstream::outlier::{ErrorShare, Latency, Outlier, SuccessRate};
+use tollgate_upstream::{Watch, WhenAllFail, breaker};
 
 /// What the file says of a service; its checks run on `slow`.
 pub(crate) fn watch(service: &model::Service, slow: &Handle) -> Watch {
@@ -53,16 +53,43 @@ fn health(written: &model::Health, service: &model::Service, slow: &Handle) -> H
 fn outlier(written: &model::Outlier) -> Outlier {
     Outlier {
         consecutive: number(written.consecutive.value.get()),
-        errors: written.errors.as_ref().map(|errors| ErrorShare {
-            share: errors.share.hundredths().into(),
-            of: number(errors.of.get()),
-            within: errors.within.0,
+        errors: written.errors.as_ref().map(share),
+        success_rate: written.success_rate.as_ref().map(|own| SuccessRate {
+            deviations: own.deviations.get(),
+            instances: number(own.instances.get()),
+            of: number(own.of.get()),
+            within: own.within.0,
+        }),
+        latency: written.latency.as_ref().map(|own| Latency {
+            factor: own.factor.get(),
+            least: own.least.0,
+            instances: number(own.instances.get()),
+            of: number(own.of.get()),
+            within: own.within.0,
         }),
         statuses: ranges(&written.status),
         eject_for: written.eject_for.value.0,
         longest: written.longest.0,
+        jitter: written.jitter.fraction(),
         ceiling: written.ceiling.value.hundredths().into(),
     }
+}
+
+/// When all of a service is left alone.
+pub(crate) fn breaker(written: &model::Breaker) -> breaker::Settings {
+    breaker::Settings {
+        failures: written.failures.as_ref().map(share),
+        consecutive: number(written.consecutive.get()),
+        open: written.open.value.0,
+        longest: written.longest.0,
+        trials: number(written.trials.get()),
+        statuses: ranges(&written.status),
+        slow: written.slow.map(|slow| slow.0),
+    }
+}
+
+fn share(written: &model::ErrorShare) -> ErrorShare {
+    ErrorShare { share: written.share.hundredths().into(), of: number(written.of.get()), within: written.within.0 }
 }
 
 fn ranges(written: &[model::StatusRange]) -> Vec<RangeInclusive<u16>> {

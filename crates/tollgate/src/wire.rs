@@ -1,13 +1,14 @@
 //! The one place that knows everybody: config to plan, services, deployment.
 
 use std::net::UdpSocket;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::Notify;
-use tollgate_config::model::{self, Balance, Config, ProxyProtocol, SourceAddress};
+use tollgate_config::model::{self, Config, ProxyProtocol, RetryOn, SourceAddress};
 use tollgate_core::clock::Clock;
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::field::Known;
@@ -16,7 +17,7 @@ use tollgate_core::node::Spanned;
 use tollgate_core::pacer::Pacers;
 use tollgate_core::policy::PolicyKind;
 use tollgate_core::principal::Sources;
-use tollgate_engine::{Backend, Correlation, Deployment, Rules};
+use tollgate_engine::{Backend, Correlation, Deployment, Retrying, Rules};
 use tollgate_http1::HeadLimits;
 use tollgate_identity::session;
 use tollgate_lists::Access;
@@ -27,10 +28,12 @@ use tollgate_plan::Compiled;
 use tollgate_policies::ip;
 use tollgate_registry::dns::{self, Dns};
 use tollgate_store::{Memory, MemoryCounters};
-use tollgate_upstream::balance::Algorithm;
-use tollgate_upstream::{Budget, Protocol, Service, SessionSettings, Settings, Smoothing, adaptive};
+use tollgate_upstream::{Balancing, Budget, Protocol, Service, SessionSettings, Settings, Smoothing, adaptive};
 
+use crate::balancing;
+use crate::discovery::{self, Discovery};
 use crate::followed::Followed;
+use crate::instances::Instances;
 use crate::overload::{Looking, Watched};
 use crate::sources::{Identity, named, vouching};
 use crate::tls::{Tls, Watching};
@@ -112,7 +115,10 @@ pub(crate) struct Wired {
     pub(crate) access: Vec<Option<Arc<Access>>>,
     /// Who can tell who calls.
     pub(crate) identity: Identity,
+    /// The registry of instances, if there is one.
+    pub(crate) instances: Option<Arc<Instances>>,
     resolver: (model::Dns, Arc<Dns>),
+    discovery: Arc<Discovery>,
     /// The services, in the order of the deployment's.
     made: Vec<Made>,
     /// Looks at the files of certificates.
@@ -126,10 +132,22 @@ pub(crate) struct Wired {
 struct Made {
     written: model::Service,
     heads: HeadLimits,
+    zone: Option<Arc<str>>,
     tls: Option<Arc<Client>>,
     service: Arc<Service>,
     followed: Arc<Followed>,
     is_new: bool,
+}
+
+/// What all services of a config are made by.
+#[derive(Clone, Copy)]
+struct Ruled<'r> {
+    heads: HeadLimits,
+    /// The zone of the gateway.
+    zone: Option<&'r Arc<str>>,
+    data: &'r Path,
+    discovery: &'r Arc<Discovery>,
+    instances: Option<&'r Arc<Instances>>,
 }
 
 /// Why there is no deployment.
@@ -139,6 +157,8 @@ pub(crate) enum WireError {
     Config(Vec<Diagnostic>),
     /// The system's resolver cannot be set up.
     Resolver(dns::LookupError),
+    /// The registry cannot be kept where the config says; in words.
+    Registry(String),
 }
 
 impl Wired {
@@ -160,6 +180,10 @@ impl Wired {
         let most = |most| usize::try_from(most).unwrap_or(usize::MAX);
         world.store.resize(most(config.state.memory.get()));
         self.identity.take_effect(config, world);
+        match &self.instances {
+            Some(instances) => instances.take_effect(config),
+            None => world.metrics.registry().end(),
+        }
         self.made.iter().for_each(|made| made.followed.attach(&made.service, world));
         self.watching = Some(self.tls.watch(world));
         self.looking = self.overload.as_ref().map(|watched| watched.look(world));
@@ -178,12 +202,22 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
         Some((written, resolver)) if *written == config.dns => Arc::clone(resolver),
         known => resolver(config, world, known.map(|(_, known)| known)).map_err(WireError::Resolver)?,
     };
+    let known = before.and_then(|wired| wired.instances.as_ref());
+    let instances = Instances::build(config, world, &tls, &resolver, known).map_err(WireError::Registry)?;
     identity.start(&tls, world, &resolver);
+    let known = before.map(|wired| &wired.discovery);
+    let discovery =
+        Discovery::new(config, &tls, &resolver, world, known).map_err(|found| WireError::Config(vec![found]))?;
     let rules = Rules { owned: compiled.owned.into(), ..rules(config) };
+    let wrong = |mistake| WireError::Config(vec![mistake]);
+    let zone = balancing::zone(config).map_err(wrong)?;
+    let (zone, instances_of) = (zone.as_ref(), instances.as_ref());
+    let ruled =
+        Ruled { heads: rules.heads, zone, data: &config.data.0, discovery: &discovery, instances: instances_of };
     let (mut backends, mut made) = (Vec::new(), Vec::new());
     for ((name, written), fallback) in compiled.services.iter().zip(compiled.fallbacks) {
         let known = before.and_then(|wired| wired.made.iter().find(|made| made.service.name() == name));
-        let new = make(name, written, tls.client(name, written), rules.heads, &resolver, world, known);
+        let new = make(name, written, tls.client(name, written), &ruled, world, known).map_err(wrong)?;
         backends.push(Backend { fallback, ..backend(written, &new.service) });
         made.push(new);
     }
@@ -194,7 +228,20 @@ pub(crate) fn wire(config: &Config, revision: u64, world: &World, before: Option
     let mut warnings = compiled.warnings;
     warnings.append(&mut tls.warnings);
     let resolver = (config.dns.clone(), resolver);
-    Ok(Wired { deployment, warnings, tls, access, identity, resolver, made, watching: None, overload, looking: None })
+    Ok(Wired {
+        deployment,
+        warnings,
+        tls,
+        access,
+        identity,
+        instances,
+        resolver,
+        discovery,
+        made,
+        watching: None,
+        overload,
+        looking: None,
+    })
 }
 
 /// Compiles a config for a rehearsal: its services are there, but nobody looks their instances up, or after them.
@@ -207,7 +254,9 @@ pub(crate) fn rehearsed(config: &Config, world: &World) -> Result<Deployment, Wi
         let mut quiet = written.clone();
         quiet.health = None;
         quiet.outlier = None;
-        let service = service(name, &quiet, None, rules.heads, world);
+        quiet.breaker = None;
+        let balancing = balancing::unsigned(&quiet, None);
+        let service = service(name, &quiet, None, rules.heads, balancing, world);
         backends.push(Backend { fallback, ..backend(written, &service) });
     }
     let deployment = Deployment::new(Arc::new(compiled.plan), backends.into(), Arc::new(rules));
@@ -234,11 +283,11 @@ fn understand(
     let compiled = tollgate_plan::compile(config, policies(), &sources, &world.metrics, revision);
     let tls = Tls::build(config, world.clock.unix(), before.map(|wired| &wired.tls), &world.metrics);
     let access = access(config, &sources);
-    match (compiled, tls, access, identity) {
-        (Ok(compiled), Ok(tls), Ok(access), Ok(identity)) => Ok(Understood { compiled, tls, access, identity }),
-        (compiled, tls, access, identity) => {
+    match (compiled, tls, access, identity, discovery::built_in(config)) {
+        (Ok(compiled), Ok(tls), Ok(access), Ok(identity), Ok(())) => Ok(Understood { compiled, tls, access, identity }),
+        (compiled, tls, access, identity, built_in) => {
             let found = compiled.err().into_iter().chain(tls.err()).chain(access.err()).chain(identity.err());
-            Err(found.flatten().collect())
+            Err(found.chain(built_in.err()).flatten().collect())
         }
     }
 }
@@ -317,23 +366,33 @@ fn make(
     name: &str,
     written: &model::Service,
     tls: Option<Arc<Client>>,
-    heads: HeadLimits,
-    resolver: &Arc<Dns>,
+    rules: &Ruled<'_>,
     world: &World,
     known: Option<&Made>,
-) -> Made {
+) -> Result<Made, Diagnostic> {
+    let Ruled { heads, zone, data, discovery, instances } = *rules;
     let is_same_tls = |made: &Made| made.tls.as_ref().map(Arc::as_ptr) == tls.as_ref().map(Arc::as_ptr);
-    let kept = known.filter(|made| made.heads == heads && is_same_tls(made) && is_made_alike(&made.written, written));
+    let is_ruled_alike = |made: &Made| made.heads == heads && made.zone.as_ref() == zone;
+    let is_alike = |made: &&Made| is_ruled_alike(made) && is_same_tls(made) && is_made_alike(&made.written, written);
+    let kept = known.filter(is_alike);
     let service = match kept {
         Some(made) => Arc::clone(&made.service),
-        None => service(name, written, tls.clone(), heads, world),
+        None => service(name, written, tls.clone(), heads, balancing::balancing(written, zone, data)?, world),
     };
-    let is_followed = |made: &&Made| made.written.to == written.to && Arc::ptr_eq(&made.followed.resolver, resolver);
+    let is_followed = |made: &&Made| {
+        let (one, other) = (&made.written, written);
+        one.to == other.to
+            && one.registry == other.registry
+            && one.consul == other.consul
+            && one.kubernetes == other.kubernetes
+            && made.followed.is_alike(discovery, instances)
+    };
     let followed = match kept.filter(is_followed) {
         Some(made) => Arc::clone(&made.followed),
-        None => Arc::new(Followed::new(written, resolver, world)),
+        None => Arc::new(Followed::new(written, discovery, instances, world)),
     };
-    Made { written: written.clone(), heads, tls, service, followed, is_new: kept.is_none() }
+    let (zone, is_new) = (zone.cloned(), kept.is_none());
+    Ok(Made { written: written.clone(), heads, zone, tls, service, followed, is_new })
 }
 
 /// Whether both are made in the same way: what only its list of instances or requests depend on does not count.
@@ -341,9 +400,13 @@ fn is_made_alike(one: &model::Service, other: &model::Service) -> bool {
     let making = |service: &model::Service| {
         let mut made = service.clone();
         made.to = model::Targets(Vec::new());
+        made.registry = None;
+        made.consul = None;
+        made.kubernetes = None;
         made.try_timeout = None;
         made.fallback = None;
-        made.retry.retries = other.retry.retries;
+        let (budget, min) = (service.retry.budget, service.retry.min);
+        made.retry = model::Retry { budget, min, ..other.retry.clone() };
         // Checks ask for it, too.
         made.host = made.host.filter(|_| service.health.is_some());
         made
@@ -356,6 +419,7 @@ fn service(
     service: &model::Service,
     tls: Option<Arc<Client>>,
     heads: HeadLimits,
+    balancing: Balancing,
     world: &World,
 ) -> Arc<Service> {
     let to32 = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
@@ -397,16 +461,23 @@ fn service(
             head: u32::try_from(heads.for_http2()).unwrap_or(u32::MAX),
         },
         watch: watched::watch(service, &world.slow),
-    };
-    let algorithm = match &service.balance {
-        Balance::RoundRobin => Algorithm::RoundRobin,
-        Balance::LeastRequests => Algorithm::LeastRequests,
-        Balance::Hash(_) => Algorithm::ConsistentHash,
+        breaker: service.breaker.as_ref().map(watched::breaker),
     };
     let budget = Budget::new(service.retry.budget.hundredths().into(), to32(service.retry.min.get()));
     let metrics = world.metrics.service(name);
     let (bells, clock) = (Arc::clone(&world.bells), world.clock.clone());
-    Service::new(name, settings, budget, algorithm, metrics, bells, clock)
+    Service::new(name, settings, budget, balancing, metrics, bells, clock)
+}
+
+/// What of a service is tried again, and when.
+fn retrying(written: &model::Retry) -> Retrying {
+    let usual = || [RetryOn::Connect, RetryOn::Reset, RetryOn::Timeout].into();
+    Retrying {
+        on: written.on.as_ref().map_or_else(usual, |on| on.as_slice().into()),
+        backoff: written.backoff.value.0,
+        longest: written.longest.0,
+        knows_keys: written.idempotency_key,
+    }
 }
 
 /// What requests need to know of a service.
@@ -415,11 +486,11 @@ fn backend(written: &model::Service, service: &Arc<Service>) -> Backend {
         service: Arc::clone(service),
         scheme: if written.tls.is_some() { "https" } else { "http" },
         host: written.host.as_ref().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes())),
-        hash: match &written.balance {
-            Balance::RoundRobin | Balance::LeastRequests => None,
-            Balance::Hash(key) => Some(key.clone()),
-        },
+        hash: balancing::hash(&written.balance),
+        sticky: balancing::cookie(&written.balance),
+        reports: balancing::reports(&written.balance),
         retries: u8::try_from(written.retry.retries.get()).unwrap_or(u8::MAX),
+        retrying: retrying(&written.retry),
         try_timeout: written.try_timeout.map(|most| most.0),
         fallback: None,
     }

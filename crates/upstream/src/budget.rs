@@ -93,6 +93,8 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use tollgate_core::clock::Clock;
 
     fn granted(budget: &Budget, now: Instant, requests: u64) -> usize {
@@ -146,5 +148,34 @@ mod tests {
             assert!(ten.iter().sum::<usize>() <= 220, "{of_second:?}");
         }
         assert!(of_second[20..].iter().sum::<usize>() > 400, "{of_second:?}");
+    }
+
+    /// What happens next: after so many milliseconds so many more requests were made, and so many retries are wanted.
+    fn next() -> impl Strategy<Value = (u64, u64, u32)> {
+        (prop_oneof![0..50_u64, 0..1500_u64, 0..15_000_u64], 0..40_u64, 0..8_u32)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_retries_stay_within_their_share(all in vec(next(), 1..200), share in 0..10_000_u32, floor in 0..3_u32) {
+            let (budget, start) = (Budget::new(share, floor), Clock::real().now());
+            let (mut at, mut requests, mut made, mut granted) = (0, 0, vec![(0, 0)], Vec::new());
+            for (millis, more, wanted) in all {
+                (at, requests) = (at + millis, requests + more);
+                made.push((at, requests));
+                let now = start + Duration::from_millis(at);
+                if wanted == 0 {
+                    budget.observe(now, requests);
+                }
+                (0..wanted).filter(|_| budget.take(now, requests)).for_each(|_| granted.push(at));
+                let retries = granted.iter().filter(|then| at - **then < 10_000).count() as u64;
+                // What had been made eleven seconds ago, or just before.
+                let before = made.iter().rev().find(|(then, _)| at - then >= 11_000).map_or(0, |(_, n)| *n);
+                let allowed = (requests - before) * u64::from(share) / 10_000 + u64::from(floor) * 10;
+                // A share is one of what was asked when a retry is granted; later there may be less.
+                let is_granted = granted.last() == Some(&at);
+                prop_assert!(!is_granted || retries <= allowed, "{retries} of {allowed}");
+            }
+        }
     }
 }

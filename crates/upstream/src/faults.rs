@@ -99,6 +99,15 @@ pub static OVERLOADED: Fault = Fault::upstream(
      (`criticality`), or waiting took too long. Come again after the seconds that `Retry-After` says.",
 );
 
+/// The service is left alone.
+pub static BREAKER_OPEN: Fault = Fault::upstream(
+    "upstream/breaker-open",
+    503,
+    "The service is left alone for a while",
+    "Too much of what was sent to the service failed, so its `breaker` is open: nothing is sent until the seconds that `Retry-After` \
+     says are over; then a few requests are let through to see how it is. `tollgate status` shows it, and the log says why it opened.",
+);
+
 /// All of them, for the catalogue.
 pub static ALL: &[&Fault] = &[
     &NO_INSTANCE,
@@ -112,4 +121,5 @@ pub static ALL: &[&Fault] = &[
     &LIMIT,
     &RATE,
     &OVERLOADED,
+    &BREAKER_OPEN,
 ];

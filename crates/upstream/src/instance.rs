@@ -10,6 +10,7 @@ use tollgate_registry::Endpoint;
 
 use crate::connection::{Idle, Share, Whole};
 use crate::health::Checking;
+use crate::learnt::Learnt;
 use crate::opening::{Begun, Opening};
 use crate::outlier::Record;
 use crate::service::Ask;
@@ -30,6 +31,8 @@ pub(crate) struct Instance {
     pub(crate) record: Record,
     /// Its checks, if there are any.
     pub(crate) checking: Checking,
+    /// What is learnt of it for balancing.
+    pub(crate) learnt: Learnt,
     shared: Arc<Shared>,
     in_flight: AtomicU32,
     open: Arc<AtomicU32>,
@@ -63,12 +66,31 @@ impl Instance {
         let (address, host) = (endpoint.address.clone(), endpoint.host.clone());
         let (stands, record, checking) = (Stands::new(shared.began), Record::default(), Checking::default());
         let (retired, declined) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { address, host, stands, record, checking, shared, in_flight, open, retired, declined, pools })
+        let learnt = Learnt::default();
+        Arc::new(Self {
+            address,
+            host,
+            stands,
+            record,
+            checking,
+            learnt,
+            shared,
+            in_flight,
+            open,
+            retired,
+            declined,
+            pools,
+        })
     }
 
     /// Requests on it now, from this node.
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What its service shares.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Connections open to it, idle ones included.
@@ -88,10 +110,16 @@ impl Instance {
 
     pub(crate) fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Some(all) = &self.shared.in_flight {
+            all.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn end(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(all) = &self.shared.in_flight {
+            all.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// A place for a new connection, if the limits have one or one that rests for another client can make room.

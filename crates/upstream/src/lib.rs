@@ -6,7 +6,9 @@
 
 pub mod adaptive;
 mod admission;
+mod arranging;
 pub mod balance;
+pub mod breaker;
 mod budget;
 mod connect;
 mod connection;
@@ -14,6 +16,7 @@ mod exchange;
 pub mod faults;
 pub mod health;
 mod instance;
+mod learnt;
 mod making;
 mod opening;
 pub mod outbound;
@@ -24,14 +27,19 @@ mod session;
 mod shared;
 
 mod standing;
+mod sticky;
+mod tiers;
 mod waiting;
 mod watch;
 
 pub use admission::Smoothing;
+pub use arranging::Balancing;
 pub use budget::Budget;
 pub use connection::{Connection, Share, Whole};
+pub use learnt::Lesson;
 pub use service::{Admitting, Ask, Refusal, Service};
 pub use session::{Lease, SessionSettings};
 pub use shared::{Protocol, Settings};
 pub use standing::Standing;
+pub use sticky::Sticky;
 pub use watch::{InstanceStatus, Watch, WhenAllFail};

@@ -15,7 +15,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
-use tollgate_core::caller::{Answer, Call, CallError, Caller};
+use tokio::sync::mpsc;
+use tollgate_core::caller::{Answer, Call, CallError, Caller, Chunks, Opened};
 use tollgate_core::clock::Clock;
 use tollgate_core::facts::Address;
 use tollgate_core::policy::BoxFuture;
@@ -30,6 +31,9 @@ use crate::exchange::{MOST_HEAD, broken};
 const MOST_KEPT: usize = 16;
 /// How long a connection may rest: less than most servers keep one.
 const REST: Duration = Duration::from_secs(4);
+
+/// How many chunks of an answer that comes bit by bit may wait to be read.
+const CHUNKS: usize = 16;
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -67,15 +71,9 @@ impl Outbound {
     }
 
     async fn made(self, call: Call) -> Result<Answer, String> {
-        let uri: Uri = call.url.parse().map_err(|error| format!("no URL: {error}"))?;
-        let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else {
-            return Err("no host in the URL".to_owned());
-        };
-        let is_tls = uri.scheme_str() == Some("https");
-        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let to = Origin { host: host.to_owned(), port, is_tls };
+        let (uri, to) = destination(&call.url)?;
         while let Some(mut sender) = self.kept(&to) {
-            let asked = sender.try_send_request(request(&uri, authority.as_str(), &call)?).await;
+            let asked = sender.try_send_request(request(&uri, &call)?).await;
             match asked {
                 Ok(response) => return self.answered(to, sender, response, call.most).await,
                 // It was closed while it rested, and nothing was sent.
@@ -85,7 +83,7 @@ impl Outbound {
             }
         }
         let mut sender = self.opened(&to).await?;
-        let asked = sender.send_request(request(&uri, authority.as_str(), &call)?).await;
+        let asked = sender.send_request(request(&uri, &call)?).await;
         self.answered(to, sender, asked.map_err(|error| broken(&error))?, call.most).await
     }
 
@@ -150,8 +148,23 @@ impl Outbound {
 impl Caller for Outbound {
     fn call(&self, call: Call) -> BoxFuture<'static, Result<Answer, CallError>> {
         let (own, most) = (self.clone(), call.timeout);
-        // Whoever asks may do so from a worker, and may leave.
-        let made = self.runtime.spawn(async move { tokio::time::timeout(most, own.made(call)).await });
+        self.within(most, own.made(call))
+    }
+
+    fn open(&self, call: Call) -> BoxFuture<'static, Result<Opened, CallError>> {
+        let (own, most) = (self.clone(), call.timeout);
+        self.within(most, own.begun(call))
+    }
+}
+
+impl Outbound {
+    /// What comes of it within its time. Whoever asks may do so from a worker, and may leave.
+    fn within<T: Send + 'static>(
+        &self,
+        most: Duration,
+        made: impl Future<Output = Result<T, String>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, CallError>> {
+        let made = self.runtime.spawn(tokio::time::timeout(most, made));
         Box::pin(async move {
             match made.await {
                 Ok(Ok(made)) => made.map_err(CallError),
@@ -160,14 +173,69 @@ impl Caller for Outbound {
             }
         })
     }
+
+    async fn begun(self, call: Call) -> Result<Opened, String> {
+        let (uri, to) = destination(&call.url)?;
+        let mut sender = self.opened(&to).await?;
+        let asked = sender.send_request(request(&uri, &call)?).await.map_err(|error| broken(&error))?;
+        let (head, mut body) = asked.into_parts();
+        let (send, chunks) = mpsc::channel(CHUNKS);
+        drop(self.runtime.spawn(async move {
+            // The connection ends with its sender.
+            let _sender = sender;
+            loop {
+                // Nothing may come for long: whoever read it may have left meanwhile.
+                let frame = tokio::select! {
+                    frame = body.frame() => frame,
+                    () = send.closed() => break,
+                };
+                let chunk = match frame {
+                    None => break,
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) if data.len() > call.most => Err(CallError(too_large(call.most))),
+                        Ok(data) => Ok(data.to_vec()),
+                        Err(_) => continue,
+                    },
+                    Some(Err(error)) => Err(CallError(broken(&error))),
+                };
+                let is_last = chunk.is_err();
+                if send.send(chunk).await.is_err() || is_last {
+                    break;
+                }
+            }
+        }));
+        Ok(Opened { status: head.status.as_u16(), fields: fields(&head.headers), chunks: Box::new(Arriving(chunks)) })
+    }
 }
 
-fn request(uri: &Uri, host: &str, call: &Call) -> Result<Request<Full<Bytes>>, String> {
+/// A body that comes.
+#[derive(Debug)]
+struct Arriving(mpsc::Receiver<Result<Vec<u8>, CallError>>);
+
+impl Chunks for Arriving {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, CallError>> {
+        Box::pin(async { self.0.recv().await.transpose() })
+    }
+}
+
+/// A URL in parts, and whom a connection for it leads to.
+fn destination(url: &str) -> Result<(Uri, Origin), String> {
+    let uri: Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
+    let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else {
+        return Err("no host in the URL".to_owned());
+    };
+    let is_tls = uri.scheme_str() == Some("https");
+    let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let to = Origin { host: host.to_owned(), port, is_tls };
+    Ok((uri, to))
+}
+
+fn request(uri: &Uri, call: &Call) -> Result<Request<Full<Bytes>>, String> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = Request::builder()
         .method(call.method)
         .uri(path)
-        .header("Host", host)
+        .header("Host", uri.authority().map_or("", |authority| authority.as_str()))
         .header("User-Agent", concat!("tollgate/", env!("CARGO_PKG_VERSION")));
     for (name, value) in &call.fields {
         request = request.header(*name, value);
@@ -178,13 +246,20 @@ fn request(uri: &Uri, host: &str, call: &Call) -> Result<Request<Full<Bytes>>, S
 #[expect(clippy::disallowed_methods, reason = "it is wrapped in `Limited`")]
 async fn read(response: Response<Incoming>, most: usize) -> Result<Answer, String> {
     let (head, body) = response.into_parts();
-    let text = |value: &http::HeaderValue| value.to_str().ok().map(str::to_owned);
-    let fields =
-        head.headers.iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?))).collect();
     let body =
         Limited::new(body, most).collect().await.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => format!("the answer is larger than {most} bytes"),
+            Some(_) => too_large(most),
             None => error.downcast_ref::<hyper::Error>().map_or_else(|| error.to_string(), broken),
         })?;
-    Ok(Answer { status: head.status.as_u16(), fields, body: body.to_bytes().to_vec() })
+    Ok(Answer { status: head.status.as_u16(), fields: fields(&head.headers), body: body.to_bytes().to_vec() })
+}
+
+/// Those that are text.
+fn fields(headers: &http::HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &http::HeaderValue| value.to_str().ok().map(str::to_owned);
+    headers.iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?))).collect()
+}
+
+fn too_large(most: usize) -> String {
+    format!("the answer is larger than {most} bytes")
 }

@@ -4,30 +4,71 @@
 //! Counting is a few atomics per attempt, and only where a service asks for it; the lock is taken when an instance failed
 //! often enough to be ejected.
 
+mod compare;
+
+pub(crate) use compare::Compared;
+
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tollgate_observe::metrics::Ejected;
+
+use self::compare::Counts;
 use crate::connection::Connection;
 use crate::instance::Instance;
 use crate::service::{Refusal, Service};
 
 /// When an instance is ejected, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outlier {
     /// Failures in a row; 0: however many.
     pub consecutive: u32,
     /// A share of the requests that fails.
     pub errors: Option<ErrorShare>,
+    /// Fewer requests succeed than at the others.
+    pub success_rate: Option<SuccessRate>,
+    /// Its answers take longer than those of the others.
+    pub latency: Option<Latency>,
     /// Answers that count as failures.
     pub statuses: Vec<RangeInclusive<u16>>,
     /// For how long the first time; twice as long each further time.
     pub eject_for: Duration,
     /// For how long at most.
     pub longest: Duration,
+    /// Each time is longer by up to this part of it.
+    pub jitter: f64,
     /// Instances per ten thousand that may be ejected at a time, rounded down.
     pub ceiling: u32,
+}
+
+/// When an instance does worse than the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SuccessRate {
+    /// Its success rate is below the mean by so many standard deviations.
+    pub deviations: f64,
+    /// So many instances had enough requests.
+    pub instances: u32,
+    /// Which are so many.
+    pub of: u32,
+    /// Within this time.
+    pub within: Duration,
+}
+
+/// When an instance is slower than the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latency {
+    /// Its answers take so many times as long as the median of the others'.
+    pub factor: f64,
+    /// And longer than this.
+    pub least: Duration,
+    /// So many instances had enough requests.
+    pub instances: u32,
+    /// Which are so many.
+    pub of: u32,
+    /// Within this time.
+    pub within: Duration,
 }
 
 /// A share of an instance's requests that fails.
@@ -58,6 +99,8 @@ pub(crate) struct Record {
     window: AtomicU64,
     all: AtomicU32,
     failed: AtomicU32,
+    /// What is compared with the other instances.
+    counts: Counts,
     past: Mutex<Past>,
 }
 
@@ -68,16 +111,10 @@ struct Past {
     over_at: Option<Instant>,
 }
 
-/// Why an instance is ejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Enough {
-    InARow,
-    Share,
-}
-
 impl Record {
     /// Counts an attempt that ended `at` so long after the service began; whether it was one failure too many.
-    fn count(&self, outlier: &Outlier, verdict: Verdict, at: Duration) -> Option<Enough> {
+    fn count(&self, outlier: &Outlier, verdict: Verdict, at: Duration) -> Option<Ejected> {
+        self.counts.judged(outlier, verdict);
         let share = outlier.errors.as_ref().is_some_and(|errors| self.count_share(errors, verdict, at));
         if verdict == Verdict::Well {
             // Looked at first: writing what others read makes them slow, and mostly there is nothing to write.
@@ -90,8 +127,8 @@ impl Record {
         // Where the ceiling kept it in, it is thought of again after as many failures more.
         let too_many = outlier.consecutive > 0 && in_a_row.is_multiple_of(outlier.consecutive);
         match (too_many, share) {
-            (true, _) => Some(Enough::InARow),
-            (false, true) => Some(Enough::Share),
+            (true, _) => Some(Ejected::InARow),
+            (false, true) => Some(Ejected::Share),
             (false, false) => None,
         }
     }
@@ -115,18 +152,21 @@ impl Record {
     }
 
     /// For how long it is ejected now; notes it. An instance that stayed for as long as it was left out before begins anew.
-    fn sentence(&self, outlier: &Outlier, now: Instant) -> Duration {
+    /// `chance`: from 0 to 1, how much of the jitter.
+    fn sentence(&self, outlier: &Outlier, now: Instant, chance: f64) -> Duration {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let stayed = past.over_at.map_or(Duration::MAX, |over| now.saturating_duration_since(over));
         let time = match past.last {
             Some(last) if stayed < last => last.saturating_mul(2).min(outlier.longest),
             _ => outlier.eject_for.min(outlier.longest),
         };
-        *past = Past { last: Some(time), over_at: Some(now + time) };
+        let served = time.mul_f64(1.0 + outlier.jitter * chance);
+        *past = Past { last: Some(time), over_at: Some(now + served) };
         self.in_a_row.store(0, Relaxed);
         self.all.store(0, Relaxed);
         self.failed.store(0, Relaxed);
-        time
+        self.counts.clear();
+        served
     }
 }
 
@@ -141,9 +181,12 @@ impl Service {
         self.shared.settings.watch.outlier.as_ref().map(|_| Judged(Arc::clone(connection.instance())))
     }
 
-    /// What an answer with this status says of who gave it.
-    pub fn judge_answer(&self, judged: Option<&Judged>, status: u16, now: Instant) {
-        if let (Some(_), Some(outlier)) = (judged, &self.shared.settings.watch.outlier) {
+    /// What an answer with this status says of who gave it. `took`: how long its head took to come, if that was measured.
+    pub fn judge_answer(&self, judged: Option<&Judged>, status: u16, took: Option<Duration>, now: Instant) {
+        if let (Some(Judged(instance)), Some(outlier)) = (judged, &self.shared.settings.watch.outlier) {
+            if let Some(took) = took.filter(|_| outlier.latency.is_some()) {
+                instance.record.counts.took(took);
+            }
             let is_bad = outlier.statuses.iter().any(|range| range.contains(&status));
             self.judge(judged, if is_bad { Verdict::Failed } else { Verdict::Well }, now);
         }
@@ -160,12 +203,12 @@ impl Service {
     pub fn judge(&self, judged: Option<&Judged>, verdict: Verdict, now: Instant) {
         let (Some(Judged(instance)), Some(outlier)) = (judged, &self.shared.settings.watch.outlier) else { return };
         let at = now.saturating_duration_since(self.shared.began);
-        if let Some(enough) = instance.record.count(outlier, verdict, at) {
-            self.eject(instance, outlier, enough, now);
+        if let Some(why) = instance.record.count(outlier, verdict, at) {
+            self.eject(instance, outlier, why, now);
         }
     }
 
-    fn eject(&self, instance: &Arc<Instance>, outlier: &Outlier, enough: Enough, now: Instant) {
+    fn eject(&self, instance: &Arc<Instance>, outlier: &Outlier, why: Ejected, now: Instant) {
         // One at a time, or two workers together would pass the ceiling.
         let guard = self.shared.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         let instances = self.instances.load();
@@ -179,15 +222,18 @@ impl Service {
             tracing::debug!(service = %self.name(), instance = %instance.address, "not ejected: as many as may be are already");
             return;
         }
-        let time = instance.record.sentence(outlier, now);
+        let time = instance.record.sentence(outlier, now, fastrand::f64());
         instance.stands.eject(now + time);
+        instance.learnt.starts(self.since_began(now + time));
         drop(guard);
-        let because = match enough {
-            Enough::InARow => "failures in a row",
-            Enough::Share => "share of failures",
+        let because = match why {
+            Ejected::InARow => "failures in a row",
+            Ejected::Share => "share of failures",
+            Ejected::SuccessRate => "success rate",
+            Ejected::Latency => "latency",
         };
         tracing::warn!(service = %self.name(), instance = %instance.address, because, seconds = time.as_secs_f64(), "an instance is ejected");
-        self.metrics().watch().ejected();
+        self.metrics().watch().ejected(why);
         self.count_standing(now);
     }
 }
@@ -202,7 +248,17 @@ mod tests {
     fn outlier() -> Outlier {
         let errors = Some(ErrorShare { share: 5000, of: 4, within: SECOND * 10 });
         let (eject_for, longest) = (SECOND * 10, SECOND * 35);
-        Outlier { consecutive: 3, errors, statuses: vec![502..=504], eject_for, longest, ceiling: 5000 }
+        Outlier {
+            consecutive: 3,
+            errors,
+            success_rate: None,
+            latency: None,
+            statuses: vec![502..=504],
+            eject_for,
+            longest,
+            jitter: 0.1,
+            ceiling: 5000,
+        }
     }
 
     #[test]
@@ -212,7 +268,7 @@ mod tests {
         use Verdict::{Failed, Well};
         let told: Vec<_> =
             [Failed, Failed, Well, Failed, Failed, Failed, Failed, Failed, Failed].map(&mut count).into();
-        let enough = Some(Enough::InARow);
+        let enough = Some(Ejected::InARow);
         assert_eq!(told, [None, None, None, None, None, enough, None, None, enough]);
     }
 
@@ -223,22 +279,29 @@ mod tests {
         assert_eq!(record.count(&outlier, Failed, SECOND), None, "one of one is not enough");
         assert_eq!(record.count(&outlier, Well, SECOND), None);
         assert_eq!(record.count(&outlier, Well, SECOND), None);
-        assert_eq!(record.count(&outlier, Failed, SECOND), Some(Enough::Share));
+        assert_eq!(record.count(&outlier, Failed, SECOND), Some(Ejected::Share));
         // Another window.
         for _ in 0..3 {
             assert_eq!(record.count(&outlier, Failed, SECOND * 20), None);
         }
         assert_eq!(record.count(&outlier, Well, SECOND * 20), None);
-        assert_eq!(record.count(&outlier, Failed, SECOND * 20), Some(Enough::Share));
+        assert_eq!(record.count(&outlier, Failed, SECOND * 20), Some(Ejected::Share));
     }
 
     #[test]
     fn each_time_is_twice_as_long_unless_it_stayed_well() {
         let (record, outlier, start) = (Record::default(), outlier(), Clock::real().now());
-        assert_eq!(record.sentence(&outlier, start), SECOND * 10);
-        assert_eq!(record.sentence(&outlier, start + SECOND * 11), SECOND * 20);
-        assert_eq!(record.sentence(&outlier, start + SECOND * 32), SECOND * 35, "no longer than the longest");
-        assert_eq!(record.sentence(&outlier, start + SECOND * 101), SECOND * 35);
-        assert_eq!(record.sentence(&outlier, start + SECOND * 172), SECOND * 10, "it had stayed for 36 seconds");
+        assert_eq!(record.sentence(&outlier, start, 0.0), SECOND * 10);
+        assert_eq!(record.sentence(&outlier, start + SECOND * 11, 0.0), SECOND * 20);
+        assert_eq!(record.sentence(&outlier, start + SECOND * 32, 0.0), SECOND * 35, "no longer than the longest");
+        assert_eq!(record.sentence(&outlier, start + SECOND * 101, 0.0), SECOND * 35);
+        assert_eq!(record.sentence(&outlier, start + SECOND * 172, 0.0), SECOND * 10, "it had stayed for 36 seconds");
+    }
+
+    #[test]
+    fn chance_makes_the_time_longer_but_not_the_next_one() {
+        let (record, outlier, start) = (Record::default(), outlier(), Clock::real().now());
+        assert_eq!(record.sentence(&outlier, start, 1.0), SECOND * 11);
+        assert_eq!(record.sentence(&outlier, start + SECOND * 12, 0.5), SECOND * 21);
     }
 }

@@ -1,5 +1,6 @@
 //! A service: its instances, how one is chosen, and how a connection to it is had.
 
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,29 +12,36 @@ use tollgate_core::facts::{Address, Conn};
 use tollgate_core::policy::BoxFuture;
 use tollgate_net::tls::NoHandshake;
 use tollgate_observe::metrics::{Outcome, ServiceMetrics};
-use tollgate_registry::{Endpoint, State, View};
+use tollgate_registry::{Endpoint, State};
 
 use crate::adaptive::{Gate, Permit};
-use crate::balance::{Algorithm, Balance};
+use crate::arranging::Balancing;
+use crate::breaker::Breaker;
 use crate::budget::Budget;
 use crate::connection::{Connection, Share};
 use crate::instance::Instance;
 use crate::opening::Opening;
 use crate::pick::Wants;
 use crate::shared::{Place, Protocol, Settings, Shared};
+use crate::sticky::Homes;
+use crate::tiers::{Scene, Tiers};
 use crate::watch::WhenAllFail;
 
 /// A service of the file, or the addresses written in a route.
 pub struct Service {
     pub(crate) shared: Arc<Shared>,
     budget: Budget,
-    algorithm: Algorithm,
+    pub(crate) balancing: Balancing,
     pub(crate) instances: ArcSwap<Instances>,
+    /// Held while others take the place of these.
+    pub(crate) arranging: Mutex<()>,
     /// Instances that left the list and may still have connections at rest.
-    retired: Mutex<Vec<Arc<Instance>>>,
+    pub(crate) retired: Mutex<Vec<Arc<Instance>>>,
     /// Who may be sent at a time, if that is found out.
     gate: Option<Arc<Gate>>,
-    workers: usize,
+    /// Whether all of it is left alone, if it may be.
+    breaker: Option<Arc<Breaker>>,
+    pub(crate) workers: usize,
     pub(crate) clock: Clock,
 }
 
@@ -41,7 +49,14 @@ pub struct Service {
 #[derive(Clone)]
 pub(crate) struct Instances {
     pub(crate) list: Vec<Arc<Instance>>,
-    pub(crate) balance: Arc<dyn Balance>,
+    /// The same as their source says them.
+    pub(crate) endpoints: Arc<[Endpoint]>,
+    /// What each counts.
+    pub(crate) weights: Arc<[u32]>,
+    /// Who is asked first, and who chooses.
+    pub(crate) tiers: Tiers,
+    /// Whom clients stay with, if they do.
+    pub(crate) homes: Option<Arc<Homes>>,
     pub(crate) state: State,
     /// Whether any of them has a weight: without one, none takes traffic.
     pub(crate) has_weight: bool,
@@ -52,7 +67,7 @@ pub(crate) struct Instances {
 pub struct Ask<'a> {
     /// The worker.
     pub worker: usize,
-    /// What is hashed, for services that choose by hash.
+    /// What is hashed, for services that choose by hash; the cookie, for those whose clients stay.
     pub key: Option<&'a [u8]>,
     /// The client connection that it is for, where instances are told so ([`Service::tells_clients`]).
     pub client: Option<&'a Arc<Conn>>,
@@ -98,6 +113,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether an instance is the reason, and not what the gateway itself has room or time for.
+    #[must_use]
+    pub fn is_of_an_instance(&self) -> bool {
+        match self {
+            Self::Joined(refusal) => refusal.is_of_an_instance(),
+            refusal => refusal.address().is_some(),
+        }
+    }
+
     /// The instance that is the reason.
     pub(crate) fn address(&self) -> Option<&Address> {
         match self {
@@ -135,22 +159,31 @@ impl Service {
         name: &str,
         settings: Settings,
         budget: Budget,
-        algorithm: Algorithm,
+        balancing: impl Into<Balancing>,
         metrics: Arc<ServiceMetrics>,
         wake: Arc<[Notify]>,
         clock: Clock,
     ) -> Arc<Self> {
         let workers = wake.len();
-        let (list, balance) = (Vec::new(), algorithm.build(&[]));
-        let empty = Instances { list, balance, state: State::Pending, has_weight: false };
+        let balancing = balancing.into();
+        let empty = Instances::none(&balancing);
         let adaptive = settings.adaptive;
         let gate = adaptive.map(|adaptive| Gate::new(adaptive, Arc::clone(&metrics), clock.clone()));
+        let breaker = settings.breaker.clone();
+        let breaker = breaker.map(|breaker| Breaker::new(breaker, Arc::clone(&metrics), clock.now()));
+        if breaker.is_none() {
+            metrics.watch().no_breaker();
+        }
+        let mut shared = Shared::new(name, settings, metrics, wake, clock.clone());
+        shared.in_flight = balancing.needs_total().then(AtomicU32::default);
         Arc::new(Self {
             gate,
-            shared: Arc::new(Shared::new(name, settings, metrics, wake, clock.clone())),
+            breaker,
+            shared: Arc::new(shared),
             budget,
-            algorithm,
+            balancing,
             instances: ArcSwap::from_pointee(empty),
+            arranging: Mutex::default(),
             retired: Mutex::default(),
             workers,
             clock,
@@ -175,47 +208,36 @@ impl Service {
         self.shared.open()
     }
 
-    /// Takes over what a source says. Instances that stay keep their connections, and what is known of them. A source that
-    /// was never heard takes nothing away: until it is, the instances are those that another one gave.
-    pub fn update(self: &Arc<Self>, view: &View) {
-        let before = self.instances.load_full();
-        if view.endpoints.is_empty() && view.state != State::Fresh {
-            let before = Instances::clone(&before);
-            self.instances.store(Arc::new(Instances { state: view.state.clone(), ..before }));
-            return;
-        }
-        let list: Vec<Arc<Instance>> = view.endpoints.iter().map(|e| self.instance(&before, e)).collect();
-        for gone in before.list.iter().filter(|old| !list.iter().any(|new| Arc::ptr_eq(old, new))) {
-            gone.retire();
-            self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(gone));
-        }
-        let balance = self.algorithm.build(&view.endpoints);
-        for new in list.iter().filter(|new| !before.list.iter().any(|old| Arc::ptr_eq(old, new))) {
-            self.check(new);
-        }
-        let has_weight = view.endpoints.iter().any(|endpoint| endpoint.weight > 0);
-        self.instances.store(Arc::new(Instances { list, balance, state: view.state.clone(), has_weight }));
-        // New instances may have room.
-        self.standing_changed();
-    }
-
     /// Instances joined, or are used or not used from now on: whoever waits may find room.
     pub(crate) fn standing_changed(&self) {
         self.count_standing(self.clock.now());
         self.nudge();
     }
 
-    fn instance(&self, before: &Instances, endpoint: &Endpoint) -> Arc<Instance> {
-        match before.list.iter().find(|i| i.address == endpoint.address && i.host == endpoint.host) {
-            Some(kept) => Arc::clone(kept),
-            None => Instance::new(endpoint, Arc::clone(&self.shared), self.workers),
-        }
-    }
-
     /// Whether instances are told which client a connection is for: then [`Ask::client`] must name it.
     #[must_use]
     pub fn tells_clients(&self) -> bool {
         self.shared.settings.proxy_protocol.is_some()
+    }
+
+    /// What says whether all of it is left alone, if anything does.
+    #[must_use]
+    pub fn breaker(&self) -> Option<&Arc<Breaker>> {
+        self.breaker.as_ref()
+    }
+
+    /// Whether it matters how long its answers take.
+    #[must_use]
+    pub fn times_answers(&self) -> bool {
+        let by_instance = self.shared.settings.watch.outlier.as_ref().is_some_and(|outlier| outlier.latency.is_some());
+        by_instance || self.breaker.as_ref().is_some_and(|breaker| breaker.times())
+    }
+
+    /// Whether an instance that takes part and is none of these could be asked.
+    #[must_use]
+    pub fn has_another(&self, tried: &[Address], now: Instant) -> bool {
+        let instances = self.instances.load();
+        instances.list.iter().any(|instance| !instance.stands.is_out(now) && !tried.contains(&instance.address))
     }
 
     /// Whether one more retry is within the budget.
@@ -271,7 +293,7 @@ impl Service {
             return None;
         }
         let instances = self.instances.load();
-        let instance = instances.pick(ask, &[Wants::Fresh, Wants::In])?;
+        let instance = instances.pick(self, ask, self.wants(ask))?;
         instance.shares().then(|| instance.share(ask)).flatten()
     }
 
@@ -281,9 +303,9 @@ impl Service {
         if !instances.has_weight {
             return Err(Refusal::NoInstance);
         }
-        let Some(instance) = instances.pick(ask, &[Wants::Fresh, Wants::In]) else {
+        let Some(instance) = instances.pick(self, ask, self.wants(ask)) else {
             // All that take part are at their limit, or there is none that does.
-            if !self.shared.settings.watch.is_on() || instances.pick(ask, &[Wants::InAtAll]).is_some() {
+            if !self.shared.settings.watch.is_on() || instances.pick(self, ask, &[Wants::InAtAll]).is_some() {
                 return Ok(Found::Full);
             }
             return self.find_among_all(&instances, ask);
@@ -296,7 +318,7 @@ impl Service {
         if self.shared.settings.watch.when_all_fail == WhenAllFail::Refuse {
             return Err(Refusal::AllOut);
         }
-        let found = instances.pick(ask, &[Wants::FreshOfAll, Wants::OfAll]);
+        let found = instances.pick(self, ask, &[Wants::FreshOfAll, Wants::OfAll]);
         Ok(found.map_or(Found::Full, |instance| self.at(instances, instance, ask)))
     }
 
@@ -366,9 +388,12 @@ impl Service {
         }
     }
 
-    /// What one of the workers does every second: lets the retry budget know how busy the service is.
+    /// What one of the workers does every second: lets the retry budget know how busy the service is, compares instances, and has balancing
+    /// know what they report.
     pub fn observe(&self, now: Instant) {
+        self.compare(now);
         self.budget.observe(now, self.shared.metrics.totals().attempts.iter().sum());
+        self.reweigh(now);
     }
 
     /// Counts how an attempt ended.
@@ -378,6 +403,15 @@ impl Service {
 }
 
 impl Instances {
+    /// Before a source was heard.
+    fn none(balancing: &Balancing) -> Self {
+        let (endpoints, weights): (Arc<[Endpoint]>, Arc<[u32]>) = (Arc::default(), Arc::default());
+        let scene = Scene { endpoints: &endpoints, weights: &weights, is_in: &|_| false, balancing };
+        let tiers = Tiers::new(&scene, None);
+        let (list, homes) = (Vec::new(), None);
+        Self { list, endpoints, weights, tiers, homes, state: State::Pending, has_weight: false }
+    }
+
     /// A place at this instance for that of a connection that rests, on this worker, at another.
     fn make_room(&self, instance: &Arc<Instance>, ask: &Ask<'_>) -> Option<Place> {
         if !instance.has_room(ask.worker) || !self.list.iter().any(|other| other.close_oldest(ask.worker)) {

@@ -17,7 +17,9 @@ use tollgate_observe::metrics::ServiceMetrics;
 
 use crate::adaptive;
 use crate::admission::Smoothing;
+use crate::breaker;
 use crate::connection::Whole;
+use crate::outlier::Compared;
 use crate::session::SessionSettings;
 use crate::watch::Watch;
 
@@ -67,6 +69,8 @@ pub struct Settings {
     pub sessions: SessionSettings,
     /// How instances are found to be well or not.
     pub watch: Watch,
+    /// When all of it is left alone, if ever.
+    pub breaker: Option<breaker::Settings>,
 }
 
 /// Shared by the instances and connections of one service.
@@ -84,8 +88,12 @@ pub(crate) struct Shared {
     pub(crate) began: Instant,
     /// Held while an instance is ejected, and never while a request is served as it should be.
     pub(crate) ejecting: Mutex<()>,
+    /// When its instances were compared last.
+    pub(crate) compared: Mutex<Compared>,
     /// Held while it is counted how instances stand, so that who counts last tells last.
     pub(crate) counting: Mutex<()>,
+    /// Requests on all instances now, from this node, where that is counted.
+    pub(crate) in_flight: Option<AtomicU32>,
     open: AtomicU32,
     waiting: AtomicU32,
     queue: Mutex<VecDeque<Waiter>>,
@@ -197,9 +205,11 @@ impl Shared {
             settings,
             metrics,
             began: clock.now(),
-            clock,
             ejecting: Mutex::default(),
+            compared: Mutex::new(Compared::new(clock.now())),
+            clock,
             counting: Mutex::default(),
+            in_flight: None,
             open: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             queue: Mutex::default(),

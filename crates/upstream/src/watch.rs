@@ -1,13 +1,15 @@
 //! Which of a service's instances are left out, why, and what becomes of requests when all of them are.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tollgate_core::facts::Address;
 use tollgate_observe::metrics::Standing;
-use tollgate_registry::State;
+use tollgate_registry::{Endpoint, State};
 
+use crate::balance::Algorithm;
 use crate::health::Health;
+use crate::instance::Instance;
 use crate::outlier::Outlier;
 use crate::service::Service;
 
@@ -54,6 +56,16 @@ pub struct InstanceStatus {
     pub ejected_for: Duration,
     /// Why its last check failed, if it did.
     pub why: Option<String>,
+    /// Its share relative to the others'.
+    pub weight: u32,
+    /// The zone it runs in, if that is said.
+    pub zone: Option<Arc<str>>,
+    /// Its priority group.
+    pub group: u8,
+    /// How fast it answers, in seconds, where that is looked at and known.
+    pub latency: Option<f64>,
+    /// How busy it says it is, where that is looked at and known.
+    pub utilization: Option<f64>,
 }
 
 impl Service {
@@ -61,15 +73,25 @@ impl Service {
     #[must_use]
     pub fn status(&self) -> (Vec<InstanceStatus>, State) {
         let (instances, now, watch) = (self.instances.load(), self.clock.now(), &self.shared.settings.watch);
-        let status = |instance: &std::sync::Arc<crate::instance::Instance>| InstanceStatus {
+        let at = self.since_began(now);
+        let decay = match self.balancing.algorithm {
+            Algorithm::Latency { decay } => Some(decay),
+            _ => None,
+        };
+        let status = |(instance, endpoint): (&Arc<Instance>, &Endpoint)| InstanceStatus {
             address: instance.address.clone(),
             in_flight: instance.in_flight(),
             open: instance.open(),
             standing: watch.is_on().then(|| instance.stands.standing(now, watch.health.is_some())),
             ejected_for: instance.stands.ejected_for(now),
             why: instance.stands.why(),
+            weight: endpoint.weight,
+            zone: endpoint.zone.clone(),
+            group: endpoint.group,
+            latency: decay.and_then(|decay| instance.learnt.latency.now(at, decay)),
+            utilization: instance.learnt.utilization(),
         };
-        (instances.list.iter().map(status).collect(), instances.state.clone())
+        (instances.list.iter().zip(instances.endpoints.iter()).map(status).collect(), instances.state.clone())
     }
 
     /// Counts how its instances stand, for metrics, and tells which come back.
@@ -78,7 +100,7 @@ impl Service {
         if !watch.is_on() {
             return;
         }
-        let _alone = self.shared.counting.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.shared.counting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counts = [0; 4];
         for instance in &self.instances.load().list {
             if instance.stands.readmit(now) {
@@ -87,5 +109,7 @@ impl Service {
             counts[instance.stands.standing(now, watch.health.is_some()) as usize] += 1;
         }
         self.metrics().watch().stand(counts);
+        drop(alone);
+        self.rearrange(now);
     }
 }

@@ -43,6 +43,7 @@ fn settings() -> Settings {
         protocol: Protocol::Http1,
         sessions: SessionSettings { streams: 100, head: 65_536 },
         watch: Watch::default(),
+        breaker: None,
     }
 }
 

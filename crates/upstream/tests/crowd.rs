@@ -180,6 +180,7 @@ impl World {
             protocol: Protocol::Http1,
             sessions: SessionSettings { streams: 100, head: 65_536 },
             watch: Watch::default(),
+            breaker: None,
         };
         let metrics = Metrics::new(WORKERS).service("s");
         let (budget, bell) = (Budget::new(2000, 3), Arc::clone(&bells));

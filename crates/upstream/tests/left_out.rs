@@ -27,6 +27,9 @@ fn service(connections: Option<u32>, ceiling: u32, when_all_fail: WhenAllFail, c
     let outlier = Outlier {
         consecutive: 1,
         errors: None,
+        success_rate: None,
+        latency: None,
+        jitter: 0.0,
         statuses: vec![502..=504],
         eject_for: MINUTE,
         longest: MINUTE * 5,
@@ -49,6 +52,7 @@ fn service(connections: Option<u32>, ceiling: u32, when_all_fail: WhenAllFail, c
         protocol: Protocol::Http1,
         sessions: SessionSettings { streams: 100, head: 65_536 },
         watch: Watch { health: None, outlier: Some(outlier), when_all_fail },
+        breaker: None,
     };
     let bells: Arc<[Notify]> = (0..2).map(|_| Notify::new()).collect();
     let (metrics, budget) = (Metrics::new(2).service("s"), Budget::new(2000, 3));
@@ -99,7 +103,7 @@ fn all_threads_together_keep_to_the_ceiling() {
         });
         assert_eq!(ejected(&service), 100);
         let totals = service.metrics().watch().totals();
-        assert_eq!((totals.ejections, totals.standing), (100, Some([100, 0, 0, 100])));
+        assert_eq!((totals.ejections, totals.standing), ([100, 0, 0, 0], Some([100, 0, 0, 100])));
     }
 }
 
@@ -172,4 +176,8 @@ async fn a_source_that_was_never_heard_takes_no_instance_away() {
     assert_eq!(known(&service), 1);
     service.update(&View::fresh([]));
     assert_eq!(known(&service), 0, "a source that says so does");
+    service.update(&View::fresh([Endpoint::new(SocketAddr::from(([10, 0, 0, 1], 80)), 1)]));
+    let state = State::Lapsed { since: SystemTime::UNIX_EPOCH, error: "silent".to_owned() };
+    service.update(&View { endpoints: Vec::new(), state });
+    assert_eq!(known(&service), 0, "so does one that was silent for too long");
 }

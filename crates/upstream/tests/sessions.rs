@@ -79,6 +79,7 @@ fn settings() -> Settings {
         proxy_protocol: None,
         tls: None,
         watch: Watch::default(),
+        breaker: None,
         protocol: Protocol::Http2,
         sessions: SessionSettings { streams: 3, head: 65_536 },
     }

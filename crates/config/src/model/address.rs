@@ -12,6 +12,8 @@ use tollgate_core::text::{FromText, decode_from_text, text_schema};
 
 /// What stands before the path of a Unix socket.
 const UNIX: &str = "unix:";
+/// What stands before a name whose SRV records say where instances are.
+const SRV: &str = "srv:";
 /// The longest path of a Unix socket, in bytes: the system keeps room for no more, its final zero included.
 const LONGEST_PATH: usize = 107;
 
@@ -115,7 +117,7 @@ impl FromText for Bind {
 
 decode_from_text!(Bind);
 
-/// Where a request is sent: an address and a port, or a Unix socket.
+/// Where a request is sent: an address and a port, a Unix socket, or wherever SRV records say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// An IP address and port.
@@ -127,6 +129,8 @@ pub enum Address {
         /// The port.
         port: u16,
     },
+    /// A name whose SRV records say hosts, ports and weights (RFC 2782), lower-cased, without a final dot.
+    Srv(String),
     /// A Unix socket of this machine, by its path.
     Unix(Arc<Path>),
 }
@@ -136,6 +140,7 @@ impl fmt::Display for Address {
         match self {
             Self::Socket(address) => address.fmt(f),
             Self::Name { name, port } => write!(f, "{name}:{port}"),
+            Self::Srv(name) => write!(f, "{SRV}{name}"),
             Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
         }
     }
@@ -147,6 +152,9 @@ impl FromText for Address {
     fn from_text(text: &str) -> Result<Self, Diagnostic> {
         if let Some(path) = text.strip_prefix(UNIX) {
             return unix_path(path).map(Self::Unix);
+        }
+        if let Some(name) = text.strip_prefix(SRV) {
+            return srv_name(name).map(Self::Srv);
         }
         if text.starts_with("http://unix:") {
             return Err(Diagnostic::error("the path of a Unix socket is no part of a URL")
@@ -172,8 +180,18 @@ impl FromText for Address {
 }
 
 decode_from_text!(Address);
-text_schema!(Address, "Address", "description": "A host and a port, before which `http://` may stand, or a Unix socket.", "pattern": r"^((http://)?[^/\s]+(:[0-9]{1,5})?/?|unix:/.+)$",
-    "examples": ["10.0.0.1:8080", "orders.internal:8080", "[2001:db8::1]:8080", "unix:/run/app.sock"]);
+text_schema!(Address, "Address", "description": "A host and a port, before which `http://` may stand, a name with SRV records, or a Unix socket.", "pattern": r"^((http://)?[^/\s]+(:[0-9]{1,5})?/?|unix:/.+)$",
+    "examples": ["10.0.0.1:8080", "orders.internal:8080", "[2001:db8::1]:8080", "srv:_http._tcp.orders.internal", "unix:/run/app.sock"]);
+
+/// A name that may have SRV records. The port is said by them.
+fn srv_name(text: &str) -> Result<String, Diagnostic> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    if is_host_name(&name) && name.bytes().any(|b| b.is_ascii_alphabetic()) {
+        return Ok(name);
+    }
+    let mistake = Diagnostic::error(format!("`{SRV}{text}` is no name with SRV records"));
+    Err(mistake.hint("the name alone, since the records say the ports: `srv:_http._tcp.orders.internal`"))
+}
 
 /// The path of a Unix socket. From the root, since a socket is no file that lies beside the config.
 fn unix_path(path: &str) -> Result<Arc<Path>, Diagnostic> {
@@ -236,6 +254,20 @@ mod tests {
         assert!(read("http://orders:80/v1").is_err_and(|m| m.contains("has a path")));
         assert!(read("https://orders:443").is_err());
         assert!(read("http://unix:/run/x.sock").is_err_and(|m| m.contains("no part of a URL")));
+    }
+
+    #[test]
+    fn srv_records_have_a_name_and_no_port() {
+        let name = "srv:_http._tcp.orders.internal";
+        let read = Address::from_text("srv:_http._tcp.Orders.Internal.").unwrap();
+        assert_eq!((&read, read.to_string().as_str()), (&Address::Srv(name["srv:".len()..].into()), name));
+        assert!(Address::from_text("srv:orders.service.consul").is_ok(), "not all have underscores");
+        for wrong in ["srv:", "srv:orders:80", "srv:a b", "srv:10.0.0.1", "srv:a..b"] {
+            assert!(
+                Address::from_text(wrong).is_err_and(|m| m.message.contains("no name with SRV records")),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

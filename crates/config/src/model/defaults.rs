@@ -61,6 +61,18 @@ pub(crate) mod v1 {
     pub(crate) const REDIS_TLS: bool = false;
     pub(crate) const REDIS_PREFIX: &str = "tollgate";
     pub(crate) const REDIS_TIMEOUT: &str = "5ms";
+    pub(crate) const ETCD_PREFIX: &str = "/tollgate";
+    pub(crate) const CONSUL_URL: &str = "http://127.0.0.1:8500";
+    pub(crate) const CONSUL_CONSISTENCY: &str = "default";
+    pub(crate) const CONSUL_WAIT: &str = "30s";
+    pub(crate) const CONSUL_WARNING: bool = false;
+    pub(crate) const SOURCE_HOLD: &str = "30s";
+    pub(crate) const REGISTRY_TTL: &str = "30s";
+    pub(crate) const REGISTRY_GRACE: &str = "30s";
+    pub(crate) const REGISTRY_MOST: i64 = 10_000;
+    pub(crate) const REGISTRY_MOST_OF_ONE: i64 = 1_000;
+    pub(crate) const REGISTRY_HISTORY: i64 = 10_000;
+    pub(crate) const REGISTRY_WATCHERS: i64 = 1_000;
     pub(crate) const LIMIT_FAILURES: i64 = 300;
     pub(crate) const BASIC_AT_ONCE: i64 = 4;
     pub(crate) const BASIC_CACHE: &str = "5m";
@@ -103,7 +115,13 @@ pub(crate) mod v1 {
     pub(crate) const AUTH_REMEMBER: i64 = 10_000;
 
     pub(crate) const TARGET_WEIGHT: i64 = 1;
+    pub(crate) const TARGET_GROUP: i64 = 0;
     pub(crate) const BALANCE: &str = "round_robin";
+    pub(crate) const LATENCY_DECAY: &str = "10s";
+    pub(crate) const LOAD_KEEP: bool = false;
+    pub(crate) const LOAD_AFTER: &str = "2s";
+    pub(crate) const LOAD_EXPIRES: &str = "3m";
+    pub(crate) const STICKY_FIRST: &str = "round_robin";
     pub(crate) const QUEUE_SIZE: i64 = 100;
     pub(crate) const QUEUE_TIMEOUT: &str = "1s";
     pub(crate) const ADAPTIVE_MIN: i64 = 4;
@@ -120,6 +138,17 @@ pub(crate) mod v1 {
     pub(crate) const RETRIES: i64 = 1;
     pub(crate) const RETRY_BUDGET: &str = "20%";
     pub(crate) const RETRY_MIN: i64 = 3;
+    pub(crate) const RETRY_IDEMPOTENCY_KEY: bool = false;
+    pub(crate) const RETRY_BACKOFF: &str = "25ms";
+    pub(crate) const RETRY_LONGEST: &str = "250ms";
+    pub(crate) const HEDGE_MOST: i64 = 1;
+    pub(crate) const DEADLINE_UNIT: &str = "ms";
+    pub(crate) const DEADLINE_ACCEPT: &str = "always";
+    pub(crate) const BREAKER_CONSECUTIVE: i64 = 0;
+    pub(crate) const BREAKER_OPEN: &str = "5s";
+    pub(crate) const BREAKER_LONGEST: &str = "1m";
+    pub(crate) const BREAKER_TRIALS: i64 = 3;
+    pub(crate) const BREAKER_STATUS: &str = "5xx";
 
     pub(crate) const HEALTH_CHECK: &str = "http";
     pub(crate) const HEALTH_INTERVAL: &str = "5s";
@@ -131,6 +160,15 @@ pub(crate) mod v1 {
     pub(crate) const OUTLIER_STATUS: &str = "502-504";
     pub(crate) const OUTLIER_EJECT_FOR: &str = "30s";
     pub(crate) const OUTLIER_LONGEST: &str = "5m";
+    pub(crate) const OUTLIER_JITTER: &str = "10%";
+    pub(crate) const SUCCESS_RATE_DEVIATIONS: &str = "1.9";
+    pub(crate) const SUCCESS_RATE_INSTANCES: i64 = 5;
+    pub(crate) const SUCCESS_RATE_OF: i64 = 100;
+    pub(crate) const LATENCY_FACTOR: i64 = 3;
+    pub(crate) const LATENCY_LEAST: &str = "10ms";
+    pub(crate) const LATENCY_INSTANCES: i64 = 3;
+    pub(crate) const LATENCY_OF: i64 = 50;
+    pub(crate) const COMPARED_WITHIN: &str = "10s";
     pub(crate) const OUTLIER_CEILING: &str = "50%";
 
     pub(crate) const TIMEOUT: &str = "30s";

@@ -8,8 +8,10 @@ use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::node::{Entry, Node, Spanned, Value};
 use tollgate_core::units::Percent;
 
-use crate::model::health::{Health, Outlier};
+use crate::model::breaker::Breaker;
+use crate::model::health::Health;
 use crate::model::named::is_name;
+use crate::model::outlier::Outlier;
 use crate::model::services::{Service, Target};
 
 /// Where the requests of a route go.
@@ -36,9 +38,9 @@ impl Destination {
     }
 
     /// The same; addresses written in place are watched like this.
-    pub(crate) fn watched(self, health: Option<Health>, outlier: Option<Outlier>) -> Self {
+    pub(crate) fn watched(self, health: Option<Health>, outlier: Option<Outlier>, breaker: Option<Breaker>) -> Self {
         match self {
-            Self::Inline(service) => Self::Inline(Box::new(Service { health, outlier, ..*service })),
+            Self::Inline(service) => Self::Inline(Box::new(Service { health, outlier, breaker, ..*service })),
             named => named,
         }
     }

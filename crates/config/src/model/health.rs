@@ -202,58 +202,6 @@ impl schemars::JsonSchema for StatusRange {
     }
 }
 
-section! {
-    /// When an instance is left out for a while because requests sent to it failed.
-    pub struct Outlier: ejects {
-        /// Failures in a row. 0: however many.
-        consecutive: Spanned<Bounded<0, 1000>> = v1::OUTLIER_CONSECUTIVE,
-        /// A share of the requests that fails; without it, failures in a row alone count.
-        errors: Option<ErrorShare>,
-        /// Answers that count as failures, beside connections that fail, break or bring no answer in time. `[]`: none.
-        status: Vec<StatusRange> = v1::OUTLIER_STATUS,
-        /// For how long an instance is left out at first; twice as long each further time.
-        eject_for: Spanned<Period> = v1::OUTLIER_EJECT_FOR,
-        /// For how long at most.
-        longest: Period = v1::OUTLIER_LONGEST,
-        /// The share of the instances that may be left out at a time, rounded down.
-        ceiling: Spanned<Percent> = v1::OUTLIER_CEILING,
-    }
-}
-
-/// Whether an instance is ever left out, and for as long as the file says.
-fn ejects(outlier: &Outlier, cx: &mut DecodeCx) -> bool {
-    let (first, longest) = (&outlier.eject_for, outlier.longest.0);
-    let mistake = if outlier.consecutive.value.get() == 0 && outlier.errors.is_none() {
-        Diagnostic::error("nothing would ever leave an instance out")
-            .at(&outlier.consecutive.span)
-            .hint("failures in a row (`consecutive`), or a share of them (`errors: 50% of 20 within 10s`)")
-    } else if outlier.ceiling.value.hundredths() == 0 {
-        Diagnostic::error("no instance may ever be left out")
-            .at(&outlier.ceiling.span)
-            .hint("a share of the instances, such as `50%`; or no `outlier`")
-    } else if first.value.0 > longest {
-        Diagnostic::error(format!("this is longer than `longest`, which is {longest:?}"))
-            .at(&first.span)
-            .hint("write a longer `longest`")
-    } else {
-        return true;
-    };
-    cx.report(mistake);
-    false
-}
-
-section! {
-    /// A share of an instance's requests that fails.
-    pub struct ErrorShare {
-        /// The share, or more.
-        share: Percent,
-        /// Of at least so many requests.
-        of: Bounded<1, 1_000_000>,
-        /// Within this time.
-        within: Period,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,13 @@ pub mod adaptive;
 pub mod address;
 pub mod apis;
 pub mod auth;
+pub mod balance;
+pub mod breaker;
+pub mod cluster;
+pub mod consul;
 pub mod correlation;
 pub mod data;
+pub mod deadline;
 pub mod decisions;
 mod defaults;
 pub mod destination;
@@ -20,16 +25,20 @@ pub mod files;
 pub mod health;
 pub mod http;
 pub mod issuer;
+pub mod kubernetes;
 pub mod limits;
 pub mod listen;
 pub mod lists;
 pub mod log;
 pub mod mirror;
 pub(crate) mod named;
+pub mod outlier;
 pub mod overload;
 pub mod paths;
+pub mod registry;
 pub mod rehearsal;
 pub mod reply;
+pub mod retry;
 pub mod route;
 pub mod services;
 pub mod settings;
@@ -55,8 +64,13 @@ pub use self::auth::{
     LdapUsers, LocalPath, Login, Origin, Provider, ProxysWord, Saml, SamlSigned, Secret, Session, SessionIn, Signed,
     SignedBy, SignedKey, SignedOnce, Tenants, TokenExchange, Tokens, UnsignedBody,
 };
+pub use self::balance::{Balance, First, HashKey, Hashed, Latency, Load, LoadBound, LoadOf, Sticky, Zone};
+pub use self::breaker::Breaker;
+pub use self::cluster::{Cluster, KeyPrefix, MemberUrl};
+pub use self::consul::{Consul, ConsulConsistency, ConsulName, FromConsul};
 pub use self::correlation::{Accept, Correlation, IdHeader};
 pub use self::data::Folder;
+pub use self::deadline::{Deadline, TimeUnit};
 pub use self::decisions::Decision;
 pub use self::destination::Destination;
 pub use self::dns::{Dns, NameServer};
@@ -64,22 +78,24 @@ pub use self::drain::Drain;
 pub use self::fallback::Fallback;
 pub use self::fields::{FieldName, FieldValue, ReplyFields};
 pub use self::files::{FileTypes, Files, Index, Listing, PathBelow, Precompressed};
-pub use self::health::{Check, CheckMethod, CheckPath, ErrorShare, Health, Outlier, StatusRange, WhenAllFail};
+pub use self::health::{Check, CheckMethod, CheckPath, Health, StatusRange, WhenAllFail};
 pub use self::http::{HostPattern, HostText, Method};
 pub use self::issuer::{Issuer, SamlGrant, SigningAlgorithm};
+pub use self::kubernetes::{FromKubernetes, Kubernetes, KubernetesPort, KubernetesService};
 pub use self::limits::{Limits, Pace};
 pub use self::listen::{FEW_CONNECTIONS, FileMode, Listener, ListenerKind, Switch};
 pub use self::lists::AddressList;
 pub use self::log::{Access, AccessFormat, Level, Log, LogTarget, LoggedQueries};
 pub use self::mirror::{Credentials, Mirror};
+pub use self::outlier::{ErrorShare, Factor, Outlier, SlowOnes, SuccessRate};
 pub use self::overload::Overload;
 pub use self::paths::{Paths, Unusual};
+pub use self::registry::{FromRegistry, Registrar, Registrars, Registry, ServiceName, ServicePattern, ShownName, Tag};
 pub use self::rehearsal::{Expected, Sent, Test, TestFields, TestRequest, Tests};
 pub use self::reply::{Redirect, RedirectStatus, Reply, ReplyStatus};
+pub use self::retry::{Hedge, HedgeAfter, Retry, RetryOn};
 pub use self::route::{Action, Endpoint, PathChange, Route};
-pub use self::services::{
-    Balance, HashKey, KeepAlive, Protocol, ProxyProtocol, Queue, Retry, Service, SourceAddress, Target, Targets,
-};
+pub use self::services::{KeepAlive, Protocol, ProxyProtocol, Queue, Service, SourceAddress, Target, Targets};
 pub use self::settings::{OrNone, Settings};
 pub use self::signers::{AwsSigner, DigestBy, MessageSigner, SignedBody, Signer};
 pub use self::smooth::{SMOOTH_PATTERN, Smooth, smooth_in_full};
@@ -104,6 +120,8 @@ section! {
         listen: Listen,
         /// How many worker threads serve requests; without it, one per core.
         workers: Option<Bounded<1, 1024>>,
+        /// The zone that the gateway runs in: it prefers instances of its own. Without it, the one in the environment as `TOLLGATE_ZONE`, or none.
+        zone: Option<Zone>,
         /// Who is believed.
         trust: Trust,
         /// What a client may send.
@@ -126,6 +144,14 @@ section! {
         drain: Drain,
         /// Where marks of what may be used once and sessions are kept.
         state: State,
+        /// Where gateways keep together what none of them must forget. Without it, each keeps its own, in `data`.
+        cluster: Option<Cluster>,
+        /// The instances that register themselves.
+        registry: Option<Registry>,
+        /// How Consul is asked for the instances of services that say `consul`.
+        consul: Consul,
+        /// How Kubernetes is asked for the instances of services that say `kubernetes`.
+        kubernetes: Kubernetes,
         /// How names of services are looked up.
         dns: Dns,
         /// Who can tell who calls: named sources of identity.
@@ -195,6 +221,8 @@ pub struct Config {
     pub listen: Vec<Listener>,
     /// Worker threads; `None`: one per core.
     pub workers: Option<usize>,
+    /// The zone that the gateway runs in.
+    pub zone: Option<Zone>,
     /// Who is believed about the client's address.
     pub trust: Trust,
     /// What a client may send.
@@ -215,6 +243,14 @@ pub struct Config {
     pub drain: Drain,
     /// Where marks and sessions are kept.
     pub state: State,
+    /// Where gateways keep together what none of them must forget.
+    pub cluster: Option<Cluster>,
+    /// Instances that register themselves; `None`: nobody says that there may be any.
+    pub registry: Option<Registry>,
+    /// How Consul is asked.
+    pub consul: Consul,
+    /// How Kubernetes is asked.
+    pub kubernetes: Kubernetes,
     /// Name look-ups.
     pub dns: Dns,
     /// Who can tell who calls, in the order written.
@@ -252,6 +288,11 @@ impl Config {
     }
 }
 
+/// Whether there is a registry although nothing is said of it.
+fn is_meant(cluster: Option<&Cluster>, services: Option<&Named<Service>>) -> bool {
+    cluster.is_some() || services.is_some_and(|services| services.iter().any(|(_, own)| own.registry.is_some()))
+}
+
 /// Reads the desugared tree of a whole file; `None` if a mistake was reported.
 pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
     let file = File::decode(tree, cx)?;
@@ -263,6 +304,7 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         version: file.version,
         listen: file.listen.0,
         workers: file.workers.and_then(|n| usize::try_from(n.get()).ok()),
+        zone: file.zone,
         trust: file.trust,
         limits: file.limits,
         overload: file.overload,
@@ -273,6 +315,13 @@ pub(crate) fn decode(tree: &Node, cx: &mut DecodeCx) -> Option<Config> {
         data: file.data.unwrap_or_else(|| Folder::beside(&tree.span)),
         drain: file.drain,
         state: file.state,
+        registry: match file.registry {
+            None if is_meant(file.cluster.as_ref(), file.services.as_ref()) => Registry::absent(),
+            written => written,
+        },
+        cluster: file.cluster,
+        consul: file.consul,
+        kubernetes: file.kubernetes,
         dns: file.dns,
         auth: file.auth.map(|a| a.0).unwrap_or_default(),
         issuer: file.issuer,

@@ -8,11 +8,13 @@ use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
 use tollgate_core::section;
 
+use crate::model::breaker::Breaker;
 use crate::model::defaults::v1;
 use crate::model::destination::Destination;
 use crate::model::files::Files;
-use crate::model::health::{Health, Outlier};
+use crate::model::health::Health;
 use crate::model::http::{Method, USUAL_METHODS};
+use crate::model::outlier::Outlier;
 use crate::model::reply::{Redirect, Reply};
 use crate::model::services;
 use crate::model::settings::{Settings, SettingsLayer, split_keys};
@@ -97,8 +99,10 @@ section! {
         serve: Option<Spanned<Endpoint>>,
         /// How the instances written in this route are asked whether they are well.
         health: Option<Spanned<Health>>,
-        /// When an instance written in this route is left out because requests sent to it failed.
+        /// When an instance written in this route is left out because of how it serves.
         outlier: Option<Spanned<Outlier>>,
+        /// When the instances written in this route are left alone because too much of what is sent to them fails.
+        breaker: Option<Spanned<Breaker>>,
         /// A prefix of the path that is dropped on the way to the service.
         strip: Option<Spanned<PathPrefix>>,
         /// What the path is replaced by on the way to the service, with `{param}` and `{**}` filled in.
@@ -283,7 +287,7 @@ fn decode_variant(entry: &Entry, key: Option<&Key>, node: &Node, cx: &mut Decode
 }
 
 /// Settings that are about how a request is sent on.
-const ONWARD: [&str; 6] = ["mirror", "retry", "try_timeout", "fallback", "host", "upgrade"];
+const ONWARD: [&str; 7] = ["mirror", "retry", "hedge", "try_timeout", "fallback", "host", "upgrade"];
 
 /// Whether a route that sends nothing on says nothing about that. What `defaults` say is for those that it fits.
 fn is_for_here(written: &Node, cx: &mut DecodeCx) -> bool {
@@ -335,7 +339,8 @@ fn action(place: &Span, own: &RouteKeys, cx: &mut DecodeCx) -> Option<Action> {
     }
     if let Some(to) = &own.to {
         let (health, outlier) = (own.health.as_ref(), own.outlier.as_ref());
-        let to = to.clone().watched(health.map(|h| h.value.clone()), outlier.map(|o| o.value.clone()));
+        let (health, outlier) = (health.map(|h| h.value.clone()), outlier.map(|o| o.value.clone()));
+        let to = to.clone().watched(health, outlier, own.breaker.as_ref().map(|b| b.value.clone()));
         if let Destination::Inline(service) = &to
             && !services::watch_fits(service, cx)
         {
@@ -363,8 +368,11 @@ fn watch_fits(own: &RouteKeys, cx: &mut DecodeCx) -> bool {
     if matches!(own.to, Some(Destination::Inline(_))) {
         return true;
     }
-    let written =
-        [("health", own.health.as_ref().map(|h| &h.span)), ("outlier", own.outlier.as_ref().map(|o| &o.span))];
+    let written = [
+        ("health", own.health.as_ref().map(|h| &h.span)),
+        ("outlier", own.outlier.as_ref().map(|o| &o.span)),
+        ("breaker", own.breaker.as_ref().map(|b| &b.span)),
+    ];
     let mut fits = true;
     for (key, span) in written {
         let Some(span) = span else { continue };

@@ -4,31 +4,46 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use tollgate_core::decode::{Decode, DecodeCx, unknown_key};
+use tollgate_core::decode::{Decode, DecodeCx};
 use tollgate_core::diagnostic::Diagnostic;
-use tollgate_core::node::{Node, Spanned, Value};
+use tollgate_core::node::{Node, Span, Spanned};
 use tollgate_core::section;
 use tollgate_core::units::{Bounded, Percent, Period};
 
-use crate::later;
 use crate::model::adaptive::AdaptiveConcurrency;
 use crate::model::address::Address;
+use crate::model::balance::{Balance, Zone};
+use crate::model::breaker::Breaker;
+use crate::model::consul::FromConsul;
 use crate::model::defaults::v1;
 use crate::model::fallback::Fallback;
-use crate::model::fields::FieldName;
-use crate::model::health::{Health, Outlier, WhenAllFail};
+use crate::model::health::{Health, WhenAllFail};
 use crate::model::http::HostText;
+use crate::model::kubernetes::FromKubernetes;
+use crate::model::outlier::Outlier;
+use crate::model::registry::FromRegistry;
+use crate::model::retry::Retry;
 use crate::model::smooth::Smooth;
 use crate::model::tls::ServiceTls;
-use tollgate_core::text::{FromText, decode_from_text, text_schema, unknown_word, words};
+use tollgate_core::text::{FromText, decode_from_text, text_schema, words};
 
 section! {
     /// A group of instances that do the same work, and how they are reached.
     pub struct Service: fit {
-        /// The instances: addresses. A name is looked up again and again, and all its addresses are instances.
+        /// The instances: addresses. A name is looked up again and again, and all its addresses are instances. Needed, unless one of
+        /// the other sources of instances stands here in its place.
         to: Targets,
-        /// How an instance is chosen: `round_robin`, `least_requests`, or by a `hash`.
+        /// The instances: those that register themselves under this name.
+        registry: Option<Spanned<FromRegistry>>,
+        /// The instances: those that Consul knows by this name.
+        consul: Option<Spanned<FromConsul>>,
+        /// The instances: those of this service of Kubernetes.
+        kubernetes: Option<Spanned<FromKubernetes>>,
+        /// How an instance is chosen: `round_robin`, `least_requests`, `latency`, `load`, by a `hash`, or `sticky`.
         balance: Balance = v1::BALANCE,
+        /// For how long an instance that comes, or comes back, gets fewer requests: a tenth of its share, and ever more. Without it, its share at
+        /// once.
+        slow_start: Option<Spanned<Period>>,
         /// Most connections to all instances together, of this node; without it, any number.
         connections: Option<Bounded<1, 1_000_000>>,
         /// Most connections to each instance, of this node; without it, any number.
@@ -50,11 +65,16 @@ section! {
         try_timeout: Option<Period>,
         /// How instances are asked whether they are well; without it, they are not.
         health: Option<Health>,
-        /// When an instance is left out because requests sent to it failed; without it, never.
+        /// When all of the service is left alone for a while because too much of what is sent to it fails; without it, never.
+        breaker: Option<Breaker>,
+        /// When an instance is left out because of how it serves; without it, never.
         outlier: Option<Outlier>,
         /// What becomes of requests when all instances are unhealthy or ejected: `serve` uses them all the same, `refuse`
         /// answers 503; without it, `serve`.
         when_all_fail: Option<Spanned<WhenAllFail>>,
+        /// When a smaller part of the instances is well, all are used, well or not: those few could not take what is meant for all. Without it,
+        /// only when none is (`when_all_fail`).
+        panic: Option<Spanned<Percent>>,
         /// What takes the place of an answer that cannot be had; without it, the gateway's 502, 503 or 504.
         fallback: Option<Fallback>,
         /// What is sent on as `Host`; without it, what the client sent.
@@ -117,8 +137,38 @@ text_schema!(SourceAddress, "SourceAddress", "description": "An IP address of th
 
 /// Whether a service's parts go together.
 fn fit(service: &Service, cx: &mut DecodeCx) -> bool {
-    let fits = [protocol_fits(service, cx), source_fits(service, cx), watch_fits(service, cx)];
+    let fits = [
+        comes_from_one(service, cx),
+        protocol_fits(service, cx),
+        source_fits(service, cx),
+        watch_fits(service, cx),
+        start_fits(service, cx),
+    ];
     fits.iter().all(|fits| *fits)
+}
+
+/// Where instances may come from beside the addresses of `to`; each is a key of a service.
+const OTHER_SOURCES: &[&str] = &["registry", "consul", "kubernetes"];
+
+impl Service {
+    /// The places of [`OTHER_SOURCES`] that are written, in their order.
+    fn other_sources(&self) -> impl Iterator<Item = &Span> {
+        let registry = self.registry.as_ref().map(|from| &from.span);
+        let consul = self.consul.as_ref().map(|from| &from.span);
+        let kubernetes = self.kubernetes.as_ref().map(|from| &from.span);
+        [registry, consul, kubernetes].into_iter().flatten()
+    }
+}
+
+/// Instances come from one source: with several, nobody could say what a stale one among them means.
+fn comes_from_one(service: &Service, cx: &mut DecodeCx) -> bool {
+    let addresses = service.to.0.first().map(|target| &target.address.span);
+    let mut written = addresses.into_iter().chain(service.other_sources());
+    let (Some(first), Some(second)) = (written.next(), written.next()) else { return true };
+    let mistake = Diagnostic::error("it is said twice where the instances come from").at(second);
+    let hint = format!("one of `to`, `{}`", OTHER_SOURCES.join("`, `"));
+    cx.report(mistake.related(first, "and here").hint(hint));
+    false
 }
 
 /// What becomes of requests when all instances fail is a question only where somebody finds out; and a Unix socket has no
@@ -130,6 +180,9 @@ pub(crate) fn watch_fits(service: &Service, cx: &mut DecodeCx) -> bool {
         cx.report(mistake.hint("`when_all_fail` goes with `health` or `outlier`"));
         return false;
     }
+    if !panic_fits(service, is_watched, cx) {
+        return false;
+    }
     let unix = service.to.0.iter().find(|target| matches!(target.address.value, Address::Unix(_)));
     let port = service.health.as_ref().and_then(|health| health.port.as_ref());
     if let (Some(unix), Some(port)) = (unix, port) {
@@ -138,6 +191,31 @@ pub(crate) fn watch_fits(service: &Service, cx: &mut DecodeCx) -> bool {
         return false;
     }
     true
+}
+
+/// A key has its instance, however new that is.
+fn start_fits(service: &Service, cx: &mut DecodeCx) -> bool {
+    let (Some(slow_start), Balance::Hash(_)) = (&service.slow_start, &service.balance) else { return true };
+    let mistake = Diagnostic::error("with `balance: hash` a key goes to its instance, however new that is");
+    cx.report(mistake.at(&slow_start.span).hint("leave out `slow_start`, or balance in another way"));
+    false
+}
+
+fn panic_fits(service: &Service, is_watched: bool, cx: &mut DecodeCx) -> bool {
+    let Some(panic) = &service.panic else { return true };
+    let mistake = match &service.when_all_fail {
+        _ if !is_watched => {
+            Diagnostic::error("nobody finds out which instances fail").hint("`panic` goes with `health` or `outlier`")
+        }
+        Some(when) if when.value == WhenAllFail::Refuse => Diagnostic::error(
+            "with `panic` all are used when few are well, with `when_all_fail: refuse` none when none is",
+        )
+        .related(&when.span, "one of them")
+        .hint("leave one of them out"),
+        _ => return true,
+    };
+    cx.report(mistake.at(&panic.span));
+    false
 }
 
 fn protocol_fits(service: &Service, cx: &mut DecodeCx) -> bool {
@@ -167,7 +245,7 @@ fn source_fits(service: &Service, cx: &mut DecodeCx) -> bool {
                 "is of the other family than `source_address`"
             }
             Address::Unix(_) => "is a Unix socket: nobody connects to it from an address",
-            Address::Socket(_) | Address::Name { .. } => continue,
+            Address::Socket(_) | Address::Name { .. } | Address::Srv(_) => continue,
         };
         let mistake = Diagnostic::error(format!("`{}` {what}", target.address.value)).at(&target.address.span);
         cx.report(mistake.related(&source.span, "the address to connect from"));
@@ -199,28 +277,30 @@ section! {
 }
 
 section! {
-    /// When a request is tried once more. Only what is safe to repeat, or of which nothing was sent.
-    pub struct Retry {
-        /// Tries after the first. 0: none.
-        retries: Bounded<0, 5> = v1::RETRIES,
-        /// Retries are at most this share of all requests, so that a service in trouble is not given more work.
-        budget: Percent = v1::RETRY_BUDGET,
-        /// Retries per second that are always allowed, whatever the budget.
-        min: Bounded<0, 10_000> = v1::RETRY_MIN,
-    }
-}
-
-section! {
     /// One instance, or a name behind which there are several.
-    pub struct Target {
-        /// `host:port`, or `unix:/path`.
+    pub struct Target: has_one_weight {
+        /// `host:port`, `unix:/path`, or `srv:NAME`: hosts, ports, weights and which are asked first as the SRV records of a name say.
         address: Spanned<Address>,
         /// Its share of the requests, compared to the others. 0: gets none.
         weight: Bounded<0, 1000> = v1::TARGET_WEIGHT,
+        /// The zone it runs in: a gateway prefers instances of its own.
+        zone: Option<Zone>,
+        /// Its priority group: 0 is asked first, each further one for what those before it cannot take.
+        group: Bounded<0, 255> = v1::TARGET_GROUP,
     }
 }
 
-/// The instances of a service; at least one, and one with a weight.
+/// SRV records say the weights.
+fn has_one_weight(target: &Target, cx: &mut DecodeCx) -> bool {
+    let fits = !matches!(target.address.value, Address::Srv(_)) || target.weight.get() == 1;
+    if !fits {
+        let mistake = Diagnostic::error("the SRV records themselves say the weights").at(&target.address.span);
+        cx.report(mistake.hint("leave out `weight`"));
+    }
+    fits
+}
+
+/// The instances of a service; at least one, and one with a weight. None, if they come from another source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Targets(pub Vec<Target>);
 
@@ -234,6 +314,12 @@ impl Decode for Targets {
         };
         cx.report(Diagnostic::error(mistake).at(&node.span));
         None
+    }
+
+    const INSTEAD: &'static [&'static str] = OTHER_SOURCES;
+
+    fn said_otherwise() -> Option<Self> {
+        Some(Self(Vec::new()))
     }
 
     fn example() -> Option<&'static str> {
@@ -254,116 +340,3 @@ impl JsonSchema for Targets {
         json_schema!({ "type": "array", "minItems": 1, "items": generator.subschema_for::<Target>() })
     }
 }
-
-/// How an instance is chosen.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Balance {
-    /// In turn, smoothly by weight.
-    RoundRobin,
-    /// The one of two picked at random that has fewer requests in flight.
-    LeastRequests,
-    /// The same one for the same key, as long as it is there.
-    Hash(HashKey),
-}
-
-/// What is hashed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum HashKey {
-    /// The client's address.
-    Ip,
-    /// The path.
-    Path,
-    /// The host.
-    Host,
-    /// The value of a header.
-    Header(FieldName),
-    /// The value of a query parameter.
-    Query(String),
-    /// The value of a cookie.
-    Cookie(FieldName),
-}
-
-impl std::fmt::Display for HashKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ip => f.write_str("the client's address"),
-            Self::Path => f.write_str("the path"),
-            Self::Host => f.write_str("the host"),
-            Self::Header(name) => write!(f, "the header {}", name.as_str()),
-            Self::Query(name) => write!(f, "the query parameter {name}"),
-            Self::Cookie(name) => write!(f, "the cookie {}", name.as_str()),
-        }
-    }
-}
-
-const BALANCES: &[&str] = &["round_robin", "least_requests", "hash"];
-
-impl Decode for Balance {
-    fn decode(node: &Node, cx: &mut DecodeCx) -> Option<Self> {
-        let mistake = match &node.value {
-            Value::String(text) => match text.as_str() {
-                "round_robin" => return Some(Self::RoundRobin),
-                "least_requests" => return Some(Self::LeastRequests),
-                "hash" => Diagnostic::error("`hash` needs to know of what").hint("for example `balance: hash ip`"),
-                word if later::BALANCE.contains(&word) => later::refusal(word),
-                word => unknown_word(word, BALANCES),
-            },
-            Value::Map(entries) => match entries.as_slice() {
-                [entry] if entry.key == "hash" => return HashKey::decode(&entry.value, cx).map(Self::Hash),
-                [entry, ..] if entry.key != "hash" => unknown_key(entry, &["hash"]),
-                _ => Diagnostic::error("`hash` stands alone").hint("for example `{ hash: ip }`"),
-            },
-            _ => return cx.expected(node, "a way of balancing"),
-        };
-        cx.report(mistake.at(&node.span));
-        None
-    }
-}
-
-impl JsonSchema for Balance {
-    fn schema_name() -> Cow<'static, str> {
-        "Balance".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "How an instance is chosen: in turn, the one with fewer requests of two picked at random, or by a hash.",
-            "anyOf": [
-                { "type": "string", "enum": ["round_robin", "least_requests"] },
-                {
-                    "type": "object",
-                    "description": "The same instance for the same key.",
-                    "properties": { "hash": generator.subschema_for::<HashKey>() },
-                    "required": ["hash"],
-                    "additionalProperties": false,
-                },
-            ]
-        })
-    }
-}
-
-impl FromText for HashKey {
-    const WHAT: &'static str = "what to hash";
-
-    fn from_text(text: &str) -> Result<Self, Diagnostic> {
-        let (word, name) = match text.split_once(' ') {
-            Some((word, name)) => (word, Some(name.trim())),
-            None => (text, None),
-        };
-        let needs_name =
-            || Diagnostic::error(format!("`{word}` needs a name")).hint(format!("for example `{word} user`"));
-        match (word, name) {
-            ("ip", None) => Ok(Self::Ip),
-            ("path", None) => Ok(Self::Path),
-            ("host", None) => Ok(Self::Host),
-            ("header" | "query" | "cookie", None) => Err(needs_name()),
-            ("header", Some(name)) => FieldName::from_text(name).map(Self::Header),
-            ("query", Some(name)) => Ok(Self::Query(name.to_owned())),
-            ("cookie", Some(name)) => FieldName::from_text(name).map(Self::Cookie),
-            _ => Err(unknown_word(text, &["ip", "path", "host", "header NAME", "query NAME", "cookie NAME"])),
-        }
-    }
-}
-
-decode_from_text!(HashKey);
-text_schema!(HashKey, "HashKey", "description": "What is hashed: `ip`, `path`, `host`, `header NAME`, `query NAME`, `cookie NAME`.",  "pattern": "^(ip|path|host|(header|query|cookie) .+)$", "examples": ["ip", "header X-User"]);

@@ -11,11 +11,13 @@ use tollgate_core::node::{Entry, Node, Value};
 use tollgate_core::section;
 use tollgate_core::units::{Bounded, ByteSize, Period};
 
+use crate::model::deadline::Deadline;
 use crate::model::defaults::v1;
 use crate::model::fallback::Fallback;
 use crate::model::fields::FieldName;
 use crate::model::http::HostText;
 use crate::model::mirror::Mirror;
+use crate::model::retry::Hedge;
 
 section! {
     /// What a route may set about how it is carried out.
@@ -34,6 +36,10 @@ section! {
         retry: Option<RouteRetry>,
         /// How long each try may wait for the head of an answer; goes before the service's own `try_timeout`.
         try_timeout: Option<OrNone<Period>>,
+        /// A second attempt at another instance while the first one takes long; without it, none.
+        hedge: Option<OrNone<Hedge>>,
+        /// A header in which callers say how much time is left, and services are told; without it, only `grpc-timeout` counts.
+        deadline: Option<OrNone<Deadline>>,
         /// What takes the place of an answer that cannot be had; goes before the service's own `fallback`.
         fallback: Option<OrNone<Fallback>>,
         /// Copies of the requests for another service, whose answers nobody sees.
@@ -85,6 +91,10 @@ pub struct Settings {
     pub retries: Option<u8>,
     /// How long each try may wait for the head of an answer; `None`: as the service's `try_timeout` says.
     pub try_timeout: Option<OrNone<Period>>,
+    /// When a second attempt is made beside the first; `None`: never.
+    pub hedge: Option<Hedge>,
+    /// Where callers say how much time is left, and services are told; `None`: nowhere.
+    pub deadline: Option<Deadline>,
     /// What takes the place of an answer that cannot be had; `None`: what the service's `fallback` says.
     pub fallback: Option<OrNone<Fallback>>,
     /// Where copies of the requests go; `None`: nowhere.
@@ -104,6 +114,8 @@ impl SettingsLayer {
             host: self.host.clone().or_else(|| lower.host.clone()),
             retry: self.retry.clone().or_else(|| lower.retry.clone()),
             try_timeout: self.try_timeout.clone().or_else(|| lower.try_timeout.clone()),
+            hedge: self.hedge.clone().or_else(|| lower.hedge.clone()),
+            deadline: self.deadline.clone().or_else(|| lower.deadline.clone()),
             fallback: self.fallback.clone().or_else(|| lower.fallback.clone()),
             mirror: self.mirror.clone().or_else(|| lower.mirror.clone()),
             upgrade: self.upgrade.clone().or_else(|| lower.upgrade.clone()),
@@ -126,6 +138,8 @@ impl SettingsLayer {
             host: self.host.and_then(OrNone::into_option),
             retries: self.retry.and_then(|r| u8::try_from(r.retries.get()).ok()),
             try_timeout: self.try_timeout,
+            hedge: self.hedge.and_then(OrNone::into_option),
+            deadline: self.deadline.and_then(OrNone::into_option),
             fallback: self.fallback,
             mirror: self.mirror.and_then(OrNone::into_option),
             upgrade: match self.upgrade {
@@ -160,6 +174,8 @@ impl Default for SettingsLayer {
             host: None,
             retry: None,
             try_timeout: None,
+            hedge: None,
+            deadline: None,
             fallback: None,
             mirror: None,
             upgrade: None,

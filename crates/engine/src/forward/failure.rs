@@ -5,6 +5,7 @@ use std::time::Duration;
 use tollgate_core::facts::Address;
 use tollgate_core::problem::{Fault, Problem};
 use tollgate_observe::metrics::Outcome;
+use tollgate_upstream::breaker::Open;
 use tollgate_upstream::{Refusal, faults};
 
 use crate::http::attempt::Ended;
@@ -44,6 +45,11 @@ impl Failure {
             None => problem,
         }
     }
+}
+
+/// The service's breaker is open.
+pub(super) fn left_alone(open: Open) -> Stop {
+    Stop::Problem(faults::BREAKER_OPEN.problem().cause("the breaker is open").retry_after(open.retry))
 }
 
 /// No connection was had, so nothing was sent.
@@ -118,7 +124,7 @@ pub(super) fn ended_badly(
         }
         Ended::TryTimeout => {
             // RFC 9110 §9.2.2: the instance may be at work on it still.
-            let again = if turn.x.head.method.is_idempotent() { Again::Retry } else { Again::Never };
+            let again = if turn.is_harmless_twice { Again::Retry } else { Again::Never };
             failure(&faults::TIMEOUT, format!("no answer from {at} within `try_timeout`"), Outcome::Timeout, again)
         }
         Ended::Malformed(what) => {
@@ -134,7 +140,7 @@ pub(super) fn ended_badly(
         }
         Ended::Reset { reused, error } => {
             // RFC 9110 §9.2.2: repeated only if that does no harm, or if nothing of it was sent.
-            let safe = turn.x.head.method.is_idempotent() || !turn.request_head.is_begun();
+            let safe = turn.is_harmless_twice || !turn.request_head.is_begun();
             let again = match (safe, reused) {
                 (false, _) => Again::Never,
                 (true, true) => Again::Stale,

@@ -11,6 +11,7 @@ use tollgate_core::field::Known;
 use tollgate_core::problem::Problem;
 use tollgate_http1::faults::{BODY_TOO_LARGE, MALFORMED};
 use tollgate_http1::transfer::{Bad, Outflow};
+use tollgate_observe::metrics::Outcome;
 use tollgate_plan::RoutePlan;
 use tollgate_plan::faults::NOT_FOUND;
 use tollgate_upstream::Connection;
@@ -60,6 +61,17 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    /// How the attempt is counted.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::ClientGone | Self::Refused(_) => Outcome::Cancelled,
+            Self::Timeout | Self::TryTimeout | Self::Late => Outcome::Timeout,
+            Self::Malformed(_) | Self::Unsupported(_) | Self::Unread(_) | Self::Left(_) | Self::Reset { .. } => {
+                Outcome::Reset
+            }
+        }
+    }
+
     /// Whether it says something of the instance. What was wrong with the client, or with a connection that had rested,
     /// does not.
     pub(crate) fn tells_of_the_instance(&self) -> bool {
@@ -132,6 +144,8 @@ struct Waiting<'d> {
     /// All of the request is out.
     upload: Upload,
     interims: u32,
+    /// The head that came is still to be looked at.
+    has_come: bool,
     watch: Watch<'d>,
 }
 
@@ -142,19 +156,30 @@ enum Upload {
     Over,
 }
 
+/// From where an attempt goes on.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// Nothing was sent yet.
+    Connection(Connection),
+    /// A request without a body is out on this line, and the head that came is in `turn.x.reply`, to be looked at.
+    Answered(Line),
+}
+
 /// Sends the request whose head was written and waits for the head of the answer.
 pub(crate) async fn attempt<'d, S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
-    connection: Connection,
+    start: Start,
     d: &'d Deployment,
     route: &'d RoutePlan,
     due: &'d mut Due,
 ) -> Result<Upstream, Ended> {
-    let mut line = match connection {
-        Connection::Whole(whole) => Line::whole(whole),
+    let has_come = matches!(start, Start::Answered(_));
+    let mut line = match start {
+        Start::Connection(Connection::Whole(whole)) => Line::whole(whole),
         // Boxed: whoever speaks HTTP/1.1 does not keep room for it.
-        Connection::Shared(share) => Box::pin(Line::share(share, turn, due.at)).await?,
+        Start::Connection(Connection::Shared(share)) => Box::pin(Line::share(share, turn, due.at)).await?,
+        Start::Answered(line) => line,
     };
     turn.upload.send_as(match turn.upload.outgoing(turn.x.length) {
         Length::Chunked => Outflow::Chunked,
@@ -167,9 +192,12 @@ pub(crate) async fn attempt<'d, S: Downstream>(
     }
     let (moves, upload) = (turn.upload.moves, Upload::Running);
     let watch = Watch::new(&d.recall, route, client.now);
-    let mut waiting = Waiting { upload_error: None, due, try_end, moves, upload, interims: 0, watch };
+    let mut waiting = Waiting { upload_error: None, due, try_end, moves, upload, interims: 0, has_come, watch };
     loop {
-        let event = poll_fn(|cx| waiting.poll(cx, client, turn, &mut line, d, route)).await;
+        let event = match std::mem::take(&mut waiting.has_come) {
+            false => poll_fn(|cx| waiting.poll(cx, client, turn, &mut line, d, route)).await,
+            true => poll_fn(|cx| Poll::Ready(waiting.come(cx, client, turn, &mut line))).await,
+        };
         if let Err(Ended::Timeout | Ended::TryTimeout) = event {
             line.suspect();
         }
@@ -208,6 +236,19 @@ pub(crate) async fn attempt<'d, S: Downstream>(
 }
 
 impl Waiting<'_> {
+    /// The head is there already; the request's body, which is none, is through.
+    fn come<S: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client<S>,
+        turn: &mut Turn,
+        line: &mut Line,
+    ) -> Result<Event, Ended> {
+        turn.request_head.set_out();
+        self.poll_upload(cx, client, turn, line)?;
+        Ok(if turn.x.reply.head.status < 200 { Event::Interim } else { Event::Final })
+    }
+
     fn poll<S: Downstream>(
         &mut self,
         cx: &mut Context<'_>,
@@ -322,7 +363,7 @@ impl Waiting<'_> {
 }
 
 /// What the client of a route that is no more is told, if its request lasted longer than it was given.
-fn gone() -> Problem {
+pub(crate) fn gone() -> Problem {
     NOT_FOUND.problem().detail("the route was taken away while the request was on its way")
 }
 

@@ -10,9 +10,11 @@ mod handshake;
 pub(crate) mod line;
 pub(crate) mod nobody;
 pub(crate) mod pump;
+pub(crate) mod reports;
 pub(crate) mod request_head;
 pub(crate) mod timer;
 pub(crate) mod turn;
 pub(crate) mod websocket;
 
 pub use connection::Greeting;
+pub use reports::Forward;

@@ -33,6 +33,7 @@ use tollgate_net::Stream;
 
 use self::recode::Recoding;
 use crate::http::ends::{Sink, Source};
+use crate::http::reports::Reports;
 use crate::http::websocket::Track;
 use crate::pace::{Least, Meter};
 
@@ -103,6 +104,8 @@ pub(crate) struct Pump {
     exhausted: bool,
     /// What the source said behind its last piece.
     trailers: Option<Fields>,
+    /// Who reads what instances report in trailers.
+    reports: Option<Box<Reports>>,
     /// Bytes taken from an HTTP/2 stream that its sender has not been told of.
     unreleased: usize,
     /// How often anything moved: tells whoever watches the time that the other side is alive.
@@ -139,6 +142,7 @@ impl Pump {
             piece: Bytes::new(),
             exhausted: false,
             trailers: None,
+            reports: None,
             unreleased: 0,
             moves: 0,
             sent: 0,
@@ -331,7 +335,22 @@ impl Pump {
     fn trailers(&mut self) -> Result<Option<Fields>, Broken> {
         let trailers = self.inflow.trailers(self.limits.trailer_fields);
         self.refused |= trailers.is_err();
-        trailers.map_err(|what| Broken::Bad(Bad::Malformed(what)))
+        let trailers = trailers.map_err(|what| Broken::Bad(Bad::Malformed(what)))?;
+        Ok(self.reported(trailers))
+    }
+
+    /// Has somebody read reports of load in the trailers.
+    pub(crate) fn report_to(&mut self, reports: Box<Reports>) {
+        self.reports = Some(reports);
+    }
+
+    /// The trailers without what was only for the gateway.
+    fn reported(&mut self, trailers: Option<Fields>) -> Option<Fields> {
+        let Some(reports) = &self.reports else { return trailers };
+        let mut trailers = trailers?;
+        reports.read(&mut trailers);
+        let is_empty = trailers.iter().next().is_none();
+        (!is_empty).then_some(trailers)
     }
 
     fn poll_write(

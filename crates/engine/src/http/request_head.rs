@@ -13,24 +13,34 @@ use tollgate_core::head::Version;
 use tollgate_core::onward::Outgoing;
 use tollgate_core::problem::Problem;
 use tollgate_http1::write;
-use tollgate_plan::{Captures, Proxy};
+use tollgate_plan::{Captures, Proxy, RoutePlan};
 
+use crate::deadline;
 use crate::deployment::{Backend, Deployment};
 use crate::http::turn::Turn;
 
-/// Writes the head for this try.
+/// What a head is written from, beside the request itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'w> {
+    pub(crate) d: &'w Deployment,
+    pub(crate) route: &'w RoutePlan,
+    pub(crate) proxy: &'w Proxy,
+    pub(crate) captures: &'w Captures,
+    pub(crate) backend: &'w Backend,
+}
+
+/// Writes the head for this try, whose answer is due then.
 ///
 /// # Errors
 /// It has to be signed, and cannot be.
 pub(crate) fn write(
     turn: &mut Turn,
-    d: &Deployment,
-    backend: &Backend,
-    proxy: &Proxy,
-    captures: &Captures,
+    way: Way<'_>,
     address: &Address,
     now: Instant,
+    due: Instant,
 ) -> Result<(), Problem> {
+    let Way { d, route, proxy, captures, backend } = way;
     let (x, out) = (&turn.x, turn.request_head.clear());
     start_line(out, x, proxy, captures);
     host(out, x, backend, proxy, address);
@@ -41,7 +51,11 @@ pub(crate) fn write(
             || x.onward.hides(name)
             || correlation.is_header(known, name)
             || (is_call && known == Known::Other && name.eq_ignore_ascii_case(b"grpc-timeout"))
+            || route.deadline.as_ref().is_some_and(|field| name.eq_ignore_ascii_case(field.name.as_bytes()))
     });
+    if let Some(field) = &route.deadline {
+        deadline::write(out, field, due, now);
+    }
     if let Some(deadline) = x.deadline.filter(|_| is_call) {
         out.extend_from_slice(b"grpc-timeout: ");
         grpc::write_timeout(out, deadline.saturating_duration_since(now));

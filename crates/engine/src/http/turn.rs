@@ -11,8 +11,10 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::{Conn, Route};
 use tollgate_http1::request::Verdict;
 use tollgate_upstream::adaptive::Permit;
+use tollgate_upstream::breaker::Pass;
 
 use crate::forward::Upstream;
+use crate::forward::verdict::Sent;
 use crate::http::pump::{BodyLimits, Prefix, Pump};
 
 /// Unused turns kept per thread.
@@ -40,10 +42,16 @@ pub(crate) struct Turn {
     pub(crate) connects: bool,
     /// It is a call of gRPC.
     pub(crate) is_grpc: bool,
+    /// Whether repeating it does no harm, as far as the service is concerned.
+    pub(crate) is_harmless_twice: bool,
     /// How long a try may wait for the head of an answer, from the end of the request on.
     pub(crate) try_timeout: Option<Duration>,
     /// The right to send it, where that is counted, until there is an answer. Here and not on the way, where it would be kept many times.
     pub(crate) permit: Option<Permit>,
+    /// The right to make the attempt that is under way, where that is given. Here for the same reason.
+    pub(crate) pass: Option<Pass>,
+    /// Who is judged by the attempt that is under way. Here for the same reason.
+    pub(crate) sent: Sent,
     /// When all of the request's body was out, if it has one and that was seen; of the last try.
     pub(crate) body_out: Option<Instant>,
     /// Bytes that went up a tunnel.
@@ -83,8 +91,11 @@ impl Turn {
                 upgrade: None,
                 connects: false,
                 is_grpc: false,
+                is_harmless_twice: false,
                 try_timeout: None,
                 permit: None,
+                pass: None,
+                sent: Sent::default(),
                 body_out: None,
                 tunnelled: 0,
                 upstream: None,
@@ -147,6 +158,8 @@ impl Turn {
         // Whatever one request needed much of is not kept for those that do not: compressors, bodies, who called.
         self.upstream = None;
         self.permit = None;
+        self.pass = None;
+        self.sent = Sent::default();
         self.upload = Pump::new(Length::None, NO_BODY, 0);
         self.download = Pump::new(Length::None, NO_BODY, 0);
         self.x.content = None;

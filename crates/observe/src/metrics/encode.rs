@@ -14,8 +14,8 @@ use tollgate_core::criticality::Criticality;
 
 use super::families::{self, Family};
 use super::route::{BUCKETS, CLASSES, RouteMetrics, RouteTotals};
-use super::service::{OUTCOMES, ServiceMetrics, ServiceTotals};
-use super::watch::{CHECKED, COPIED, STANDINGS, WatchTotals};
+use super::service::{OUTCOMES, SPILLED, ServiceMetrics, ServiceTotals};
+use super::watch::{BREAKER_STATES, CHECKED, COPIED, EJECTED, HEDGED, STANDINGS, WatchTotals};
 use super::worker::{REASONS, Refusal};
 use super::{Format, Metrics, lock, process};
 
@@ -71,6 +71,7 @@ impl Collector for Scrape {
         connections(metrics, &mut to)?;
         tls(metrics, &mut to)?;
         log_and_names(metrics, &mut to)?;
+        registry(metrics, &mut to)?;
         own_process(&mut to)
     }
 }
@@ -208,6 +209,11 @@ fn services(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     gauges(to, &families::SMOOTH_WAITING, each(|t| t.smoothing))?;
     counters(to, &families::SMOOTH_REFUSED, each(|t| t.smooth_refused))?;
     adaptive(&services, to)?;
+    let spilled = services.iter().filter(|(_, totals)| totals.spilled != [0; 3]).flat_map(|(service, totals)| {
+        let of = |(to, count)| ([("service", service.name()), ("to", to)], count);
+        SPILLED.into_iter().zip(totals.spilled).map(of)
+    });
+    counters(to, &families::SPILLED, spilled)?;
     watched(services.iter().map(|(service, _)| &**service), to)
 }
 
@@ -240,12 +246,35 @@ fn watched<'a>(services: impl Iterator<Item = &'a ServiceMetrics>, to: &mut Desc
         CHECKED.into_iter().zip(totals.checks).map(move |(result, count)| ([of(*name), ("result", result)], count))
     });
     counters(to, &families::CHECKS, checks)?;
-    counters(to, &families::EJECTIONS, watched().map(|(name, totals)| ([of(*name)], totals.ejections)))?;
+    let ejections = watched().flat_map(|(name, totals)| {
+        EJECTED.into_iter().zip(totals.ejections).map(move |(reason, count)| ([of(*name), ("reason", reason)], count))
+    });
+    counters(to, &families::EJECTIONS, ejections)?;
+    breakers(&services, to)?;
+    let hedges = services.iter().filter(|(_, totals)| totals.hedges != [0; 3]).flat_map(|(name, totals)| {
+        HEDGED.into_iter().zip(totals.hedges).map(move |(result, count)| ([of(*name), ("result", result)], count))
+    });
+    counters(to, &families::HEDGES, hedges)?;
     counters(to, &families::FALLBACKS, services.iter().map(|(name, totals)| ([of(*name)], totals.fallbacks)))?;
     let copies = services.iter().filter(|(_, totals)| totals.copies != [0; 5]).flat_map(|(name, totals)| {
         COPIED.into_iter().zip(totals.copies).map(move |(result, count)| ([of(*name), ("result", result)], count))
     });
     counters(to, &families::COPIES, copies)
+}
+
+/// How circuit breakers stand, of services that have one.
+fn breakers(services: &[(&str, WatchTotals)], to: &mut DescriptorEncoder) -> fmt::Result {
+    let of = |name| ("service", name);
+    let with = || services.iter().filter_map(|(name, totals)| Some((*name, totals, totals.breaker?)));
+    let states = with().flat_map(|(name, _, stands)| {
+        BREAKER_STATES.map(|state| ([of(name), ("state", state)], u64::from(state == stands.as_str())))
+    });
+    gauges(to, &families::BREAKER_STATE, states)?;
+    let changes = with().flat_map(|(name, totals, _)| {
+        BREAKER_STATES.into_iter().zip(totals.breaker_changes).map(move |(to, n)| ([of(name), ("to", to)], n))
+    });
+    counters(to, &families::BREAKER_CHANGES, changes)?;
+    counters(to, &families::BREAKER_REFUSED, with().map(|(name, totals, _)| ([of(name)], totals.breaker_refused)))
 }
 
 fn connections(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
@@ -291,9 +320,29 @@ fn log_and_names(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
     let (written, lost) = (&metrics.log_lines.written, &metrics.log_lines.lost);
     let lines = [([("result", "written")], written.load(Relaxed)), ([("result", "lost")], lost.load(Relaxed))];
     counters(to, &families::LOG_LINES, lines)?;
-    let names = lock(&metrics.names).clone();
+    let names = metrics.names.all();
     counters(to, &families::DNS_FAILURES, names.iter().map(|(name, n)| ([("name", &**name)], n.failures)))?;
-    gauges(to, &families::DNS_STALE, names.iter().map(|(name, n)| ([("name", &**name)], u64::from(n.stale))))
+    gauges(to, &families::DNS_STALE, names.iter().map(|(name, n)| ([("name", &**name)], u64::from(n.is_stale))))?;
+    let sources = metrics.sources.all();
+    counters(to, &families::SOURCE_FAILURES, sources.iter().map(|(name, n)| ([("source", &**name)], n.failures)))?;
+    gauges(to, &families::SOURCE_STALE, sources.iter().map(|(name, n)| ([("source", &**name)], u64::from(n.is_stale))))
+}
+
+fn registry(metrics: &Metrics, to: &mut DescriptorEncoder) -> fmt::Result {
+    let Some(facts) = metrics.registry.now() else { return Ok(()) };
+    gauge(to, &families::REGISTRY_REVISION, facts.revision)?;
+    gauge(to, &families::REGISTRY_VOUCHED, facts.vouched)?;
+    gauge(to, &families::REGISTRY_STALE, u64::from(facts.is_stale))?;
+    let services = facts.services();
+    let instances = services.iter().flat_map(|(service, counts)| {
+        ["up", "draining"]
+            .into_iter()
+            .zip(*counts)
+            .map(move |(state, count)| ([("service", *service), ("state", state)], count))
+    });
+    gauges(to, &families::REGISTRY_INSTANCES, instances)?;
+    let changes = [("put", facts.put), ("gone", facts.gone), ("lapsed", facts.lapsed)];
+    counters(to, &families::REGISTRY_CHANGES, changes.into_iter().map(|(kind, count)| ([("kind", kind)], count)))
 }
 
 fn own_process(to: &mut DescriptorEncoder) -> fmt::Result {

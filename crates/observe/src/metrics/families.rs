@@ -93,12 +93,22 @@ families! {
     SERVICE_SHED: Counter "tollgate_service_shed" ["service", "criticality"]
         "Requests refused because the service cannot do more at a time, by how much they matter.";
 
+    SPILLED: Counter "tollgate_balance_spilled" ["service", "to"]
+        "Requests for which an instance was chosen that is not asked first: of another `zone`, of a later priority `group`; or of all, well or not, because too few are well (`panic`).";
     INSTANCES: Gauge "tollgate_service_instances" ["service", "state"]
         "Instances of a service that is checked or ejects: `healthy`, `unknown` (not checked yet, used like a healthy one), `unhealthy`, `ejected`.";
     CHECKS: Counter "tollgate_health_checks" ["service", "result"]
         "Health checks of instances: `ok`, or `failed`.";
-    EJECTIONS: Counter "tollgate_ejections" ["service"]
-        "Times that an instance was left out for a while because requests sent to it failed.";
+    EJECTIONS: Counter "tollgate_ejections" ["service", "reason"]
+        "Times that an instance was left out for a while: because requests failed in a row (`consecutive`), a share of them did (`errors`), or it did worse (`success_rate`) or was slower (`latency`) than the others.";
+    BREAKER_STATE: Gauge "tollgate_breaker_state" ["service", "state"]
+        "1 for the state that the service's circuit breaker is in: `closed`, `open`, `half_open`; 0 for the others.";
+    BREAKER_CHANGES: Counter "tollgate_breaker_changes" ["service", "to"]
+        "Times that the service's circuit breaker came into this state.";
+    BREAKER_REFUSED: Counter "tollgate_breaker_refused" ["service"]
+        "Attempts that the service's circuit breaker did not let through.";
+    HEDGES: Counter "tollgate_hedges" ["service", "result"]
+        "Second attempts beside a slow first one (`hedge`): `won` (their answer was used), `lost`, or `denied` (not sent, because the retry budget was spent).";
     FALLBACKS: Counter "tollgate_fallbacks" ["service"]
         "Requests for which the service had no answer and whose fallback was asked or given instead.";
     COPIES: Counter "tollgate_mirrored_requests" ["service", "result"]
@@ -141,6 +151,21 @@ families! {
         "Look-ups of a host name that failed.";
     DNS_STALE: Gauge "tollgate_dns_stale" ["name"]
         "1 while the addresses of a host name are those of an earlier answer because the last look-up failed.";
+    SOURCE_FAILURES: Counter "tollgate_source_failures" ["source"]
+        "Questions for the instances of a service that failed, by the source and the service's name there: `consul orders`.";
+    SOURCE_STALE: Gauge "tollgate_source_stale" ["source"]
+        "1 while the instances of a service are those of an earlier answer, or lapsed, because its source does not answer.";
+
+    REGISTRY_REVISION: Gauge "tollgate_registry_revision" []
+        "The revision of the registry of instances that is in use.";
+    REGISTRY_VOUCHED: Gauge "tollgate_registry_vouched_timestamp", Seconds []
+        "When what keeps the registry last vouched for it, in Unix time: `time()` less this is the age of what is in use.";
+    REGISTRY_STALE: Gauge "tollgate_registry_stale" []
+        "1 while what keeps the registry cannot be asked.";
+    REGISTRY_INSTANCES: Gauge "tollgate_registry_instances" ["service", "state"]
+        "Instances that are registered: `up`, or `draining`.";
+    REGISTRY_CHANGES: Counter "tollgate_registry_changes" ["kind"]
+        "What became of instances: `put` (registered, or changed), `gone` (deregistered, or their time ended), `lapsed` (not used any more because nobody vouched for them).";
 
     CPU: Counter "process_cpu", Seconds []
         "User and system time spent by the process.";

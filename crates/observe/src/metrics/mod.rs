@@ -4,7 +4,6 @@
 //! a plan is compiled and kept in it, so that the hot path neither hashes nor locks. The same name gives the same
 //! handle after a reload, so counters never jump back.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,9 +14,11 @@ use tollgate_core::facts::Route;
 mod concurrency;
 mod encode;
 mod families;
+mod followed;
 mod format;
 mod listener;
 mod process;
+mod registry;
 mod route;
 mod service;
 mod shards;
@@ -29,12 +30,14 @@ mod worker;
 
 pub use concurrency::{ConcurrencyMetrics, ConcurrencyTotals};
 pub use families::metrics_reference;
+pub use followed::Followed;
 pub use format::Format;
 pub use listener::ListenerMetrics;
+pub use registry::RegistryFacts;
 pub use route::{RouteMetrics, RouteShard, RouteTotals};
-pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals};
+pub use service::{Outcome, ServiceMetrics, ServiceShard, ServiceTotals, Spilled};
 pub use tls::TlsFiles;
-pub use watch::{Checked, Copied, Standing, WatchMetrics, WatchTotals};
+pub use watch::{BreakerState, Checked, Copied, Ejected, Hedged, Standing, WatchMetrics, WatchTotals};
 pub use worker::{Closed, WorkerMetrics};
 
 pub use process::{open_files, resident};
@@ -47,7 +50,7 @@ const MOST_ROUTES: usize = 20_000;
 const MOST_SERVICES: usize = 5_000;
 /// Most listeners with counters of their own.
 const MOST_LISTENERS: usize = 256;
-/// Most host names whose look-ups are counted one by one.
+/// Most host names, and most services at other sources, that are counted one by one.
 const MOST_NAMES: usize = 2_000;
 
 /// All counters of the process.
@@ -60,7 +63,9 @@ pub struct Metrics {
     log_lines: Arc<LogLines>,
     limits_forgotten: Arc<AtomicU64>,
     store: Arc<StoreFacts>,
-    names: Mutex<BTreeMap<Box<str>, Name>>,
+    registry: RegistryFacts,
+    names: Followed,
+    sources: Followed,
     config: Mutex<Config>,
     tls: TlsFiles,
     overload: Mutex<Overload>,
@@ -93,14 +98,6 @@ pub struct Totals {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Name {
-    failures: u64,
-    stale: bool,
-    /// Who looks it up.
-    users: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
 struct Config {
     revision: u64,
     applied: f64,
@@ -130,7 +127,9 @@ impl Metrics {
             log_lines: Arc::default(),
             limits_forgotten: Arc::default(),
             store: Arc::default(),
-            names: Mutex::default(),
+            registry: RegistryFacts::default(),
+            names: Followed::default(),
+            sources: Followed::default(),
             config: Mutex::default(),
             tls: TlsFiles::default(),
             overload: Mutex::default(),
@@ -179,6 +178,11 @@ impl Metrics {
         &self.store
     }
 
+    /// What is told of the registry of instances.
+    pub fn registry(&self) -> &RegistryFacts {
+        &self.registry
+    }
+
     /// So much is used. The lag is the workers' own affair: of it, only whether somebody looks counts.
     pub fn uses(&self, used: Overload) {
         *lock(&self.overload) = used;
@@ -196,31 +200,14 @@ impl Metrics {
         &self.tls
     }
 
-    /// Somebody looks a host name up from now on; see [`Metrics::dns_forget`].
-    pub fn dns_use(&self, name: &str) {
-        let mut names = lock(&self.names);
-        if names.contains_key(name) || names.len() < MOST_NAMES {
-            names.entry(name.into()).or_default().users += 1;
-        }
+    /// Host names that are looked up.
+    pub fn names(&self) -> &Followed {
+        &self.names
     }
 
-    /// A look-up of a host name ended. After one that failed the addresses are those of an earlier answer.
-    pub fn dns_lookup(&self, name: &str, ok: bool) {
-        let mut names = lock(&self.names);
-        let key = if names.contains_key(name) || names.len() < MOST_NAMES { name } else { OTHER };
-        let entry = names.entry(key.into()).or_default();
-        entry.failures += u64::from(!ok);
-        entry.stale = !ok;
-    }
-
-    /// One of those who looked the host name up does so no more; with the last one its counters go.
-    pub fn dns_forget(&self, name: &str) {
-        let mut names = lock(&self.names);
-        let Some(entry) = names.get_mut(name) else { return };
-        entry.users = entry.users.saturating_sub(1);
-        if entry.users == 0 {
-            names.remove(name);
-        }
+    /// Services that are asked of other sources than DNS: `consul orders`.
+    pub fn sources(&self) -> &Followed {
+        &self.sources
     }
 
     /// A configuration was applied at `at`, in time since the Unix epoch.
@@ -294,21 +281,5 @@ mod tests {
         metrics.worker(1).closed(Closed::Client);
         let totals = Totals { requests: 2, in_flight: 1, accepted: 2, connections: 1, ..Totals::default() };
         assert_eq!(metrics.totals(), totals);
-    }
-
-    #[test]
-    fn names_looked_up_are_bounded_and_can_be_forgotten() {
-        let metrics = Metrics::new(1);
-        for n in 0..MOST_NAMES + 10 {
-            metrics.dns_lookup(&format!("host-{n}"), false);
-        }
-        assert_eq!(lock(&metrics.names).len(), MOST_NAMES + 1);
-        assert_eq!(lock(&metrics.names)[OTHER].failures, 10);
-        metrics.dns_use("host-3");
-        metrics.dns_use("host-3");
-        metrics.dns_forget("host-3");
-        assert_eq!(lock(&metrics.names)["host-3"].failures, 1, "another resolver has taken the name over");
-        metrics.dns_forget("host-3");
-        assert!(!lock(&metrics.names).contains_key("host-3"));
     }
 }

@@ -26,6 +26,21 @@ pub enum Outcome {
 /// The values of the label `outcome`, in the order of [`Outcome`].
 pub(crate) const OUTCOMES: [&str; 6] = ["ok", "connect_failed", "timeout", "reset", "refused_by_limit", "cancelled"];
 
+/// Whom a request went to because those that are asked first could not take it: the values of the label `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Spilled {
+    /// An instance of another zone.
+    Zone,
+    /// One of a later priority group.
+    Group,
+    /// Any instance, well or not: too few are well.
+    Panic,
+}
+
+/// The values of the label `to`, in the order of [`Spilled`].
+pub(crate) const SPILLED: [&str; 3] = ["zone", "group", "panic"];
+
 /// The counters of one service: a handle kept with the service, the same over reloads.
 #[derive(Debug)]
 pub struct ServiceMetrics {
@@ -55,6 +70,7 @@ pub struct ServiceShard {
     smooth_refused: Slot,
     admitted: Slot,
     released: Slot,
+    spilled: [Slot; SPILLED.len()],
 }
 
 /// A service's counters summed over the workers.
@@ -82,6 +98,8 @@ pub struct ServiceTotals {
     pub smooth_refused: u64,
     /// Requests under way that adaptive concurrency let in.
     pub admitted: u64,
+    /// Requests that went to others than are asked first, in the order of [`Spilled`].
+    pub spilled: [u64; 3],
 }
 
 impl ServiceMetrics {
@@ -135,6 +153,7 @@ impl ServiceMetrics {
             smoothing: open(sum(|s| &s.smoothing), smoothed),
             smooth_refused: sum(|s| &s.smooth_refused),
             admitted: open(sum(|s| &s.admitted), released),
+            spilled: std::array::from_fn(|i| self.shards.sum(|s| s.spilled[i].get())),
         }
     }
 }
@@ -214,6 +233,12 @@ impl ServiceShard {
     #[inline]
     pub fn released(&self) {
         self.released.add(1);
+    }
+
+    /// A request goes to others than are asked first.
+    #[inline]
+    pub fn spilled(&self, to: Spilled) {
+        self.spilled[to as usize].add(1);
     }
 
     /// There was no turn for a request.

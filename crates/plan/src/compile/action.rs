@@ -13,6 +13,7 @@ use tollgate_core::principal::Sources;
 use tollgate_files::Files;
 
 use crate::compile::at_most;
+use crate::hedge::Hedge;
 use crate::matcher::Pattern;
 use crate::table::{Action, Fallback, Fixed, Proxy, Redirect, Says};
 use crate::template::{PathPlan, TargetPlan};
@@ -99,6 +100,7 @@ impl<'c> Services<'c> {
                     host,
                     retries,
                     try_timeout,
+                    hedge: route.settings.hedge.as_ref().map(|written| Box::new(Hedge::new(written))),
                     fallback,
                     mirror: None,
                 }))

@@ -48,11 +48,13 @@ pub(super) fn mirror(
                 // Twice would be more than the request itself does.
                 retries: Some(0),
                 try_timeout: Says::None,
+                hedge: None,
                 fallback: Says::None,
                 mirror: None,
             }),
             dialect: route.dialect,
             bounds: Bounds { timeout, idle: timeout, total: Some(timeout), ..route.bounds },
+            deadline: None,
             upgrades: Arc::default(),
             metrics: Arc::clone(&route.metrics),
         },

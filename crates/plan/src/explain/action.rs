@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tollgate_config::model::{AdaptiveConcurrency, Address, Balance, Check, Health, Outlier, Service, Target};
+use tollgate_config::model::{
+    AdaptiveConcurrency, Address, Balance, Breaker, Check, Hashed, Health, Outlier, Service, Target,
+};
 use tollgate_core::exchange::Exchange;
 
 use crate::compile::Compiled;
@@ -57,6 +59,10 @@ pub(super) struct ServiceLine {
     pub(super) health: Option<String>,
     /// When one is ejected.
     pub(super) outlier: Option<String>,
+    /// When all of it is left alone.
+    pub(super) breaker: Option<String>,
+    /// When a second attempt is made beside the first.
+    pub(super) hedge: Option<String>,
     /// What becomes of requests when all instances fail, if anybody finds out.
     pub(super) when_all_fail: Option<&'static str>,
     /// What takes the place of an answer that cannot be had.
@@ -118,15 +124,28 @@ fn copies(mirror: &Mirror) -> Option<String> {
 }
 
 fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> ServiceLine {
-    let targets: Vec<String> = service.to.0.iter().map(target).collect();
+    let registered = service.registry.iter().map(|from| format!("registry {}", from.value.service.value.0));
+    let consul = service.consul.iter().map(|from| format!("consul {}", from.value.service.value.0));
+    let kubernetes = service.kubernetes.iter().map(|from| {
+        let of = &from.value.service.value;
+        format!("kubernetes {}/{}", of.namespace, of.name)
+    });
+    let others = registered.chain(consul).chain(kubernetes);
+    let targets: Vec<String> = service.to.0.iter().map(target).chain(others).collect();
     let balance = match &service.balance {
         // A name may stand for many instances.
-        _ if matches!(service.to.0.as_slice(), [Target { address, .. }] if !matches!(address.value, Address::Name { .. })) => {
+        _ if matches!(service.to.0.as_slice(), [Target { address, .. }] if !matches!(address.value, Address::Name { .. } | Address::Srv(_))) => {
             None
         }
         Balance::RoundRobin => Some("in turn".to_owned()),
         Balance::LeastRequests => Some("the one with fewer requests of two picked at random".to_owned()),
-        Balance::Hash(key) => Some(format!("by a hash of {key}")),
+        Balance::Latency(_) => Some("the one that answers fastest, of some picked at random".to_owned()),
+        Balance::Load(_) => Some("by how busy they say they are".to_owned()),
+        Balance::Hash(Hashed { hash, bound: None }) => Some(format!("by a hash of {hash}")),
+        Balance::Hash(Hashed { hash, bound: Some(bound) }) => {
+            Some(format!("by a hash of {hash}, none with more than {} % of its share", bound.percent))
+        }
+        Balance::Sticky(sticky) => Some(format!("the one that the cookie {} names", sticky.cookie.0)),
     };
     let host = match (&proxy.host, &service.host) {
         (Some(host), _) => String::from_utf8_lossy(host).into_owned(),
@@ -149,6 +168,8 @@ fn service_line(proxy: &Proxy, name: &str, service: &Service, x: &Exchange) -> S
         concurrency: service.adaptive_concurrency.as_ref().map(concurrency),
         health: service.health.as_ref().map(check),
         outlier: service.outlier.as_ref().map(ejection),
+        breaker: service.breaker.as_ref().map(breaking),
+        hedge: proxy.hedge.as_ref().map(|hedge| hedge.to_string()),
         when_all_fail: is_watched.then(|| service.when_all_fail.as_ref().map_or("serve", |when| when.value.as_str())),
         fallback: None,
     }
@@ -186,8 +207,31 @@ fn ejection(outlier: &Outlier) -> String {
         let share = percent(errors.share.hundredths().into(), 10_000);
         format!("{share} failures of at least {} requests within {}", errors.of.get(), period(errors.within.0))
     });
-    let when: Vec<String> = in_a_row.into_iter().chain(share).collect();
+    let rate = outlier.success_rate.as_ref().map(|own| {
+        format!(
+            "a success rate {} deviations below the mean of {} instances or more",
+            own.deviations.get(),
+            own.instances.get()
+        )
+    });
+    let slow = outlier.latency.as_ref().map(|own| format!("answers {} times as slow as the others'", own.factor.get()));
+    let when: Vec<String> = in_a_row.into_iter().chain(share).chain(rate).chain(slow).collect();
     format!("after {}, for {}", when.join(" or "), period(outlier.eject_for.value.0))
+}
+
+/// When a service is left alone.
+fn breaking(breaker: &Breaker) -> String {
+    let in_a_row = match breaker.consecutive.get() {
+        0 => None,
+        many => Some(format!("{many} failures in a row")),
+    };
+    let share = breaker.failures.as_ref().map(|failures| {
+        let share = percent(failures.share.hundredths().into(), 10_000);
+        format!("{share} failures of at least {} attempts within {}", failures.of.get(), period(failures.within.0))
+    });
+    let when: Vec<String> = in_a_row.into_iter().chain(share).collect();
+    let (open, trials) = (period(breaker.open.value.0), breaker.trials.get());
+    format!("after {}, for {open}; closed after {trials} requests that go well", when.join(" or "))
 }
 
 fn stand_in(fallback: &Fallback) -> String {

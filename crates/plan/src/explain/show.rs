@@ -151,6 +151,8 @@ impl Display for ServiceLine {
             ("concurrency", self.concurrency.as_deref()),
             ("checked", self.health.as_deref()),
             ("ejects", self.outlier.as_deref()),
+            ("breaker opens", self.breaker.as_deref()),
+            ("hedges", self.hedge.as_deref()),
             // What is usual goes without saying.
             ("when all fail", self.when_all_fail.filter(|when| *when != "serve")),
             ("fallback", self.fallback.as_deref()),
@@ -259,6 +261,8 @@ impl ServiceLine {
             "concurrency": self.concurrency,
             "health": self.health,
             "outlier": self.outlier,
+            "breaker": self.breaker,
+            "hedge": self.hedge,
             "when_all_fail": self.when_all_fail,
             "fallback": self.fallback,
         })

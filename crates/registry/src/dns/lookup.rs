@@ -7,9 +7,10 @@ use std::time::Duration;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, Resolver, TokioResolver};
 use tokio::time::timeout;
 
@@ -35,6 +36,16 @@ impl std::error::Error for LookupError {}
 pub(super) struct Answer {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) ttl: Duration,
+}
+
+/// One SRV record (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Record {
+    pub(super) priority: u16,
+    pub(super) weight: u16,
+    pub(super) port: u16,
+    /// A host, lower-cased, with its final dot.
+    pub(super) target: String,
 }
 
 /// Asks for one name at a time, without a cache: whoever asks keeps the answer.
@@ -67,23 +78,35 @@ impl Lookup {
         Ok(Self { resolver, timeout: settings.timeout, shortest: settings.min_ttl, longest: settings.max_ttl })
     }
 
-    /// All addresses of `host`, IPv4 and IPv6.
+    /// All addresses of `host`, IPv4 and IPv6. With a dot at its end no search list is applied.
     pub(super) async fn addresses(&self, host: &str) -> Result<Answer, LookupError> {
-        let (addresses, ttl) = match by_hosts_file(host) {
+        let (addresses, ttl) = match by_hosts_file(host.trim_end_matches('.')) {
             Some(found) => (found, HOSTS_FILE_TTL),
             None => self.by_servers(host).await?,
         };
         Ok(self.answer(addresses, ttl))
     }
 
+    /// The SRV records of a name, and how long they hold. None if it is said that there is no such service (the target `.`).
+    pub(super) async fn services(&self, name: &str) -> Result<(Vec<Record>, Duration), LookupError> {
+        let found = self.within(self.resolver.lookup(name, RecordType::SRV), "the name has no SRV record").await?;
+        let mut ttl = Duration::MAX;
+        let mut records = Vec::new();
+        let mut is_said = false;
+        for record in found.answers() {
+            let RData::SRV(srv) = &record.data else { continue };
+            (is_said, ttl) = (true, ttl.min(Duration::from_secs(record.ttl.into())));
+            // RFC 2782: "A Target of "." means that the service is decidedly not available at this domain."
+            if !srv.target.is_root() {
+                let target = srv.target.to_ascii().to_ascii_lowercase();
+                records.push(Record { priority: srv.priority, weight: srv.weight, port: srv.port, target });
+            }
+        }
+        if is_said { Ok((records, self.bounded(ttl))) } else { Err(LookupError("the name has no SRV record".into())) }
+    }
+
     async fn by_servers(&self, host: &str) -> Result<(Vec<IpAddr>, Duration), LookupError> {
-        let found = match timeout(self.timeout, self.resolver.lookup_ip(host)).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) if error.is_nx_domain() => return Err(LookupError("there is no such name".into())),
-            Ok(Err(error)) if error.is_no_records_found() => return Err(LookupError("the name has no address".into())),
-            Ok(Err(error)) => return Err(LookupError(error.to_string())),
-            Err(_) => return Err(LookupError("no name server answered in time".into())),
-        };
+        let found = self.within(self.resolver.lookup_ip(host), "the name has no address").await?;
         let ttl = found.as_lookup().answers().iter().map(|record| record.ttl).min().unwrap_or_default();
         let addresses: Vec<IpAddr> = found.iter().collect();
         if addresses.is_empty() {
@@ -92,10 +115,28 @@ impl Lookup {
         Ok((addresses, Duration::from_secs(ttl.into())))
     }
 
+    async fn within<T>(
+        &self,
+        asked: impl Future<Output = Result<T, NetError>>,
+        nothing: &str,
+    ) -> Result<T, LookupError> {
+        match timeout(self.timeout, asked).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) if error.is_nx_domain() => Err(LookupError("there is no such name".into())),
+            Ok(Err(error)) if error.is_no_records_found() => Err(LookupError(nothing.into())),
+            Ok(Err(error)) => Err(LookupError(error.to_string())),
+            Err(_) => Err(LookupError("no name server answered in time".into())),
+        }
+    }
+
+    fn bounded(&self, ttl: Duration) -> Duration {
+        ttl.min(self.longest).max(self.shortest)
+    }
+
     fn answer(&self, mut addresses: Vec<IpAddr>, ttl: Duration) -> Answer {
         addresses.sort_unstable();
         addresses.dedup();
-        Answer { addresses, ttl: ttl.min(self.longest).max(self.shortest) }
+        Answer { addresses, ttl: self.bounded(ttl) }
     }
 }
 

@@ -11,12 +11,9 @@ use tollgate_observe::Metrics;
 
 use super::Dns;
 use super::lookup::{Answer, Lookup, LookupError};
+use crate::backoff::{Backoff, spread};
 use crate::merged::replace;
 use crate::{Endpoint, State, View};
-
-/// How long to wait after the first failure; twice as long after each further one, up to [`SLOWEST`].
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const SLOWEST: Duration = Duration::from_secs(30);
 
 /// What is known of a name, shown through an outlet for each port and weight that services use it with.
 #[derive(Debug)]
@@ -46,7 +43,9 @@ struct Outlet {
 
 impl Name {
     /// Begins to look the name up, until it is dropped. `addresses`: what it has until then.
-    pub(super) fn start(dns: &Dns, host: &str, addresses: Vec<IpAddr>) -> Arc<Self> {
+    /// A name that ends with a dot is whole: no search list is applied.
+    pub(super) fn start(dns: &Dns, asked: &str, addresses: Vec<IpAddr>) -> Arc<Self> {
+        let host = asked.trim_end_matches('.');
         let known = Known { host: host.into(), addresses, state: State::Pending, outlets: Vec::new() };
         let name = Arc::new(Self {
             host: host.to_owned(),
@@ -55,8 +54,8 @@ impl Name {
             known: Mutex::new(known),
             task: Mutex::default(),
         });
-        name.metrics.dns_use(host);
-        let following = follow(Arc::downgrade(&name), dns.lookup.clone(), host.to_owned());
+        name.metrics.names().begin(host);
+        let following = follow(Arc::downgrade(&name), dns.lookup.clone(), asked.to_owned());
         let task = dns.runtime.spawn(following).abort_handle();
         *name.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         name
@@ -78,26 +77,24 @@ impl Name {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in how a look-up ended, shows it and says when to look again. `failures` counts those in a row.
-    fn learn(&self, looked: Result<Answer, LookupError>, failures: &mut u32) -> Duration {
-        self.metrics.dns_lookup(&self.host, looked.is_ok());
+    /// Takes in how a look-up ended, shows it and says when to look again.
+    fn learn(&self, looked: Result<Answer, LookupError>, failures: &mut Backoff) -> Duration {
+        self.metrics.names().asked(&self.host, looked.is_ok());
         let mut known = self.known();
         let wait = match looked {
             Ok(answer) => {
                 known.refresh(&self.host, answer.addresses);
-                *failures = 0;
+                failures.succeeded();
                 answer.ttl
             }
             Err(error) => {
                 known.fail(&self.host, &error, &self.clock);
-                let wait = FIRST_RETRY.saturating_mul(1 << (*failures).min(16)).min(SLOWEST);
-                *failures = failures.saturating_add(1);
-                wait
+                failures.failed()
             }
         };
         known.show();
         // Names whose times to live end together are not all asked for at once.
-        wait + wait.mul_f64(fastrand::f64() / 10.0)
+        spread(wait)
     }
 }
 
@@ -106,15 +103,15 @@ impl Drop for Name {
         if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
             task.abort();
         }
-        self.metrics.dns_forget(&self.host);
+        self.metrics.names().end(&self.host);
     }
 }
 
 /// Looks up, tells, waits; until nobody is left to be told.
-async fn follow(name: Weak<Name>, lookup: Arc<Lookup>, host: String) {
-    let mut failures = 0;
+async fn follow(name: Weak<Name>, lookup: Arc<Lookup>, asked: String) {
+    let mut failures = Backoff::default();
     loop {
-        let looked = lookup.addresses(&host).await;
+        let looked = lookup.addresses(&asked).await;
         let Some(name) = name.upgrade() else { return };
         let wait = name.learn(looked, &mut failures);
         drop(name);
@@ -138,7 +135,7 @@ impl Known {
         // The first failure says it; the ones that follow it are told by the metrics.
         let since = match &self.state {
             State::Stale { since, .. } => *since,
-            State::Pending | State::Fresh => {
+            State::Pending | State::Fresh | State::Lapsed { .. } => {
                 match self.addresses.len() {
                     0 => tracing::warn!(host, %error, "look-up failed: no address is known; it is tried again"),
                     kept => tracing::warn!(host, %error, kept, "look-up failed, the last answer is kept"),
@@ -150,8 +147,10 @@ impl Known {
     }
 
     fn view(&self, port: u16, weight: u32) -> View {
-        let host = || Some(Arc::clone(&self.host));
-        let endpoint = |ip: &IpAddr| Endpoint { address: SocketAddr::new(*ip, port).into(), weight, host: host() };
+        let endpoint = |ip: &IpAddr| {
+            let host = Some(Arc::clone(&self.host));
+            Endpoint { host, ..Endpoint::new(SocketAddr::new(*ip, port), weight) }
+        };
         View { state: self.state.clone(), ..View::fresh(self.addresses.iter().map(endpoint)) }
     }
 
@@ -189,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_failed_look_up_keeps_the_answer_and_the_time_of_the_first_failure() {
-        let (name, mut failures) = (name(), 0);
+        let (name, mut failures) = (name(), Backoff::default());
         let view = name.outlet(8080, 3);
         name.learn(answer(1), &mut failures);
         name.learn(Err(LookupError::test("timed out")), &mut failures);
@@ -197,16 +196,20 @@ mod tests {
         name.learn(Err(LookupError::test("refused")), &mut failures);
         let now = view.borrow().clone();
         let host = Some("orders.internal".into());
-        assert_eq!(now.endpoints, [Endpoint { address: "10.0.0.1:8080".parse().unwrap(), weight: 3, host }]);
+        assert_eq!(
+            now.endpoints,
+            [Endpoint { host, ..Endpoint::new("10.0.0.1:8080".parse::<SocketAddr>().unwrap(), 3) }]
+        );
         let since = std::time::SystemTime::UNIX_EPOCH;
         assert_eq!(now.state, State::Stale { since, error: "orders.internal: refused".into() });
         name.learn(answer(2), &mut failures);
-        assert_eq!((view.borrow().state.clone(), failures), (State::Fresh, 0));
+        assert_eq!(view.borrow().state, State::Fresh);
+        assert_eq!(failures.failed(), Duration::from_secs(1), "it begins anew");
     }
 
     #[test]
     fn waits_follow_the_time_to_live_and_grow_with_failures() {
-        let (name, mut failures) = (name(), 0);
+        let (name, mut failures) = (name(), Backoff::default());
         let within = |wait: Duration, seconds: u64| {
             assert!((seconds as f64..seconds as f64 * 1.1).contains(&wait.as_secs_f64()), "{wait:?}, not {seconds} s");
         };
@@ -219,7 +222,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_did_not_change_wakes_nobody() {
-        let (name, mut failures) = (name(), 0);
+        let (name, mut failures) = (name(), Backoff::default());
         let mut view = name.outlet(80, 1);
         name.learn(answer(1), &mut failures);
         view.mark_unchanged();
@@ -229,7 +232,7 @@ mod tests {
 
     #[test]
     fn outlets_nobody_looks_through_are_closed() {
-        let (name, mut failures) = (name(), 0);
+        let (name, mut failures) = (name(), Backoff::default());
         drop(name.outlet(80, 1));
         name.learn(answer(1), &mut failures);
         assert!(name.known().outlets.is_empty());

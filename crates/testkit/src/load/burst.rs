@@ -19,7 +19,7 @@ const RESTING: usize = 256;
 pub struct Kind {
     /// What it is called in the outcome.
     pub name: &'static str,
-    /// The path.
+    /// The path; `{n}` stands for the number of the request.
     pub path: String,
     /// How many come in a second, evenly spaced.
     pub rate: u32,
@@ -107,7 +107,8 @@ async fn schedule(shared: Arc<Shared>, kind: Kind) {
             return;
         }
         tokio::time::sleep_until((shared.began + at).into()).await;
-        let (shared, path, name) = (Arc::clone(&shared), kind.path.clone(), kind.name);
+        let path = kind.path.replace("{n}", &number.to_string());
+        let (shared, name) = (Arc::clone(&shared), kind.name);
         tokio::spawn(async move {
             let status = timeout(shared.patience, shared.ask(&path)).await.ok().flatten().unwrap_or(0);
             let took = now().saturating_duration_since(shared.began + at);

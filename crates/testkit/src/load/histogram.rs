@@ -13,7 +13,8 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn add(&mut self, took: Duration) {
+    /// Counts one.
+    pub fn add(&mut self, took: Duration) {
         let slot = slot(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         if self.counts.len() <= slot {
             self.counts.resize(slot + 1, 0);

@@ -25,6 +25,8 @@ pub struct Legacy {
 #[derive(Debug)]
 struct Shared {
     work: Work,
+    /// How long each takes now, in microseconds.
+    each: AtomicU64,
     hands: Arc<Semaphore>,
     inside: AtomicU64,
     most_inside: AtomicU64,
@@ -69,6 +71,7 @@ impl Legacy {
         listener.set_nonblocking(true).expect("its mode");
         let shared = Arc::new(Shared {
             work,
+            each: AtomicU64::new(micros(work.each)),
             hands: Arc::new(Semaphore::new(work.hands)),
             inside: AtomicU64::new(0),
             most_inside: AtomicU64::new(0),
@@ -90,6 +93,11 @@ impl Legacy {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Each request takes so long from now on.
+    pub fn takes(&self, each: Duration) {
+        self.shared.each.store(micros(each), Ordering::Relaxed);
     }
 
     /// When each request came.
@@ -124,10 +132,23 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
             _ = done => {}
             () = gone(&wire.stream) => return,
         }
-        if wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.is_err() || head.is_last() {
+        let answer = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 2\r\n\r\nok", shared.report());
+        if wire.send(answer.as_bytes()).await.is_err() || head.is_last() {
             return;
         }
     }
+}
+
+impl Shared {
+    /// How busy it is, as ORCA has it.
+    fn report(&self) -> String {
+        let busy = self.inside.load(Ordering::Acquire) as f64 / self.work.hands.min(1_000_000) as f64;
+        format!("endpoint-load-metrics: TEXT application_utilization={busy:.3}\r\n")
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Returns once nobody is at the other end any more.
@@ -144,8 +165,9 @@ async fn work(shared: Arc<Shared>) {
     let hand = shared.hands.acquire().await;
     let queue = shared.inside.load(Ordering::Acquire).saturating_sub(shared.work.hands as u64);
     let slower = 1.0 + queue as f64 / shared.work.slows as f64;
-    if !shared.work.each.is_zero() {
-        tokio::time::sleep(shared.work.each.mul_f64(slower)).await;
+    let each = Duration::from_micros(shared.each.load(Ordering::Relaxed));
+    if !each.is_zero() {
+        tokio::time::sleep(each.mul_f64(slower)).await;
     }
     drop(hand);
     shared.inside.fetch_sub(1, Ordering::AcqRel);

@@ -7,6 +7,7 @@ use tollgate_observe::metrics::Metrics;
 
 use crate::cli::output::{Failure, Output};
 use crate::cli::run::{all, load};
+use crate::discovery;
 use crate::rehearsal;
 use crate::sources::{self, named};
 use crate::start::StartError;
@@ -22,10 +23,12 @@ pub(crate) fn check(path: &Path, output: &Output) -> Result<(), Failure> {
     let compiled = tollgate_plan::compile(&loaded.config, policies(), &named(&loaded.config), &metrics, 1);
     let tls = Tls::build(&loaded.config, Clock::real().unix(), None, &metrics);
     let access = access(&loaded.config, &named(&loaded.config));
-    let (compiled, tls) = match (compiled, tls, access, identity) {
-        (Ok(compiled), Ok(tls), Ok(_), Ok(_)) => (compiled, tls),
-        (compiled, tls, access, identity) => {
+    let sources = discovery::built_in(&loaded.config);
+    let (compiled, tls) = match (compiled, tls, access, identity, sources) {
+        (Ok(compiled), Ok(tls), Ok(_), Ok(_), Ok(())) => (compiled, tls),
+        (compiled, tls, access, identity, sources) => {
             let found = compiled.err().into_iter().chain(tls.err()).chain(access.err()).chain(identity.err());
+            let found = found.chain(sources.err());
             return Err(Failure::Config(all(&name, &loaded, found.flatten().collect())));
         }
     };

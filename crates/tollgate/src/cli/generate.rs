@@ -58,6 +58,7 @@ pub(crate) fn reference(directory: &Path, command: &Command, output: &Output) ->
 pub(crate) fn faults() -> Vec<&'static Fault> {
     let parts = [
         tollgate_admin::faults::ALL,
+        tollgate_admin::registry::faults::ALL,
         tollgate_http1::faults::ALL,
         tollgate_engine::faults::ALL,
         tollgate_files::faults::ALL,

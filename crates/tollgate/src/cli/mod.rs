@@ -9,6 +9,7 @@ mod fmt;
 mod generate;
 mod key;
 mod output;
+mod register;
 mod run;
 mod status;
 mod test;
@@ -95,6 +96,9 @@ enum Command {
     /// Put a gateway back that was taken out by `drain`.
     #[command(after_help = "Example:\n  tollgate undrain")]
     Undrain(admin::AdminArgs),
+    /// Run a service: registered with the gateways once it is ready, deregistered before it is told to stop.
+    #[command(after_help = register::EXAMPLES)]
+    Register(Box<register::RegisterArgs>),
     /// Look at the audit log: who changed what.
     Audit {
         #[command(subcommand)]
@@ -156,6 +160,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Reload(args) => admin::reload(&args, &output),
         Command::Drain(args) => admin::drain(&args, &output),
         Command::Undrain(args) => admin::undrain(&args, &output),
+        Command::Register(args) => return register::register(&args, &output),
         Command::Audit { command } => audit::audit(&command, &output),
         Command::Key { command } => key::key(&command, &output),
         Command::Demo(args) => crate::demo::demo(&args, &output),

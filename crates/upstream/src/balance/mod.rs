@@ -1,25 +1,39 @@
 //! Which instance takes the next attempt. One file per way to choose; all are pure, without locks, and shared by the
 //! workers. A balancer is made for one list of endpoints and answers with positions in it; another list, another
 //! balancer.
+//!
+//! However many endpoints there are, a pick takes a few steps. Only where hardly any of them can be chosen are all looked at.
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tollgate_core::facts::Address;
 use tollgate_registry::Endpoint;
 
-mod consistent_hash;
-mod least_requests;
+pub mod ewma;
+mod lots;
+mod maglev;
+pub mod orca;
 mod round_robin;
+mod two_choices;
 
-pub use consistent_hash::ConsistentHash;
-pub use least_requests::LeastRequests;
+pub use maglev::Maglev;
 pub use round_robin::RoundRobin;
+pub use two_choices::TwoChoices;
+
+use two_choices::By;
 
 /// Chooses among the endpoints it was made for.
 pub trait Balance: Debug + Send + Sync {
     /// The position of the endpoint for this attempt, one that [`PickCx::available`] agrees to; `None` if there is no
     /// such endpoint with a weight.
     fn pick(&self, cx: &dyn PickCx) -> Option<usize>;
+
+    /// Whose turn it is, for the balancer that takes this one's place.
+    fn turn(&self) -> usize {
+        0
+    }
 }
 
 /// What a balancer may know of the moment. Positions are those of the endpoints that the balancer was made for.
@@ -28,8 +42,20 @@ pub trait PickCx {
     fn available(&self, endpoint: usize) -> bool;
     /// Requests that the endpoint is working on now.
     fn in_flight(&self, endpoint: usize) -> u64;
+    /// Requests that all endpoints are working on now; counted where the way to choose needs it.
+    fn total_in_flight(&self) -> u64 {
+        0
+    }
+    /// How fast the endpoint answers, in seconds; `None`: that is not known yet.
+    fn latency(&self, _endpoint: usize) -> Option<f64> {
+        None
+    }
     /// Whether this is another try of a request that took its turn already.
     fn is_retry(&self) -> bool {
+        false
+    }
+    /// Whether there will be another pick with less to wish for if this one finds nobody: then it does not look for long.
+    fn is_choosy(&self) -> bool {
         false
     }
     /// A random number, another on each call.
@@ -38,33 +64,63 @@ pub trait PickCx {
     fn hash_key(&self) -> Option<&[u8]>;
 }
 
+/// Who may be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'e> {
+    /// Where it is reached.
+    pub address: &'e Address,
+    /// Its share relative to the others'. 0 means never: a service whose other instances are gone has none.
+    pub weight: u32,
+}
+
+/// How long it takes until what was is almost forgotten, unless it is written.
+pub const DECAY: Duration = Duration::from_secs(10);
+
 /// The ways to choose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
     /// One after the other, by weight.
     #[default]
     RoundRobin,
     /// The less busy one of two drawn by weight.
     LeastRequests,
+    /// The faster one of two drawn by weight, going by how fast they answer and how busy they are.
+    Latency {
+        /// In this time a sample comes to count a third.
+        decay: Duration,
+    },
+    /// The less busy one of two, drawn by how much each can do, going by the load that they report.
+    Load(orca::Reporting),
     /// By a key of the request: the same key reaches the same endpoint as long as that is available.
-    ConsistentHash,
+    ConsistentHash {
+        /// How much of its fair share of what is in flight an endpoint gets at most, in percent.
+        bound: Option<u32>,
+    },
 }
 
 impl Algorithm {
-    /// A balancer over these endpoints.
-    pub fn build(self, endpoints: &[Endpoint]) -> Arc<dyn Balance> {
+    /// A balancer over these; in turn, it begins with turn number `turn`.
+    pub fn build(&self, candidates: &[Candidate<'_>], turn: usize) -> Arc<dyn Balance> {
         match self {
-            Self::RoundRobin => Arc::new(RoundRobin::new(endpoints)),
-            Self::LeastRequests => Arc::new(LeastRequests::new(endpoints)),
-            Self::ConsistentHash => Arc::new(ConsistentHash::new(endpoints)),
+            Self::RoundRobin => Arc::new(RoundRobin::new(candidates, turn)),
+            Self::LeastRequests | Self::Load(_) => Arc::new(TwoChoices::new(candidates, By::InFlight)),
+            Self::Latency { .. } => Arc::new(TwoChoices::new(candidates, By::Latency)),
+            Self::ConsistentHash { bound } => Arc::new(Maglev::new(candidates, *bound)),
         }
+    }
+
+    /// Whether keys belong to endpoints.
+    pub(crate) fn is_by_key(&self) -> bool {
+        matches!(self, Self::ConsistentHash { .. })
     }
 }
 
-/// The weights, in which 0 means never: a service whose other instances are gone has none.
-fn weights(endpoints: &[Endpoint]) -> Vec<u64> {
-    endpoints.iter().map(|e| u64::from(e.weight)).collect()
+/// Endpoints as they are named.
+pub fn candidates(endpoints: &[Endpoint]) -> Vec<Candidate<'_>> {
+    endpoints.iter().map(|endpoint| Candidate { address: &endpoint.address, weight: endpoint.weight }).collect()
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

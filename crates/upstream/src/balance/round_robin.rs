@@ -3,13 +3,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use tollgate_registry::Endpoint;
-
-use super::{Balance, PickCx, weights};
+use super::{Balance, Candidate, PickCx};
 
 /// Longest period that is worked out. Weights whose sum is higher even without their common divisor are scaled down to
 /// it, each to at least 1.
 const LONGEST: u64 = 16_384;
+/// Most steps for which the order is worked out as nginx does it; beyond that it is made by sorting.
+const MOST_STEPS: u64 = 1 << 22;
+/// Turns that are taken before the order is looked through for whoever can be chosen.
+const TURNS: usize = 64;
 
 /// Endpoints one after the other, each as often as its weight says.
 #[derive(Debug)]
@@ -20,13 +22,13 @@ pub struct RoundRobin {
 }
 
 impl RoundRobin {
-    /// Works out the order of one period.
-    pub fn new(endpoints: &[Endpoint]) -> Self {
-        let order = period(&shortened(weights(endpoints)));
-        Self { order, endpoints: endpoints.len(), next: AtomicUsize::new(0) }
+    /// Works out the order of one period. It begins with turn number `next`.
+    pub(super) fn new(candidates: &[Candidate<'_>], next: usize) -> Self {
+        let order = period(&shortened(candidates.iter().map(|candidate| candidate.weight.into()).collect()));
+        Self { order, endpoints: candidates.len(), next: AtomicUsize::new(next) }
     }
 
-    fn turn(&self) -> Option<usize> {
+    fn take(&self) -> Option<usize> {
         let next = self.next.fetch_add(1, Relaxed);
         self.order.get(next % self.order.len().max(1)).map(|endpoint| *endpoint as usize)
     }
@@ -35,18 +37,25 @@ impl RoundRobin {
 impl Balance for RoundRobin {
     fn pick(&self, cx: &dyn PickCx) -> Option<usize> {
         // Another try takes nobody's turn: else, of two endpoints of which one is dead, every request would begin with it.
-        let turns = if cx.is_retry() { 0 } else { 2 * self.endpoints + 1 };
+        let turns = if cx.is_retry() { 0 } else { (2 * self.endpoints + 1).min(TURNS) };
         // An endpoint that cannot take its turn loses it: the others keep their shares of what is left.
         for _ in 0..turns {
-            let endpoint = self.turn()?;
+            let endpoint = self.take()?;
             if cx.available(endpoint) {
                 return Some(endpoint);
             }
+        }
+        if cx.is_choosy() {
+            return None;
         }
         // Or few are left, or they are rare in the order: once through it, from an end that moves.
         let start = self.next.load(Relaxed) % self.order.len().max(1);
         let (before, after) = self.order.split_at(start);
         after.iter().chain(before).map(|endpoint| *endpoint as usize).find(|endpoint| cx.available(*endpoint))
+    }
+
+    fn turn(&self) -> usize {
+        self.next.load(Relaxed)
     }
 }
 
@@ -67,12 +76,28 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// One period: in each step every endpoint gains its weight, the richest takes the turn and pays the sum of all.
+/// The order of one period.
 fn period(weights: &[u64]) -> Box<[u32]> {
     let sum = weights.iter().sum::<u64>();
     if sum == weights.len() as u64 && weights.iter().all(|weight| *weight == 1) {
         return (0..sum as u32).collect();
     }
+    if sum * weights.len() as u64 > MOST_STEPS { sorted(weights, sum) } else { stepped(weights, sum) }
+}
+
+/// Each endpoint's turns at even distances, in one line: for so many endpoints that the other way would take long.
+fn sorted(weights: &[u64], sum: u64) -> Box<[u32]> {
+    let mut turns: Vec<(u64, u32)> = Vec::with_capacity(sum as usize);
+    for (endpoint, weight) in weights.iter().enumerate() {
+        // At a distance of one period over the weight, the first after half of that.
+        turns.extend((0..*weight).map(|turn| (((2 * turn + 1) << 32) / (2 * weight), endpoint as u32)));
+    }
+    turns.sort_unstable();
+    turns.into_iter().map(|(_, endpoint)| endpoint).collect()
+}
+
+/// In each step every endpoint gains its weight, the richest takes the turn and pays the sum of all.
+fn stepped(weights: &[u64], sum: u64) -> Box<[u32]> {
     let mut wealth = vec![0_i64; weights.len()];
     let mut step = || {
         let mut richest = 0;
@@ -111,9 +136,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_period_serves_each_by_weight_and_smoothly(weights in prop::collection::vec(0_u64..=30, 1..8)) {
+        fn a_period_serves_each_by_weight_and_smoothly(
+            weights in prop::collection::vec(0_u64..=30, 1..8),
+            order in prop::sample::select(vec![stepped as fn(&[u64], u64) -> Box<[u32]>, sorted]),
+        ) {
             let sum: u64 = weights.iter().sum();
-            let order = period(&weights);
+            let order = order(&weights, sum);
             prop_assert_eq!(order.len() as u64, sum);
             let mut served = vec![0_i64; weights.len()];
             for (turn, endpoint) in order.iter().enumerate() {

@@ -7,18 +7,34 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ALL: [Algorithm; 3] = [Algorithm::RoundRobin, Algorithm::LeastRequests, Algorithm::ConsistentHash];
+const RING: Algorithm = Algorithm::ConsistentHash { bound: None };
+const ALL: [Algorithm; 5] = [
+    Algorithm::RoundRobin,
+    Algorithm::LeastRequests,
+    Algorithm::Latency { decay: DECAY },
+    RING,
+    Algorithm::ConsistentHash { bound: Some(125) },
+];
+
+fn build(algorithm: &Algorithm, endpoints: &[Endpoint]) -> Arc<dyn Balance> {
+    algorithm.build(&candidates(endpoints), 0)
+}
 
 struct Moment<'a> {
     available: &'a dyn Fn(usize) -> bool,
     in_flight: &'a dyn Fn(usize) -> u64,
+    total: &'a dyn Fn() -> u64,
+    latency: &'a dyn Fn(usize) -> Option<f64>,
+    is_choosy: bool,
     random: Cell<u64>,
     key: Option<Vec<u8>>,
 }
 
 impl<'a> Moment<'a> {
     fn new(seed: u64) -> Self {
-        Self { available: &|_| true, in_flight: &|_| 0, random: Cell::new(seed), key: None }
+        let random = Cell::new(seed);
+        let (in_flight, latency) = (&|_| 0, &|_| None);
+        Self { available: &|_| true, in_flight, total: &|| 0, latency, is_choosy: false, random, key: None }
     }
 
     fn only(available: &'a dyn Fn(usize) -> bool) -> Self {
@@ -35,6 +51,18 @@ impl PickCx for Moment<'_> {
         (self.in_flight)(endpoint)
     }
 
+    fn total_in_flight(&self) -> u64 {
+        (self.total)()
+    }
+
+    fn latency(&self, endpoint: usize) -> Option<f64> {
+        (self.latency)(endpoint)
+    }
+
+    fn is_choosy(&self) -> bool {
+        self.is_choosy
+    }
+
     /// SplitMix64.
     fn random(&self) -> u64 {
         self.random.set(self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
@@ -49,9 +77,10 @@ impl PickCx for Moment<'_> {
     }
 }
 
-fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
-    let endpoint =
-        |(n, weight): (usize, &u32)| Endpoint::new(std::net::SocketAddr::from(([10, 0, 0, n as u8 + 1], 80)), *weight);
+pub(super) fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
+    let endpoint = |(n, weight): (usize, &u32)| {
+        Endpoint::new(std::net::SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 80)), *weight)
+    };
     weights.iter().enumerate().map(endpoint).collect()
 }
 
@@ -66,52 +95,52 @@ fn shares(balance: &dyn Balance, moment: &Moment, picks: usize, count: usize) ->
 #[test]
 fn nothing_to_choose_from_gives_nothing() {
     for algorithm in ALL {
-        assert_eq!(algorithm.build(&[]).pick(&Moment::new(1)), None, "{algorithm:?}");
-        assert_eq!(algorithm.build(&endpoints(&[1, 2])).pick(&Moment::only(&|_| false)), None, "{algorithm:?}");
+        assert_eq!(build(&algorithm, &[]).pick(&Moment::new(1)), None, "{algorithm:?}");
+        assert_eq!(build(&algorithm, &endpoints(&[1, 2])).pick(&Moment::only(&|_| false)), None, "{algorithm:?}");
     }
 }
 
 #[test]
 fn weight_zero_takes_no_traffic_not_even_alone() {
     for algorithm in ALL {
-        let some = shares(&*algorithm.build(&endpoints(&[0, 1, 0])), &Moment::new(1), 100, 3);
+        let some = shares(&*build(&algorithm, &endpoints(&[0, 1, 0])), &Moment::new(1), 100, 3);
         assert!(some[0] == 0.0 && some[2] == 0.0, "{algorithm:?} {some:?}");
-        let only_zero_left = algorithm.build(&endpoints(&[0, 1])).pick(&Moment::only(&|e| e == 0));
+        let only_zero_left = build(&algorithm, &endpoints(&[0, 1])).pick(&Moment::only(&|e| e == 0));
         assert_eq!(only_zero_left, None, "{algorithm:?}");
-        assert_eq!(algorithm.build(&endpoints(&[0, 0])).pick(&Moment::new(1)), None, "{algorithm:?}");
+        assert_eq!(build(&algorithm, &endpoints(&[0, 0])).pick(&Moment::new(1)), None, "{algorithm:?}");
     }
 }
 
 #[test]
 fn idle_endpoints_are_chosen_by_weight() {
     let weights = [1, 2, 5, 12];
-    for (algorithm, tolerance) in ALL.into_iter().zip([0.000_1, 0.01, 0.08]) {
-        let shares = shares(&*algorithm.build(&endpoints(&weights)), &Moment::new(1), 20_000, 4);
+    for algorithm in ALL {
+        let shares = shares(&*build(&algorithm, &endpoints(&weights)), &Moment::new(1), 40_000, 4);
         for (share, weight) in shares.iter().zip(weights) {
             let exact = f64::from(weight) / 20.0;
-            assert!((share - exact).abs() <= tolerance, "{algorithm:?} {shares:?}");
+            assert!((share - exact).abs() <= 0.01, "{algorithm:?} {shares:?}");
         }
     }
 }
 
 #[test]
 fn round_robin_shares_out_the_turns_of_one_that_is_away_evenly() {
-    let balance = RoundRobin::new(&endpoints(&[1, 1, 1]));
-    let shares = shares(&balance, &Moment::only(&|e| e != 1), 1000, 3);
+    let balance = build(&Algorithm::RoundRobin, &endpoints(&[1, 1, 1]));
+    let shares = shares(&*balance, &Moment::only(&|e| e != 1), 1000, 3);
     assert!((shares[0] - 0.5).abs() < 0.01 && shares[1] == 0.0, "{shares:?}");
 }
 
 #[test]
 fn round_robin_finds_the_one_that_is_rare_in_its_order() {
-    let balance = RoundRobin::new(&endpoints(&[1000, 1000, 1000, 1]));
+    let balance = build(&Algorithm::RoundRobin, &endpoints(&[1000, 1000, 1000, 1]));
     assert_eq!(balance.pick(&Moment::only(&|e| e == 3)), Some(3));
 }
 
 #[test]
 fn workers_share_one_round() {
-    let balance = RoundRobin::new(&endpoints(&[1, 1]));
+    let balance = build(&Algorithm::RoundRobin, &endpoints(&[1, 1]));
     let served: Vec<Vec<f64>> = std::thread::scope(|scope| {
-        let worker = || scope.spawn(|| shares(&balance, &Moment::new(1), 5000, 2));
+        let worker = || scope.spawn(|| shares(&*balance, &Moment::new(1), 5000, 2));
         let workers = [worker(), worker()];
         workers.into_iter().map(|w| w.join().unwrap()).collect()
     });
@@ -122,7 +151,7 @@ fn workers_share_one_round() {
 #[test]
 fn least_requests_keeps_requests_per_weight_even() {
     let weights = [1, 1, 2, 4];
-    let balance = LeastRequests::new(&endpoints(&weights));
+    let balance = build(&Algorithm::LeastRequests, &endpoints(&weights));
     let busy = std::cell::RefCell::new([0_u64; 4]);
     let in_flight = |e: usize| busy.borrow()[e];
     let moment = Moment { in_flight: &in_flight, ..Moment::new(3) };
@@ -138,13 +167,13 @@ fn least_requests_keeps_requests_per_weight_even() {
 
 #[test]
 fn least_requests_prefers_the_idle_of_two() {
-    let balance = LeastRequests::new(&endpoints(&[1, 1]));
+    let balance = build(&Algorithm::LeastRequests, &endpoints(&[1, 1]));
     let moment = Moment { in_flight: &|e| if e == 0 { 5 } else { 0 }, ..Moment::new(3) };
     assert!((0..100).all(|_| balance.pick(&moment) == Some(1)));
 }
 
 fn owners(endpoints: &[Endpoint], keys: usize) -> HashMap<usize, Endpoint> {
-    let ring = ConsistentHash::new(endpoints);
+    let ring = build(&RING, endpoints);
     let owner = |key: usize| {
         let moment = Moment { key: Some(format!("key {key}").into_bytes()), ..Moment::new(0) };
         (key, endpoints[ring.pick(&moment).unwrap()].clone())
@@ -163,7 +192,7 @@ proptest! {
     ) {
         let counts = |e: usize| weights[e] > 0 || weights.iter().all(|w| *w == 0);
         for algorithm in ALL {
-            let balance = algorithm.build(&endpoints(&weights));
+            let balance = build(&algorithm, &endpoints(&weights));
             let available = |e: usize| up[e];
             let moment = Moment { available: &available, ..Moment::new(seed) };
             let somebody = (0..weights.len()).any(|e| up[e] && counts(e));
@@ -176,18 +205,18 @@ proptest! {
     }
 
     #[test]
-    fn one_that_comes_or_goes_moves_only_its_own_share(
-        weights in prop::collection::vec(1_u32..=4, 2..10),
+    fn one_that_comes_or_goes_moves_little_more_than_its_own_share(
+        weights in prop::collection::vec(1_u32..=4, 2..40),
         position in any::<prop::sample::Index>(),
     ) {
         let all = endpoints(&weights);
         let one = all[position.index(all.len())].clone();
         let rest: Vec<_> = all.iter().filter(|e| **e != one).cloned().collect();
-        let (with, without) = (owners(&all, 2000), owners(&rest, 2000));
-        let moved = with.iter().filter(|(key, owner)| without[key] != **owner).count();
-        prop_assert!(with.iter().all(|(key, owner)| *owner == one || without[key] == *owner));
+        let (with, without) = (owners(&all, 4000), owners(&rest, 4000));
+        let moved = with.iter().filter(|(key, owner)| without[key] != **owner).count() as f64 / 4000.0;
         let share = f64::from(one.weight) / f64::from(weights.iter().sum::<u32>());
-        prop_assert!(moved as f64 <= 2000.0 * share * 1.5 + 20.0, "moved {moved}, share {share}");
+        // Three times the standard deviation of 4000 keys, and what others move for the table's sake.
+        prop_assert!(moved <= share + 0.03 + 0.05, "moved {moved}, share {share}");
     }
 
     #[test]
@@ -205,12 +234,91 @@ proptest! {
         away in any::<prop::sample::Index>(),
     ) {
         let all = endpoints(&weights);
-        let (ring, away) = (ConsistentHash::new(&all), away.index(all.len()));
+        let (ring, away) = (build(&RING, &all), away.index(all.len()));
         let available = |e: usize| e != away;
         for (key, owner) in owners(&all, 200) {
             let key = Some(format!("key {key}").into_bytes());
             let picked = ring.pick(&Moment { available: &available, key, ..Moment::new(0) }).unwrap();
             prop_assert!(picked != away && (owner == all[away] || owner == all[picked]));
+        }
+    }
+}
+
+#[test]
+fn the_faster_one_of_two_is_asked_and_a_queue_makes_slow() {
+    let balance = build(&Algorithm::Latency { decay: DECAY }, &endpoints(&[1, 1]));
+    let latency = |e| Some(if e == 0 { 0.060 } else { 0.005 });
+    let moment = Moment { latency: &latency, ..Moment::new(3) };
+    assert!((0..100).all(|_| balance.pick(&moment) == Some(1)));
+    let busy = Moment { latency: &latency, in_flight: &|e| if e == 1 { 12 } else { 0 }, ..Moment::new(3) };
+    assert!((0..100).all(|_| balance.pick(&busy) == Some(0)), "thirteen times 5 ms are more than 60");
+}
+
+#[test]
+fn of_whom_nothing_is_known_is_neither_flooded_nor_left_out() {
+    let balance = build(&Algorithm::Latency { decay: DECAY }, &endpoints(&[1, 1]));
+    let moment = Moment { latency: &|e| (e == 0).then_some(0.001), ..Moment::new(3) };
+    let idle = shares(&*balance, &moment, 1000, 2);
+    assert!((idle[0] - 0.5).abs() < 0.06, "{idle:?}");
+    let busy = Moment { latency: moment.latency, in_flight: &|e| if e == 1 { 1 } else { 0 }, ..Moment::new(3) };
+    assert!((0..100).all(|_| balance.pick(&busy) == Some(0)));
+}
+
+#[test]
+fn a_bound_keeps_a_key_that_everybody_asks_for_from_one_endpoint() {
+    let weights = [1, 1, 2, 4];
+    let balance = build(&Algorithm::ConsistentHash { bound: Some(125) }, &endpoints(&weights));
+    let busy = std::cell::RefCell::new([0_u64; 4]);
+    let (in_flight, total) = (|e: usize| busy.borrow()[e], || busy.borrow().iter().sum());
+    let moment = Moment { in_flight: &in_flight, total: &total, key: Some(b"all".to_vec()), ..Moment::new(1) };
+    for n in 1..=800_u64 {
+        let picked = balance.pick(&moment).unwrap();
+        busy.borrow_mut()[picked] += 1;
+        let most = (n as f64 * 1.25 * f64::from(weights[picked]) / 8.0).ceil();
+        assert!(busy.borrow()[picked] as f64 <= most, "{picked}: {busy:?}");
+    }
+    assert!(busy.borrow().iter().all(|busy| *busy > 0), "{busy:?}");
+}
+
+#[test]
+fn whoever_is_choosy_does_not_look_for_long() {
+    let endpoints = endpoints(&[1; 1000]);
+    for algorithm in ALL {
+        let looks = Cell::new(0);
+        let available = |_| {
+            looks.set(looks.get() + 1);
+            false
+        };
+        let moment = Moment { is_choosy: true, ..Moment::only(&available) };
+        assert_eq!(build(&algorithm, &endpoints).pick(&moment), None);
+        assert!(looks.get() <= 64, "{algorithm:?}: {}", looks.get());
+    }
+}
+
+/// Prints what building and picking cost: `cargo test --release -p tollgate-upstream costs -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn costs() {
+    let clock = tollgate_core::clock::Clock::real();
+    for count in [10, 1000, 10_000] {
+        for (kind, weight) in [("equal", 1_u32), ("unequal", 7)] {
+            let weights: Vec<u32> = (0..count).map(|n| 1 + n as u32 % weight).collect();
+            let endpoints = endpoints(&weights);
+            for algorithm in ALL {
+                let began = clock.now();
+                let balance = build(&algorithm, &endpoints);
+                let built = clock.now() - began;
+                let latency = |e: usize| Some(e as f64);
+                for (out, available) in [("none", (&|_| true) as &dyn Fn(usize) -> bool), ("half", &|e| e % 2 == 0)] {
+                    let moment = Moment { latency: &latency, available, ..Moment::new(1) };
+                    let began = clock.now();
+                    (0..200_000).for_each(|_| assert!(std::hint::black_box(balance.pick(&moment)).is_some()));
+                    let each = (clock.now() - began) / 200_000;
+                    println!(
+                        "{count:>6} {kind:<8} {out} out: {each:>8.0?} a pick, built in {built:>8.0?}: {algorithm:?}"
+                    );
+                }
+            }
         }
     }
 }

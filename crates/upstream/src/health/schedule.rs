@@ -57,6 +57,7 @@ fn note(service: &Service, instance: &Arc<Instance>, change: Option<Change>, res
     let (name, address) = (service.name(), &instance.address);
     match (change, &result) {
         (Some(Change::Healthy(Before::Unhealthy)), _) => {
+            instance.learnt.starts(service.since_began(service.clock.now()));
             instance.stands.is_well();
             tracing::info!(service = %name, instance = %address, "an instance is healthy again");
         }

@@ -222,7 +222,8 @@ impl Pump {
                     None => {
                         let trailers = ready!(stream.poll_trailers(cx));
                         let trailers = trailers.map_err(|error| Broken::Source(broken_stream(error)))?;
-                        self.trailers = trailers.map(|map| self.checked(&map)).transpose()?.flatten();
+                        let trailers = trailers.map(|map| self.checked(&map)).transpose()?.flatten();
+                        self.trailers = self.reported(trailers);
                         self.exhausted = true;
                     }
                 }

@@ -29,7 +29,10 @@ fn busy() -> Arc<Metrics> {
     metrics.tls().renewed("listener 443");
     metrics.tls().failed("service orders");
     metrics.tls().expires("shop.pem", std::time::UNIX_EPOCH + Duration::from_secs(2_000_000_000));
-    metrics.dns_lookup("orders.internal", false);
+    metrics.names().asked("orders.internal", false);
+    metrics.sources().asked("consul orders", false);
+    metrics.registry().vouched(7, Duration::from_secs(1));
+    metrics.registry().instances("orders", 2, 1);
     metrics.config_applied(3, Duration::from_millis(1_700_000_000_250));
     metrics
 }
@@ -109,6 +112,8 @@ fn sums_arrive_under_their_names() {
         ("tollgate_connections_closed_total", "idle", 1.0),
         ("tollgate_dns_failures_total", "orders.internal", 1.0),
         ("tollgate_dns_stale", "orders.internal", 1.0),
+        ("tollgate_source_failures_total", "consul orders", 1.0),
+        ("tollgate_source_stale", "consul orders", 1.0),
         ("tollgate_config_revision", "", 3.0),
         ("tollgate_config_applied_timestamp_seconds", "", 1_700_000_000.25),
         ("tollgate_config_reload_successful", "", 1.0),

@@ -1,0 +1,187 @@
+//! The contract, and what only SQLite promises: what a restart leaves, and who keeps the folder.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assertion is a failed test")]
+
+use std::future::Future;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use tollgate_core::clock::Clock;
+use tollgate_durable::sqlite::Settings;
+use tollgate_durable::{Change, Durable, LeaseId, OnlyIf, Revision, Sqlite};
+use tollgate_testkit::durable::{self, Clause};
+
+fn settings(folder: &Path) -> Settings {
+    Settings { folder: folder.to_owned(), grace: Duration::from_secs(30), history: 10_000, most: 100_000 }
+}
+
+fn block_on<T>(what: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(what)
+}
+
+fn open(folder: &Path, clock: &Clock) -> Sqlite {
+    Sqlite::open(&settings(folder), clock.clone()).unwrap()
+}
+
+fn hold(clause: Clause) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &Clock::real());
+    block_on(clause(&store));
+}
+
+tollgate_testkit::durable_contract!(hold);
+
+fn fake() -> Clock {
+    Clock::fake(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
+}
+
+/// Two keys under leases of 10 s and 60 s, and one without.
+async fn filled(store: &Sqlite) -> (LeaseId, LeaseId) {
+    let (short, long) =
+        (store.grant(Duration::from_secs(10)).await.unwrap(), store.grant(Duration::from_secs(60)).await.unwrap());
+    for (key, lease) in [("a/short", Some(short)), ("a/long", Some(long)), ("a/kept", None)] {
+        durable::done(store.put(key, b"1".to_vec(), lease, OnlyIf::Always).await);
+    }
+    (short, long)
+}
+
+async fn keys(store: &Sqlite) -> Vec<String> {
+    store.list("a/").await.unwrap().entries.into_iter().map(|entry| entry.key).collect()
+}
+
+/// As if the process had been killed: nothing is written any more, and the lock is free. The files are copied while it is open.
+fn killed(folder: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn what_was_answered_outlives_a_kill_and_leases_begin_again() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        let store = open(folder.path(), &clock);
+        let (short, _) = filled(&store).await;
+        let before = store.list("").await.unwrap();
+        clock.advance(Duration::from_secs(9));
+        assert_eq!(store.renew(short).await, Ok(Some(Duration::from_secs(10))));
+        let copy = killed(folder.path());
+        // Down for as long as the grace allows, beyond every end that the leases had.
+        clock.advance(Duration::from_secs(20));
+        let again = open(copy.path(), &clock);
+        assert_eq!(again.list("").await.unwrap(), before);
+        clock.advance(Duration::from_secs(9));
+        again.look();
+        assert_eq!(again.renew(short).await, Ok(Some(Duration::from_secs(10))), "its whole time, from the restart on");
+    });
+}
+
+#[test]
+fn time_beyond_the_grace_counts_against_leases() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        let store = open(folder.path(), &clock);
+        let (short, long) = filled(&store).await;
+        let copy = killed(folder.path());
+        // 30 s of grace, 5 s between stamps, and 20 s that count.
+        clock.advance(Duration::from_secs(55));
+        let again = open(copy.path(), &clock);
+        assert_eq!(keys(&again).await, ["a/kept", "a/long"], "it is gone before anybody is shown it");
+        assert_eq!(again.renew(short).await, Ok(None));
+        clock.advance(Duration::from_secs(39));
+        // Whatever is written, leases that have ended go before it.
+        durable::done(again.put("b", Vec::new(), None, OnlyIf::Always).await);
+        assert_eq!(keys(&again).await, ["a/kept", "a/long"]);
+        clock.advance(Duration::from_secs(1));
+        durable::done(again.put("b", Vec::new(), None, OnlyIf::Always).await);
+        assert_eq!(keys(&again).await, ["a/kept"], "40 s of its 60 were left");
+        assert_eq!(again.renew(long).await, Ok(None));
+    });
+}
+
+#[test]
+fn what_ended_or_was_taken_away_before_a_kill_stays_gone() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        let store = open(folder.path(), &clock);
+        let (_, long) = filled(&store).await;
+        let from = store.list("").await.unwrap().revision;
+        let mut watch = store.watch("a/", from);
+        clock.advance(Duration::from_secs(10));
+        store.look();
+        let gone = durable::changes(&mut *watch, Revision(from.0 + 1)).await;
+        assert_eq!(gone.len(), 1);
+        durable::done(store.delete("a/kept", OnlyIf::Always).await);
+        // Shown means: on the disk.
+        let again = open(killed(folder.path()).path(), &clock);
+        assert_eq!(keys(&again).await, ["a/long"]);
+        assert!(store.revoke(long).await.unwrap());
+        let again = open(killed(folder.path()).path(), &clock);
+        assert_eq!(keys(&again).await, [""; 0]);
+    });
+}
+
+#[test]
+fn renewing_writes_nothing() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        let store = open(folder.path(), &clock);
+        let (short, _) = filled(&store).await;
+        let written = || std::fs::metadata(folder.path().join("registry.db-wal")).unwrap().modified().unwrap();
+        let before = written();
+        for _ in 0..1000 {
+            assert!(store.renew(short).await.unwrap().is_some());
+        }
+        store.look();
+        assert_eq!(written(), before);
+    });
+}
+
+#[test]
+fn another_process_reads_along_and_takes_over_when_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::real();
+    block_on(async {
+        let first = open(folder.path(), &clock);
+        let second = open(folder.path(), &clock);
+        assert!(first.is_keeper() && !second.is_keeper());
+        let (short, _) = filled(&first).await;
+        durable::eventually("it reads along", async || keys(&second).await.len() == 3).await;
+        let from = second.list("").await.unwrap().revision;
+        let mut watch = second.watch("a/", from);
+        durable::done(first.delete("a/kept", OnlyIf::Always).await);
+        let seen = durable::changes(&mut *watch, Revision(from.0 + 1)).await;
+        assert!(matches!(&*seen, [Change::Gone { key, .. }] if key == "a/kept"), "{seen:?}");
+        tokio::join!(
+            async {
+                // It waits until it may.
+                durable::done(second.put("a/new", Vec::new(), None, OnlyIf::Always).await);
+                assert_eq!(second.renew(short).await, Ok(Some(Duration::from_secs(10))));
+            },
+            async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                first.hand_over(Duration::from_secs(5));
+            }
+        );
+        assert!(second.is_keeper() && !first.is_keeper());
+        durable::eventually("it reads along", async || keys(&first).await.contains(&"a/new".to_owned())).await;
+        drop(second);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!first.is_keeper(), "who handed over does not take it back");
+    });
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("registry.db"),
+        "this is a text that is no database at all, and long enough to be sure",
+    )
+    .unwrap();
+    let error = Sqlite::open(&settings(folder.path()), Clock::real()).unwrap_err();
+    assert!(error.contains("not a database"), "{error}");
+}

@@ -1,0 +1,300 @@
+//! The task that keeps the table as the store says, and takes out of use what nobody vouches for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tollgate_durable::{self as durable, CONFIRMED_EVERY, Change, Entry, Revision, Seen};
+
+use super::{INSTANCES, LOADS, Loads, Shared, record};
+use crate::directory::LEAST_TTL;
+
+/// How often it looks whether something must not be used any more.
+const LOOKED_EVERY: Duration = Duration::from_millis(200);
+/// How often services are told of the loads of their instances.
+const LOADS_EVERY: u32 = 5;
+/// How long it waits before it lists again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long the store may say nothing.
+const SILENCE: Duration = CONFIRMED_EVERY.saturating_mul(3);
+/// How often it says that the store cannot be asked.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+/// Most keys of which it remembers that it has told what is wrong with them.
+const MOST_TOLD: usize = 1000;
+
+/// Follows the store until it is dropped.
+pub(super) async fn follow(shared: Arc<Shared>) {
+    tokio::select! {
+        never = instances(&shared) => match never {},
+        never = loads(&shared) => match never {},
+        never = looks(&shared) => match never {},
+    }
+}
+
+/// Keeps the instances as the store says.
+async fn instances(shared: &Shared) -> Infallible {
+    let mut told = Told::default();
+    loop {
+        let listing = match shared.store.list(INSTANCES).await {
+            Ok(listing) => listing,
+            Err(trouble) => {
+                shared.doubt(&trouble.to_string());
+                sleep(AGAIN).await;
+                continue;
+            }
+        };
+        let mut watch = shared.store.watch(INSTANCES, listing.revision);
+        shared.begin(listing, &mut told);
+        loop {
+            match watch.next().await {
+                Ok(Seen::Changed(revision, changes)) => shared.apply(revision, changes, &mut told),
+                Ok(Seen::Confirmed(revision)) => shared.confirmed(revision),
+                Ok(Seen::Compacted) => break,
+                Err(trouble) => shared.doubt(&trouble.to_string()),
+            }
+        }
+    }
+}
+
+/// Keeps their loads as the store says, where it keeps them.
+async fn loads(shared: &Shared) -> Infallible {
+    loop {
+        if shared.settings().loads == Loads::Here {
+            std::future::pending::<()>().await;
+        }
+        // Whether the store can be asked is the other task's to say.
+        let Ok(listing) = shared.store.list(LOADS).await else {
+            sleep(AGAIN).await;
+            continue;
+        };
+        let mut watch = shared.store.watch(LOADS, listing.revision);
+        listing.entries.iter().for_each(|entry| shared.load(entry));
+        loop {
+            match watch.next().await {
+                Ok(Seen::Changed(_, changes)) => changes.iter().for_each(|change| {
+                    if let Change::Put(entry) = change {
+                        shared.load(entry);
+                    }
+                }),
+                Ok(Seen::Compacted) => break,
+                Ok(Seen::Confirmed(_)) | Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Takes out of use what nobody vouches for any more, says so, and tells services of loads.
+async fn looks(shared: &Shared) -> Infallible {
+    let mut ticks = interval(LOOKED_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut until_loads, mut said) = (LOADS_EVERY, None);
+    loop {
+        ticks.tick().await;
+        until_loads -= 1;
+        if until_loads == 0 {
+            until_loads = LOADS_EVERY;
+            let loaded = shared.table().loaded();
+            shared.show(loaded.iter());
+        }
+        let now = shared.clock.now();
+        shared.look(now);
+        let standing = shared.table().standing(now, shared.settings().hold);
+        match standing.stale {
+            None => said = None,
+            Some((_, why)) if said.is_none_or(|said| now.saturating_duration_since(said) >= SAID_EVERY) => {
+                said = Some(now);
+                tracing::warn!(
+                    age_s = standing.age.map(|age| age.as_secs()),
+                    hold_s = standing.hold.as_secs(),
+                    instances = standing.instances,
+                    lapsed = standing.lapsed,
+                    why,
+                    "THE REGISTRY IS STALE: nobody vouches for its instances now; each is used until its time to live, and `hold`, are over"
+                );
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl Shared {
+    /// Takes over all that there is.
+    fn begin(&self, listing: durable::Listing, told: &mut Told) {
+        let there: BTreeSet<&str> = listing.entries.iter().map(|entry| entry.key.as_str()).collect();
+        let gone: Vec<Change> = {
+            let table = self.table();
+            let names = table.names().into_iter().map(|(service, id)| record::key(&service, &id));
+            names
+                .filter(|key| !there.contains(key.as_str()))
+                .map(|key| Change::Gone { key, revision: listing.revision })
+                .collect()
+        };
+        let is_new = |entry: &Entry| {
+            let names = record::names(&entry.key, INSTANCES);
+            let known =
+                names.and_then(|(service, id)| self.table().item(service, id).map(|item| item.registered.revision));
+            known != Some(entry.modified.0)
+        };
+        let put = listing.entries.into_iter().filter(|entry| is_new(entry)).map(Change::Put);
+        let changes = put.chain(gone).collect();
+        let touched = self.take(changes, told);
+        let again = {
+            let mut table = self.table();
+            table.begin_at(listing.revision.0);
+            table.reached(listing.revision.0, &touched);
+            table.vouch(self.clock.now()).0
+        };
+        // From here on, nothing known means that there is nothing: all are told, those without any instance too.
+        let mut all: BTreeSet<_> = self.outlets.services().into_iter().collect();
+        all.extend(touched.into_iter().chain(again));
+        self.show(all.iter());
+        self.says_it_is_good(listing.revision);
+        self.applied.send_if_modified(|applied| further(applied, listing.revision.0));
+    }
+
+    /// Takes over what changed.
+    fn apply(&self, revision: Revision, changes: Vec<Change>, told: &mut Told) {
+        let touched = self.take(changes, told);
+        self.table().reached(revision.0, &touched);
+        self.show(touched.iter());
+        self.applied.send_if_modified(|applied| further(applied, revision.0));
+    }
+
+    /// Brings changes into the table; the services that they touch.
+    fn take(&self, changes: Vec<Change>, told: &mut Told) -> BTreeSet<Arc<str>> {
+        let (ttl, most) = {
+            let settings = self.settings();
+            (settings.ttl, settings.most)
+        };
+        let (mut touched, now, facts) = (BTreeSet::new(), self.clock.unix(), self.metrics.registry());
+        for change in changes {
+            let mut table = self.table();
+            let (key, revision, item) = match change {
+                Change::Gone { key, revision } => (key, revision, None),
+                Change::Put(entry) => match record::read(&entry, ttl, now) {
+                    Ok(item) => (entry.key, entry.modified, Some(item)),
+                    Err(why) => {
+                        told.once(&entry.key, entry.modified, &why);
+                        (entry.key, entry.modified, None)
+                    }
+                },
+            };
+            let Some((service, id)) = record::names(&key, INSTANCES) else { continue };
+            match item {
+                Some(_) if table.item(service, id).is_none() && table.len() >= most => {
+                    told.once(&key, revision, &format!("there are {most} instances already (`registry: {{ most }}`)"));
+                    continue;
+                }
+                Some(item) => {
+                    table.put(item);
+                    facts.put();
+                }
+                None if table.gone(service, id, revision.0) => facts.gone(),
+                None => continue,
+            }
+            touched.insert(service.into());
+        }
+        touched
+    }
+
+    /// Nothing changed up to here, and the store vouches for that now.
+    fn confirmed(&self, revision: Revision) {
+        let (again, was_stale) = {
+            let mut table = self.table();
+            table.reached(revision.0, &BTreeSet::new());
+            table.vouch(self.clock.now())
+        };
+        self.show(again.iter());
+        self.applied.send_if_modified(|applied| further(applied, revision.0));
+        if let Some((since, _)) = was_stale {
+            let stale_s = self.clock.unix().duration_since(since).unwrap_or_default().as_secs();
+            tracing::info!(
+                stale_s,
+                revision = revision.0,
+                used_again = again.len(),
+                "the registry is up to date again"
+            );
+        }
+        self.says_it_is_good(revision);
+    }
+
+    fn says_it_is_good(&self, revision: Revision) {
+        let at = self.clock.unix().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.metrics.registry().vouched(revision.0, at);
+    }
+
+    /// The store cannot be asked.
+    fn doubt(&self, why: &str) {
+        if self.table().doubt(self.clock.unix(), why) {
+            tracing::warn!(why, "what keeps the registry cannot be asked");
+        }
+        self.metrics.registry().stale();
+    }
+
+    /// Looks whether anything has to be taken out of use.
+    fn look(&self, now: std::time::Instant) {
+        let hold = self.settings().hold;
+        let age = self.table().standing(now, hold).age;
+        let Some(age) = age.filter(|age| *age >= LEAST_TTL) else { return };
+        if age >= SILENCE && self.table().standing(now, hold).stale.is_none() {
+            self.doubt(&format!("it has said nothing for {} s", age.as_secs()));
+        }
+        let (services, number) = self.table().lapse(now, hold);
+        if number > 0 {
+            self.metrics.registry().lapsed(u64::try_from(number).unwrap_or(u64::MAX));
+            tracing::error!(
+                instances = number,
+                services = services.len(),
+                age_s = age.as_secs(),
+                "instances are not used any more: their time is over, and nobody vouches for them"
+            );
+            self.show(services.iter());
+        }
+    }
+
+    /// The store says how busy an instance is.
+    fn load(&self, entry: &Entry) {
+        if let Some((service, id, load)) = record::load(entry) {
+            self.table().load(service, id, load);
+        }
+    }
+
+    /// Shows these services' instances to whoever follows them.
+    fn show<'s>(&self, services: impl Iterator<Item = &'s Arc<str>>) {
+        for service in services {
+            let ((instances, is_heard), counts) = {
+                let table = self.table();
+                (table.used(service), table.counts(service))
+            };
+            if is_heard {
+                self.outlets.of(service).iter().for_each(|outlet| outlet.show(instances.clone()));
+            }
+            self.metrics.registry().instances(service, counts.0, counts.1);
+        }
+    }
+}
+
+fn further(applied: &mut u64, revision: u64) -> bool {
+    let is_further = *applied < revision;
+    *applied = (*applied).max(revision);
+    is_further
+}
+
+/// What was told of keys that cannot be read: each once for what stands there.
+#[derive(Debug, Default)]
+struct Told(BTreeMap<String, Revision>);
+
+impl Told {
+    fn once(&mut self, key: &str, revision: Revision, why: &str) {
+        if self.0.get(key) == Some(&revision) {
+            return;
+        }
+        tracing::warn!(key, why, "an instance in the registry is left out");
+        if self.0.len() >= MOST_TOLD {
+            self.0.pop_first();
+        }
+        self.0.insert(key.to_owned(), revision);
+    }
+}

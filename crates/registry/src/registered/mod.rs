@@ -1,0 +1,419 @@
+//! Instances that register themselves: kept in whatever is [`Durable`], held in memory as it says, and shown to services.
+//!
+//! - An instance is a key `instances/SERVICE/ID` whose value says in JSON what it said of itself (see `record`), under a lease of its time
+//!   to live. What others write there is read in the same way; what cannot be read is left out, and told once.
+//! - Everything that is known is in memory (`table`), and follows the store by a watch (`follow`). A change touches its own service only:
+//!   the sources of that service are told, and they their followers, before whoever asked for the change is answered.
+//! - An instance is used until the store says that it is gone, and, when the store cannot be asked, until its time to live has passed
+//!   since the store last vouched for it; with [`Settings::hold`], that much longer.
+//! - Load that instances report stays in memory, or goes to a key of its own, `loads/SERVICE/ID`, where several gateways need it.
+
+mod follow;
+mod outlet;
+mod record;
+mod table;
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tollgate_core::clock::Clock;
+use tollgate_core::serde_json::{Value, json};
+use tollgate_durable::{self as durable, Durable, LeaseId, OnlyIf, Revision, Written};
+use tollgate_observe::Metrics;
+
+use self::outlet::{Outlet, Outlets};
+use self::table::{Item, Table};
+use crate::directory::{Change, Directory, Listing, Outcome, Registered, Registration, Trouble};
+use crate::dns::Dns;
+use crate::{Load, Source};
+
+/// What the keys of instances begin with.
+pub const INSTANCES: &str = "instances/";
+/// What the keys of their loads begin with.
+pub const LOADS: &str = "loads/";
+
+/// How long a change may take until all who follow have taken it over.
+const TAKEN_OVER: Duration = Duration::from_secs(5);
+/// How often somebody else may be faster before it is given up.
+const TRIES: usize = 8;
+
+/// How instances are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// For how long an instance counts as being there that does not say so itself.
+    pub ttl: Duration,
+    /// For how long instances are used beyond their time while the store cannot be asked.
+    pub hold: Duration,
+    /// Most instances.
+    pub most: usize,
+    /// Most of one service.
+    pub most_of_one: usize,
+    /// How many changes are remembered.
+    pub history: usize,
+    /// How many may wait for changes at a time.
+    pub watchers: usize,
+    /// Where the load is kept that instances report.
+    pub loads: Loads,
+}
+
+/// Where the load is kept that instances report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loads {
+    /// In the memory of the only gateway that there is.
+    Here,
+    /// In the store, for all gateways.
+    InStore,
+}
+
+/// Which instances are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those that registered under this name.
+    pub service: Arc<str>,
+    /// Only those that have all of these tags.
+    pub tags: Vec<Arc<str>>,
+    /// Only those of this version.
+    pub version: Option<Arc<str>>,
+}
+
+/// What the registry can say of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The revision that it shows.
+    pub revision: u64,
+    /// How long ago the store vouched for that; `None`: it never did.
+    pub age: Option<Duration>,
+    /// How many instances there are, and of how many services.
+    pub instances: usize,
+    /// See there.
+    pub services: usize,
+    /// How many of them are not used because nobody vouches for them any more.
+    pub lapsed: usize,
+    /// Since when the store cannot be asked, and why.
+    pub stale: Option<(std::time::SystemTime, String)>,
+    /// For how long instances are used beyond their time.
+    pub hold: Duration,
+}
+
+/// The registry.
+#[derive(Debug)]
+pub struct Registry {
+    shared: Arc<Shared>,
+    following: AbortHandle,
+}
+
+/// What the registry and its tasks share.
+#[derive(Debug)]
+struct Shared {
+    store: Arc<dyn Durable>,
+    settings: Mutex<Settings>,
+    clock: Clock,
+    runtime: Handle,
+    metrics: Arc<Metrics>,
+    table: Mutex<Table>,
+    outlets: Outlets,
+    /// Up to where everybody has taken everything over.
+    applied: watch::Sender<u64>,
+    watchers: AtomicUsize,
+}
+
+impl Registry {
+    /// A registry over this store; it follows it on `runtime`, on which one task at a time runs.
+    pub fn new(
+        store: Arc<dyn Durable>,
+        settings: Settings,
+        clock: Clock,
+        runtime: &Handle,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let table = Mutex::new(Table::new(settings.history));
+        let shared = Arc::new(Shared {
+            store,
+            settings: Mutex::new(settings),
+            clock,
+            runtime: runtime.clone(),
+            metrics,
+            table,
+            outlets: Outlets::default(),
+            applied: watch::Sender::new(0),
+            watchers: AtomicUsize::new(0),
+        });
+        let following = runtime.spawn(follow::follow(Arc::clone(&shared))).abort_handle();
+        Self { shared, following }
+    }
+
+    /// From now on it is kept like this.
+    pub fn set(&self, settings: Settings) {
+        self.shared.table().set_history(settings.history);
+        *self.shared.settings() = settings;
+    }
+
+    /// The instances that are wanted, as a source. Those that gave a host name are looked up by `resolver`.
+    pub fn source(&self, wanted: Wanted, resolver: &Arc<Dns>) -> Arc<dyn Source> {
+        let outlet = Outlet::new(wanted, resolver, &self.shared.runtime);
+        self.shared.outlets.add(&outlet);
+        let (instances, is_heard) = self.shared.table().used(&outlet.wanted().service);
+        if is_heard {
+            outlet.show(instances);
+        }
+        outlet
+    }
+
+    /// What it can say of itself.
+    pub fn standing(&self) -> Standing {
+        let hold = self.shared.settings().hold;
+        let now = self.shared.clock.now();
+        self.shared.table().standing(now, hold)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until everybody here has taken this revision over.
+    async fn taken_over(&self, revision: Revision) -> Result<(), Trouble> {
+        let mut applied = self.applied.subscribe();
+        match timeout(TAKEN_OVER, applied.wait_for(|applied| *applied >= revision.0)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Trouble::Unavailable("it is written, but not taken over in time".to_owned())),
+        }
+    }
+
+    /// What is known of an instance; of one that is not known yet here, what the store says.
+    async fn item(&self, service: &str, id: &str) -> Result<Item, Trouble> {
+        if let Some(known) = self.table().item(service, id) {
+            return Ok(known.clone());
+        }
+        let key = record::key(service, id);
+        let entry = self.store.get(&key).await.map_err(unavailable)?.ok_or(Trouble::NotFound)?;
+        let ttl = self.settings().ttl;
+        record::read(&entry, ttl, self.clock.unix()).map_err(|_| Trouble::NotFound)
+    }
+
+    /// A lease for an instance: the one that it has, if it lasts as long as that and has not ended.
+    async fn lease(&self, known: Option<&Item>, ttl: Duration) -> Result<LeaseId, Trouble> {
+        if let Some(lease) = known.filter(|item| item.registered.registration.ttl == ttl).and_then(|item| item.lease)
+            && self.store.renew(lease).await.map_err(unavailable)?.is_some()
+        {
+            return Ok(lease);
+        }
+        self.store.grant(ttl).await.map_err(unavailable)
+    }
+
+    /// Whether one more may register.
+    fn has_room(&self, service: &str) -> Result<(), Trouble> {
+        let (most, most_of_one) = {
+            let settings = self.settings();
+            (settings.most, settings.most_of_one)
+        };
+        let table = self.table();
+        match () {
+            () if table.len() >= most => Err(Trouble::Full(most)),
+            () if table.len_of(service) >= most_of_one => Err(Trouble::Full(most_of_one)),
+            () => Ok(()),
+        }
+    }
+
+    async fn register(&self, registration: Registration) -> Result<(Registered, bool), Trouble> {
+        let (service, id) = (Arc::clone(&registration.service), Arc::clone(&registration.id));
+        let known = match self.item(&service, &id).await {
+            Ok(item) => Some(item),
+            Err(Trouble::NotFound) => None,
+            Err(trouble) => return Err(trouble),
+        };
+        if known.is_none() {
+            self.has_room(&service)?;
+        }
+        let ttl = registration.ttl;
+        let mut lease = self.lease(known.as_ref(), ttl).await?;
+        let before = known.as_ref().and_then(|item| item.lease);
+        let is_said = known.as_ref().is_some_and(|item| {
+            item.lease == Some(lease) && !item.registered.draining && item.registered.registration == registration
+        });
+        if let Some(item) = known.as_ref().filter(|_| is_said) {
+            self.taken_over(Revision(item.registered.revision)).await?;
+            return Ok((
+                self.renewed(&service, &id, ttl, None).unwrap_or_else(|| item.registered.as_ref().clone()),
+                false,
+            ));
+        }
+        let since = known.as_ref().map_or_else(|| self.clock.unix(), |item| item.registered.since);
+        let value = record::write(&registration, false, since);
+        let key = record::key(&service, &id);
+        for _ in 0..TRIES {
+            match self.store.put(&key, value.clone(), Some(lease), OnlyIf::Always).await.map_err(unavailable)? {
+                Written::Done(revision) => {
+                    if let Some(before) = before.filter(|before| *before != lease) {
+                        // It has no key any more; if it cannot be asked for, it ends by itself.
+                        let _ = self.store.revoke(before).await;
+                    }
+                    self.taken_over(revision).await?;
+                    let made = record::made(registration, revision, since);
+                    return Ok((self.renewed(&service, &id, ttl, None).unwrap_or(made), known.is_none()));
+                }
+                Written::NoLease | Written::Conflict(_) => {
+                    lease = self.store.grant(ttl).await.map_err(unavailable)?;
+                }
+            }
+        }
+        Err(Trouble::Unavailable("its lease ended again and again".to_owned()))
+    }
+
+    /// Notes that an instance was renewed just now; what is known of it.
+    fn renewed(&self, service: &str, id: &str, ttl: Duration, load: Option<Load>) -> Option<Registered> {
+        let expires = self.clock.unix().checked_add(ttl);
+        self.table().renewed(service, id, expires, load)
+    }
+
+    async fn renew(&self, service: &str, id: &str, load: Option<Load>) -> Result<Registered, Trouble> {
+        let item = self.item(service, id).await?;
+        let ttl = match item.lease {
+            Some(lease) => Some(self.store.renew(lease).await.map_err(unavailable)?.ok_or(Trouble::NotFound)?),
+            // It was written without one: it is there until it is taken away.
+            None => None,
+        };
+        let is_shared = self.settings().loads == Loads::InStore;
+        if let (Some(load), true) = (&load, is_shared && load != item.registered.load) {
+            let fields: Value = load.fields().map(|(name, number)| (name.to_owned(), json!(number))).collect();
+            let key = format!("{LOADS}{service}/{id}");
+            // The instance is there all the same; the load comes again with its next sign of life.
+            let _ = self.store.put(&key, fields.to_string().into_bytes(), item.lease, OnlyIf::Always).await;
+        }
+        let expires = ttl.and_then(|ttl| self.clock.unix().checked_add(ttl));
+        let known = self.table().renewed(service, id, expires, load.clone());
+        Ok(known.unwrap_or_else(|| Registered { load, expires, ..item.registered.as_ref().clone() }))
+    }
+
+    async fn drain(&self, service: &str, id: &str, draining: bool) -> Result<Registered, Trouble> {
+        let key = record::key(service, id);
+        for _ in 0..TRIES {
+            let entry = self.store.get(&key).await.map_err(unavailable)?.ok_or(Trouble::NotFound)?;
+            let ttl = self.settings().ttl;
+            let item = record::read(&entry, ttl, self.clock.unix()).map_err(|_| Trouble::NotFound)?;
+            let known = item.registered.as_ref().clone();
+            if known.draining == draining {
+                self.taken_over(entry.modified).await?;
+                return Ok(known);
+            }
+            let value = record::write(&known.registration, draining, known.since);
+            let only_if = OnlyIf::Unchanged(entry.modified);
+            match self.store.put(&key, value, entry.lease, only_if).await.map_err(unavailable)? {
+                Written::Done(revision) => {
+                    self.taken_over(revision).await?;
+                    return Ok(Registered { draining, revision: revision.0, ..known });
+                }
+                Written::NoLease => return Err(Trouble::NotFound),
+                Written::Conflict(_) => {}
+            }
+        }
+        Err(Trouble::Unavailable("others changed it again and again".to_owned()))
+    }
+
+    async fn deregister(&self, service: &str, id: &str) -> Result<bool, Trouble> {
+        let key = record::key(service, id);
+        let there = self.store.get(&key).await.map_err(unavailable)?;
+        let Written::Done(revision) = self.store.delete(&key, OnlyIf::Always).await.map_err(unavailable)? else {
+            return Err(Trouble::Unavailable("it was not taken away".to_owned()));
+        };
+        let lease = there.as_ref().and_then(|entry| entry.lease);
+        if let Some(lease) = lease {
+            // Its load goes with it; if it cannot be asked for, it ends by itself.
+            let _ = self.store.revoke(lease).await;
+        }
+        // Also if somebody else took it away: who asks may rely on its getting nothing from here.
+        if there.is_some() || self.table().item(service, id).is_some() {
+            self.taken_over(revision).await?;
+        }
+        Ok(there.is_some())
+    }
+
+    async fn changes(&self, service: Option<&str>, after: u64, most: Duration) -> Result<(u64, Vec<Change>), Trouble> {
+        let watchers = self.settings().watchers;
+        let _place = Place::take(&self.watchers, watchers)?;
+        let changed = async {
+            let mut news = self.table().news(service);
+            loop {
+                news.mark_unchanged();
+                let (revision, changes) = self.table().changes(service, after)?;
+                if !changes.is_empty() || news.changed().await.is_err() {
+                    return Ok((revision, changes));
+                }
+            }
+        };
+        match timeout(most, changed).await {
+            Ok(changes) => changes,
+            Err(_) => self.table().changes(service, after),
+        }
+    }
+}
+
+impl Directory for Registry {
+    fn register(&self, registration: Registration) -> Outcome<'_, (Registered, bool)> {
+        Box::pin(self.shared.register(registration))
+    }
+
+    fn renew<'a>(&'a self, service: &'a str, id: &'a str, load: Option<Load>) -> Outcome<'a, Registered> {
+        Box::pin(self.shared.renew(service, id, load))
+    }
+
+    fn drain<'a>(&'a self, service: &'a str, id: &'a str, draining: bool) -> Outcome<'a, Registered> {
+        Box::pin(self.shared.drain(service, id, draining))
+    }
+
+    fn deregister<'a>(&'a self, service: &'a str, id: &'a str) -> Outcome<'a, bool> {
+        Box::pin(self.shared.deregister(service, id))
+    }
+
+    fn list(&self, service: Option<&str>) -> Listing {
+        let now = self.shared.clock.now();
+        self.shared.table().list(service, now)
+    }
+
+    fn changes<'a>(&'a self, service: Option<&'a str>, after: u64, most: Duration) -> Outcome<'a, (u64, Vec<Change>)> {
+        Box::pin(self.shared.changes(service, after, most))
+    }
+}
+
+/// A place among those who wait.
+struct Place<'p>(&'p AtomicUsize);
+
+impl<'p> Place<'p> {
+    fn take(taken: &'p AtomicUsize, most: usize) -> Result<Self, Trouble> {
+        let place = Self(taken);
+        match taken.fetch_add(1, Relaxed) {
+            before if before < most => Ok(place),
+            // Given back by being dropped.
+            _ => Err(Trouble::Unavailable(format!("{most} wait for changes already"))),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+fn unavailable(trouble: durable::Trouble) -> Trouble {
+    Trouble::Unavailable(trouble.to_string())
+}
+
+#[cfg(test)]
+mod tests;
