@@ -15,7 +15,7 @@ from .load import BadRun
 
 JUDGING = 15  # rounds from which on a bound may be judged
 LOOKING = 5
-USUAL = ("small", "large", "post", "h2-small", "tls-large", "handshake", "log", "jwt", "limit", "routes", "idle", "idle-tls", "sockets")
+USUAL = ("small", "large", "post", "h2-small", "tls-large", "handshake", "log", "jwt", "limit", "guard", "routes", "idle", "idle-tls", "sockets")
 ON_DEMAND = ("latency", "instructions", "big")
 OURS = "tollgate"
 
@@ -80,6 +80,8 @@ def parts(bench, wanted):
         yield report.jwt_part(scenarios.jwt_scenario(bench))
     if "limit" in wanted and ours:
         yield report.pair_part("limit", "Rate limits", list(scenarios.limit_scenarios(bench)))
+    if "guard" in wanted and ours:
+        yield report.pair_part("guard", "Protections", list(scenarios.guard_scenarios(bench)))
     routed = bench.kinds if bench.options.routes_of_peers else [OURS] if ours else []
     if "routes" in wanted and routed:
         outcomes = [scenarios.routes_scenario(bench, kind) for kind in routed]

@@ -32,10 +32,11 @@ class Run:
 class Target:
     """What is asked for: a path (or a file of URIs), perhaps with a body, and the size of the right answer."""
 
-    def __init__(self, path, size, body=None, uris=None, version="--h1"):
+    def __init__(self, path, size, body=None, uris=None, version="--h1", kind=None):
         self.path = path
         self.size = size
         self.body = body
+        self.kind = kind  # what the body is, as a media type
         self.uris = uris
         self.version = version  # what h2load is told to speak; "": HTTP/2, by ALPN
 
@@ -43,6 +44,7 @@ class Target:
         """The end of h2load's command line."""
         base = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         post = ["-d", str(self.body)] if self.body else []
+        post += ["-H", f"content-type: {self.kind}"] if self.kind else []
         if self.uris:
             return [*post, f"--base-uri={base}", f"--input-file={self.uris}"]
         return [*post, base + self.path]
@@ -160,6 +162,13 @@ def write_body(path: pathlib.Path, size):
     """A file of `size` bytes of text."""
     line = b"0123456789abcdef" * 4
     path.write_bytes((line * (size // len(line) + 1))[:size])
+    return path
+
+
+def write_json(path: pathlib.Path, size):
+    """A file of about `size` bytes of JSON: a list of small objects."""
+    item = '{"id": 4711, "name": "a thing of some sort", "price": 12.5, "tags": ["red", "small"], "in_stock": true}'
+    path.write_text("[" + ", ".join([item] * max(1, size // len(item))) + "]")
     return path
 
 

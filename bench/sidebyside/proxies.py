@@ -32,6 +32,8 @@ class Setup:
     jwt: str = ""  # checks tokens of this algorithm
     state: int = 0  # the port of the Redis in which it counts
     limit: str = ""  # counts requests so; never so many that one is refused
+    guard: str = ""  # another protection of the route, which lets all of our requests pass
+    lists: str = ""  # lists of networks that it names
     remembers: bool = True  # what was checked of a token once holds for it
     wrap: tuple = ()  # what runs the proxy, such as valgrind
 
@@ -241,7 +243,7 @@ class Tollgate(Proxy):
             "PORT": self.port, "HEALTH": self.place.port(), "BACKEND": setup.backend, "WORKERS": setup.workers,
             "LOG": "{ to: stdout, format: json }" if setup.log else "off", "ROUTES": self.routes(),
             "STATE": f"state: {{ redis: {{ url: redis://127.0.0.1:{setup.state}, timeout: 100ms }} }}" if setup.state else "",
-            "SOCKETS": setup.sockets, "LISTENER": self.listener(), "AUTH": self.auth(),
+            "SOCKETS": setup.sockets, "LISTENER": self.listener(), "AUTH": self.auth(), "LISTS": f"lists: {setup.lists}" if setup.lists else "",
         })
         return [self.binary, "run", "-c", config]
 
@@ -266,7 +268,8 @@ class Tollgate(Proxy):
         if not self.setup.routes:
             auth = ", auth: idp" if self.setup.jwt else ""
             counted = f', limit: "{self.setup.limit}"' if self.setup.limit else ""
-            return f'  "/**": {{ to: b, body: {limit}{auth}{counted} }}'
+            guard = f", {self.setup.guard}" if self.setup.guard else ""
+            return f'  "/**": {{ to: b, body: {limit}{auth}{counted}{guard} }}'
         if self.setup.routes == 1:
             return f'  "/api/{{service}}/items/{{id}}": {{ to: b, body: {limit} }}'
         line = '  "{}{{id}}": {{ to: b, body: {} }}'

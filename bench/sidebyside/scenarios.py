@@ -158,6 +158,31 @@ def limit_scenarios(bench):
         yield Outcome(f"limit-{title.replace(',', '').replace(' ', '-').lower()}", f"limit {title}", series, goals)
 
 
+LISTED = 500_000  # networks
+
+
+def guard_scenarios(bench):
+    """One protection that lets all pass, against the same route without it."""
+    listed = bench.place.path / "listed.txt"
+    listed.write_text("".join(f"{20 + (n >> 16)}.{n >> 8 & 255}.{n & 255}.0/24\n" for n in range(LISTED)))
+    posted = load.write_json(bench.place.path / "post.json", 4096)
+    small = load.Target("/small", len(proxies.SMALL))
+    guards = (
+        (f"{LISTED:,} networks denied", "ip: { deny: listed }", f"{{ listed: {listed} }}", small),
+        ("known probes denied", "deny: probes", "", small),
+        ("1,000 in flight per ip", "in_flight: 1000 per ip", "", small),
+        ("4 KiB of JSON looked at", "payload: json", "", load.Target("/post", len(proxies.SMALL), posted, kind="application/json")),
+    )
+    for title, guard, lists, target in guards:
+        plain = bench.proxy("tollgate", f"tollgate without {title}")
+        guarded = bench.proxy("tollgate", f"tollgate, {title}", guard=guard, lists=lists)
+        with plain, guarded:
+            bench.say(f"{title}: the gateway against itself; µs of CPU per request")
+            series = bench.measure([plain, guarded], target, 1.0)
+        key = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
+        yield Outcome(f"guard-{key}", title, series, [])
+
+
 JWT_SHARE = 0.5  # of the requests: there are ten proxies, some of them slow
 
 
