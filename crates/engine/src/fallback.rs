@@ -29,6 +29,7 @@ pub(crate) async fn forward<S: Downstream>(
     let Some(backend) = backend else { return Err(faults::NO_INSTANCE.problem().into()) };
     // Nothing of this request was sent, whatever stands there from one before.
     turn.request_head.clear();
+    turn.was_begun = false;
     let problem = match forward::forward(client, turn, d, route, proxy, captures, backend).await {
         Err(Stop::Problem(problem)) if problem.fault.side == Side::Upstream => problem,
         other => return other,
@@ -59,7 +60,7 @@ pub(crate) async fn forward<S: Downstream>(
 
 /// Whether another service may be sent what this one may have taken already (RFC 9110 §9.2.2).
 fn may_go_elsewhere(turn: &Turn) -> bool {
-    let is_safe = turn.x.head.method.is_idempotent() || !turn.request_head.is_begun();
+    let is_safe = turn.x.head.method.is_idempotent() || !(turn.was_begun || turn.request_head.is_begun());
     is_safe && turn.upload.can_repeat(turn.x.length)
 }
 

@@ -221,6 +221,8 @@ pub(crate) async fn answered<S>(
         };
         if let Flow::Reply(reply) = ready? {
             turn.x.reply = *reply;
+            // Nothing is sent: a trial of a breaker is another request's.
+            turn.pass = None;
             return Ok(true);
         }
     }
@@ -261,6 +263,7 @@ pub(crate) fn wanted_upgrade(turn: &Turn, route: &RoutePlan) -> Option<Bytes> {
 
 /// Back to the first byte of the request, whatever came of an answer forgotten; only what can be repeated.
 pub(crate) fn start_over(turn: &mut Turn) {
+    turn.was_begun |= turn.request_head.is_begun();
     turn.upload.repeat(turn.x.length);
     turn.x.reply.head.clear();
     turn.x.reply.head.fields.buffer.truncate(0);

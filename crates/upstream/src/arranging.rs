@@ -155,10 +155,12 @@ impl Service {
 
 /// What each counts, going by what it can do; one of which that is not known, as much as the others on average.
 pub(crate) fn learnt(endpoints: &[Endpoint], capacities: &[Option<f64>]) -> Arc<[u32]> {
-    let known: Vec<f64> = capacities.iter().flatten().copied().collect();
+    let known: Vec<f64> = capacities.iter().flatten().copied().filter(|capacity| capacity.is_finite()).collect();
     let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
     let weight = |(endpoint, capacity): (&Endpoint, &Option<f64>)| {
-        let part = capacity.map_or(1.0, |capacity| (capacity / mean).clamp(1.0 / EXTREME, EXTREME));
+        let part = capacity
+            .filter(|capacity| capacity.is_finite())
+            .map_or(1.0, |capacity| (capacity / mean).clamp(1.0 / EXTREME, EXTREME));
         (f64::from(endpoint.weight) * part * UNIT) as u32
     };
     endpoints.iter().zip(capacities).map(weight).collect()
@@ -171,4 +173,19 @@ fn is_arranged_alike(one: &[Endpoint], other: &[Endpoint]) -> bool {
         (address, weight, host, zone, group) == (&other.address, &other.weight, &other.host, &other.zone, &other.group)
     };
     one.len() == other.len() && one.iter().zip(other).all(is_alike)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capacity_that_is_no_number_takes_nothing_from_the_others() {
+        let endpoint = |port: u16| Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into()), 1);
+        let endpoints = [endpoint(1), endpoint(2), endpoint(3)];
+        let even = learnt(&endpoints, &[Some(100.0), Some(100.0), None]);
+        for odd in [f64::INFINITY, f64::NAN] {
+            assert_eq!(learnt(&endpoints, &[Some(100.0), Some(100.0), Some(odd)]), even, "{odd}");
+        }
+    }
 }

@@ -237,7 +237,10 @@ impl Service {
     #[must_use]
     pub fn has_another(&self, tried: &[Address], now: Instant) -> bool {
         let instances = self.instances.load();
-        instances.list.iter().any(|instance| !instance.stands.is_out(now) && !tried.contains(&instance.address))
+        let mut weighed = instances.list.iter().zip(&*instances.endpoints);
+        weighed.any(|(instance, endpoint)| {
+            endpoint.weight > 0 && !instance.stands.is_out(now) && !tried.contains(&instance.address)
+        })
     }
 
     /// Whether one more retry is within the budget.

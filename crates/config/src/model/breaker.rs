@@ -17,7 +17,7 @@ section! {
         /// A share of the attempts that fails.
         failures: Option<ErrorShare>,
         /// Failures in a row. 0: however many.
-        consecutive: Bounded<0, 10_000> = v1::BREAKER_CONSECUTIVE,
+        consecutive: Spanned<Bounded<0, 10_000>> = v1::BREAKER_CONSECUTIVE,
         /// For how long it is left alone at first; twice as long each time that it is no better.
         open: Spanned<Period> = v1::BREAKER_OPEN,
         /// For how long at most.
@@ -34,9 +34,9 @@ section! {
 /// Whether it ever opens, and for as long as the file says.
 fn fit(breaker: &Breaker, cx: &mut DecodeCx) -> bool {
     let (first, longest) = (&breaker.open, breaker.longest.0);
-    let mistake = if breaker.consecutive.get() == 0 && breaker.failures.is_none() {
-        // Without a place: the whole section is told of.
+    let mistake = if breaker.consecutive.value.get() == 0 && breaker.failures.is_none() {
         Diagnostic::error("nothing would ever open this breaker")
+            .at(&breaker.consecutive.span)
             .hint("a share of failures (`failures: 50% of 20 in 10s`), or failures in a row (`consecutive`)")
     } else if first.value.0 > longest {
         Diagnostic::error(format!("this is longer than `longest`, which is {longest:?}"))

@@ -79,17 +79,21 @@ impl FromText for IdHeader {
 
     fn from_text(text: &str) -> Result<Self, Diagnostic> {
         let name = FieldName::from_text(text)?;
-        let lower = text.to_ascii_lowercase();
-        let is_free = matches!(Known::of(text.as_bytes()), Known::Other | Known::XCorrelationId)
-            && Known::disguised(text.as_bytes()) == Known::Other
-            && !TAKEN.contains(&lower.as_str())
-            && !FAMILIES.iter().any(|start| lower.starts_with(start));
-        if is_free {
+        if Known::of(text.as_bytes()) == Known::XCorrelationId || is_free(text) {
             return Ok(Self(name));
         }
         Err(Diagnostic::error(format!("`{text}` means something else and cannot carry the id"))
             .hint("a header of its own: `X-Correlation-ID`, `X-Request-ID`"))
     }
+}
+
+/// Whether a field of this name means nothing yet, to HTTP or to the gateway.
+pub(crate) fn is_free(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    Known::of(name.as_bytes()) == Known::Other
+        && Known::disguised(name.as_bytes()) == Known::Other
+        && !TAKEN.contains(&lower.as_str())
+        && !FAMILIES.iter().any(|start| lower.starts_with(start))
 }
 
 decode_from_text!(IdHeader);

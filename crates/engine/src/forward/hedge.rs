@@ -20,7 +20,8 @@ use tollgate_upstream::adaptive::Permit;
 use tollgate_upstream::{Ask, Connection, Refusal};
 
 use super::Upstream;
-use super::verdict::Sent;
+use super::failure::refused;
+use super::verdict::{Sent, told_status};
 use crate::http::attempt::{self, Due, Ended, Start, gone};
 use crate::http::downstream::{Client, Downstream};
 use crate::http::ends::Source;
@@ -87,6 +88,8 @@ struct Race<'r> {
     tried: Vec<Address>,
     /// The last that ended without an answer. It is counted by whoever made it, if no other one brings an answer.
     failed: Option<Failed>,
+    /// Who is judged by the one that was under way when all was over.
+    left_over: Sent,
     watch: Watch<'r>,
     way: Way<'r>,
     hedge: &'r Hedge,
@@ -116,6 +119,7 @@ pub(super) async fn attempt<'r, S: Downstream>(
         left: hedge.most,
         tried: ask.tried.iter().cloned().chain([address]).collect(),
         failed: None,
+        left_over: Sent::default(),
         watch: Watch::new(&way.d.recall, way.route, now),
         way,
         hedge,
@@ -130,7 +134,11 @@ pub(super) async fn attempt<'r, S: Downstream>(
             lane
         }
         (Ok(lane), None) => lane,
-        (Err(Some(over)), _) => return Err(over),
+        (Err(Some(over)), failed) => {
+            failed.into_iter().for_each(|failed| race.note(failed, client));
+            turn.sent = std::mem::take(&mut race.left_over);
+            return Err(over);
+        }
         (Err(None), Some(failed)) => {
             turn.sent = failed.sent;
             turn.x.trail.instance = Some(failed.address);
@@ -180,8 +188,8 @@ impl Lane {
     }
 
     /// Whether another answer is worth waiting for.
-    fn is_good(&self, way: Way<'_>) -> bool {
-        let status = self.reply.status;
+    fn is_good(&self, way: Way<'_>, is_grpc: bool) -> bool {
+        let status = told_status(&self.reply, is_grpc);
         status < 500 && !way.backend.retrying.is_on_status(status)
     }
 }
@@ -204,7 +212,7 @@ impl<'r> Race<'r> {
                         self.connecting.is_some() || self.lanes.iter().filter(|lane| !lane.has_come).count() > 1;
                     let Some(lane) = self.lanes.get_mut(at) else { continue };
                     lane.has_come = true;
-                    if !others || lane.is_good(self.way) {
+                    if !others || lane.is_good(self.way, turn.is_grpc) {
                         return Ok(self.lanes.swap_remove(at));
                     }
                 }
@@ -215,7 +223,7 @@ impl<'r> Race<'r> {
                 Event::Time => self.time(client, turn, due),
                 Event::Over(ended) => {
                     // One is counted by whoever made it.
-                    self.lanes.pop();
+                    self.left_over = self.lanes.pop().map(|lane| lane.sent).unwrap_or_default();
                     return Err(Some(ended));
                 }
             }
@@ -321,8 +329,9 @@ impl<'r> Race<'r> {
         let (connection, permit) = match connected {
             Ok(connected) => connected,
             Err(refusal) => {
+                service.learn_refusal(&refusal, now);
                 service.judge_refusal(&refusal, now);
-                service.attempted(client.worker.index, Outcome::ConnectFailed);
+                service.attempted(client.worker.index, refused(refusal).outcome);
                 return Ok(());
             }
         };
@@ -357,19 +366,20 @@ impl<'r> Race<'r> {
     fn note<S>(&self, failed: Failed, client: &mut Client<S>) {
         let service = &self.way.backend.service;
         service.attempted(client.worker.index, failed.ended.outcome());
+        failed.sent.took_at_least(client.now, self.way);
         failed.sent.failed(&failed.ended, client, service);
     }
 
     /// Counts what became of the attempts beside the first, and of those that are given up.
     fn count<S>(&mut self, client: &Client<S>, won: Option<&Lane>) {
-        let service = &self.way.backend.service;
+        let (way, service) = (self.way, &self.way.backend.service);
         let made = usize::from(self.hedge.most - self.left);
         let watch = service.metrics().watch();
         let winners = usize::from(won.is_some_and(|lane| !lane.is_first));
         (0..winners).for_each(|_| watch.hedged(Hedged::Won));
         (winners..made).for_each(|_| watch.hedged(Hedged::Lost));
         self.lanes.drain(..).for_each(|lane| {
-            lane.sent.given_up(service, client.now);
+            lane.sent.given_up(client.now, way);
             service.attempted(client.worker.index, Outcome::Cancelled);
         });
     }

@@ -9,6 +9,7 @@ use tollgate_upstream::{Connection, Lesson, Service};
 
 use crate::deployment::{Backend, StickyCookie};
 use crate::forward::Upstream;
+use crate::forward::verdict::told_status;
 use crate::http::attempt::Ended;
 use crate::http::downstream::Client;
 use crate::http::reports::Reports;
@@ -42,7 +43,9 @@ pub(super) fn end<S>(
     let from = if turn.x.length == Length::None { Some(lesson.sent()) } else { turn.body_out };
     let took = from.map(|from| now.saturating_duration_since(from));
     let how = match answered {
-        Ok(_) if is_failure(turn.x.reply.head.status) => Some(Took::Failed(took.unwrap_or(Duration::ZERO))),
+        Ok(_) if is_failure(told_status(&turn.x.reply.head, turn.is_grpc)) => {
+            Some(Took::Failed(took.unwrap_or(Duration::ZERO)))
+        }
         Ok(_) => took.map(Took::Answered),
         Err(ended) => without_answer(ended, took),
     };

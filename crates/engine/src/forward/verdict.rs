@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use tollgate_core::body::Length;
+use tollgate_core::head::ReplyHead;
 use tollgate_observe::metrics::Outcome;
 use tollgate_upstream::breaker::Pass;
 use tollgate_upstream::outlier::{Judged, Verdict};
@@ -70,7 +71,8 @@ impl Sent {
         let service = &way.backend.service;
         service.attempted(client.worker.index, Outcome::Ok);
         let now = client.look();
-        let (status, took) = (told_status(turn), self.at.map(|at| now.saturating_duration_since(at)));
+        let (status, took) =
+            (told_status(&turn.x.reply.head, turn.is_grpc), self.at.map(|at| now.saturating_duration_since(at)));
         service.judge_answer(self.judged.as_ref(), status, took, now);
         if let Some(pass) = turn.pass.take() {
             pass.answered(status, took, now);
@@ -89,8 +91,16 @@ impl Sent {
     }
 
     /// Its answer is not waited for any more: another one was there before.
-    pub(super) fn given_up(self, service: &Service, now: Instant) {
-        learning::given_up(self.lesson, service, now);
+    pub(super) fn given_up(self, now: Instant, way: Way<'_>) {
+        self.took_at_least(now, way);
+        learning::given_up(self.lesson, &way.backend.service, now);
+    }
+
+    /// Hedges go by how long answers take, also by those that nobody waited for: else the quick ones alone would be known.
+    pub(super) fn took_at_least(&self, now: Instant, way: Way<'_>) {
+        if let (Some(hedge), Some(at)) = (&way.proxy.hedge, self.at) {
+            hedge.took(now.saturating_duration_since(at));
+        }
     }
 }
 
@@ -106,9 +116,8 @@ pub(super) fn refused<S>(refusal: &Refusal, client: &mut Client<S>, turn: &mut T
 }
 
 /// The status of an answer; that of gRPC, where there is no message, as the one of HTTP that is nearest to it.
-fn told_status(turn: &Turn) -> u16 {
-    let head = &turn.x.reply.head;
-    if !turn.is_grpc || head.status != 200 {
+pub(super) fn told_status(head: &ReplyHead, is_grpc: bool) -> u16 {
+    if !is_grpc || head.status != 200 {
         return head.status;
     }
     match head.fields.get("grpc-status") {

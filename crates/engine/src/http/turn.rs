@@ -52,6 +52,8 @@ pub(crate) struct Turn {
     pub(crate) pass: Option<Pass>,
     /// Who is judged by the attempt that is under way. Here for the same reason.
     pub(crate) sent: Sent,
+    /// Some of it was sent on in a try before this one.
+    pub(crate) was_begun: bool,
     /// When all of the request's body was out, if it has one and that was seen; of the last try.
     pub(crate) body_out: Option<Instant>,
     /// Bytes that went up a tunnel.
@@ -91,6 +93,7 @@ impl Turn {
                 upgrade: None,
                 connects: false,
                 is_grpc: false,
+                was_begun: false,
                 is_harmless_twice: false,
                 try_timeout: None,
                 permit: None,

@@ -13,6 +13,8 @@ use tollgate_registry::Load;
 pub const FIELD: &str = "endpoint-load-metrics";
 /// The field with a report in binary.
 pub const FIELD_BINARY: &str = "endpoint-load-metrics-bin";
+/// What is above it counts as this: no rate, and no share of anything, is as high.
+const MOST_NUMBER: f64 = 1e9;
 /// Longest report, in bytes.
 const LONGEST: usize = 8 * 1024;
 /// Most numbers in one.
@@ -221,10 +223,10 @@ impl<'o> Reader<'o> {
 
     fn report(self) -> Option<Report> {
         // In binary, what is not set is zero.
-        let set = |value: Option<f64>| value.filter(|value| *value > 0.0);
+        let set = |value: Option<f64>| value.filter(|value| *value > 0.0).map(|value| value.min(MOST_NUMBER));
         let application = set(self.application).filter(|_| *self.of == Of::Busiest);
         let utilization = application.or(set(self.chosen))?;
-        Some(Report { utilization, rate: set(self.rate), errors: self.errors.unwrap_or(0.0) })
+        Some(Report { utilization, rate: set(self.rate), errors: self.errors.unwrap_or(0.0).min(MOST_NUMBER) })
     }
 }
 
