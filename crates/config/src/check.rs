@@ -7,7 +7,7 @@ use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
 
 use crate::model::named::is_name;
 use crate::model::route::ACTIONS;
-use crate::model::{Action, AuthSource, Config, Destination, Endpoint, ListenerKind, Service};
+use crate::model::{Action, AuthSource, Config, Destination, Endpoint, Listener, ListenerKind, Service};
 
 /// Looks at the desugared tree of a whole file.
 pub(crate) fn check(tree: &Node) -> Vec<Diagnostic> {
@@ -68,6 +68,31 @@ pub(crate) fn signing_in(config: &Config) -> Vec<Diagnostic> {
         mistake.at(&name.span).hint(format!("add the route `{at}/**: {{ serve: login }}`"))
     };
     missing.map(mistake).collect()
+}
+
+/// What is said of the registry and has no effect as the rest of the file is.
+pub(crate) fn registering(config: &Config) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
+    let is_admin = |listener: &&Listener| listener.kind == ListenerKind::Admin;
+    let from = config.services.iter().find_map(|(_, service)| service.registry.as_ref());
+    // What is in etcd, others may write as well.
+    if let Some(from) = from.filter(|_| config.cluster.is_none() && !config.listen.iter().any(|l| is_admin(&l))) {
+        let mistake = Diagnostic::warning("no instance can register: there is no admin listener").at(&from.span);
+        mistakes.push(mistake.hint("`listen: { …, \"127.0.0.1:9901\": admin }`"));
+    }
+    let Some(registry) = &config.registry else { return mistakes };
+    if let Some(hold) = registry.hold.as_ref().filter(|_| config.cluster.is_none()) {
+        let mistake = Diagnostic::warning("the gateway's own registry can always be asked: this has no effect");
+        mistakes.push(mistake.at(&hold.span).hint("it is for a registry in etcd: `cluster: { etcd: … }`"));
+    }
+    let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client.is_some());
+    let everybody = registry.register.0.iter().chain(&registry.read.0);
+    let shown = everybody.filter_map(|(_, registrar)| registrar.certificate.as_ref()?.first());
+    for name in shown.take(1).filter(|_| !config.listen.iter().filter(is_admin).any(asks)) {
+        let mistake = Diagnostic::warning("no admin listener asks for certificates").at(&name.span);
+        mistakes.push(mistake.hint("`\"10.0.0.5:9901\": { kind: admin, tls: { …, client: ./clients-ca.pem } }`"));
+    }
+    mistakes
 }
 
 /// Services that tests name and that are none.

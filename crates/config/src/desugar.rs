@@ -277,7 +277,8 @@ fn breaker(node: &mut Node) {
         };
         let mut entries = vec![match when.strip_suffix("in a row") {
             Some(number) => Entry::at("consecutive", number_part(node, number.trim())),
-            None => Entry::at("failures", part(node, when)),
+            None if when.contains(" of ") => Entry::at("failures", part(node, when)),
+            None => return,
         }];
         entries.extend(open.map(|open| {
             let time = open.strip_prefix("open ").unwrap_or(open);

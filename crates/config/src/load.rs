@@ -193,6 +193,7 @@ fn load_all(
     diagnostics.extend(check::check(&tree));
     diagnostics.extend(config.iter().flat_map(check::ways_to_admin));
     diagnostics.extend(config.iter().flat_map(check::signing_in));
+    diagnostics.extend(config.iter().flat_map(check::registering));
     diagnostics.extend(config.iter().flat_map(check::tested));
     diagnostics.extend(config.iter().flat_map(check::calling));
     // That a reference which leads nowhere, or a text with a tag, is no duration either goes without saying.

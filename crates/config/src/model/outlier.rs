@@ -14,7 +14,7 @@ use crate::model::health::StatusRange;
 
 section! {
     /// When an instance is left out for a while because requests sent to it failed, or it is slower than the others.
-    pub struct Outlier: ejects {
+    pub struct Outlier: ejects = "on" {
         /// Failures in a row. 0: however many.
         consecutive: Spanned<Bounded<0, 1000>> = v1::OUTLIER_CONSECUTIVE,
         /// A share of the requests that fails; without it, failures in a row alone count.
@@ -61,7 +61,7 @@ fn ejects(outlier: &Outlier, cx: &mut DecodeCx) -> bool {
 
 section! {
     /// A share of the requests that fails.
-    pub struct ErrorShare {
+    pub struct ErrorShare = "50% of 20 in 10s" {
         /// The share, or more.
         share: Percent,
         /// Of at least so many requests.
@@ -73,7 +73,7 @@ section! {
 
 section! {
     /// An instance is left out if its success rate is below the mean of all by so many standard deviations.
-    pub struct SuccessRate {
+    pub struct SuccessRate = "on" {
         /// How many standard deviations.
         deviations: Factor = v1::SUCCESS_RATE_DEVIATIONS,
         /// Only if so many instances had enough requests to be compared.
@@ -87,7 +87,7 @@ section! {
 
 section! {
     /// An instance is left out if its answers take so many times as long as the median of the others'.
-    pub struct SlowOnes {
+    pub struct SlowOnes = "3x" {
         /// How many times as long, on the average, until the head of an answer is there.
         factor: Factor = v1::LATENCY_FACTOR,
         /// Answers that take less are never too slow.

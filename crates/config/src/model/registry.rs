@@ -168,7 +168,9 @@ impl FromText for ServicePattern {
         match text.strip_suffix('*') {
             Some(prefix) if prefix.is_empty() || is_service_name(prefix) => Ok(Self::Prefix(prefix.to_owned())),
             None if is_service_name(text) => Ok(Self::Name(text.to_owned())),
-            _ => Err(no_service_name(text)),
+            _ => Err(no_service_name(text).hint(format!(
+                "letters, digits, `-`, `_` and `.`, at most {LONGEST_NAME}; a `*` at the end stands for all that begin like it"
+            ))),
         }
     }
 }

@@ -14,7 +14,8 @@ impl FromText for Url {
 
     fn from_text(text: &str) -> Result<Self, Diagnostic> {
         let wrong = || {
-            Diagnostic::error(format!("`{text}` is no URL")).hint("`https://idp.example.com`, with or without a path")
+            Diagnostic::error(format!("`{text}` is no URL"))
+                .hint("`https://host.example.com`, with or without a port and a path")
         };
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(wrong)?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
