@@ -1,6 +1,6 @@
 //! R1, R2, L5: gateways are upgraded and restarted, and instances exchanged, while instances register themselves and all are under load. For
 //! each a table says what requests may get beside their answer, and for how long; and then every request is held against what the
-//! backends received. More load: `FAULT_RPS=2000`.
+//! backends received. Longer and more: `FAULT_SECONDS=20 FAULT_RPS=2000`.
 
 #![allow(
     clippy::expect_used,
@@ -23,7 +23,7 @@ use tollgate_testkit::load::{Allowed, Got, Judged, Options, Target, Way};
 use tollgate_testkit::{Backends, Etcd, Peer, RawClient, free_port, wait_until};
 
 use self::run::{
-    INSTANCES, NONE, Node, TOKEN, TOLLGATE, await_renewals, cluster, load, now, rate, reconciled, registered,
+    INSTANCES, NONE, Node, TOKEN, TOLLGATE, await_renewals, cluster, load, now, outage, rate, reconciled, registered,
 };
 
 /// How long each request is with its backend.
@@ -37,34 +37,42 @@ fn alone() -> Node {
 
 #[test]
 fn a_gateway_is_upgraded_in_place_and_no_request_fails() {
-    let (mut node, backends) = (alone(), Backends::slow(INSTANCES, WORK));
-    let registrants = registered(&backends, &[node.admin]);
-    let load = load(&backends, &node.targets(), Options::default());
-    node.gateway.upgrade();
-    // The new process keeps the registry now.
-    await_renewals(&registrants);
-    node.await_known(INSTANCES);
-    assert_eq!(node.gateway.ended().code(), Some(0));
-    load.await_answers(u64::from(rate()));
-    reconciled("upgraded in place", load, NONE);
+    let etcd = Etcd::cluster();
+    for (what, mut node) in [("alone", alone()), ("with etcd", Node::start(&cluster(&etcd, 0)))] {
+        let backends = Backends::slow(INSTANCES, WORK);
+        let registrants = registered(&backends, &[node.admin]);
+        let load = load(&backends, &node.targets(), Options::default());
+        node.gateway.upgrade();
+        // They are by the new process now.
+        await_renewals(&registrants);
+        node.await_known(INSTANCES);
+        assert_eq!(node.gateway.ended().code(), Some(0));
+        load.await_answers(u64::from(rate()));
+        reconciled(&format!("upgraded in place, {what}"), load, NONE);
+    }
 }
 
+/// It is away for longer than an instance's time to live; those that were there are there as soon as it is.
 #[test]
 fn a_gateway_that_is_restarted_has_lost_no_instance() {
     let (mut node, backends) = (alone(), Backends::slow(INSTANCES, WORK));
-    let _registrants = registered(&backends, &[node.admin]);
+    let registrants = registered(&backends, &[node.admin]);
     let options = Options { retries: Judged::Allowed, ..Options::default() };
     let load = load(&backends, &node.targets(), options);
     let went = now();
-    node.gateway.restart(TOLLGATE);
+    node.gateway.terminate();
+    assert_eq!(node.gateway.ended().code(), Some(0));
+    load.go_on(outage(SECOND));
+    node.gateway.start_again(TOLLGATE);
     let came = now();
     (0..INSTANCES).for_each(|number| drop(backends.arrivals(number)));
     load.await_answers(u64::from(rate()));
     for number in 0..INSTANCES {
         assert!(!backends.arrivals(number).is_empty(), "each instance is asked");
     }
-    println!("restarted: away for {:?} at most", came - went);
-    // Whoever is known again only once it has renewed itself would be missed: there is no 503 in the table.
+    await_renewals(&registrants);
+    assert_eq!(node.gateway.log().matches("an instance registered").count(), INSTANCES, "none had to register again");
+    println!("restarted: from the signal until it was ready, {:?}", came - went);
     let outcome = reconciled("restarted", load, &[Allowed { got: Got::NoConnection, from: went, until: came }]);
     assert!(outcome.refused > 0, "it was away: {outcome}");
 }
