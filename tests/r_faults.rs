@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use tollgate_testkit::load::{Allowed, Got, Options};
 use tollgate_testkit::{Backends, Etcd, Load, Registrant};
 
-use self::run::{INSTANCES, NONE, Node, TTL, await_renewals, cluster, load, now, outage, reconciled, registered};
+use self::run::{
+    INSTANCES, LONG_TTL, NONE, Node, TTL, await_renewals, cluster, load, now, outage, reconciled, registered,
+};
 
 const STALE: &str = "tollgate_registry_stale";
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,20 +37,20 @@ struct Run {
 }
 
 impl Run {
-    /// `first`: the member that the gateway asks first.
-    fn start(first: fn(&Etcd) -> usize, registry: &str) -> (Self, usize) {
+    /// `first`: the member that the gateway asks first. `registry`: further settings.
+    fn start(first: fn(&Etcd) -> usize, ttl: Duration, registry: &str) -> (Self, usize) {
         let (etcd, backends) = (Etcd::cluster(), Backends::start(INSTANCES));
         let first = first(&etcd);
         let node = Node::with(&cluster(&etcd, first), registry);
-        let registrants = registered(&backends, &[node.admin]);
+        let registrants = registered(&backends, &[node.admin], ttl);
         let load = load(&backends, &node.targets(), Options::default());
         (Self { etcd, node, registrants, load, backends }, first)
     }
 
     /// Holds what became of every request against this table.
     fn reconcile(self, what: &str, table: &[Allowed]) {
-        await_renewals(&self.registrants);
         self.node.await_known(INSTANCES);
+        self.load.go_on(SECOND);
         reconciled(what, self.load, table);
     }
 
@@ -58,7 +60,7 @@ impl Run {
         let began = now();
         self.etcd.kill(0);
         self.etcd.kill(1);
-        self.load.go_on(outage(LAPSED + SECOND));
+        self.load.go_on(outage(TTL + LAPSED + SECOND));
         assert_eq!(self.node.gateway.metric(STALE), 1.0, "it is told");
         self.etcd.spawn_again(0);
         self.etcd.start_again(1);
@@ -74,35 +76,48 @@ impl Run {
 
 #[test]
 fn the_leader_is_killed_and_no_request_fails() {
-    let (mut run, leader) = Run::start(Etcd::leader, "");
+    let (mut run, leader) = Run::start(Etcd::leader, LONG_TTL, "");
     run.etcd.kill(leader);
-    run.load.go_on(outage(SECOND));
+    run.load.go_on(outage(4 * SECOND));
     run.etcd.start_again(leader);
     run.reconcile("leader killed", NONE);
 }
 
 #[test]
 fn the_member_that_is_asked_is_paused_and_no_request_fails() {
-    let (run, follower) = Run::start(Etcd::follower, "");
+    let (run, follower) = Run::start(Etcd::follower, LONG_TTL, "");
     run.etcd.pause(follower);
+    await_renewals(&run.registrants, 1);
     run.load.go_on(outage(SECOND));
     run.etcd.resume(follower);
-    await_renewals(&run.registrants);
-    let leader = run.etcd.leader();
+    run.reconcile("member paused", NONE);
+}
+
+/// A leader that wakes up after longer than a time to live may take leases away that were renewed with its successor; those that the
+/// instances have are gone then, until they renew themselves, and are told to register again.
+#[test]
+fn the_leader_is_paused_and_no_request_fails_unless_it_takes_leases_away() {
+    let (run, leader) = Run::start(Etcd::leader, LONG_TTL, "");
+    let outage = outage(4 * SECOND);
     run.etcd.pause(leader);
-    run.load.go_on(outage(SECOND));
+    run.load.go_on(outage);
+    let woke = now();
     run.etcd.resume(leader);
-    run.reconcile("members paused", NONE);
+    run.load.go_on(SECOND);
+    let again = if outage > LONG_TTL { LONG_TTL / 3 + LAPSED } else { Duration::ZERO };
+    run.load.go_on(again);
+    let table = [Allowed { got: Got::Status(503), from: woke, until: woke + again }];
+    run.reconcile("leader paused", if outage > LONG_TTL { &table } else { NONE });
 }
 
 #[test]
 fn without_a_quorum_for_longer_than_the_leases_nobody_is_asked() {
-    let (mut run, _) = Run::start(Etcd::leader, "");
+    let (mut run, _) = Run::start(Etcd::leader, TTL, "");
     (0..INSTANCES).for_each(|number| drop(run.backends.arrivals(number)));
     let [began, back, over] = run.lose_quorum();
     let lease_ends = began + TTL;
     let came: Vec<_> = (0..INSTANCES).flat_map(|number| run.backends.arrivals(number)).collect();
-    await_renewals(&run.registrants);
+    await_renewals(&run.registrants, 2);
     let table = [Allowed { got: Got::Status(503), from: lease_ends - VOUCHED_BEFORE, until: over }];
     let outcome = reconciled("quorum lost", run.load, &table);
     let unanswered = || outcome.missed.iter().map(|missed| missed.ended);
@@ -119,7 +134,8 @@ fn without_a_quorum_for_longer_than_the_leases_nobody_is_asked() {
 
 #[test]
 fn without_a_quorum_the_last_view_is_used_where_that_is_wanted() {
-    let (mut run, _) = Run::start(Etcd::leader, ", hold: 10m");
+    let (mut run, _) = Run::start(Etcd::leader, TTL, ", hold: 10m");
     run.lose_quorum();
+    await_renewals(&run.registrants, 2);
     run.reconcile("quorum lost, with hold", NONE);
 }

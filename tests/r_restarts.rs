@@ -23,7 +23,8 @@ use tollgate_testkit::load::{Allowed, Got, Judged, Options, Target, Way};
 use tollgate_testkit::{Backends, Etcd, Peer, RawClient, free_port, wait_until};
 
 use self::run::{
-    INSTANCES, NONE, Node, TOKEN, TOLLGATE, await_renewals, cluster, load, now, outage, rate, reconciled, registered,
+    INSTANCES, LONG_TTL, NONE, Node, TOKEN, TOLLGATE, TTL, await_renewals, cluster, load, now, outage, rate,
+    reconciled, registered,
 };
 
 /// How long each request is with its backend.
@@ -38,13 +39,14 @@ fn alone() -> Node {
 #[test]
 fn a_gateway_is_upgraded_in_place_and_no_request_fails() {
     let etcd = Etcd::cluster();
-    for (what, mut node) in [("alone", alone()), ("with etcd", Node::start(&cluster(&etcd, 0)))] {
+    let kept = [("alone", alone(), TTL), ("with etcd", Node::start(&cluster(&etcd, 0)), LONG_TTL)];
+    for (what, mut node, ttl) in kept {
         let backends = Backends::slow(INSTANCES, WORK);
-        let registrants = registered(&backends, &[node.admin]);
+        let registrants = registered(&backends, &[node.admin], ttl);
         let load = load(&backends, &node.targets(), Options::default());
         node.gateway.upgrade();
         // They are by the new process now.
-        await_renewals(&registrants);
+        await_renewals(&registrants, 2);
         node.await_known(INSTANCES);
         assert_eq!(node.gateway.ended().code(), Some(0));
         load.await_answers(u64::from(rate()));
@@ -56,13 +58,13 @@ fn a_gateway_is_upgraded_in_place_and_no_request_fails() {
 #[test]
 fn a_gateway_that_is_restarted_has_lost_no_instance() {
     let (mut node, backends) = (alone(), Backends::slow(INSTANCES, WORK));
-    let registrants = registered(&backends, &[node.admin]);
+    let registrants = registered(&backends, &[node.admin], TTL);
     let options = Options { retries: Judged::Allowed, ..Options::default() };
     let load = load(&backends, &node.targets(), options);
     let went = now();
     node.gateway.terminate();
     assert_eq!(node.gateway.ended().code(), Some(0));
-    load.go_on(outage(SECOND));
+    load.go_on(outage(TTL + SECOND));
     node.gateway.start_again(TOLLGATE);
     let came = now();
     (0..INSTANCES).for_each(|number| drop(backends.arrivals(number)));
@@ -70,7 +72,7 @@ fn a_gateway_that_is_restarted_has_lost_no_instance() {
     for number in 0..INSTANCES {
         assert!(!backends.arrivals(number).is_empty(), "each instance is asked");
     }
-    await_renewals(&registrants);
+    await_renewals(&registrants, 2);
     assert_eq!(node.gateway.log().matches("an instance registered").count(), INSTANCES, "none had to register again");
     println!("restarted: from the signal until it was ready, {:?}", came - went);
     let outcome = reconciled("restarted", load, &[Allowed { got: Got::NoConnection, from: went, until: came }]);
@@ -98,7 +100,7 @@ fn gateways_behind_haproxy_are_restarted_one_by_one_and_no_request_fails() {
     let sections = format!("{}\ndrain: {{ lead: 2s, time: 10s }}", cluster(&etcd, 0));
     let mut nodes = [(); 2].map(|()| Node::start(&sections));
     let (_haproxy, front) = haproxy(&nodes);
-    let registrants = registered(&backends, &nodes.each_ref().map(|node| node.admin));
+    let registrants = registered(&backends, &nodes.each_ref().map(|node| node.admin), LONG_TTL);
     let load = load(&backends, &[Way::Kept, Way::New].map(|way| Target::new(front, way)), Options::default());
     for node in &mut nodes {
         node.gateway.restart(TOLLGATE);
@@ -107,7 +109,7 @@ fn gateways_behind_haproxy_are_restarted_one_by_one_and_no_request_fails() {
         let answered = "tollgate_requests_total{api=\"\",route=\"/**\",status=\"2xx\"}";
         node.gateway.await_metric(answered, |count| count > 0.0);
     }
-    await_renewals(&registrants);
+    assert!(registrants.iter().all(|one| one.renewals() > 0));
     reconciled("two gateways restarted behind HAProxy", load, NONE);
 }
 
@@ -127,7 +129,7 @@ impl Wrapped {
         );
         fs::write(&config, text).unwrap();
         let child = Command::new(TOLLGATE)
-            .args(["register", "--service", "orders", "--ttl", "3s", "--drain", "1s", "--port", &port.to_string()])
+            .args(["register", "--service", "orders", "--ttl", "10s", "--drain", "1s", "--port", &port.to_string()])
             .args(["--gateway", &format!("http://{}", node.admin), "--", "haproxy", "-db", "-f"])
             .arg(&config)
             .env("TOLLGATE_TOKEN", TOKEN)
