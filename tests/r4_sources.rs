@@ -163,7 +163,9 @@ fn other_settings_take_no_instance_away_before_they_find_some() {
 
 #[cfg(feature = "kubernetes")]
 mod kubernetes {
-    use tollgate_testkit::Kubernetes;
+    use std::os::unix::fs::PermissionsExt;
+
+    use tollgate_testkit::{Kubernetes, RawClient};
 
     use super::*;
 
@@ -251,6 +253,43 @@ mod kubernetes {
         wait_until("it is back", || gateway.client().get("/a").status == 200);
         assert_eq!(answering(&gateway), set(&["127.0.0.2"]));
         assert_eq!(state(&gateway).0, "fresh");
+    }
+
+    /// In a space of its own, in which the files of its service account are where a pod has them.
+    #[test]
+    fn a_gateway_in_a_cluster_need_not_be_told_anything() {
+        let (_backend, port) = everywhere();
+        let (server, authority, folder) =
+            (Kubernetes::start("t1"), Authority::new("cluster"), tempfile::tempdir().unwrap());
+        server.slice("shop", "orders", "orders-a", port, &[("127.0.0.1", true)]);
+        authority.write(folder.path(), "ca.crt");
+        fs::write(folder.path().join("token"), "t1\n").unwrap();
+        let (cert, key) = authority.server(&["127.0.0.1"]).write(folder.path(), "server");
+        let https = free_port();
+        let _front = Peer::nginx(&format!(
+            "server {{ listen 127.0.0.1:{https} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
+             location / {{ proxy_pass http://{}; proxy_http_version 1.1; proxy_buffering off; }} }}",
+            cert.display(),
+            key.display(),
+            server.address()
+        ));
+        wait_until("the API server's TLS", || RawClient::is_accepted(([127, 0, 0, 1], https).into()));
+        let pod = folder.path().join("pod");
+        let account = "/run/secrets/kubernetes.io/serviceaccount";
+        let script = format!(
+            "#!/bin/sh\nexec unshare --map-root-user --mount sh -ec 'mount -t tmpfs none /run; mkdir -p {account}; \
+             cp {0}/ca.crt {0}/token {account}/; exec {TOLLGATE} \"$@\"' sh \"$@\"\n",
+            folder.path().display()
+        );
+        fs::write(&pod, script).unwrap();
+        fs::set_permissions(&pod, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = config("", "kubernetes: { service: shop/orders, port: http }");
+        let environment = [("KUBERNETES_SERVICE_HOST", "127.0.0.1"), ("KUBERNETES_SERVICE_PORT", &https.to_string())];
+        let gateway = Gateway::start_with(pod.to_str().unwrap(), &text, &[], &environment);
+        assert_eq!(answering(&gateway), set(&["127.0.0.1"]));
+        wait_until("it watches", || watches(&server) == 1);
+        server.slice("shop", "orders", "orders-a", port, &[("127.0.0.2", true)]);
+        wait_until("the other one", || answering(&gateway) == set(&["127.0.0.2"]));
     }
 
     #[test]

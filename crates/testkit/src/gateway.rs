@@ -75,6 +75,14 @@ impl Gateway {
     pub fn restart(&mut self, binary: &str) {
         self.terminate();
         self.ended();
+        self.start_again(binary);
+    }
+
+    /// Starts it again after it has ended.
+    ///
+    /// # Panics
+    /// When it is not ready again in time.
+    pub fn start_again(&mut self, binary: &str) {
         self.child = spawn(binary, &self.folder, &self.environment, &self.output, &self.messages);
         self.await_ready();
     }

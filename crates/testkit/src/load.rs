@@ -7,6 +7,7 @@
 //!
 //! It is not for measuring how fast something is: that is `bench/`.
 
+mod allowed;
 mod backends;
 mod bad_proxy;
 mod burst;
@@ -37,6 +38,7 @@ use self::runner::Runner;
 use crate::deadline::{Deadline, PATIENCE, now, pause, wait_until};
 use crate::pki::Authority;
 
+pub use self::allowed::{Allowed, Got, Missed};
 pub use self::backends::Backends;
 pub use self::bad_proxy::{BadProxy, Badness};
 pub use self::burst::{Fared, Fares, Kind};
@@ -189,6 +191,20 @@ impl Load {
         wait_until(&format!("{more} answers more; troubles: {:?}", self.troubles()), || self.answered() >= enough);
     }
 
+    /// Goes on for so long.
+    pub fn go_on(&self, time: Duration) {
+        let deadline = Deadline::after(time);
+        while deadline.left().is_some() {
+            pause();
+        }
+    }
+
+    /// The least id of the requests that are not begun yet.
+    #[must_use]
+    pub fn next_id(&self) -> u64 {
+        NEXT.load(Ordering::Acquire)
+    }
+
     /// What went wrong so far: the first of it.
     #[must_use]
     pub fn troubles(&self) -> Vec<String> {
@@ -220,7 +236,7 @@ async fn schedule(shared: Arc<Shared>) {
         let ask = shared.ask(u64::from(number));
         shared.ledger.begin(&ask);
         if shared.in_flight.fetch_add(1, Ordering::AcqRel) >= MOST_IN_FLIGHT {
-            shared.ledger.end(&ask, Fate::Lost, 0, Duration::ZERO);
+            shared.ledger.end(&ask, Fate::Missed(Got::Nothing), 0, due);
             shared.ledger.trouble(&ask, "not begun, since too many were not answered yet");
             shared.in_flight.fetch_sub(1, Ordering::AcqRel);
             continue;
@@ -231,7 +247,7 @@ async fn schedule(shared: Arc<Shared>) {
 
 impl Shared {
     fn ask(&self, number: u64) -> Ask {
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = NEXT.fetch_add(1, Ordering::AcqRel);
         let lanes = self.lanes.len() as u64;
         // Every lane shall see every path and both methods, so each turns once the one before has been round.
         let (lane, round) = (number % lanes, number / lanes);
@@ -253,13 +269,13 @@ async fn request(shared: Arc<Shared>, ask: Ask, due: Instant) {
         Ok(fate) => fate,
         Err(_) => {
             shared.ledger.trouble(&ask, "no answer in time");
-            Fate::Lost
+            Fate::Missed(Got::Nothing)
         }
     };
     if fate == Fate::Answered {
         shared.answered.fetch_add(1, Ordering::AcqRel);
     }
-    shared.ledger.end(&ask, fate, retries, now() - due);
+    shared.ledger.end(&ask, fate, retries, due);
     shared.in_flight.fetch_sub(1, Ordering::AcqRel);
 }
 
@@ -272,13 +288,14 @@ async fn tries(shared: &Shared, ask: &Ask, retries: &mut u8) -> Fate {
         };
         shared.ledger.trouble(ask, &format!("try {}: {trouble}", *retries + 1));
         match trouble {
-            Trouble::Refused(_) => return if perhaps_begun { Fate::Lost } else { Fate::Refused },
+            Trouble::Refused(_) if !perhaps_begun => return Fate::Missed(Got::NoConnection),
             Trouble::NotBegun(_) => {}
             // Nobody may send a POST again whose fate it does not know (RFC 9110 §9.2.2).
             Trouble::Unheard(_) if ask.body.is_empty() => perhaps_begun = true,
-            Trouble::Unheard(_) | Trouble::Lost(_) => return Fate::Lost,
+            Trouble::Told(status, _) => return Fate::Missed(Got::Status(status)),
+            Trouble::Refused(_) | Trouble::Unheard(_) | Trouble::Lost(_) => return Fate::Missed(Got::Nothing),
         }
         *retries += 1;
     }
-    Fate::Lost
+    Fate::Missed(Got::Nothing)
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tollgate_testkit::load::{BadProxy, Badness, Judged, Options, Outcome, Target, Way};
+use tollgate_core::clock::Clock;
+use tollgate_testkit::load::{Allowed, BadProxy, Badness, Got, Judged, Options, Outcome, Target, Way};
 use tollgate_testkit::{Authority, Backends, Companions, Load, wait_until};
 
 /// Enough for two bad moments at least.
@@ -133,4 +134,41 @@ fn companions_that_end_are_missed() {
     streams.await_rounds(1);
     backends.kill(1);
     wait_until("their end", || !streams.is_alive());
+}
+
+/// What a fault may cost is not cheaper than it is.
+#[test]
+fn what_no_row_allows_does_not_reconcile() {
+    let status = |status| Got::Status(status);
+    for (badness, got, is_allowed, is_reconciled) in [
+        (Badness::Good, status(502), false, true),
+        (Badness::Fails, status(502), true, true),
+        (Badness::Fails, status(502), false, false),
+        (Badness::Fails, status(503), true, false),
+        (Badness::Fails, Got::Nothing, true, false),
+        // A backend had received it, or nobody knows whether it did.
+        (Badness::Cuts, Got::Nothing, true, false),
+        (Badness::Doubles, Got::Nothing, true, false),
+        (Badness::Invents, Got::Nothing, true, false),
+    ] {
+        let before = Clock::real().now();
+        let outcome = through(badness, options());
+        let until = if is_allowed { Clock::real().now() } else { before };
+        let table = [Allowed { got, from: before, until }];
+        let reconciled = std::panic::catch_unwind(|| outcome.reconciles(&table)).is_ok();
+        assert_eq!(reconciled, is_reconciled, "{badness:?} {got:?}: {outcome}");
+    }
+}
+
+#[test]
+fn arrivals_are_noted_from_when_somebody_asks() {
+    let backends = Backends::start(2);
+    assert!(backends.arrivals(0).is_empty());
+    let load = Load::start(&backends, &[Target::new(backends.address(0), Way::Kept)], options());
+    let first = load.next_id();
+    load.await_answers(100);
+    load.stop().is_complete();
+    let came = backends.arrivals(0);
+    assert!(came.len() >= 100 && came.iter().all(|(id, _)| *id + 5000 > first), "{came:?}");
+    assert!(backends.arrivals(0).is_empty() && backends.arrivals(1).is_empty());
 }

@@ -2,12 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::fate::Log;
+use super::fate::{Arrivals, Log};
 use super::runner::Runner;
 use super::service;
 use crate::deadline::wait_until;
@@ -36,6 +36,7 @@ struct Backend {
     address: SocketAddr,
     protocol: Protocol,
     running: Mutex<Option<JoinHandle<()>>>,
+    arrivals: Arrivals,
 }
 
 impl Backends {
@@ -58,6 +59,7 @@ impl Backends {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
             protocol,
             running: Mutex::default(),
+            arrivals: Arrivals::default(),
         };
         let mut all: Vec<Backend> = (0..count).map(|_| backend(Protocol::Http1)).collect();
         all.push(backend(Protocol::Http2));
@@ -103,8 +105,18 @@ impl Backends {
         let listener = std::net::TcpListener::bind(backend.address).expect("its port");
         listener.set_nonblocking(true).expect("its mode");
         let listener = TcpListener::from_std(listener).expect("a listener");
-        let (protocol, log, delay) = (backend.protocol, self.log.clone(), self.delay);
+        let (protocol, log, delay) = (backend.protocol, self.log.of_one(&backend.arrivals), self.delay);
         *self.running(number) = Some(self.runner.spawn(accept(listener, protocol, log, delay)));
+    }
+
+    /// Which requests, by their ids, have come to one since it was last asked, and when each did; from the first time on.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    #[must_use]
+    pub fn arrivals(&self, number: usize) -> Vec<(u64, Instant)> {
+        let mut arrivals = self.all[number].arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.replace(Vec::new()).unwrap_or_default()
     }
 
     pub(super) fn log(&self) -> Log {

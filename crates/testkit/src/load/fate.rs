@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 use super::Judged;
+use super::allowed::{Got, Missed};
 use super::histogram::Histogram;
 use super::lane::Ask;
+use crate::deadline::now;
 
 /// How often a request came to the backends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,11 +19,25 @@ struct Seen {
 
 /// What the backends served, by id: ids are given one after the other.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<Seen>>>);
+pub(super) struct Log {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    arrivals: Arrivals,
+}
+
+/// Which requests came to one backend, and when; `None`: nobody wants to know.
+pub(super) type Arrivals = Arc<Mutex<Option<Vec<(u64, Instant)>>>>;
 
 impl Log {
+    /// The same, of one backend.
+    pub(super) fn of_one(&self, arrivals: &Arrivals) -> Self {
+        Self { seen: Arc::clone(&self.seen), arrivals: Arc::clone(arrivals) }
+    }
+
     pub(super) fn received(&self, id: u64) {
         self.change(id, |seen| seen.received = seen.received.saturating_add(1));
+        if let Some(arrivals) = &mut *lock(&self.arrivals) {
+            arrivals.push((id, now()));
+        }
     }
 
     pub(super) fn answered(&self, id: u64) {
@@ -29,7 +45,7 @@ impl Log {
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Seen)) {
-        let mut log = lock(&self.0);
+        let mut log = lock(&self.seen);
         let at = id as usize;
         // What no client of ours can have sent is none of its ids.
         assert!(at < 1 << 32, "a request with the id {id}");
@@ -40,7 +56,7 @@ impl Log {
     }
 
     fn seen(&self, id: u64) -> Seen {
-        lock(&self.0).get(id as usize).copied().unwrap_or_default()
+        lock(&self.seen).get(id as usize).copied().unwrap_or_default()
     }
 }
 
@@ -53,10 +69,8 @@ pub(super) enum Fate {
     Begun,
     /// As it should be.
     Answered,
-    /// No connection: nothing was sent, or only what the server said that it did not begin.
-    Refused,
-    /// Sent, and not answered, or not rightly.
-    Lost,
+    /// Not as it should be.
+    Missed(Got),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +87,7 @@ pub(super) struct Ledger {
     log: Log,
     /// The id of the first entry.
     first: u64,
+    began: Instant,
     book: Mutex<Book>,
 }
 
@@ -81,6 +96,7 @@ struct Book {
     entries: Vec<Entry>,
     latency: Histogram,
     troubles: Vec<String>,
+    missed: Vec<Missed>,
 }
 
 /// Troubles that are told: one is enough to begin with, and all of them are counted.
@@ -88,7 +104,7 @@ const TOLD: usize = 20;
 
 impl Ledger {
     pub(super) fn new(log: Log, first: u64) -> Self {
-        Self { log, first, book: Mutex::default() }
+        Self { log, first, began: now(), book: Mutex::default() }
     }
 
     pub(super) fn begin(&self, ask: &Ask) {
@@ -101,12 +117,15 @@ impl Ledger {
         book.entries[at] = Entry { fate: Fate::Begun, once: !ask.body.is_empty(), ..not_ours };
     }
 
-    pub(super) fn end(&self, ask: &Ask, fate: Fate, retries: u8, took: Duration) {
-        let mut book = lock(&self.book);
+    /// `due`: when it was to be sent.
+    pub(super) fn end(&self, ask: &Ask, fate: Fate, retries: u8, due: Instant) {
+        let (mut book, ended) = (lock(&self.book), now());
         let entry = &mut book.entries[(ask.id - self.first) as usize];
         (entry.fate, entry.retries) = (fate, retries);
-        if fate == Fate::Answered {
-            book.latency.add(took);
+        match fate {
+            Fate::Answered => book.latency.add(ended.saturating_duration_since(due)),
+            Fate::Missed(got) => book.missed.push(Missed { id: ask.id, got, due, ended, received: 0 }),
+            Fate::NotOurs | Fate::Begun => {}
         }
     }
 
@@ -134,14 +153,19 @@ impl Ledger {
             unseen: 0,
             latency: book.latency.clone(),
             troubles: book.troubles.clone(),
+            missed: book.missed.clone(),
+            began: self.began,
             judged: [refusals, retries],
         };
+        for missed in &mut outcome.missed {
+            missed.received = self.log.seen(missed.id).received;
+        }
         for (id, entry) in (self.first..).zip(&book.entries).filter(|(_, entry)| entry.fate != Fate::NotOurs) {
             let seen = self.log.seen(id);
             outcome.begun += 1;
             match entry.fate {
                 Fate::Answered => outcome.answered += 1,
-                Fate::Refused => outcome.refused += 1,
+                Fate::Missed(Got::NoConnection) => outcome.refused += 1,
                 _ => outcome.lost += 1,
             }
             outcome.retried += u64::from(entry.retries > 0);
@@ -151,7 +175,8 @@ impl Ledger {
             let times = if entry.once { seen.received } else { seen.answered.saturating_sub(entry.retries) };
             if times > 1 {
                 outcome.doubled += 1;
-                outcome.troubles.push(format!("request {id} came {times} times"));
+                let method = if entry.once { "POST" } else { "GET" };
+                outcome.troubles.push(format!("{method} with the id {id} came {times} times"));
             }
         }
         outcome.troubles.truncate(2 * TOLD);
@@ -180,8 +205,11 @@ pub struct Outcome {
     pub latency: Histogram,
     /// The first things that went wrong, in words.
     pub troubles: Vec<String>,
+    /// Those that were not answered as they should be, in the order in which that was known.
+    pub missed: Vec<Missed>,
+    pub(super) began: Instant,
     /// How refused and retried ones are judged.
-    judged: [Judged; 2],
+    pub(super) judged: [Judged; 2],
 }
 
 impl Outcome {

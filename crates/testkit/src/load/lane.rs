@@ -34,7 +34,11 @@ impl Ask {
             return Ok(());
         }
         let shown = body[..body.len().min(300)].escape_ascii();
-        Err(Trouble::Lost(format!("answered {status} with {} bytes: {shown}", body.len())))
+        let said = format!("answered {status} with {} bytes: {shown}", body.len());
+        match status.parse() {
+            Ok(status) if status != 200 => Err(Trouble::Told(status, said)),
+            _ => Err(Trouble::Lost(said)),
+        }
     }
 }
 
@@ -52,6 +56,8 @@ pub(super) enum Trouble {
     NotBegun(String),
     /// A connection that was used before was closed before any byte of an answer.
     Unheard(String),
+    /// It was answered with this status instead of 200.
+    Told(u16, String),
     /// Anything else.
     Lost(String),
 }
@@ -62,7 +68,7 @@ impl fmt::Display for Trouble {
             Self::Refused(why) => ("no connection", why),
             Self::NotBegun(why) => ("not begun", why),
             Self::Unheard(why) => ("no byte of an answer", why),
-            Self::Lost(why) => ("lost", why),
+            Self::Told(_, why) | Self::Lost(why) => ("lost", why),
         };
         write!(f, "{what}: {why}")
     }
