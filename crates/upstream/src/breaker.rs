@@ -3,6 +3,7 @@
 //! Closed, it costs one load before an attempt and one compare-and-swap behind it, shared by all workers; the lock is taken
 //! when it changes its state, and for the trials of one that is half open.
 
+mod rest;
 mod window;
 
 use std::ops::RangeInclusive;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tollgate_observe::metrics::{BreakerState, ServiceMetrics};
 
+pub(crate) use self::rest::Rest;
 use self::window::Window;
 use crate::outlier::{ErrorShare, Verdict};
 
@@ -84,6 +86,10 @@ pub struct Pass {
     is_told: bool,
 }
 
+/// The trials of one time that it is half open: all of them have to go well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round(u32);
+
 /// Why it opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Because {
@@ -124,6 +130,18 @@ impl Breaker {
             self.metrics.watch().breaker_refused();
         }
         refused
+    }
+
+    /// Whether an attempt may be made at all, without taking the right to make one.
+    ///
+    /// # Errors
+    /// It is open.
+    pub fn look(&self, now: Instant) -> Result<(), Open> {
+        if !self.is_open(now) {
+            return Ok(());
+        }
+        self.metrics.watch().breaker_refused();
+        Err(Open { retry: self.left(now) })
     }
 
     /// Whether an attempt would be refused now.
@@ -315,6 +333,18 @@ impl Breaker {
 }
 
 impl Pass {
+    /// The round of trials that it belongs to; `None`: it is no trial.
+    #[must_use]
+    pub fn round(&self) -> Option<Round> {
+        (self.state & PHASE == HALF_OPEN).then_some(Round(self.state))
+    }
+
+    /// Whether the breaker is as it was when this was given.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.breaker.state.load(Ordering::Acquire) == self.state
+    }
+
     /// It went so.
     pub fn told(mut self, verdict: Verdict, now: Instant) {
         self.is_told = true;

@@ -37,6 +37,9 @@ pub(super) enum Again {
 /// When those may come again who were too many at a time.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 
+/// Why nothing is sent to a service that is left alone.
+const OPEN: &str = "the breaker is open";
+
 impl Failure {
     pub(super) fn problem(self) -> Problem {
         let problem = self.fault.problem().cause(self.cause);
@@ -49,7 +52,7 @@ impl Failure {
 
 /// The service's breaker is open.
 pub(super) fn left_alone(open: Open) -> Stop {
-    Stop::Problem(faults::BREAKER_OPEN.problem().cause("the breaker is open").retry_after(open.retry))
+    Stop::Problem(faults::BREAKER_OPEN.problem().cause(OPEN).retry_after(open.retry))
 }
 
 /// No connection was had, so nothing was sent.
@@ -92,6 +95,10 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
             let full =
                 failure(&faults::OVERLOADED, "too many at a time".into(), Outcome::RefusedByLimit, None, Again::Never);
             Failure { retry: Some(COME_AGAIN), ..full }
+        }
+        Refusal::LeftAlone(open) => {
+            let open_by_now = failure(&faults::BREAKER_OPEN, OPEN.into(), Outcome::RefusedByLimit, None, Again::Never);
+            Failure { retry: Some(open.retry), ..open_by_now }
         }
         Refusal::Deadline => {
             failure(&faults::TIMEOUT, "time over before a connection".into(), Outcome::Timeout, None, Again::Never)

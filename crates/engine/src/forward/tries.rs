@@ -7,6 +7,7 @@ use tollgate_config::model::RetryOn;
 use tollgate_core::facts::{Address, Conn};
 use tollgate_observe::metrics::Outcome;
 use tollgate_upstream::Ask;
+use tollgate_upstream::breaker::Pass;
 
 use super::failure::{Again, Failure, ended_badly};
 use super::{Upstream, start_over};
@@ -63,6 +64,7 @@ impl Tries {
             fresh: self.fresh,
             criticality: turn.x.criticality,
             only_once: !(turn.is_harmless_twice && turn.upload.can_repeat(turn.x.length)),
+            trial: turn.pass.as_ref().and_then(Pass::round),
             now: client.now,
             deadline,
         }
