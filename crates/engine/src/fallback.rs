@@ -1,13 +1,15 @@
-//! What takes the place of an answer that a service has not: another service, or an answer written in the file.
+//! What takes the place of an answer that a service has not, or whose status the file names: another service, or an answer written in
+//! the file.
 //!
-//! Only of one that cannot be had. What a service answers is its answer, whatever the status, and what has begun is never
-//! replaced.
+//! What has begun is never replaced.
 
-use tollgate_core::problem::{Problem, Side};
-use tollgate_plan::{Captures, Fallback, Proxy, RoutePlan};
+use tollgate_config::model::FallbackOn;
+use tollgate_core::problem::{Fault, Problem, Side};
+use tollgate_plan::{Captures, Fallback, Fixed, Instead, Proxy, RoutePlan};
 use tollgate_upstream::faults;
 
 use crate::deployment::{Backend, Deployment};
+use crate::forward::verdict::told_status;
 use crate::forward::{self, Transit};
 use crate::http::downstream::{Client, Downstream};
 use crate::http::turn::Turn;
@@ -30,31 +32,99 @@ pub(crate) async fn forward<S: Downstream>(
     // Nothing of this request was sent, whatever stands there from one before.
     turn.request_head.clear();
     turn.was_begun = false;
-    let problem = match forward::forward(client, turn, d, route, proxy, captures, backend).await {
-        Err(Stop::Problem(problem)) if problem.fault.side == Side::Upstream => problem,
+    let answered = forward::forward(client, turn, d, route, proxy, captures, backend).await;
+    let Some(fallback) = proxy.fallback.or(backend.fallback.as_ref()) else { return answered };
+    let why = match answered {
+        Err(Stop::Problem(problem)) if problem.fault.side == Side::Upstream && is_on(fallback, problem.fault) => {
+            Why::None(problem)
+        }
+        Ok(Transit::Upstream) if is_on_answer(fallback, turn) => Why::Answer(turn.x.reply.head.status),
         other => return other,
     };
-    match proxy.fallback.or(backend.fallback.as_ref()) {
-        None => Err(problem.into()),
-        // Nobody waits any more for what a stand-in would answer.
-        Some(_) if turn.x.deadline.is_some_and(|deadline| deadline <= client.look()) => Err(problem.into()),
+    // Nobody waits any more for what a stand-in would answer.
+    if turn.x.deadline.is_some_and(|deadline| deadline <= client.look()) {
+        return why.stays();
+    }
+    match &fallback.instead {
         // RFC 8441 §5: a 2xx to such a request would open a tunnel to nowhere. And callers of gRPC want its status.
-        Some(Fallback::Fixed(_)) if turn.connects || turn.is_grpc => Err(problem.into()),
-        Some(Fallback::Fixed(fixed)) => {
+        Instead::Fixed(_) if turn.connects || turn.is_grpc => why.stays(),
+        Instead::Fixed(fixed) => {
             backend.service.metrics().watch().fell_back();
-            respond::blame(turn, route, problem);
-            turn.x.reply = respond::fixed(fixed);
-            Ok(Transit::Own)
+            Ok(written(client, turn, route, fixed, why))
         }
-        Some(Fallback::Service(service)) => match d.backends.get(service.slot) {
+        Instead::Service(service) => match d.backends.get(service.slot) {
             Some(stand_in) if may_go_elsewhere(turn) => {
-                let stood_in = prepare(turn, backend, problem);
+                let stood_in = prepare(client, turn, backend, why);
                 // Boxed: it is rare, and every other exchange would keep room for it.
                 let answered = Box::pin(forward::forward(client, turn, d, route, proxy, captures, stand_in)).await;
                 answered.map_err(|stop| both_failed(stop, &stood_in))
             }
-            _ => Err(problem.into()),
+            _ => why.stays(),
         },
+    }
+}
+
+/// Why something takes the place of a service's answer.
+enum Why {
+    /// There is none.
+    None(Problem),
+    /// It has this status.
+    Answer(u16),
+}
+
+impl Why {
+    /// Nothing takes its place.
+    fn stays(self) -> Result<Transit, Stop> {
+        match self {
+            Self::None(problem) => Err(problem.into()),
+            Self::Answer(_) => Ok(Transit::Upstream),
+        }
+    }
+}
+
+/// Whether it is for what this says.
+fn is_on(fallback: &Fallback, fault: &'static Fault) -> bool {
+    let is = |other: &Fault| std::ptr::eq(fault, other);
+    let kind = if is(&faults::TIMEOUT) {
+        FallbackOn::Timeout
+    } else if is(&faults::BREAKER_OPEN) {
+        FallbackOn::Breaker
+    } else if [&faults::LIMIT, &faults::RATE, &faults::OVERLOADED].into_iter().any(is) {
+        FallbackOn::Limit
+    } else if [&faults::RESET, &faults::INVALID_ANSWER, &faults::PROTOCOL].into_iter().any(is) {
+        FallbackOn::Reset
+    } else {
+        // Nothing was sent: there is no instance, or no connection, or what it would have to be told of the caller cannot be had.
+        FallbackOn::Connect
+    };
+    fallback.on.contains(&kind)
+}
+
+/// Whether it is for the answer that came, whose body has not begun.
+fn is_on_answer(fallback: &Fallback, turn: &Turn) -> bool {
+    let changes = turn.upstream.as_ref().is_none_or(|upstream| upstream.protocol.is_some());
+    !changes && fallback.is_on_status(told_status(&turn.x.reply.head, turn.is_grpc))
+}
+
+/// An answer of the file takes the place.
+fn written<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, fixed: &Fixed, why: Why) -> Transit {
+    match why {
+        Why::None(problem) => {
+            respond::blame(turn, route, problem);
+        }
+        Why::Answer(status) => {
+            turn.x.trail.cause = Some(format!("in place of an answer of {status}"));
+            give_up(client, turn);
+        }
+    }
+    turn.x.reply = respond::fixed(fixed);
+    Transit::Own
+}
+
+/// The answer that came is not used.
+fn give_up<S>(client: &mut Client<S>, turn: &mut Turn) {
+    if let Some(upstream) = turn.upstream.take() {
+        forward::give_up(upstream, turn, client.look());
     }
 }
 
@@ -65,12 +135,18 @@ fn may_go_elsewhere(turn: &Turn) -> bool {
 }
 
 /// Makes the request ready to go to another service; what was wrong is kept for the log, and given back.
-fn prepare(turn: &mut Turn, backend: &Backend, problem: Problem) -> String {
+fn prepare<S>(client: &mut Client<S>, turn: &mut Turn, backend: &Backend, why: Why) -> String {
     backend.service.metrics().watch().fell_back();
-    let (name, slug) = (backend.service.name(), problem.fault.slug);
-    let stood_in = match &problem.cause {
-        Some(cause) => format!("in place of {name}: {slug}: {cause}"),
-        None => format!("in place of {name}: {slug}"),
+    let name = backend.service.name();
+    let stood_in = match why {
+        Why::Answer(status) => {
+            give_up(client, turn);
+            format!("in place of {name}: an answer of {status}")
+        }
+        Why::None(problem) => match &problem.cause {
+            Some(cause) => format!("in place of {name}: {}: {cause}", problem.fault.slug),
+            None => format!("in place of {name}: {}", problem.fault.slug),
+        },
     };
     turn.x.trail.cause = Some(stood_in.clone());
     forward::start_over(turn);

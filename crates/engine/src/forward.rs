@@ -38,6 +38,8 @@ use crate::http::request_head::{self, Way};
 use crate::http::turn::Turn;
 use crate::serve::{Stop, decided};
 
+pub(crate) use crate::forward::tries::give_up;
+
 /// How the answer reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transit {
@@ -130,6 +132,7 @@ pub(crate) async fn forward<S: Downstream>(
         };
         match next {
             Next::Done(upstream) => {
+                turn.upload.forget();
                 turn.x.trail.upstream = Some(client.now.saturating_duration_since(started));
                 turn.upstream = Some(upstream);
                 return Ok(Transit::Upstream);
@@ -192,6 +195,9 @@ fn prepare(turn: &mut Turn, route: &RoutePlan, proxy: &Proxy, backend: &Backend)
     let keys = backend.retrying.knows_keys;
     turn.is_harmless_twice =
         turn.x.head.method.is_idempotent() || (keys && turn.x.head.fields.get("idempotency-key").is_some());
+    if turn.is_grpc && backend.retrying.is_on_unavailable() && proxy.retries.unwrap_or(backend.retries) > 0 {
+        turn.upload.remember();
+    }
     turn.try_timeout = proxy.try_timeout.or(backend.try_timeout.as_ref()).copied();
     match turn.connects && turn.upgrade.is_none() {
         true => Err(CONNECT.problem().detail("this route does not change to that protocol")),

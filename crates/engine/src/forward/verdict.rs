@@ -147,7 +147,7 @@ pub(super) fn refused<S>(refusal: &Refusal, client: &mut Client<S>, turn: &mut T
 }
 
 /// The status of an answer; that of gRPC, where there is no message, as the one of HTTP that is nearest to it.
-pub(super) fn told_status(head: &ReplyHead, is_grpc: bool) -> u16 {
+pub(crate) fn told_status(head: &ReplyHead, is_grpc: bool) -> u16 {
     if !is_grpc || head.status != 200 {
         return head.status;
     }
