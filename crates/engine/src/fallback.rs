@@ -12,6 +12,7 @@ use crate::deployment::{Backend, Deployment};
 use crate::forward::verdict::told_status;
 use crate::forward::{self, Transit};
 use crate::http::downstream::{Client, Downstream};
+use crate::http::request_head::Way;
 use crate::http::turn::Turn;
 use crate::respond;
 use crate::serve::Stop;
@@ -41,6 +42,19 @@ pub(crate) async fn forward<S: Downstream>(
         Ok(Transit::Upstream) if is_on_answer(fallback, turn) => Why::Answer(turn.x.reply.head.status),
         other => return other,
     };
+    // Boxed: it is rare, and every other exchange would keep room for it.
+    Box::pin(replaced(client, turn, Way { d, route, proxy, captures, backend }, fallback, why)).await
+}
+
+/// Something takes the place of the answer, if it may.
+async fn replaced<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    way: Way<'_>,
+    fallback: &Fallback,
+    why: Why,
+) -> Result<Transit, Stop> {
+    let Way { d, route, proxy, captures, backend } = way;
     // Nobody waits any more for what a stand-in would answer.
     if turn.x.deadline.is_some_and(|deadline| deadline <= client.look()) {
         return why.stays();
@@ -55,8 +69,7 @@ pub(crate) async fn forward<S: Downstream>(
         Instead::Service(service) => match d.backends.get(service.slot) {
             Some(stand_in) if may_go_elsewhere(turn) => {
                 let stood_in = prepare(client, turn, backend, why);
-                // Boxed: it is rare, and every other exchange would keep room for it.
-                let answered = Box::pin(forward::forward(client, turn, d, route, proxy, captures, stand_in)).await;
+                let answered = forward::forward(client, turn, d, route, proxy, captures, stand_in).await;
                 answered.map_err(|stop| both_failed(stop, &stood_in))
             }
             _ => why.stays(),
@@ -164,5 +177,43 @@ fn both_failed(stop: Stop, stood_in: &str) -> Stop {
             Stop::Problem(problem.cause(cause))
         }
         Stop::ClientGone => Stop::ClientGone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tollgate_core::clock::Clock;
+    use tollgate_core::facts::{Conn, Route};
+    use tollgate_core::head::Method;
+
+    use super::*;
+
+    #[test]
+    fn what_was_sent_once_goes_elsewhere_only_if_it_does_no_harm_twice_whatever_was_sent_last() {
+        let (conn, route) = (Arc::new(Conn::by_unix_socket(0)), Arc::new(Route::new("", "r")));
+        let mut turn = Turn::take(&conn, &route, Clock::real().now());
+        for (method, is_idempotent) in [
+            (Method::Get, true),
+            (Method::Put, true),
+            (Method::Delete, true),
+            (Method::Post, false),
+            (Method::Patch, false),
+        ] {
+            for (was_begun, is_begun) in [(false, false), (true, false), (false, true), (true, true)] {
+                turn.x.head.method = method;
+                turn.was_begun = was_begun;
+                turn.request_head.clear().extend_from_slice(b"POST / HTTP/1.1");
+                is_begun.then(|| turn.request_head.set_out());
+                // The service may do it once for a key; another service knows nothing of that.
+                turn.is_harmless_twice = true;
+                assert_eq!(may_go_elsewhere(&turn), is_idempotent || !(was_begun || is_begun), "{method:?}");
+                // A try that wrote nothing does not make one before it undone.
+                forward::start_over(&mut turn);
+                turn.request_head.clear();
+                assert_eq!(may_go_elsewhere(&turn), is_idempotent || !(was_begun || is_begun), "{method:?}");
+            }
+        }
     }
 }

@@ -109,16 +109,14 @@ pub(crate) async fn forward<S: Downstream>(
                 // Made when it is needed: what is kept over a wait is kept for idle connections, too.
                 let way = Way { d, route, proxy, captures, backend };
                 turn.sent = Sent::on(&connection, client, turn, way);
-                let written = request_head::write(turn, way, connection.address(), client.now, due.at);
-                let answered = match (written, hedge::of(turn, way)) {
-                    (Err(problem), _) => Err(Ended::Refused(problem)),
+                let address = connection.address();
+                let answered = if let Err(problem) = request_head::write(turn, way, address, client.now, due.at) {
+                    Err(Ended::Refused(problem))
+                } else if let Some(hedge) = hedge::of(turn, way) {
                     // Boxed: it is rare, and every other exchange would keep room for it.
-                    (Ok(()), Some(hedge)) => {
-                        Box::pin(hedge::attempt(client, turn, way, hedge, connection, &ask, &mut due)).await
-                    }
-                    (Ok(()), None) => {
-                        attempt::attempt(client, turn, Start::Connection(connection), d, route, &mut due).await
-                    }
+                    Box::pin(hedge::attempt(client, turn, way, hedge, connection, &ask, &mut due)).await
+                } else {
+                    attempt::attempt(client, turn, Start::Connection(connection), d, route, &mut due).await
                 };
                 let way = Way { d, route, proxy, captures, backend };
                 settled(&answered, client, turn, way, key.as_deref(), tries.tried());

@@ -17,7 +17,7 @@ impl Breaker {
     /// A request waits from now on, which is a trial of this round, or none.
     pub(crate) fn rest(&self, trial: Option<Round>) -> Rest<'_> {
         if let Some(Round(state)) = trial {
-            self.tried(state, None, self.began);
+            self.tried(state.get(), None, self.began);
         }
         Rest { breaker: self, trial }
     }
@@ -43,7 +43,7 @@ impl Rest<'_> {
     fn resumed(&self, Round(state): Round) -> bool {
         let mut trial = self.breaker.lock();
         // Of a round that is over nothing counts any more.
-        if self.breaker.state.load(Ordering::Acquire) != state {
+        if self.breaker.state.load(Ordering::Acquire) != state.get() {
             return true;
         }
         trial.running += 1;
