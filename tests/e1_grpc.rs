@@ -79,6 +79,31 @@ fn the_gateways_own_answers_have_a_status_of_grpc() {
     calls(&["gateway"]);
 }
 
+/// A gateway whose service says this of retries.
+fn retrying(echo: &Service, retry: &str) -> Gateway {
+    let config = CONFIG.replace("protocol: http2 }\n  down", &format!("protocol: http2, {retry} }}\n  down"));
+    assert_ne!(config, CONFIG);
+    Gateway::start(TOLLGATE, &config, &[("echo", echo.address.clone())])
+}
+
+#[test]
+fn a_call_that_ends_unavailable_without_a_message_is_tried_again_if_the_file_says_so() {
+    let echo = Service::start("grpc_service.py", &[]);
+    let on = "retry: { retries: 2, on: [connect, unavailable], backoff: 1ms }";
+    let gateway = retrying(&echo, on);
+    run("grpc_client.py", &[&gateway.address().to_string(), "unavailable"], &gateway);
+    gateway.await_metric("tollgate_retries_total{service=\"echo\"}", |count| count == 4.0);
+    let spent = retrying(&echo, "retry: { retries: 2, on: unavailable, budget: 0%, min: 0 }");
+    run("grpc_client.py", &[&spent.address().to_string(), "as_it_is"], &spent);
+}
+
+#[test]
+fn a_call_that_ends_unavailable_is_else_the_callers_concern() {
+    let echo = Service::start("grpc_service.py", &[]);
+    let gateway = retrying(&echo, "retry: 2");
+    run("grpc_client.py", &[&gateway.address().to_string(), "as_it_is"], &gateway);
+}
+
 #[test]
 fn a_callers_own_deadline_says_nothing_of_the_instance() {
     let echo = Service::start("grpc_service.py", &[]);

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tollgate_testkit::{Authority, Gateway};
+use tollgate_testkit::{Authority, Gateway, wait_until};
 
 use python::{Service, run};
 
@@ -296,4 +296,48 @@ impl Drop for Nginx {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A gateway before a service of which one instance hangs, asked first, and each of them alone.
+fn hedging(hangs: &Service, quick: &Service) -> Gateway {
+    let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nworkers: 1\nservices:\n  \
+        s: { to: [\"{{hangs}}\", \"{{quick}}\"], protocol: http2, retry: 0 }\n  \
+        hangs: { to: \"{{hangs}}\", protocol: http2 }\n\
+        routes: { /hedged: { to: s, hedge: 50ms, timeout: 8s }, /resets: hangs }\n";
+    Gateway::start(TOLLGATE, config, &[("hangs", hangs.address.clone()), ("quick", quick.address.clone())])
+}
+
+#[test]
+fn a_second_attempt_over_http2_resets_the_stream_of_the_one_that_is_given_up() {
+    let (hangs, quick) = (Service::start("http2_service.py", &["hangs"]), Service::start("http2_service.py", &[]));
+    let gateway = hedging(&hangs, &quick);
+    for _ in 0..4 {
+        let mut client = gateway.client();
+        client.send("GET /hedged HTTP/1.1\r\nHost: g\r\n\r\n");
+        let hint = client.response("GET").unwrap();
+        assert_eq!((hint.status, hint.one("link").unwrap().as_str()), (103, "</a.css>"), "of the one that is used");
+        let answer = client.response("GET").unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "quick"));
+    }
+    assert_eq!(gateway.metric("tollgate_hedges_total{service=\"s\",result=\"won\"}"), 2.0);
+    wait_until("both streams were reset", || gateway.client().get("/resets").text() == "2");
+    let connects = gateway.metric("tollgate_service_connects_total{service=\"s\"}");
+    assert_eq!(connects, 2.0, "the connections stay");
+}
+
+#[test]
+fn reports_of_load_come_in_trailers_of_http2_too() {
+    let service = Service::start("http2_service.py", &[]);
+    let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nworkers: 1\n\
+        services: { s: { to: \"{{s}}\", protocol: http2, balance: load } }\nroutes: { /**: s }\n";
+    let gateway = Gateway::start(TOLLGATE, config, &[("s", service.address.clone())]);
+    wait_until("the load is known", || {
+        assert_eq!(gateway.client().get("/load").text(), "loaded");
+        gateway.status()["services"][0]["instances"][0]["load"] == 0.5
+    });
+    let mut client = gateway.client();
+    client.send("GET /load HTTP/1.1\r\nHost: g\r\nTE: trailers\r\nConnection: TE\r\n\r\n");
+    client.wait_for_bytes(|bytes| bytes.ends_with(b"\r\nx-other: 1\r\n\r\n")).unwrap();
+    let answer = client.response("GET").unwrap();
+    assert!(!format!("{answer:?}").contains("endpoint-load"), "that was for the gateway: {answer:?}");
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 
-use tollgate_testkit::{Gateway, Recorder, Response, Script, Step, free_port, wait_until};
+use tollgate_testkit::{Gate, Gateway, Recorder, Response, Script, Step, free_port, wait_until};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 
@@ -97,13 +97,28 @@ fn connections_that_fail_count_and_the_fallback_answers_at_once() {
 
 #[test]
 fn slow_answers_count_if_the_file_says_so() {
-    let backend = Recorder::answering(|taken| {
-        #[expect(clippy::disallowed_methods, reason = "a backend that takes its time")]
-        std::thread::sleep(std::time::Duration::from_millis(60));
-        Script::ok(taken, "slow")
+    let gates = [Gate::new(), Gate::new()];
+    let inner = gates.clone();
+    let backend = Recorder::answering(move |taken| {
+        let mut script = Script::ok(taken, "slow");
+        script.0.insert(1, Step::Wait(inner[taken.number].clone()));
+        script
     });
-    let gateway = gateway(&backend.address().to_string(), "breaker: { consecutive: 2, open: 1m, slow: 20ms }");
-    (0..2).for_each(|_| assert_eq!(get(&gateway).text(), "slow"));
+    let silent = Recorder::answering(|_| Script(vec![Step::ReadRequest, Step::Silence]));
+    let to = backend.address().to_string();
+    let wait = format!("/**: {{ to: s, timeout: 5s }}, /wait: {{ to: \"{}\", timeout: 60ms }}", silent.address());
+    let config = config(&to, "breaker: { consecutive: 2, open: 1m, slow: 20ms }");
+    let config = config.replace("/**: { to: s, timeout: 5s }", &wait);
+    let gateway = Gateway::start(TOLLGATE, &config, &[]);
+    for (nth, gate) in gates.iter().enumerate() {
+        let mut client = gateway.client();
+        client.send("GET /a HTTP/1.1\r\nHost: g\r\n\r\n");
+        wait_until("it was asked", || requests(&backend) > nth);
+        // So long it takes at least, by the gateway's own clock.
+        assert_eq!(gateway.client().get("/wait").status, 504);
+        gate.open();
+        assert_eq!(client.response("GET").unwrap().text(), "slow");
+    }
     assert_eq!(slug(&get(&gateway)), "upstream/breaker-open");
 }
 
@@ -120,6 +135,29 @@ fn answers_that_the_file_does_not_name_and_clients_that_leave_are_no_failures() 
     client.reset();
     left.await_metric("tollgate_attempts_total{service=\"s\",outcome=\"cancelled\"}", |count| count == 1.0);
     assert_eq!(state(&left), "closed");
+}
+
+#[test]
+fn whoever_waited_for_a_connection_is_not_sent_to_a_service_that_is_left_alone_by_now() {
+    let gate = Gate::new();
+    let fails = gate.clone();
+    let backend = Recorder::answering(move |_| {
+        let mut script = Script::reply("HTTP/1.1 500 Told\r\nContent-Length: 0\r\n\r\n");
+        script.0.insert(1, Step::Wait(fails.clone()));
+        script
+    });
+    let service = "connections: 1, queue: 9, breaker: { consecutive: 1, open: 1m }";
+    let gateway = gateway(&backend.address().to_string(), service);
+    let mut clients: Vec<_> = (0..3).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.send("GET /a HTTP/1.1\r\nHost: g\r\n\r\n");
+    }
+    gateway.await_metric("tollgate_queue_waiting{service=\"s\"}", |count| count == 2.0);
+    gate.open();
+    let mut answers: Vec<u16> = clients.iter_mut().map(|client| client.response("GET").unwrap().status).collect();
+    answers.sort_unstable();
+    assert_eq!((answers, requests(&backend)), (vec![500, 503, 503], 1));
+    gateway.await_metric("tollgate_breaker_refused_total{service=\"s\"}", |count| count == 2.0);
 }
 
 #[test]

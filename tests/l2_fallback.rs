@@ -81,6 +81,90 @@ fn a_post_that_was_sent_goes_nowhere_else() {
 }
 
 #[test]
+fn a_post_with_a_key_that_was_sent_once_goes_nowhere_else_even_if_the_last_try_finds_nobody() {
+    // Of the tries, those at the other instance find nobody, and nothing of them is sent.
+    let main = Recorder::answering(|_| Script(vec![Step::ReadRequest, Step::Reset]));
+    let second = named("second");
+    let service =
+        "retry: { retries: 3, on: [connect, reset], idempotency_key: true, budget: 100%, min: 100, backoff: 1ms }";
+    let config = format!(
+        "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nworkers: 1\n\
+         services: {{ main: {{ to: [\"{}\", \"{}\"], {service}, fallback: second }}, second: \"{}\" }}\n\
+         routes: {{ /**: main }}\n",
+        of(&main),
+        dead(),
+        of(&second)
+    );
+    let gateway = Gateway::start(TOLLGATE, &config, &[]);
+    let keyed = "POST /a HTTP/1.1\r\nHost: g\r\nIdempotency-Key: \"k\"\r\nContent-Length: 5\r\n\r\nhello";
+    for _ in 0..4 {
+        assert_eq!(gateway.client().call(keyed).status, 502);
+    }
+    let line = gateway.access_line("of one whose last try found nobody", |line| {
+        line["problem"] == "upstream/connect-failed" && line["attempts"] == 4
+    });
+    assert_eq!(line["service"], "main", "{line}");
+    assert!(second.recorded().is_empty());
+    assert_eq!(gateway.client().get("/a").text(), "second", "what does no harm twice does");
+}
+
+#[test]
+fn the_file_says_which_failures_lead_to_the_fallback() {
+    let second = named("second");
+    let silent = Recorder::answering(|_| Script(vec![Step::ReadRequest, Step::Silence]));
+    let broken = Recorder::answering(|_| Script(vec![Step::ReadRequest, Step::Reset]));
+    for (main, on, leads) in [
+        (dead(), "connect", true),
+        (dead(), "[timeout, reset, limit, breaker, 5xx]", false),
+        (of(&broken), "[connect, reset]", true),
+        (of(&broken), "[connect, timeout]", false),
+        (of(&silent), "timeout", true),
+        (of(&silent), "[connect, reset, 504]", false),
+    ] {
+        let own = format!("fallback: {{ to: second, on: {on} }}");
+        let gateway = gateway(&main, &of(&second), &own, "timeout: 300ms");
+        assert_eq!(gateway.client().get("/a").text() == "second", leads, "{on}");
+    }
+    let alone = gateway(&dead(), &of(&second), "breaker: 1 in a row, fallback: { to: second, on: breaker }", "");
+    assert_eq!(slug(&alone.client().get("/a")), "upstream/connect-failed");
+    assert_eq!(alone.client().get("/a").text(), "second");
+}
+
+#[test]
+fn answers_whose_status_the_file_names_are_replaced_where_that_is_safe() {
+    let main = Recorder::answering(|taken| match taken.target.as_str() {
+        "/whole" => Script::reply("HTTP/1.1 503 Own\r\nContent-Length: 0\r\n\r\n"),
+        "/missing" => Script::reply("HTTP/1.1 404 Own\r\nContent-Length: 3\r\n\r\nown"),
+        // The rest of it never comes.
+        _ => Script::reply("HTTP/1.1 503 Own\r\nContent-Length: 9\r\n\r\nown"),
+    });
+    let second = Recorder::answering(|_| Script(vec![Step::Echo]));
+    let own = "fallback: { to: second, on: [connect, 502-504] }";
+    let gate_way = gateway(&of(&main), &of(&second), own, "");
+    let put = |path: &str| {
+        let put = format!("PUT {path} HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\n\r\nhello");
+        gate_way.client().call(&put).text()
+    };
+    assert_eq!((put("/whole"), put("/half"), put("/missing")), ("hello".into(), "hello".into(), "own".into()));
+    let line = gate_way.access_line("of the fallback", |line| line["path"] == "/whole");
+    assert_eq!((line["service"].as_str(), line["status"].as_u64()), (Some("second"), Some(200)), "{line}");
+    assert_eq!(line["cause"], "in place of main: an answer of 503", "{line}");
+    gate_way.await_metric(FALLBACKS, |count| count == 2.0);
+    let mut client = gate_way.client();
+    client.send("POST /whole HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(client.response("POST").unwrap().status, 503, "it was taken, and would be twice");
+    // An answer of the file takes nothing twice, and leaves the connections of use.
+    let reply = "fallback: { status: 203, body: instead, on: 503 }";
+    let fixed = gateway(&of(&main), &dead(), reply, "");
+    let mut client = fixed.client();
+    for path in ["/whole", "/half", "/whole"] {
+        let post = format!("POST {path} HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\n\r\nhello");
+        let answer = client.call(&post);
+        assert_eq!((answer.status, answer.text().as_str()), (203, "instead"), "{path}");
+    }
+}
+
+#[test]
 fn an_answer_of_the_file_stands_in_for_whatever_the_request_was() {
     let main = Recorder::answering(|_| Script(vec![Step::ReadRequest, Step::Reset]));
     let reply = "fallback: { status: 203, body: '{\"items\":[]}', type: application/json, headers: { X-From: file } }";
@@ -198,6 +282,8 @@ fn explain_tells_of_fallbacks_and_check_of_those_that_are_not_there() {
     let cli = Cli::with(TOLLGATE, good);
     assert!(cli.run(&["explain", "GET", "/a"]).out.contains("; each try: 500ms; fallback: b\n"));
     assert!(cli.run(&["explain", "GET", "/b"]).out.contains("; fallback: 200 with a body of 7 bytes\n"));
+    let named = Cli::with(TOLLGATE, &good.replace("fallback: b,", "fallback: { to: b, on: [timeout, 502-504] },"));
+    assert!(named.run(&["explain", "GET", "/a"]).out.contains("; fallback: b on timeout, 502-504\n"));
     let bad = Cli::with(TOLLGATE, &good.replace("fallback: b,", "fallback: bb,"));
     let ran = bad.run(&["check"]);
     assert_eq!(ran.code, 2);

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
 
+use std::array::from_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use tollgate_testkit::deadline::timed;
 use tollgate_testkit::recorder::{Ended, Taken};
-use tollgate_testkit::{Gateway, Recorder, Response, Script, Step};
+use tollgate_testkit::{Gate, Gateway, Recorder, Response, Script, Step};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 /// As if for ever: every test would fail by time.
@@ -93,16 +94,18 @@ fn a_bad_answer_waits_for_a_better_one_and_is_better_than_none() {
     assert!(answers.iter().all(|answer| answer.status == 503), "{answers:?}");
     assert!(took >= Duration::from_millis(600), "for as long as there was time the other one might have answered");
     // First a bad one, but not before the second is asked; then a good one.
-    let late = Recorder::answering(|taken: &Taken| {
-        #[expect(clippy::disallowed_methods, reason = "a backend that takes its time")]
-        std::thread::sleep(Duration::from_millis(150));
-        let _ = taken;
-        Script::reply("HTTP/1.1 500 Late\r\nContent-Length: 0\r\n\r\n")
+    let (asked, answered): ([Gate; 2], [Gate; 2]) = (from_fn(|_| Gate::new()), from_fn(|_| Gate::new()));
+    let (both_asked, bad_answered) = (asked.clone(), answered.clone());
+    let late = Recorder::answering(move |taken: &Taken| {
+        let bad = b"HTTP/1.1 500 Late\r\nContent-Length: 0\r\n\r\n".to_vec();
+        let (wait, open) = (both_asked[taken.number].clone(), bad_answered[taken.number].clone());
+        Script(vec![Step::ReadRequest, Step::Wait(wait), Step::Send(bad), Step::Open(open)])
     });
-    let later = Recorder::answering(|taken: &Taken| {
-        #[expect(clippy::disallowed_methods, reason = "a backend that takes its time")]
-        std::thread::sleep(Duration::from_millis(400));
-        Script::ok(taken, "good")
+    let later = Recorder::answering(move |taken: &Taken| {
+        let mut script = Script::ok(taken, "good");
+        script.0.insert(1, Step::Open(asked[taken.number].clone()));
+        script.0.insert(2, Step::Wait(answered[taken.number].clone()));
+        script
     });
     let gate_way = gateway(&[&late, &later], "retry: 0", "hedge: 50ms, timeout: 5s");
     assert!(both_ways(&gate_way, "GET").iter().all(|answer| answer.text() == "good"));
@@ -152,16 +155,20 @@ fn both_silent_is_a_timeout_and_each_is_counted_once() {
 
 #[test]
 fn early_hints_of_either_reach_the_client() {
-    let hints = || {
-        Recorder::answering(|_| {
-            #[expect(clippy::disallowed_methods, reason = "a backend that takes its time")]
-            std::thread::sleep(Duration::from_millis(150));
-            Script::reply(
+    let hints = |own: &Gate, other: &Gate| {
+        let (own, other) = (own.clone(), other.clone());
+        Recorder::answering(move |_| {
+            let mut script = Script::reply(
                 "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-            )
+            );
+            // Once both are asked.
+            script.0.insert(1, Step::Open(own.clone()));
+            script.0.insert(2, Step::Wait(other.clone()));
+            script
         })
     };
-    let (one, two) = (hints(), hints());
+    let gates = [Gate::new(), Gate::new()];
+    let (one, two) = (hints(&gates[0], &gates[1]), hints(&gates[1], &gates[0]));
     let gateway = gateway(&[&one, &two], "", "hedge: 50ms");
     let mut client = gateway.client();
     client.send("GET /a HTTP/1.1\r\nHost: g\r\n\r\n");
@@ -171,15 +178,40 @@ fn early_hints_of_either_reach_the_client() {
 }
 
 #[test]
+fn an_interim_answer_wins_no_race_and_is_told_only_of_the_answer_that_is_used() {
+    const HINTS: [&str; 2] =
+        ["HTTP/1.1 103 Early Hints\r\nLink: </never.css>\r\n\r\n", "HTTP/1.1 102 Processing\r\n\r\n"];
+    let slow = Recorder::answering(|_| Script::reply(HINTS.concat()).then(Step::Silence));
+    let quick = Recorder::answering(|_| {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell";
+        Script::reply(format!("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n{answer}"))
+    });
+    let gateway = gateway(&[&slow, &quick], "", "hedge: 50ms");
+    for _ in 0..2 {
+        let mut client = gateway.client();
+        client.send("GET /a HTTP/1.1\r\nHost: g\r\n\r\n");
+        let hint = client.response("GET").unwrap();
+        assert_eq!((hint.status, hint.one("Link").unwrap().as_str()), (103, "</a.css>"));
+        assert_eq!(client.response("GET").unwrap().text(), "well");
+    }
+    assert_eq!((count(&slow), count(&quick)), (1, 2));
+}
+
+#[test]
+fn interim_answers_without_end_are_no_good_faith() {
+    let endless =
+        Recorder::answering(|_| Script::reply("HTTP/1.1 102 Processing\r\n\r\n".repeat(20)).then(Step::Silence));
+    let gateway = gateway(&[&endless], "retry: 0", "hedge: 50ms");
+    assert_eq!(gateway.client().get("/a").status, 502);
+}
+
+#[test]
 fn a_percentile_is_learned_before_anything_is_sent_twice() {
     let is_slow = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&is_slow);
-    let one = Recorder::answering(move |taken| {
-        if told.load(SeqCst) {
-            #[expect(clippy::disallowed_methods, reason = "a backend that takes its time")]
-            std::thread::sleep(Duration::from_millis(300));
-        }
-        Script::ok(taken, "slow")
+    let one = Recorder::answering(move |taken| match told.load(SeqCst) {
+        true => Script(vec![Step::ReadRequest, Step::Silence]),
+        false => Script::ok(taken, "slow"),
     });
     let two = well();
     let gateway = gateway(&[&one, &two], "", "hedge: { after: p95 }");

@@ -104,10 +104,47 @@ def many():
     assert [c.result() for c in calls] == [b"%d" % i for i in range(100)]
 
 
+def made(work):
+    """How many calls the service saw."""
+    before = int(call("unary_unary", "Calls")(b"", timeout=LATE))
+    work()
+    return int(call("unary_unary", "Calls")(b"", timeout=LATE)) - before
+
+
+def unavailable():
+    """What ends with UNAVAILABLE and no message is tried once more, whole; nothing else is."""
+    for message in (b"", b"small", b"large " + bytes(range(256)) * 200):
+        flaky = lambda message=message: call("unary_unary", "Flaky")(message, timeout=LATE)
+        assert made(lambda flaky=flaky, message=message: check(flaky() == message)) == 2, message[:9]
+    streamed = (b"first", b"second", b"third")
+    up = lambda: call("stream_unary", "FlakyUp")(iter(streamed), timeout=LATE)
+    assert made(lambda: check(up() == b",".join(streamed))) == 2
+    # More than is kept for another try.
+    huge = b"huge " + bytes(range(256)) * 4096
+    error = []
+    assert made(lambda: error.append(refused(lambda: call("unary_unary", "Flaky")(huge, timeout=LATE)))) == 1
+    assert error[0].code() == grpc.StatusCode.UNAVAILABLE, error
+    partly = lambda: list(call("unary_stream", "Partly")(b"p", timeout=LATE))
+    assert made(lambda: refused(partly)) == 1
+    pushed = lambda: call("unary_unary", "Pushed")(b"p", timeout=LATE)
+    assert made(lambda: refused(pushed)) == 1
+
+
+def as_it_is():
+    """Where nobody said so, UNAVAILABLE is the answer."""
+    flaky = lambda: call("unary_unary", "Flaky")(b"once", timeout=LATE)
+    assert made(lambda: check(refused(flaky).code() == grpc.StatusCode.UNAVAILABLE)) == 1
+
+
+def check(holds):
+    assert holds
+
+
 ALL = {f.__name__: f for f in (unary, down, up, both, fail, deadline, cancel, gateway, many)}
+RETRIES = {f.__name__: f for f in (unavailable, as_it_is)}
 for name in ALL if sys.argv[2] == "all" else sys.argv[2:]:
     try:
-        ALL[name]()
+        (ALL | RETRIES)[name]()
     except Exception as error:
         print(f"{name}: {error!r}")
         raise

@@ -5,6 +5,11 @@
   /t.Echo/Up       one message: how many came, and how long they were
   /t.Echo/Both     each message comes back at once
   /t.Echo/Fail     status NOT_FOUND with a message that needs encoding
+  /t.Echo/Flaky    the message; a name before the first space is UNAVAILABLE the first time that it comes
+  /t.Echo/FlakyUp  the same of a stream of messages, refused after the first
+  /t.Echo/Partly   a message, then UNAVAILABLE
+  /t.Echo/Pushed   UNAVAILABLE, and not to be tried again
+  /t.Echo/Calls    how many calls of the four above there were
   /t.Echo/Slow     waits until the call ends; says by which time the caller wanted the answer
 """
 
@@ -15,6 +20,8 @@ from concurrent import futures
 import grpc
 
 ENDED = []
+CALLS = []
+SEEN = set()
 
 
 def unary(request, context):
@@ -45,6 +52,39 @@ def fail(request, context):
     context.abort(grpc.StatusCode.NOT_FOUND, "nicht gefunden: ü %")
 
 
+def once(name, context):
+    CALLS.append(name)
+    if name not in SEEN:
+        SEEN.add(name)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+
+
+def flaky(request, context):
+    once(request.split(b" ")[0], context)
+    return request
+
+
+def flaky_up(requests, context):
+    messages = []
+    for request in requests:
+        messages.append(request)
+        if len(messages) == 1:
+            once(request, context)
+    return b",".join(messages)
+
+
+def partly(request, context):
+    CALLS.append(request)
+    yield b"one"
+    context.abort(grpc.StatusCode.UNAVAILABLE, "in the middle")
+
+
+def pushed(request, context):
+    CALLS.append(request)
+    context.set_trailing_metadata((("grpc-retry-pushback-ms", "-1"),))
+    context.abort(grpc.StatusCode.UNAVAILABLE, "do not come again")
+
+
 def slow(request, context):
     over = threading.Event()
     context.add_callback(over.set)
@@ -63,6 +103,11 @@ HANDLERS = {
     "Up": grpc.stream_unary_rpc_method_handler(up),
     "Both": grpc.stream_stream_rpc_method_handler(both),
     "Fail": grpc.unary_unary_rpc_method_handler(fail),
+    "Flaky": grpc.unary_unary_rpc_method_handler(flaky),
+    "FlakyUp": grpc.stream_unary_rpc_method_handler(flaky_up),
+    "Partly": grpc.unary_stream_rpc_method_handler(partly),
+    "Pushed": grpc.unary_unary_rpc_method_handler(pushed),
+    "Calls": grpc.unary_unary_rpc_method_handler(lambda request, context: b"%d" % len(CALLS)),
     "Slow": grpc.unary_unary_rpc_method_handler(slow),
     "Ended": grpc.unary_unary_rpc_method_handler(ended),
 }

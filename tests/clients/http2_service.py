@@ -11,6 +11,9 @@ What it does depends on the path:
   /cut        half an answer, then RST_STREAM
   /lie        more content than its content-length
   /hang       nothing
+  /load       200, with a report of load (ORCA) and a field of its own in the trailers
+  /hedged     with the argument `hangs` 103 and nothing more, else 200
+  /resets     how many requests were taken back so far
 CONNECT with :protocol (RFC 8441) echoes what comes. With the argument `tls CERT KEY` it speaks TLS and ALPN, with
 `plain` HTTP/2 by prior knowledge; `no-connect` leaves RFC 8441 out.
 """
@@ -27,6 +30,7 @@ import h2.events
 import h2.settings
 
 CONNECTIONS = 0
+RESETS = 0
 LEFT_OUT = False
 
 
@@ -72,6 +76,8 @@ class Service(asyncio.Protocol):
                 for stream in list(self.waiting):
                     self.send(stream, b"")
             elif isinstance(event, h2.events.StreamReset):
+                global RESETS
+                RESETS += 1
                 self.waiting.pop(event.stream_id, None)
             elif isinstance(event, h2.events.ConnectionTerminated):
                 self.transport.close()
@@ -118,6 +124,16 @@ class Service(asyncio.Protocol):
         elif path == "/hints":
             self.conn.send_headers(stream, [(":status", "103"), ("link", "</a.css>")])
             self.answer(stream, b"ok", [])
+        elif path == "/load":
+            # `cpu_utilization` of 0.5, as protobuf has it.
+            self.answer(stream, b"loaded", [("endpoint-load-metrics-bin", "CQAAAAAAAOA/"), ("x-other", "1")])
+        elif path == "/hedged" and "hangs" in sys.argv:
+            self.conn.send_headers(stream, [(":status", "103"), ("link", "</never.css>")])
+        elif path == "/hedged":
+            self.conn.send_headers(stream, [(":status", "103"), ("link", "</a.css>")])
+            self.answer(stream, b"quick", [])
+        elif path == "/resets":
+            self.answer(stream, str(RESETS).encode(), [])
         elif path == "/lie":
             self.conn.send_headers(stream, [(":status", "200"), ("content-length", "2")])
             self.conn.send_data(stream, b"more than two", end_stream=True)

@@ -7,7 +7,9 @@ use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
 
 use crate::model::named::is_name;
 use crate::model::route::ACTIONS;
-use crate::model::{Action, AuthSource, Config, Destination, Endpoint, Listener, ListenerKind, Service};
+use crate::model::{
+    Action, AuthSource, Config, Destination, Endpoint, HedgeAfter, Listener, ListenerKind, Method, Route, Service,
+};
 
 /// Looks at the desugared tree of a whole file.
 pub(crate) fn check(tree: &Node) -> Vec<Diagnostic> {
@@ -93,6 +95,41 @@ pub(crate) fn registering(config: &Config) -> Vec<Diagnostic> {
         mistakes.push(mistake.hint("`\"10.0.0.5:9901\": { kind: admin, tls: { …, client: ./clients-ca.pem } }`"));
     }
     mistakes
+
+/// Second attempts that no route can ever make, though it is told to.
+pub(crate) fn hedging(config: &Config) -> Vec<Diagnostic> {
+    let mut told: Vec<(&Spanned<HedgeAfter>, Option<Diagnostic>)> = Vec::new();
+    for (_, route) in config.routes().filter(|(_, route)| matches!(route.action, Action::Forward { .. })) {
+        let Some(hedge) = &route.settings.hedge else { continue };
+        let never = never_hedged(route, &hedge.after);
+        let is_here = |known: &Span| {
+            let here = &hedge.after.span;
+            (known.start, &known.source.name) == (here.start, &here.source.name)
+        };
+        match told.iter_mut().find(|(known, _)| is_here(&known.span)) {
+            // What `defaults` say is for those that it fits.
+            Some((_, mistake)) => *mistake = mistake.take().filter(|_| never.is_some()),
+            None => told.push((&hedge.after, never)),
+        }
+    }
+    told.into_iter().filter_map(|(_, mistake)| mistake).collect()
+}
+
+/// Why there is never a second attempt on this route; `None`: there may be.
+fn never_hedged(route: &Route, after: &Spanned<HedgeAfter>) -> Option<Diagnostic> {
+    let is_read = |method: &Method| ["GET", "HEAD", "OPTIONS"].contains(&method.as_str());
+    if !route.methods.is_empty() && !route.methods.iter().any(is_read) {
+        let mistake = Diagnostic::error("no request of this route is ever sent twice").at(&after.span);
+        return Some(mistake.hint("`hedge` is for `GET`, `HEAD` and `OPTIONS`, which change nothing"));
+    }
+    let timeout = route.settings.timeout;
+    match after.value {
+        HedgeAfter::Time(time) if time >= timeout => {
+            let mistake = Diagnostic::error(format!("a second attempt after {time:?} comes too late")).at(&after.span);
+            Some(mistake.hint(format!("all is over after {timeout:?}, the route's `timeout`: write a shorter time")))
+        }
+        _ => None,
+    }
 }
 
 /// Services that tests name and that are none.

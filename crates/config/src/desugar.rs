@@ -291,7 +291,7 @@ fn breaker(node: &mut Node) {
 }
 
 /// `stock` → `{ to: stock }`; `200 some text` and `{ status: 200, body: some text }` →
-/// `{ reply: { status: 200, body: some text } }`.
+/// `{ reply: { status: 200, body: some text } }`, whatever it says with `on`, which stays where it is.
 fn fallback(node: &mut Node) {
     let starts_with_status = |text: &str| {
         let status = text.split(' ').next().unwrap_or_default();
@@ -303,11 +303,23 @@ fn fallback(node: &mut Node) {
         Value::String(text) if !starts_with_status(text) => under(node, "to"),
         Value::String(_) | Value::Int(_) => under(node, "reply"),
         Value::Map(entries) if entries.iter().any(|e| matches!(e.key.as_str(), "status" | "body")) => {
+            let on = taken(node, "on");
             under(node, "reply");
+            if let Value::Map(entries) = &mut node.value {
+                entries.extend(on);
+            }
         }
         _ => {}
     }
     in_key(node, "reply", reply);
+    in_key(node, "on", list);
+}
+
+/// The entry of this key, which is there no more.
+fn taken(node: &mut Node, key: &str) -> Option<Entry> {
+    let Value::Map(entries) = &mut node.value else { return None };
+    let at = entries.iter().position(|entry| entry.key == key)?;
+    Some(entries.remove(at))
 }
 
 /// `shadow` → `{ to: shadow }`; `without: X-Own` → `[X-Own]`.

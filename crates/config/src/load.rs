@@ -196,6 +196,7 @@ fn load_all(
     diagnostics.extend(config.iter().flat_map(check::registering));
     diagnostics.extend(config.iter().flat_map(check::tested));
     diagnostics.extend(config.iter().flat_map(check::calling));
+    diagnostics.extend(config.iter().flat_map(check::hedging));
     // That a reference which leads nowhere, or a text with a tag, is no duration either goes without saying.
     diagnostics.retain(|found| unresolved.iter().all(|mistake| place(mistake) != place(found)));
     let lost = unresolved.iter().filter_map(place).collect();

@@ -38,6 +38,8 @@ use crate::http::request_head::{self, Way};
 use crate::http::turn::Turn;
 use crate::serve::{Stop, decided};
 
+pub(crate) use crate::forward::tries::give_up;
+
 /// How the answer reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transit {
@@ -84,12 +86,16 @@ pub(crate) async fn forward<S: Downstream>(
     let named = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
     let mut tries = Tries::new(proxy.retries.unwrap_or(backend.retries));
     loop {
+        if route.hooks.attempt {
+            verdict::look(service, client.now)?;
+            // Boxed: only some routes need it, and every other exchange would keep room for it.
+            if Box::pin(answered(client, turn, route, service.name(), due.at)).await? {
+                return Ok(Transit::Own);
+            }
+            client.look();
+        }
         turn.pass = verdict::pass(service, client.now)?;
         let ask = tries.ask(client, turn, key.as_deref(), named.as_ref(), due.at);
-        // Boxed: only some routes need it, and every other exchange would keep room for it.
-        if route.hooks.attempt && Box::pin(answered(client, turn, route, service.name(), due.at)).await? {
-            return Ok(Transit::Own);
-        }
         turn.x.trail.attempts += 1;
         let connected = if service.admits_all() {
             unless_gone(client, turn, pin!(service.connection(&ask))).await
@@ -98,19 +104,19 @@ pub(crate) async fn forward<S: Downstream>(
             admitted.map(|admitted| held(client, turn, admitted))
         };
         let connected = connected.inspect_err(|_| service.attempted(client.worker.index, Outcome::Cancelled))?;
-        let next = match connected {
+        let next = match verdict::still(connected, client, turn, service) {
             Ok(connection) => {
                 // Made when it is needed: what is kept over a wait is kept for idle connections, too.
                 let way = Way { d, route, proxy, captures, backend };
                 turn.sent = Sent::on(&connection, client, turn, way);
-                let written = request_head::write(turn, way, connection.address(), client.now, due.at);
-                let answered = match written {
-                    Err(problem) => Err(Ended::Refused(problem)),
+                let address = connection.address();
+                let answered = if let Err(problem) = request_head::write(turn, way, address, client.now, due.at) {
+                    Err(Ended::Refused(problem))
+                } else if let Some(hedge) = hedge::of(turn, way) {
                     // Boxed: it is rare, and every other exchange would keep room for it.
-                    Ok(()) if hedge::of(turn, way).is_some() => {
-                        Box::pin(hedge::attempt(client, turn, way, connection, &ask, &mut due)).await
-                    }
-                    Ok(()) => attempt::attempt(client, turn, Start::Connection(connection), d, route, &mut due).await,
+                    Box::pin(hedge::attempt(client, turn, way, hedge, connection, &ask, &mut due)).await
+                } else {
+                    attempt::attempt(client, turn, Start::Connection(connection), d, route, &mut due).await
                 };
                 let way = Way { d, route, proxy, captures, backend };
                 settled(&answered, client, turn, way, key.as_deref(), tries.tried());
@@ -124,6 +130,7 @@ pub(crate) async fn forward<S: Downstream>(
         };
         match next {
             Next::Done(upstream) => {
+                turn.upload.forget();
                 turn.x.trail.upstream = Some(client.now.saturating_duration_since(started));
                 turn.upstream = Some(upstream);
                 return Ok(Transit::Upstream);
@@ -186,6 +193,9 @@ fn prepare(turn: &mut Turn, route: &RoutePlan, proxy: &Proxy, backend: &Backend)
     let keys = backend.retrying.knows_keys;
     turn.is_harmless_twice =
         turn.x.head.method.is_idempotent() || (keys && turn.x.head.fields.get("idempotency-key").is_some());
+    if turn.is_grpc && backend.retrying.is_on_unavailable() && proxy.retries.unwrap_or(backend.retries) > 0 {
+        turn.upload.remember();
+    }
     turn.try_timeout = proxy.try_timeout.or(backend.try_timeout.as_ref()).copied();
     match turn.connects && turn.upgrade.is_none() {
         true => Err(CONNECT.problem().detail("this route does not change to that protocol")),
@@ -221,8 +231,6 @@ pub(crate) async fn answered<S>(
         };
         if let Flow::Reply(reply) = ready? {
             turn.x.reply = *reply;
-            // Nothing is sent: a trial of a breaker is another request's.
-            turn.pass = None;
             return Ok(true);
         }
     }

@@ -24,7 +24,7 @@ impl Hedge {
     /// As the file says.
     #[must_use]
     pub fn new(written: &model::Hedge) -> Self {
-        let after = match written.after {
+        let after = match written.after.value {
             HedgeAfter::Time(time) => After::Time(time),
             HedgeAfter::Percentile(percent) => After::Learned(Quantile::new(f64::from(percent) / 100.0)),
         };

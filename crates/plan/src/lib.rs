@@ -22,5 +22,7 @@ pub use explain::{Explained, explain};
 pub use hedge::Hedge;
 pub use matcher::Captures;
 pub use plan::{Found, Plan};
-pub use table::{Action, Bounds, DeadlineField, Fallback, Fixed, Link, Mirror, Proxy, Redirect, RoutePlan, Says};
+pub use table::{
+    Action, Bounds, DeadlineField, Fallback, Fixed, Instead, Link, Mirror, Proxy, Redirect, RoutePlan, Says,
+};
 pub use template::{PathPlan, TargetPlan};

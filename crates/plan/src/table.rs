@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tollgate_config::model::{Accept, TimeUnit};
+use tollgate_config::model::{Accept, FallbackOn, TimeUnit};
 use tollgate_core::criticality::Criticality;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::facts::{Route, ServiceRef};
@@ -170,13 +170,33 @@ impl<T> Says<T> {
     }
 }
 
-/// What takes the place of an answer that cannot be had.
+/// What takes the place of an answer, and when.
 #[derive(Debug)]
-pub enum Fallback {
+pub struct Fallback {
+    /// What takes its place.
+    pub instead: Instead,
+    /// What leads there.
+    pub on: Box<[FallbackOn]>,
+}
+
+/// What takes the place of an answer.
+#[derive(Debug)]
+pub enum Instead {
     /// Another service is asked.
     Service(ServiceRef),
     /// An answer written in the file.
     Fixed(Fixed),
+}
+
+impl Fallback {
+    /// Whether it takes the place of answers of this status.
+    #[must_use]
+    pub fn is_on_status(&self, status: u16) -> bool {
+        let is_one =
+            |on: &FallbackOn| matches!(on, FallbackOn::Status(range) if (range.from..=range.to).contains(&status));
+        // What went well is not looked for.
+        status >= 400 && self.on.iter().any(is_one)
+    }
 }
 
 impl Proxy {

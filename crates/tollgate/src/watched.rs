@@ -67,7 +67,7 @@ fn outlier(written: &model::Outlier) -> Outlier {
             of: number(own.of.get()),
             within: own.within.0,
         }),
-        statuses: ranges(&written.status),
+        statuses: failures(&written.status),
         eject_for: written.eject_for.value.0,
         longest: written.longest.0,
         jitter: written.jitter.fraction(),
@@ -83,7 +83,7 @@ pub(crate) fn breaker(written: &model::Breaker) -> breaker::Settings {
         open: written.open.value.0,
         longest: written.longest.0,
         trials: number(written.trials.get()),
-        statuses: ranges(&written.status),
+        statuses: failures(&written.status),
         slow: written.slow.map(|slow| slow.0),
     }
 }
@@ -94,6 +94,10 @@ fn share(written: &model::ErrorShare) -> ErrorShare {
 
 fn ranges(written: &[model::StatusRange]) -> Vec<RangeInclusive<u16>> {
     written.iter().map(|range| range.from..=range.to).collect()
+}
+
+fn failures(written: &[model::FailureStatus]) -> Vec<RangeInclusive<u16>> {
+    written.iter().map(|model::FailureStatus(range)| range.from..=range.to).collect()
 }
 
 fn number(bounded: u64) -> u32 {

@@ -32,6 +32,7 @@ impl Service {
         ask: &Ask<'_>,
     ) -> Result<(Connection, Option<Permit>), Refusal> {
         let metrics = self.shared.metrics.shard(ask.worker);
+        let rest = self.rest(ask);
         if let Some(smoothing) = smoothing {
             self.turn(smoothing, ask, metrics).await?;
         }
@@ -42,6 +43,7 @@ impl Service {
             }
             None => None,
         };
+        self.resume(rest)?;
         let connection = self.connection(&Ask { now: self.clock.now(), ..*ask }).await?;
         if let Some(smoothing) = smoothing {
             let held_up = smoothing.pacer.send(self.clock.now(), ask.deadline).ok_or(Refusal::Deadline)?;

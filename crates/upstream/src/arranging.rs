@@ -44,12 +44,6 @@ impl Balancing {
     pub(crate) fn needs_total(&self) -> bool {
         matches!(self.algorithm, Algorithm::ConsistentHash { bound: Some(_) })
     }
-
-    /// What endpoints count as long as nothing is learnt.
-    fn weights(&self, endpoints: &[Endpoint]) -> Arc<[u32]> {
-        let unit = if matches!(self.algorithm, Algorithm::Load(_)) { UNIT as u32 } else { 1 };
-        endpoints.iter().map(|endpoint| endpoint.weight.saturating_mul(unit)).collect()
-    }
 }
 
 impl Service {
@@ -67,7 +61,8 @@ impl Service {
         let endpoints: Arc<[Endpoint]> = view.endpoints.as_slice().into();
         if is_arranged_alike(&before.endpoints, &endpoints) {
             let before = Instances::clone(&before);
-            self.instances.store(Arc::new(Instances { state: view.state.clone(), endpoints, ..before }));
+            let tiers = before.tiers.of(&endpoints);
+            self.instances.store(Arc::new(Instances { state: view.state.clone(), endpoints, tiers, ..before }));
             return;
         }
         let staying: HashSet<*const Instance> = list.iter().map(Arc::as_ptr).collect();
@@ -84,7 +79,7 @@ impl Service {
             }
             self.check(new);
         }
-        let weights = self.balancing.weights(&endpoints);
+        let weights = self.weights(&list, &endpoints, now);
         let homes = self.balancing.sticky.as_ref().map(|sticky| Arc::new(sticky.homes(self.name(), &endpoints)));
         let has_weight = endpoints.iter().any(|endpoint| endpoint.weight > 0);
         let tiers = self.tiers(&list, &endpoints, &weights, &before.tiers, now);
@@ -105,6 +100,16 @@ impl Service {
             None => Instance::new(endpoint, Arc::clone(&self.shared), self.workers),
         };
         endpoints.iter().map(instance).collect()
+    }
+
+    /// What each counts, going by what is known by now.
+    fn weights(&self, list: &[Arc<Instance>], endpoints: &[Endpoint], now: Instant) -> Arc<[u32]> {
+        let Some(reporting) = self.reporting() else {
+            return endpoints.iter().map(|endpoint| endpoint.weight).collect();
+        };
+        let at = self.since_began(now);
+        let known = list.iter().map(|instance| instance.learnt.known_capacity(at, reporting));
+        learnt(endpoints, &known.collect::<Vec<_>>())
     }
 
     fn tiers(

@@ -3,8 +3,9 @@
 //! Closed, it costs one load before an attempt and one compare-and-swap behind it, shared by all workers; the lock is taken
 //! when it changes its state, and for the trials of one that is half open.
 
-mod window;
+mod rest;
 
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use tollgate_observe::metrics::{BreakerState, ServiceMetrics};
 
-use self::window::Window;
+pub(crate) use self::rest::Rest;
+use crate::growing::Growing;
 use crate::outlier::{ErrorShare, Verdict};
+use crate::window::Window;
 
 /// When a service is left alone, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +57,8 @@ pub struct Breaker {
 struct Trial {
     running: u32,
     well: u32,
-    /// For how long it was open last.
-    last: Option<Duration>,
-    /// When it closed after that.
-    closed_at: Option<Instant>,
+    /// For how long it was open before.
+    past: Growing,
 }
 
 const CLOSED: u32 = 0;
@@ -84,6 +85,10 @@ pub struct Pass {
     is_told: bool,
 }
 
+/// The trials of one time that it is half open: all of them have to go well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round(NonZeroU32);
+
 /// Why it opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Because {
@@ -97,13 +102,12 @@ impl Breaker {
     #[must_use]
     pub fn new(settings: Settings, metrics: Arc<ServiceMetrics>, began: Instant) -> Arc<Self> {
         metrics.watch().breaker(BreakerState::Closed);
-        let within = settings.failures.as_ref().map_or(Duration::from_secs(10), |failures| failures.within);
         Arc::new(Self {
             settings,
             state: AtomicU32::new(CLOSED),
             open_until: AtomicU64::new(0),
             in_a_row: AtomicU32::new(0),
-            window: Window::new(within),
+            window: Window::default(),
             began,
             trial: Mutex::default(),
             metrics,
@@ -124,6 +128,18 @@ impl Breaker {
             self.metrics.watch().breaker_refused();
         }
         refused
+    }
+
+    /// Whether an attempt may be made at all, without taking the right to make one.
+    ///
+    /// # Errors
+    /// It is open.
+    pub fn look(&self, now: Instant) -> Result<(), Open> {
+        if !self.is_open(now) {
+            return Ok(());
+        }
+        self.metrics.watch().breaker_refused();
+        Err(Open { retry: self.left(now) })
     }
 
     /// Whether an attempt would be refused now.
@@ -231,9 +247,7 @@ impl Breaker {
     fn count(&self, verdict: Verdict, now: Instant) -> Option<Because> {
         let at = now.saturating_duration_since(self.began);
         let failures = self.settings.failures.as_ref();
-        if failures.is_some() {
-            self.window.count(verdict, at);
-        }
+        let is_share = failures.is_some_and(|failures| self.window.is_share(failures, verdict, at));
         if verdict == Verdict::Well {
             if self.in_a_row.load(Ordering::Relaxed) != 0 {
                 self.in_a_row.store(0, Ordering::Relaxed);
@@ -244,9 +258,7 @@ impl Breaker {
         if self.settings.consecutive > 0 && in_a_row >= self.settings.consecutive {
             return Some(Because::InARow);
         }
-        let (all, failed) = failures.map(|_| self.window.sums(at))?;
-        let has_share = |of: &&ErrorShare| all >= of.of.into() && failed * 10_000 >= u64::from(of.share) * all;
-        failures.filter(has_share).map(|_| Because::Share)
+        is_share.then_some(Because::Share)
     }
 
     /// A trial begun in this state ended; `None`: nobody knows how.
@@ -264,7 +276,7 @@ impl Breaker {
                 if trial.well >= self.settings.trials {
                     self.in_a_row.store(0, Ordering::Relaxed);
                     self.window.clear();
-                    trial.closed_at = Some(now);
+                    trial.past.used_from(now);
                     self.change(state, CLOSED);
                     tracing::info!(service = self.metrics.name(), "a circuit breaker closed");
                 }
@@ -281,14 +293,7 @@ impl Breaker {
     }
 
     fn open_at(&self, mut trial: MutexGuard<'_, Trial>, state: u32, because: Because, now: Instant) {
-        let stayed = trial.closed_at.map_or(Duration::ZERO, |closed| now.saturating_duration_since(closed));
-        let time = match trial.last {
-            // A service that was well for as long as it had been left alone begins anew.
-            Some(last) if because == Because::Trial || stayed < last => last.saturating_mul(2),
-            _ => self.settings.open,
-        };
-        let time = time.min(self.settings.longest);
-        trial.last = Some(time);
+        let time = trial.past.next(self.settings.open, self.settings.longest, now);
         self.open_until.store(self.nanos(now + time), Ordering::Release);
         self.change(state, OPEN);
         drop(trial);
@@ -315,6 +320,18 @@ impl Breaker {
 }
 
 impl Pass {
+    /// The round of trials that it belongs to; `None`: it is no trial.
+    #[must_use]
+    pub fn round(&self) -> Option<Round> {
+        NonZeroU32::new(self.state).filter(|_| self.state & PHASE == HALF_OPEN).map(Round)
+    }
+
+    /// Whether the breaker is as it was when this was given.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.breaker.state.load(Ordering::Acquire) == self.state
+    }
+
     /// It went so.
     pub fn told(mut self, verdict: Verdict, now: Instant) {
         self.is_told = true;

@@ -117,8 +117,20 @@ impl Learnt {
         } else if at.saturating_sub(known.last) >= reporting.expires {
             (known.first, known.capacity, known.utilization) = (None, None, None);
         }
-        let first = known.first?;
-        known.capacity.filter(|_| at.saturating_sub(first) >= reporting.after)
+        known.usable(at, reporting)
+    }
+
+    /// The same, as of when somebody last looked.
+    pub(crate) fn known_capacity(&self, at: Duration, reporting: &Reporting) -> Option<f64> {
+        self.known().usable(at, reporting)
+    }
+}
+
+impl Known {
+    /// What it could do, if that has been known for long enough.
+    fn usable(&self, at: Duration, reporting: &Reporting) -> Option<f64> {
+        let first = self.first?;
+        self.capacity.filter(|_| at.saturating_sub(first) >= reporting.after)
     }
 }
 

@@ -14,6 +14,7 @@ mod connect;
 mod connection;
 mod exchange;
 pub mod faults;
+mod growing;
 pub mod health;
 mod instance;
 mod learnt;
@@ -31,6 +32,7 @@ mod sticky;
 mod tiers;
 mod waiting;
 mod watch;
+mod window;
 
 pub use admission::Smoothing;
 pub use arranging::Balancing;

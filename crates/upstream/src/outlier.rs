@@ -9,7 +9,7 @@ mod compare;
 pub(crate) use compare::Compared;
 
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,10 @@ use tollgate_observe::metrics::Ejected;
 
 use self::compare::Counts;
 use crate::connection::Connection;
+use crate::growing::Growing;
 use crate::instance::Instance;
 use crate::service::{Refusal, Service};
+use crate::window::Window;
 
 /// When an instance is ejected, and for how long.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,27 +97,18 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     in_a_row: AtomicU32,
-    /// When the window began, in nanoseconds since `began` of [`Record::count`].
-    window: AtomicU64,
-    all: AtomicU32,
-    failed: AtomicU32,
+    window: Window,
     /// What is compared with the other instances.
     counts: Counts,
-    past: Mutex<Past>,
-}
-
-/// Earlier ejections.
-#[derive(Debug, Default)]
-struct Past {
-    last: Option<Duration>,
-    over_at: Option<Instant>,
+    /// Earlier ejections.
+    past: Mutex<Growing>,
 }
 
 impl Record {
     /// Counts an attempt that ended `at` so long after the service began; whether it was one failure too many.
     fn count(&self, outlier: &Outlier, verdict: Verdict, at: Duration) -> Option<Ejected> {
         self.counts.judged(outlier, verdict);
-        let share = outlier.errors.as_ref().is_some_and(|errors| self.count_share(errors, verdict, at));
+        let share = outlier.errors.as_ref().is_some_and(|errors| self.window.is_share(errors, verdict, at));
         if verdict == Verdict::Well {
             // Looked at first: writing what others read makes them slow, and mostly there is nothing to write.
             if self.in_a_row.load(Relaxed) != 0 {
@@ -133,38 +126,14 @@ impl Record {
         }
     }
 
-    /// Counts in a window of time; whether it has the share of failures. Windows follow each other; a count that gets lost
-    /// between two of them does not matter.
-    fn count_share(&self, errors: &ErrorShare, verdict: Verdict, at: Duration) -> bool {
-        let now = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        let began = self.window.load(Relaxed);
-        let is_over = u128::from(now.saturating_sub(began)) >= errors.within.as_nanos();
-        if is_over && self.window.compare_exchange(began, now, Relaxed, Relaxed).is_ok() {
-            self.all.store(0, Relaxed);
-            self.failed.store(0, Relaxed);
-        }
-        let all = self.all.fetch_add(1, Relaxed).saturating_add(1);
-        if verdict == Verdict::Well {
-            return false;
-        }
-        let failed = self.failed.fetch_add(1, Relaxed).saturating_add(1);
-        all >= errors.of && u64::from(failed) * 10_000 >= u64::from(errors.share) * u64::from(all)
-    }
-
     /// For how long it is ejected now; notes it. An instance that stayed for as long as it was left out before begins anew.
     /// `chance`: from 0 to 1, how much of the jitter.
     fn sentence(&self, outlier: &Outlier, now: Instant, chance: f64) -> Duration {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        let stayed = past.over_at.map_or(Duration::MAX, |over| now.saturating_duration_since(over));
-        let time = match past.last {
-            Some(last) if stayed < last => last.saturating_mul(2).min(outlier.longest),
-            _ => outlier.eject_for.min(outlier.longest),
-        };
-        let served = time.mul_f64(1.0 + outlier.jitter * chance);
-        *past = Past { last: Some(time), over_at: Some(now + served) };
+        let served = past.next(outlier.eject_for, outlier.longest, now).mul_f64(1.0 + outlier.jitter * chance);
+        past.used_from(now + served);
         self.in_a_row.store(0, Relaxed);
-        self.all.store(0, Relaxed);
-        self.failed.store(0, Relaxed);
+        self.window.clear();
         self.counts.clear();
         served
     }

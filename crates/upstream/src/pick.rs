@@ -23,10 +23,35 @@ impl Service {
     }
 }
 
+/// An instance that was chosen.
+#[derive(Clone, Copy)]
+pub(crate) struct Picked<'i> {
+    pub(crate) instance: &'i Arc<Instance>,
+    /// From which tier; `None`: the client stays with it.
+    tier: Option<&'i Tier>,
+}
+
+impl Picked<'_> {
+    /// Counts an attempt that goes to others than it would if all were well.
+    pub(crate) fn count(self, worker: usize) {
+        let Some(tier) = self.tier else { return };
+        let metrics = || self.instance.shared().metrics.shard(worker);
+        match tier.place {
+            Place::First => {}
+            Place::OtherZone => metrics().spilled(Spilled::Zone),
+            Place::LaterGroup => metrics().spilled(Spilled::Group),
+        }
+        if tier.takes == Takes::All {
+            metrics().spilled(Spilled::Panic);
+        }
+    }
+}
+
 impl Instances {
     /// The first that can be had of these.
-    pub(crate) fn pick(&self, service: &Service, ask: &Ask<'_>, wants: &[Wants]) -> Option<&Arc<Instance>> {
-        wants.iter().find_map(|wants| self.home_as(service, ask, *wants).or_else(|| self.pick_as(service, ask, *wants)))
+    pub(crate) fn pick(&self, service: &Service, ask: &Ask<'_>, wants: &[Wants]) -> Option<Picked<'_>> {
+        let home = |wants| self.home_as(service, ask, wants).map(|instance| Picked { instance, tier: None });
+        wants.iter().find_map(|wants| home(*wants).or_else(|| self.pick_as(service, ask, *wants)))
     }
 
     /// The one that the client stays with.
@@ -37,7 +62,7 @@ impl Instances {
         self.home(ask).filter(|home| will_do(home, service, ask, wants, Takes::Well))
     }
 
-    fn pick_as(&self, service: &Service, ask: &Ask<'_>, wants: Wants) -> Option<&Arc<Instance>> {
+    fn pick_as(&self, service: &Service, ask: &Ask<'_>, wants: Wants) -> Option<Picked<'_>> {
         // A key begins in the same tier each time.
         let random = || match ask.key.filter(|_| service.balancing.algorithm.is_by_key()) {
             Some(key) => XxHash3_64::oneshot_with_seed(u64::MAX, key),
@@ -45,27 +70,11 @@ impl Instances {
         };
         // Whoever would only like a warm one looks no further than where it begins.
         let most = if wants == Wants::Warm { 1 } else { usize::MAX };
-        let (tier, chosen) = self.tiers.drawn(random).take(most).find_map(|tier| {
+        self.tiers.drawn(random).take(most).find_map(|tier| {
             let at = tier.balance.pick(&Choice { list: &self.list, tier, service, ask, wants })?;
-            Some((tier, self.list.get(*tier.members.get(at)? as usize)?))
-        })?;
-        if wants != Wants::InAtAll {
-            count(tier, chosen, ask.worker);
-        }
-        Some(chosen)
-    }
-}
-
-/// Counts a request that goes to others than it would if all were well.
-fn count(tier: &Tier, chosen: &Instance, worker: usize) {
-    let metrics = || chosen.shared().metrics.shard(worker);
-    match tier.place {
-        Place::First => {}
-        Place::OtherZone => metrics().spilled(Spilled::Zone),
-        Place::LaterGroup => metrics().spilled(Spilled::Group),
-    }
-    if tier.takes == Takes::All {
-        metrics().spilled(Spilled::Panic);
+            let instance = self.list.get(*tier.members.get(at)? as usize)?;
+            Some(Picked { instance, tier: Some(tier) })
+        })
     }
 }
 

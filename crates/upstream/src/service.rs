@@ -16,12 +16,12 @@ use tollgate_registry::{Endpoint, State};
 
 use crate::adaptive::{Gate, Permit};
 use crate::arranging::Balancing;
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, Open, Round};
 use crate::budget::Budget;
 use crate::connection::{Connection, Share};
 use crate::instance::Instance;
 use crate::opening::Opening;
-use crate::pick::Wants;
+use crate::pick::{Picked, Wants};
 use crate::shared::{Place, Protocol, Settings, Shared};
 use crate::sticky::Homes;
 use crate::tiers::{Scene, Tiers};
@@ -79,6 +79,8 @@ pub struct Ask<'a> {
     pub criticality: Criticality,
     /// The request cannot be sent twice: a connection that rested is looked at once more before it carries it.
     pub only_once: bool,
+    /// The round of the breaker's trials that it is one of, if it is one. While it waits in a queue, another may be made.
+    pub trial: Option<Round>,
     /// Now.
     pub now: Instant,
     /// When the request's time is over.
@@ -106,6 +108,8 @@ pub enum Refusal {
     Rate(Duration),
     /// The service has as many requests as it can do, and others that wait matter more, or did not have to wait so long.
     Overloaded,
+    /// The service's breaker is open, or lets other trials through, now that the request need not wait any more.
+    LeftAlone(Open),
     /// The request's time is over.
     Deadline,
     /// Somebody else's connection, which this request waited for, came to nothing.
@@ -134,6 +138,7 @@ impl Refusal {
             | Self::Limit
             | Self::Rate(_)
             | Self::Overloaded
+            | Self::LeftAlone(_)
             | Self::Deadline
             | Self::Joined(_) => None,
         }
@@ -296,8 +301,10 @@ impl Service {
             return None;
         }
         let instances = self.instances.load();
-        let instance = instances.pick(self, ask, self.wants(ask))?;
-        instance.shares().then(|| instance.share(ask)).flatten()
+        let picked = instances.pick(self, ask, self.wants(ask))?;
+        let share = if picked.instance.shares() { picked.instance.share(ask)? } else { return None };
+        picked.count(ask.worker);
+        Some(share)
     }
 
     /// A resting connection of an instance that balancing chooses, else a place for a new one there.
@@ -306,14 +313,14 @@ impl Service {
         if !instances.has_weight {
             return Err(Refusal::NoInstance);
         }
-        let Some(instance) = instances.pick(self, ask, self.wants(ask)) else {
+        let Some(picked) = instances.pick(self, ask, self.wants(ask)) else {
             // All that take part are at their limit, or there is none that does.
             if !self.shared.settings.watch.is_on() || instances.pick(self, ask, &[Wants::InAtAll]).is_some() {
                 return Ok(Found::Full);
             }
             return self.find_among_all(&instances, ask);
         };
-        Ok(self.at(&instances, instance, ask))
+        Ok(self.at(&instances, picked, ask))
     }
 
     /// When all instances are left out: what the file says.
@@ -322,11 +329,20 @@ impl Service {
             return Err(Refusal::AllOut);
         }
         let found = instances.pick(self, ask, &[Wants::FreshOfAll, Wants::OfAll]);
-        Ok(found.map_or(Found::Full, |instance| self.at(instances, instance, ask)))
+        Ok(found.map_or(Found::Full, |picked| self.at(instances, picked, ask)))
     }
 
     /// A connection of this instance that is there, else a place for a new one.
-    fn at(&self, instances: &Instances, instance: &Arc<Instance>, ask: &Ask<'_>) -> Found {
+    fn at(&self, instances: &Instances, picked: Picked<'_>, ask: &Ask<'_>) -> Found {
+        let found = self.found_at(instances, picked.instance, ask);
+        // Else it is chosen once more before anything is sent.
+        if matches!(found, Found::Connection(_) | Found::Place(..)) {
+            picked.count(ask.worker);
+        }
+        found
+    }
+
+    fn found_at(&self, instances: &Instances, instance: &Arc<Instance>, ask: &Ask<'_>) -> Found {
         if instance.shares() {
             if let Some(share) = instance.share(ask) {
                 return Found::Connection(Connection::Shared(share));
@@ -429,3 +445,6 @@ impl std::fmt::Debug for Service {
         f.debug_struct("Service").field("name", &self.shared.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

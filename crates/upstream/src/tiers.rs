@@ -96,6 +96,11 @@ impl Tiers {
         Self { list: list.into(), endpoints: Arc::clone(scene.endpoints), weights: Arc::clone(scene.weights) }
     }
 
+    /// The same for these endpoints, which differ in nothing that tiers go by.
+    pub(crate) fn of(&self, endpoints: &Arc<[Endpoint]>) -> Self {
+        Self { endpoints: Arc::clone(endpoints), ..self.clone() }
+    }
+
     /// The tiers, beginning with the one that is drawn.
     pub(crate) fn drawn(&self, random: impl FnOnce() -> u64) -> impl Iterator<Item = &Tier> {
         let first = if self.list.len() < 2 { 0 } else { self.at((random() >> 48) as u32) };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tollgate_observe::metrics::ServiceShard;
 
+use crate::breaker::Rest;
 use crate::connection::Connection;
 use crate::service::{Ask, Found, Refusal, Service};
 use crate::shared::{Grant, Ticket};
@@ -41,9 +42,12 @@ impl Service {
             }
             let queued = Queued::new(metrics);
             let left = queue_end.min(ask.deadline).saturating_duration_since(self.clock.now());
+            let rest = self.rest(ask);
             let grant = timeout(left, granted).await;
             drop(queued);
+            let resumed = self.resume(rest);
             match grant {
+                Ok(Ok(Grant::Connection(connection))) if resumed.is_err() => connection.release(self.clock.now()),
                 Ok(Ok(Grant::Connection(connection))) => {
                     let mut connection = *connection;
                     if ask.fresh || !connection.is_quiet(ask.only_once) {
@@ -54,6 +58,8 @@ impl Service {
                     metrics.reused();
                     return Ok(Connection::Whole(connection));
                 }
+                // A turn that is not used goes to the next.
+                Ok(Ok(Grant::Turn(_))) if resumed.is_err() => {}
                 Ok(Ok(Grant::Turn(turn))) => {
                     let found = self.find(ask)?;
                     match found {
@@ -72,7 +78,21 @@ impl Service {
                     return Err(Refusal::Limit);
                 }
             }
+            resumed?;
         }
+    }
+
+    /// A request waits from now on.
+    pub(crate) fn rest(&self, ask: &Ask<'_>) -> Option<Rest<'_>> {
+        self.breaker().map(|breaker| breaker.rest(ask.trial))
+    }
+
+    /// It need not wait any more.
+    ///
+    /// # Errors
+    /// [`Refusal::LeftAlone`].
+    pub(crate) fn resume(&self, rest: Option<Rest<'_>>) -> Result<(), Refusal> {
+        rest.map_or(Ok(()), |rest| rest.over(self.clock.now())).map_err(Refusal::LeftAlone)
     }
 }
 

@@ -78,6 +78,7 @@ impl World {
             fresh: false,
             criticality: tollgate_core::criticality::Criticality::Normal,
             only_once: true,
+            trial: None,
             now,
             deadline: now + Duration::from_secs(10),
         };

@@ -200,6 +200,7 @@ impl World {
             fresh: false,
             criticality: tollgate_core::criticality::Criticality::Normal,
             only_once: true,
+            trial: None,
             now,
             deadline: now + FOR_EVER,
         };

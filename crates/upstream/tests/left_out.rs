@@ -73,6 +73,7 @@ fn ask(clock: &Clock) -> Ask<'static> {
         fresh: false,
         criticality: tollgate_core::criticality::Criticality::Normal,
         only_once: true,
+        trial: None,
         now,
         deadline: now + MINUTE,
     }

@@ -111,6 +111,7 @@ impl World {
             fresh: false,
             criticality: tollgate_core::criticality::Criticality::Normal,
             only_once: true,
+            trial: None,
             now,
             deadline,
         };

@@ -7,7 +7,7 @@ use tollgate_core::section;
 use tollgate_core::units::{Bounded, Period};
 
 use crate::model::defaults::v1;
-use crate::model::health::StatusRange;
+use crate::model::health::FailureStatus;
 use crate::model::outlier::ErrorShare;
 
 section! {
@@ -25,7 +25,7 @@ section! {
         /// How many requests are let through then; all of them have to go well.
         trials: Bounded<1, 1000> = v1::BREAKER_TRIALS,
         /// Answers that count as failures, beside connections that fail, break or bring no answer in time. `[]`: none.
-        status: Vec<StatusRange> = v1::BREAKER_STATUS,
+        status: Vec<FailureStatus> = v1::BREAKER_STATUS,
         /// An answer whose head takes longer counts as a failure; without it, slow ones do not.
         slow: Option<Period>,
     }

@@ -202,9 +202,60 @@ impl schemars::JsonSchema for StatusRange {
     }
 }
 
+/// Statuses of answers that say that something failed: `503`, `502-504`, `5xx`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureStatus(pub StatusRange);
+
+impl FromText for FailureStatus {
+    const WHAT: &'static str = "a status";
+
+    fn from_text(text: &str) -> Result<Self, Diagnostic> {
+        let range = StatusRange::from_text(text);
+        let wrong = |what: &str| {
+            Diagnostic::error(format!("`{text}` is no {what}"))
+                .hint("400 to 599, or a range of them: `503`, `502-504`, `5xx`")
+        };
+        match range {
+            Ok(range) if range.from >= 400 => Ok(Self(range)),
+            // What went well, or leads elsewhere, is the answer.
+            Ok(_) => Err(wrong("status of a failure")),
+            Err(_) => Err(wrong("status")),
+        }
+    }
+}
+
+decode_from_text!(FailureStatus);
+
+impl schemars::JsonSchema for FailureStatus {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FailureStatus".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A status of a failure, all of a class, or a range, both ends included.",
+            "anyOf": [
+                { "type": "integer", "minimum": 400, "maximum": 599 },
+                { "type": "string", "pattern": "^[45](xx|[0-9]{2}( *- *[45][0-9]{2})?)$" },
+            ],
+            "examples": [503, "5xx", "502-504"],
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_went_well_is_no_failure() {
+        let read = |text| FailureStatus::from_text(text).map(|FailureStatus(range)| (range.from, range.to));
+        assert_eq!(read("5xx"), Ok((500, 599)));
+        assert_eq!(read("429"), Ok((429, 429)));
+        for (wrong, what) in [("200", "status of a failure"), ("3xx", "status of a failure"), ("x", "status")] {
+            assert_eq!(read(wrong).unwrap_err().message, format!("`{wrong}` is no {what}"));
+        }
+    }
 
     #[test]
     fn statuses_are_one_or_a_range() {

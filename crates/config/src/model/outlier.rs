@@ -10,7 +10,7 @@ use tollgate_core::section;
 use tollgate_core::units::{Bounded, Percent, Period};
 
 use crate::model::defaults::v1;
-use crate::model::health::StatusRange;
+use crate::model::health::FailureStatus;
 
 section! {
     /// When an instance is left out for a while because requests sent to it failed, or it is slower than the others.
@@ -24,7 +24,7 @@ section! {
         /// An instance whose answers take much longer than those of the others; without it, time does not count.
         latency: Option<SlowOnes>,
         /// Answers that count as failures, beside connections that fail, break or bring no answer in time. `[]`: none.
-        status: Vec<StatusRange> = v1::OUTLIER_STATUS,
+        status: Vec<FailureStatus> = v1::OUTLIER_STATUS,
         /// For how long an instance is left out at first; twice as long each further time.
         eject_for: Spanned<Period> = v1::OUTLIER_EJECT_FOR,
         /// For how long at most.

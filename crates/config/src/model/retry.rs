@@ -11,7 +11,7 @@ use tollgate_core::text::{FromText, decode_from_text};
 use tollgate_core::units::{Bounded, Percent, Period};
 
 use crate::model::defaults::v1;
-use crate::model::health::StatusRange;
+use crate::model::health::{FailureStatus, StatusRange};
 
 section! {
     /// When a request is tried once more. Only what is safe to repeat, or of which nothing was sent.
@@ -19,7 +19,8 @@ section! {
         /// Tries after the first. 0: none.
         retries: Bounded<0, 5> = v1::RETRIES,
         /// What is tried again: `connect` (no connection), `reset` (it broke before the answer), `timeout` (no answer within
-        /// `try_timeout`), and answers of these statuses. Without it, `[connect, reset, timeout]`.
+        /// `try_timeout`), answers of these statuses, and `unavailable` (calls of gRPC that end so, with no message: of any
+        /// method, so write it only if the service did nothing then). Without it, `[connect, reset, timeout]`.
         on: Option<Vec<RetryOn>>,
         /// Whether the service does what requests of any method with the same `Idempotency-Key` ask for only once: then those
         /// are tried again, too. Services that do not know that field would do it twice.
@@ -56,6 +57,8 @@ pub enum RetryOn {
     Reset,
     /// No answer in the time of a try.
     Timeout,
+    /// A call of gRPC that ended with `UNAVAILABLE` and without a message.
+    Unavailable,
     /// An answer of one of these statuses.
     Status(StatusRange),
 }
@@ -68,12 +71,12 @@ impl FromText for RetryOn {
             "connect" => Ok(Self::Connect),
             "reset" => Ok(Self::Reset),
             "timeout" => Ok(Self::Timeout),
-            _ => match StatusRange::from_text(text) {
-                // What went well, or leads elsewhere, is the answer.
-                Ok(range) if range.from >= 400 => Ok(Self::Status(range)),
-                _ => Err(Diagnostic::error(format!("`{text}` is nothing to retry on"))
-                    .hint("`connect`, `reset`, `timeout`, or statuses from 400 on: `503`, `502-504`, `5xx`")),
-            },
+            "unavailable" => Ok(Self::Unavailable),
+            _ => FailureStatus::from_text(text).map(|FailureStatus(range)| Self::Status(range)).map_err(|_| {
+                Diagnostic::error(format!("`{text}` is nothing to retry on")).hint(
+                    "`connect`, `reset`, `timeout`, `unavailable`, or statuses from 400 on: `503`, `502-504`, `5xx`",
+                )
+            }),
         }
     }
 }
@@ -89,7 +92,7 @@ impl JsonSchema for RetryOn {
         json_schema!({
             "description": "What is tried once more.",
             "anyOf": [
-                { "enum": ["connect", "reset", "timeout"] },
+                { "enum": ["connect", "reset", "timeout", "unavailable"] },
                 { "type": "integer", "minimum": 400, "maximum": 599 },
                 { "type": "string", "pattern": "^[45](xx|[0-9]{2}( *- *[45][0-9]{2})?)$" },
             ],
@@ -103,7 +106,7 @@ section! {
     /// given up. Only for `GET`, `HEAD` and `OPTIONS` without a body, within the service's retry budget.
     pub struct Hedge {
         /// How long no head of an answer came: a time, or `p95`, the time within which 95 of 100 answers of this route came.
-        after: HedgeAfter,
+        after: Spanned<HedgeAfter>,
         /// How many further attempts at most, each as much later.
         most: Bounded<1, 3> = v1::HEDGE_MOST,
     }

@@ -37,6 +37,9 @@ pub(super) enum Again {
 /// When those may come again who were too many at a time.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 
+/// Why nothing is sent to a service that is left alone.
+const OPEN: &str = "the breaker is open";
+
 impl Failure {
     pub(super) fn problem(self) -> Problem {
         let problem = self.fault.problem().cause(self.cause);
@@ -49,7 +52,7 @@ impl Failure {
 
 /// The service's breaker is open.
 pub(super) fn left_alone(open: Open) -> Stop {
-    Stop::Problem(faults::BREAKER_OPEN.problem().cause("the breaker is open").retry_after(open.retry))
+    Stop::Problem(faults::BREAKER_OPEN.problem().cause(OPEN).retry_after(open.retry))
 }
 
 /// No connection was had, so nothing was sent.
@@ -93,6 +96,10 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
                 failure(&faults::OVERLOADED, "too many at a time".into(), Outcome::RefusedByLimit, None, Again::Never);
             Failure { retry: Some(COME_AGAIN), ..full }
         }
+        Refusal::LeftAlone(open) => {
+            let open_by_now = failure(&faults::BREAKER_OPEN, OPEN.into(), Outcome::RefusedByLimit, None, Again::Never);
+            Failure { retry: Some(open.retry), ..open_by_now }
+        }
         Refusal::Deadline => {
             failure(&faults::TIMEOUT, "time over before a connection".into(), Outcome::Timeout, None, Again::Never)
         }
@@ -108,8 +115,8 @@ pub(super) fn ended_badly(
 ) -> Result<Failure, Stop> {
     let address = turn.x.trail.instance.clone();
     let at = address.as_ref().map_or_else(String::new, ToString::to_string);
-    let failure =
-        |fault, cause: String, outcome, again| Ok(Failure { fault, cause, outcome, address, again, retry: None });
+    let again = again(&ended, turn.is_harmless_twice, turn.request_head.is_begun());
+    let failure = |fault, cause: String, outcome| Ok(Failure { fault, cause, outcome, address, again, retry: None });
     match ended {
         Ended::ClientGone => {
             service.attempted(worker, Outcome::Cancelled);
@@ -119,34 +126,75 @@ pub(super) fn ended_badly(
             service.attempted(worker, Outcome::Cancelled);
             Err(Stop::Problem(problem))
         }
-        Ended::Timeout => {
-            failure(&faults::TIMEOUT, format!("no answer from {at} in time"), Outcome::Timeout, Again::Never)
-        }
+        Ended::Timeout => failure(&faults::TIMEOUT, format!("no answer from {at} in time"), Outcome::Timeout),
         Ended::TryTimeout => {
-            // RFC 9110 §9.2.2: the instance may be at work on it still.
-            let again = if turn.is_harmless_twice { Again::Retry } else { Again::Never };
-            failure(&faults::TIMEOUT, format!("no answer from {at} within `try_timeout`"), Outcome::Timeout, again)
+            failure(&faults::TIMEOUT, format!("no answer from {at} within `try_timeout`"), Outcome::Timeout)
         }
-        Ended::Malformed(what) => {
-            failure(&faults::INVALID_ANSWER, format!("{at} sent {what}"), Outcome::Reset, Again::Never)
-        }
-        Ended::Unsupported(why) => failure(&faults::PROTOCOL, format!("{at}: {why}"), Outcome::Reset, Again::Never),
-        // RFC 9113 §8.7: whatever the request is, repeating it does no harm.
-        Ended::Unread(error) => failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, Again::Retry),
-        Ended::Left(error) => failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, Again::Stale),
+        Ended::Malformed(what) => failure(&faults::INVALID_ANSWER, format!("{at} sent {what}"), Outcome::Reset),
+        Ended::Unsupported(why) => failure(&faults::PROTOCOL, format!("{at}: {why}"), Outcome::Reset),
         Ended::Late => {
             let cause = format!("the time for all of it was over before {at} answered");
-            failure(&faults::TIMEOUT, cause, Outcome::Timeout, Again::Never)
+            failure(&faults::TIMEOUT, cause, Outcome::Timeout)
         }
-        Ended::Reset { reused, error } => {
-            // RFC 9110 §9.2.2: repeated only if that does no harm, or if nothing of it was sent.
-            let safe = turn.is_harmless_twice || !turn.request_head.is_begun();
-            let again = match (safe, reused) {
-                (false, _) => Again::Never,
-                (true, true) => Again::Stale,
-                (true, false) => Again::Retry,
-            };
-            failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset, again)
+        Ended::Unread(error) | Ended::Left(error) | Ended::Reset { error, .. } => {
+            failure(&faults::RESET, format!("{at}: {error}"), Outcome::Reset)
         }
+    }
+}
+
+/// Whether an attempt that ended so may be made once more. `is_begun`: some of it was sent.
+fn again(ended: &Ended, is_harmless_twice: bool, is_begun: bool) -> Again {
+    match ended {
+        Ended::ClientGone | Ended::Refused(_) | Ended::Timeout | Ended::Late => Again::Never,
+        Ended::Malformed(_) | Ended::Unsupported(_) => Again::Never,
+        // RFC 9110 §9.2.2: the instance may be at work on it still.
+        Ended::TryTimeout if is_harmless_twice => Again::Retry,
+        Ended::TryTimeout => Again::Never,
+        // RFC 9113 §8.7: whatever the request is, repeating it does no harm.
+        Ended::Unread(_) => Again::Retry,
+        Ended::Left(_) => Again::Stale,
+        // RFC 9110 §9.2.2: repeated only if that does no harm, or if nothing of it was sent.
+        Ended::Reset { .. } if !is_harmless_twice && is_begun => Again::Never,
+        Ended::Reset { reused: true, .. } => Again::Stale,
+        Ended::Reset { reused: false, .. } => Again::Retry,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::SLOW_BODY;
+
+    fn error() -> std::io::Error {
+        std::io::ErrorKind::ConnectionReset.into()
+    }
+
+    #[test]
+    fn what_was_begun_and_does_harm_twice_is_made_again_only_if_the_service_says_that_it_did_not_look() {
+        let ways = || {
+            [
+                Ended::ClientGone,
+                Ended::Refused(SLOW_BODY.problem()),
+                Ended::Timeout,
+                Ended::TryTimeout,
+                Ended::Late,
+                Ended::Malformed("nonsense"),
+                Ended::Unsupported("that"),
+                Ended::Reset { reused: true, error: error() },
+                Ended::Reset { reused: false, error: error() },
+            ]
+        };
+        assert!(ways().iter().all(|ended| again(ended, false, true) == Again::Never));
+        for unread in [Ended::Unread(error()), Ended::Left(error())] {
+            assert!(again(&unread, false, true) != Again::Never);
+        }
+        // What does no harm is made again after what another try may do better, begun or not.
+        for is_begun in [false, true] {
+            let again: Vec<bool> = ways().iter().map(|ended| again(ended, true, is_begun) != Again::Never).collect();
+            assert_eq!(again, [false, false, false, true, false, false, false, true, true]);
+        }
+        // And of what was not begun, what broke before it was.
+        let unbegun: Vec<bool> = ways().iter().map(|ended| again(ended, false, false) != Again::Never).collect();
+        assert_eq!(unbegun, [false, false, false, false, false, false, false, true, true]);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -22,8 +22,8 @@ use tollgate_upstream::{Ask, Connection, Refusal};
 use super::Upstream;
 use super::failure::refused;
 use super::verdict::{Sent, told_status};
-use crate::http::attempt::{self, Due, Ended, Start, gone};
-use crate::http::downstream::{Client, Downstream};
+use crate::http::attempt::{self, Due, Ended, MOST_INTERIM, Start, gone};
+use crate::http::downstream::{Client, Downstream, Gone};
 use crate::http::ends::Source;
 use crate::http::line::Line;
 use crate::http::pump::{Prefix, Pump};
@@ -44,6 +44,8 @@ struct Lane {
     line: Line,
     head: Prefix,
     reply: ReplyHead,
+    /// Interim answers that came before it (RFC 9110 §15.2): the client is told those of the attempt that is used.
+    interims: Vec<ReplyHead>,
     pump: Pump,
     address: Address,
     sent: Sent,
@@ -101,17 +103,21 @@ pub(super) async fn attempt<'r, S: Downstream>(
     client: &mut Client<S>,
     turn: &mut Turn,
     way: Way<'r>,
+    hedge: &'r Hedge,
     connection: Connection,
     ask: &'r Ask<'r>,
     due: &mut Due,
 ) -> Result<Upstream, Ended> {
-    let Some(hedge) = of(turn, way) else {
-        return attempt::attempt(client, turn, Start::Connection(connection), way.d, way.route, due).await;
-    };
     let now = client.look();
     let address = connection.address().clone();
     let sent = std::mem::take(&mut turn.sent);
-    let first = Lane::begin(connection, turn, sent, due.at, now, None).await?;
+    let first = match Lane::begin(connection, turn, sent, due.at, now, None).await {
+        Ok(first) => first,
+        Err(failed) => {
+            turn.sent = failed.sent;
+            return Err(failed.ended);
+        }
+    };
     let mut race = Race {
         lanes: vec![Lane { is_first: true, ..first }],
         connecting: None,
@@ -150,12 +156,31 @@ pub(super) async fn attempt<'r, S: Downstream>(
     turn.sent = lane.sent;
     turn.x.trail.instance = Some(lane.address);
     turn.request_head = lane.head;
+    inform(client, turn, way, lane.interims).await?;
     turn.x.reply.head = lane.reply;
     attempt::attempt(client, turn, Start::Answered(lane.line), way.d, way.route, due).await
 }
 
+/// Passes on what the attempt that is used said before its answer (RFC 9110 §15.2).
+async fn inform<S: Downstream>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    way: Way<'_>,
+    interims: Vec<ReplyHead>,
+) -> Result<(), Ended> {
+    for interim in interims {
+        turn.x.reply.head = interim;
+        let informed = tokio::time::timeout(way.route.bounds.idle, client.side.inform(turn)).await;
+        informed.unwrap_or(Err(Gone)).map_err(|Gone| Ended::ClientGone)?;
+    }
+    Ok(())
+}
+
 impl Lane {
     /// The request whose head was written goes out.
+    ///
+    /// # Errors
+    /// It was not begun.
     async fn begin(
         connection: Connection,
         turn: &mut Turn,
@@ -163,28 +188,55 @@ impl Lane {
         due: Instant,
         now: Instant,
         permit: Option<Permit>,
-    ) -> Result<Self, Ended> {
+    ) -> Result<Self, Box<Failed>> {
         let address = connection.address().clone();
         let line = match connection {
             Connection::Whole(whole) => Line::whole(whole),
-            Connection::Shared(share) => Line::share(share, turn, due).await?,
+            Connection::Shared(share) => match Line::share(share, turn, due).await {
+                Ok(line) => line,
+                Err(ended) => return Err(Box::new(Failed { ended, address, sent })),
+            },
         };
         let mut pump = Pump::holding(Bytes::new());
         pump.send_as(Outflow::Plain);
-        let (head, reply) = (std::mem::take(&mut turn.request_head), ReplyHead::default());
+        let (head, reply, interims) = (std::mem::take(&mut turn.request_head), ReplyHead::default(), Vec::new());
         let try_end = turn.try_timeout.map(|most| now + most);
         let (has_come, is_first) = (false, false);
-        Ok(Self { line, head, reply, pump, address, sent, try_end, has_come, is_first, _permit: permit })
+        let _permit = permit;
+        Ok(Self { line, head, reply, interims, pump, address, sent, try_end, has_come, is_first, _permit })
     }
 
     /// Ready once the head of an answer is there.
-    fn poll(&mut self, cx: &mut Context<'_>, way: Way<'_>) -> Poll<Result<(), Ended>> {
+    fn poll(&mut self, cx: &mut Context<'_>, way: Way<'_>, request: Method) -> Poll<Result<(), Ended>> {
         if !(self.pump.is_done() && self.head.is_out()) {
             // Of a request that could not be written an answer may have come before (RFC 9112 §9.5).
             let mut nothing = Buffer::none();
             let _ = self.pump.poll(cx, Source::Held, &mut nothing, self.line.sink(&mut self.head));
         }
-        self.line.poll_head(cx, &mut self.reply, &way.d.rules.heads)
+        loop {
+            ready!(self.line.poll_head(cx, &mut self.reply, &way.d.rules.heads))?;
+            if self.reply.status >= 200 {
+                return Poll::Ready(Ok(()));
+            }
+            self.keep_interim(request)?;
+        }
+    }
+
+    /// Keeps an interim answer until it is known whether this attempt is used, and makes ready for the next head.
+    fn keep_interim(&mut self, request: Method) -> Result<(), Ended> {
+        self.line.judge(&mut self.reply, request).map_err(Ended::Malformed)?;
+        // Nobody asked for another protocol here.
+        if self.reply.status == 101 || self.interims.len() >= MOST_INTERIM as usize {
+            return Err(Ended::Malformed("an interim answer that nobody asked for"));
+        }
+        let mut interim = std::mem::take(&mut self.reply);
+        let end = interim.fields.head_len;
+        // What came behind it belongs to the next head; there was room for all of it.
+        self.reply.fields.buffer = Buffer::holding(interim.fields.buffer.filled().get(end..).unwrap_or_default());
+        self.line.next_head(&mut self.reply);
+        interim.fields.buffer.shrink(end);
+        self.interims.push(interim);
+        Ok(())
     }
 
     /// Whether another answer is worth waiting for.
@@ -242,7 +294,7 @@ impl<'r> Race<'r> {
         due: Instant,
     ) -> Poll<Event> {
         for (at, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| !lane.has_come) {
-            match lane.poll(cx, self.way) {
+            match lane.poll(cx, self.way, turn.x.head.method) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Event::Head(at)),
                 Poll::Ready(Err(ended)) => return Poll::Ready(Event::Ended(at, ended)),
                 Poll::Pending => {}
@@ -308,7 +360,9 @@ impl<'r> Race<'r> {
         let (ask, tried) = (self.ask, self.tried.clone());
         let Ask { worker, key, client: named, fresh, criticality, only_once, deadline, .. } = *ask;
         self.connecting = Some(Box::pin(async move {
-            let ask = Ask { worker, key, client: named, tried: &tried, fresh, criticality, only_once, now, deadline };
+            let trial = None;
+            let tried = &tried;
+            let ask = Ask { worker, key, client: named, tried, fresh, criticality, only_once, trial, now, deadline };
             match service.admits_all() {
                 true => service.connection(&ask).await.map(|connection| (connection, None)),
                 false => service.admitting(&ask).await,
@@ -349,7 +403,7 @@ impl<'r> Race<'r> {
         self.next = self.hedge.after().map(|after| now + after);
         match Lane::begin(connection, turn, sent, due, now, permit).await {
             Ok(lane) => self.lanes.push(lane),
-            Err(_) => service.attempted(client.worker.index, Outcome::Reset),
+            Err(failed) => self.note(*failed, client),
         }
         Ok(())
     }
@@ -366,7 +420,10 @@ impl<'r> Race<'r> {
     fn note<S>(&self, failed: Failed, client: &mut Client<S>) {
         let service = &self.way.backend.service;
         service.attempted(client.worker.index, failed.ended.outcome());
-        failed.sent.took_at_least(client.now, self.way);
+        // How quickly one breaks tells nothing of how long answers take.
+        if failed.ended.outcome() == Outcome::Timeout {
+            failed.sent.took_at_least(client.now, self.way);
+        }
         failed.sent.failed(&failed.ended, client, service);
     }
 

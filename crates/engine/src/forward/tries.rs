@@ -7,6 +7,7 @@ use tollgate_config::model::RetryOn;
 use tollgate_core::facts::{Address, Conn};
 use tollgate_observe::metrics::Outcome;
 use tollgate_upstream::Ask;
+use tollgate_upstream::breaker::Pass;
 
 use super::failure::{Again, Failure, ended_badly};
 use super::{Upstream, start_over};
@@ -63,6 +64,7 @@ impl Tries {
             fresh: self.fresh,
             criticality: turn.x.criticality,
             only_once: !(turn.is_harmless_twice && turn.upload.can_repeat(turn.x.length)),
+            trial: turn.pass.as_ref().and_then(Pass::round),
             now: client.now,
             deadline,
         }
@@ -82,6 +84,7 @@ impl Tries {
                 None => Ok(Next::Done(upstream)),
                 Some(wait) => {
                     give_up(upstream, turn, client.now);
+                    start_over(turn);
                     Ok(Next::Again(wait))
                 }
             },
@@ -130,14 +133,21 @@ impl Tries {
         client: &mut Client<S>,
         due: Instant,
     ) -> Option<Duration> {
-        let head = &turn.x.reply.head;
-        if !backend.retrying.is_on_status(head.status) || upstream.protocol.is_some() {
+        if upstream.protocol.is_some() || !turn.upload.can_repeat(turn.x.length) {
             return None;
         }
-        if !turn.is_harmless_twice || !turn.upload.can_repeat(turn.x.length) {
+        let (head, retrying) = (&turn.x.reply.head, &backend.retrying);
+        let told = if retrying.is_on_status(head.status) && turn.is_harmless_twice {
+            head.fields.get("retry-after").and_then(|value| retry_after(value, client))
+        } else if retrying.is_on_unavailable() && is_unavailable(turn) {
+            match head.fields.get("grpc-retry-pushback-ms") {
+                // gRFC A6: what is no time from now on says that nothing is to be tried again.
+                Some(value) => Some(pushback(value)?),
+                None => None,
+            }
+        } else {
             return None;
-        }
-        let told = head.fields.get("retry-after").and_then(|value| retry_after(value, client));
+        };
         self.retry(turn.x.trail.instance.clone(), told, backend, client, due)
     }
 
@@ -169,14 +179,26 @@ impl Tries {
     }
 }
 
-/// An answer that another try takes the place of. A connection that is through with it stays of use.
-fn give_up(upstream: Upstream, turn: &mut Turn, now: Instant) {
+/// Whether a call of gRPC ended with `UNAVAILABLE`, and without a message: trailers are all that came.
+fn is_unavailable(turn: &Turn) -> bool {
+    let head = &turn.x.reply.head;
+    let says_so = turn.is_grpc && head.status == 200 && head.fields.get("grpc-status") == Some(b"14".as_slice());
+    says_so && turn.download.has_arrived()
+}
+
+/// How long to wait, as a service of gRPC says (gRFC A6).
+fn pushback(value: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse::<u32>().ok().map(|millis| Duration::from_millis(millis.into()))
+}
+
+/// An answer that something else takes the place of. A connection that is through with it stays of use.
+pub(crate) fn give_up(upstream: Upstream, turn: &mut Turn, now: Instant) {
     let head = &turn.x.reply.head;
     let has_rest = head.fields.buffer.len() > head.fields.head_len;
     if upstream.keep_alive && turn.download.has_arrived() {
         upstream.line.release(!has_rest, now);
     }
-    start_over(turn);
 }
 
 impl Retrying {
@@ -188,6 +210,11 @@ impl Retrying {
             Outcome::Reset => self.on.contains(&RetryOn::Reset),
             Outcome::Ok | Outcome::RefusedByLimit | Outcome::Cancelled => false,
         }
+    }
+
+    /// Whether calls of gRPC are that ended with `UNAVAILABLE`.
+    pub(super) fn is_on_unavailable(&self) -> bool {
+        self.on.contains(&RetryOn::Unavailable)
     }
 
     /// Whether answers of this status are.
@@ -230,6 +257,14 @@ mod tests {
         assert_eq!(most, [25, 50, 100, 200, 250, 250]);
         assert_eq!(retrying.wait(3, 0.0), Duration::ZERO);
         assert_eq!(retrying.wait(40, 0.5), Duration::from_millis(125));
+    }
+
+    #[test]
+    fn what_pushes_back_without_a_time_ends_it() {
+        assert_eq!(pushback(b"250"), Some(Duration::from_millis(250)));
+        for none in ["-1", "", "x", "1.5", "+1", "99999999999"] {
+            assert_eq!(pushback(none.as_bytes()), None, "{none}");
+        }
     }
 
     #[test]

@@ -23,6 +23,37 @@ pub(super) fn pass(service: &Service, now: Instant) -> Result<Option<Pass>, Stop
     service.breaker().map(|breaker| breaker.enter(now).map_err(left_alone)).transpose()
 }
 
+/// Whether the service may be sent anything at all: asked before something that takes time, and without taking a trial's place.
+pub(super) fn look(service: &Service, now: Instant) -> Result<(), Stop> {
+    service.breaker().map_or(Ok(()), |breaker| breaker.look(now).map_err(left_alone))
+}
+
+/// The connection that was waited for, if the breaker lets the attempt through still.
+pub(super) fn still<S>(
+    connected: Result<Connection, Refusal>,
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    service: &Service,
+) -> Result<Connection, Refusal> {
+    let Some(breaker) = service.breaker().filter(|_| turn.pass.as_ref().is_some_and(|pass| !pass.is_current())) else {
+        return connected;
+    };
+    let (connection, now) = (connected?, client.look());
+    match breaker.enter(now) {
+        Ok(pass) => {
+            turn.pass = Some(pass);
+            Ok(connection)
+        }
+        Err(open) => {
+            turn.permit = None;
+            if let Connection::Whole(whole) = connection {
+                whole.release(now);
+            }
+            Err(Refusal::LeftAlone(open))
+        }
+    }
+}
+
 /// An attempt that goes out: who is judged by it.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
@@ -116,7 +147,7 @@ pub(super) fn refused<S>(refusal: &Refusal, client: &mut Client<S>, turn: &mut T
 }
 
 /// The status of an answer; that of gRPC, where there is no message, as the one of HTTP that is nearest to it.
-pub(super) fn told_status(head: &ReplyHead, is_grpc: bool) -> u16 {
+pub(crate) fn told_status(head: &ReplyHead, is_grpc: bool) -> u16 {
     if !is_grpc || head.status != 200 {
         return head.status;
     }

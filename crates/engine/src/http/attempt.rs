@@ -28,7 +28,7 @@ use crate::pace;
 use crate::recall::{Came, Watch};
 
 /// Most interim answers before the final one; more is no good faith.
-const MOST_INTERIM: u32 = 16;
+pub(crate) const MOST_INTERIM: u32 = 16;
 
 /// How a try ended without an answer.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ enum Upload {
 pub(crate) enum Start {
     /// Nothing was sent yet.
     Connection(Connection),
-    /// A request without a body is out on this line, and the head that came is in `turn.x.reply`, to be looked at.
+    /// A request without a body is out on this line, and the head that came, which is no interim one, is in `turn.x.reply`, to be looked at.
     Answered(Line),
 }
 
@@ -246,7 +246,7 @@ impl Waiting<'_> {
     ) -> Result<Event, Ended> {
         turn.request_head.set_out();
         self.poll_upload(cx, client, turn, line)?;
-        Ok(if turn.x.reply.head.status < 200 { Event::Interim } else { Event::Final })
+        Ok(Event::Final)
     }
 
     fn poll<S: Downstream>(

@@ -5,6 +5,7 @@
 //! are in [`pieces`].
 
 mod limits;
+mod memory;
 mod pieces;
 mod prefix;
 mod recode;
@@ -31,6 +32,7 @@ use tollgate_core::problem::Problem;
 use tollgate_http1::transfer::{Bad, Batch, Inflow, Outflow, Runs, SLICES};
 use tollgate_net::Stream;
 
+use self::memory::Memory;
 use self::recode::Recoding;
 use crate::http::ends::{Sink, Source};
 use crate::http::reports::Reports;
@@ -94,6 +96,8 @@ pub(crate) struct Pump {
     recoding: Option<Box<Recoding>>,
     /// All of a body that is there already.
     held: Option<Bytes>,
+    /// What of it has passed, if it may have to be sent once more.
+    memory: Option<Box<Memory>>,
     /// Who keeps what passes.
     tee: Option<Box<Tee>>,
     /// Who knows where it may end.
@@ -137,6 +141,7 @@ impl Pump {
             flushing: false,
             recoding: None,
             held: None,
+            memory: None,
             tee: None,
             track: None,
             piece: Bytes::new(),
@@ -194,6 +199,21 @@ impl Pump {
         }
     }
 
+    /// Keeps what passes, up to a bound, so that it can be sent once more though its source cannot begin anew; before the first byte
+    /// is moved.
+    pub(crate) fn remember(&mut self) {
+        // What was made of it by others cannot be made once more; what is held is there.
+        if !self.is_changed() && self.held.is_none() && !self.begun {
+            self.memory = Some(Box::default());
+        }
+    }
+
+    /// It will not be sent once more.
+    pub(crate) fn forget(&mut self) {
+        // What is left of it still has to pass.
+        self.memory.take_if(|memory| !memory.has_more());
+    }
+
     /// Gives all content that passes to somebody else, too; before the first byte is moved.
     pub(crate) fn tee_to(&mut self, tee: Tee) {
         self.tee = Some(Box::new(tee));
@@ -229,9 +249,14 @@ impl Pump {
         (self.exhausted || self.inflow.is_done()) && !self.refused
     }
 
+    /// Whether neither the source nor the memory of what it gave has anything more.
+    fn is_through(&self) -> bool {
+        self.is_drawn() && !self.memory.as_ref().is_some_and(|memory| memory.has_more())
+    }
+
     /// Whether all of the body has arrived and left again.
     pub(crate) fn is_done(&self) -> bool {
-        self.is_drawn() && self.ended && self.batch.is_out() && !self.flushing && self.piece.is_empty()
+        self.is_through() && self.ended && self.batch.is_out() && !self.flushing && self.piece.is_empty()
     }
 
     /// Whether what holds it up is whoever should take it.
@@ -264,7 +289,7 @@ impl Pump {
     pub(crate) fn can_repeat(&self, length: Length) -> bool {
         match length {
             _ if self.is_changed() => !self.begun,
-            _ if self.held.is_some() => true,
+            _ if self.held.is_some() || self.memory.is_some() => true,
             Length::None => true,
             // Decoding chunks moves bytes about, and half a chunk line that was read is gone: only a body of which
             // not one byte was looked at can be sent again.
@@ -279,11 +304,21 @@ impl Pump {
         // What changes it took nothing yet.
         recoding.iter_mut().filter(|recoding| recoding.chain.only_looks()).for_each(|recoding| recoding.start_over());
         tee.iter_mut().for_each(|tee| tee.start_over());
-        match self.held.take() {
-            Some(held) => self.hold(held),
-            None => *self = Self { moves: self.moves, ..Self::new(length, self.limits, self.floor) },
+        match (self.held.take(), self.memory.take()) {
+            (Some(held), _) => self.hold(held),
+            (None, Some(memory)) => self.begin_anew(memory),
+            (None, None) => *self = Self { moves: self.moves, ..Self::new(length, self.limits, self.floor) },
         }
         (self.recoding, self.tee) = (recoding, tee);
+    }
+
+    /// The source goes on where it is, once what has passed has passed again.
+    fn begin_anew(&mut self, mut memory: Box<Memory>) {
+        memory.start_over();
+        self.memory = Some(memory);
+        (self.ended, self.flushing, self.outflow) = (false, false, Outflow::Nothing);
+        (self.batch, self.piece) = (Batch::default(), Bytes::new());
+        (self.sent, self.passed) = (0, 0);
     }
 
     /// Moves what can be moved. Ready when the body, and the head before it, is out.
@@ -296,7 +331,7 @@ impl Pump {
     ) -> Poll<Result<(), Broken>> {
         let source = if self.held.is_some() { Source::Held } else { source };
         match (source, sink) {
-            (Source::Wire(source), Sink::Wire(sink, prefix)) if self.recoding.is_none() => {
+            (Source::Wire(source), Sink::Wire(sink, prefix)) if self.recoding.is_none() && self.memory.is_none() => {
                 self.poll_wires(cx, source, buffer, sink, prefix)
             }
             (source, sink) => self.poll_pieces(cx, source, buffer, sink),

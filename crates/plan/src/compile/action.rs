@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tollgate_config::model::{self, Config, Destination, Endpoint, OrNone};
+use tollgate_config::model::{self, Config, Destination, Endpoint, FallbackOn, OrNone};
 use tollgate_core::diagnostic::Diagnostic;
 use tollgate_core::facts::ServiceRef;
 use tollgate_core::handler::Handler;
@@ -15,7 +15,7 @@ use tollgate_files::Files;
 use crate::compile::at_most;
 use crate::hedge::Hedge;
 use crate::matcher::Pattern;
-use crate::table::{Action, Fallback, Fixed, Proxy, Redirect, Says};
+use crate::table::{Action, Fallback, Fixed, Instead, Proxy, Redirect, Says};
 use crate::template::{PathPlan, TargetPlan};
 
 /// All services by slot, as they are found.
@@ -158,11 +158,13 @@ impl<'c> Services<'c> {
 
     /// What takes the place of an answer. `None`: there is no such service, and that is told.
     fn fallback(&self, written: &model::Fallback, told: &mut Vec<Diagnostic>) -> Option<Fallback> {
-        match (&written.to, &written.reply) {
-            (Some(name), _) => Some(Fallback::Service(self.named(name, told)?.first()?.0.clone())),
-            (None, Some(reply)) => Some(Fallback::Fixed(fixed(reply))),
-            (None, None) => None,
-        }
+        let instead = match (&written.to, &written.reply) {
+            (Some(name), _) => Instead::Service(self.named(name, told)?.first()?.0.clone()),
+            (None, Some(reply)) => Instead::Fixed(fixed(reply)),
+            (None, None) => return None,
+        };
+        let on = written.on.as_ref().map_or(&FallbackOn::USUAL[..], |on| &on.value);
+        Some(Fallback { instead, on: on.into() })
     }
 
     /// The service that a route without anything else would be sent to. `None`: there is no such service, and that is told.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tollgate_config::model::{
-    AdaptiveConcurrency, Address, Balance, Breaker, Check, Hashed, Health, Outlier, Service, Target,
+    AdaptiveConcurrency, Address, Balance, Breaker, Check, FallbackOn, Hashed, Health, Outlier, Service, Target,
 };
 use tollgate_core::exchange::Exchange;
 
 use crate::compile::Compiled;
 use crate::matcher::Captures;
-use crate::table::{Action, Bounds, Fallback, Mirror, Proxy, RoutePlan};
+use crate::table::{Action, Bounds, Fallback, Instead, Mirror, Proxy, RoutePlan};
 
 /// What is done, in words.
 #[derive(Debug)]
@@ -235,10 +235,15 @@ fn breaking(breaker: &Breaker) -> String {
 }
 
 fn stand_in(fallback: &Fallback) -> String {
-    match fallback {
-        Fallback::Service(service) => service.name.to_string(),
-        Fallback::Fixed(fixed) => format!("{} with a body of {} bytes", fixed.status, fixed.body.len()),
+    let instead = match &fallback.instead {
+        Instead::Service(service) => service.name.to_string(),
+        Instead::Fixed(fixed) => format!("{} with a body of {} bytes", fixed.status, fixed.body.len()),
+    };
+    if *fallback.on == FallbackOn::USUAL {
+        return instead;
     }
+    let on: Vec<String> = fallback.on.iter().map(ToString::to_string).collect();
+    format!("{instead} on {}", on.join(", "))
 }
 
 fn target(target: &Target) -> String {

@@ -206,3 +206,38 @@ fn it_does_what_the_model_does_whatever_comes() {
         assert!(opened > 0, "seed {seed}: it never opened");
     }
 }
+
+#[test]
+fn a_trial_that_waits_leaves_its_place_to_another_and_none_is_counted_twice() {
+    let (breaker, now) = breaker(Settings { trials: 1, ..settings() });
+    fail(&breaker, 3, now);
+    let then = now + SECOND * 5;
+    let waits = breaker.enter(then).unwrap();
+    let rest = breaker.rest(waits.round());
+    let other = breaker.enter(then).unwrap();
+    assert_eq!(rest.over(then).unwrap_err(), Open { retry: SOON }, "the other is tried in its place");
+    drop(waits);
+    assert!(breaker.enter(then).is_err(), "which is under way still");
+    drop(other);
+    let waits = breaker.enter(then).unwrap();
+    // Its client leaves while it waits.
+    drop(breaker.rest(waits.round()));
+    assert!(breaker.enter(then).is_err());
+    drop(waits);
+    let waits = breaker.enter(then).unwrap();
+    breaker.rest(waits.round()).over(then).unwrap();
+    assert!(breaker.enter(then).is_err(), "it is a trial again");
+    waits.told(Verdict::Well, then);
+    assert!(breaker.is_closed());
+}
+
+#[test]
+fn who_waited_hears_that_it_opened_meanwhile() {
+    let (breaker, now) = breaker(settings());
+    let waits = breaker.enter(now).unwrap();
+    assert!(waits.is_current() && waits.round().is_none());
+    let rest = breaker.rest(waits.round());
+    fail(&breaker, 3, now);
+    assert_eq!(rest.over(now + SECOND).unwrap_err(), Open { retry: SECOND * 4 });
+    assert!(!waits.is_current());
+}

@@ -57,7 +57,7 @@ impl Pump {
         buffer: &mut Buffer,
     ) -> Poll<Result<(), Broken>> {
         let Some(mut recoding) = self.recoding.take() else {
-            return if self.is_drawn() { Poll::Ready(Ok(())) } else { self.poll_get(cx, source, buffer) };
+            return if self.is_through() { Poll::Ready(Ok(())) } else { self.poll_get(cx, source, buffer) };
         };
         let got = self.poll_recoded(cx, source, buffer, &mut recoding);
         self.recoding = Some(recoding);
@@ -80,7 +80,7 @@ impl Pump {
                     self.piece = std::mem::take(&mut recoding.last);
                     return Poll::Ready(Ok(()));
                 }
-                Pulled::Hungry if self.is_drawn() => {
+                Pulled::Hungry if self.is_through() => {
                     recoding.chain.end();
                     continue;
                 }
@@ -106,7 +106,7 @@ impl Pump {
     fn is_last(&self) -> bool {
         match &self.recoding {
             Some(recoding) => recoding.done,
-            None => self.is_drawn(),
+            None => self.is_through(),
         }
     }
 
@@ -178,6 +178,24 @@ impl Pump {
 
     /// Takes the next piece, or learns that there is none.
     fn poll_get(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Source<'_>,
+        buffer: &mut Buffer,
+    ) -> Poll<Result<(), Broken>> {
+        if let Some(piece) = self.memory.as_mut().and_then(|memory| memory.again()) {
+            self.piece = piece;
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_source(cx, source, buffer))?;
+        // Trailers are sent once.
+        let (piece, is_whole) = (&self.piece, self.trailers.is_none());
+        self.memory.take_if(|memory| !(memory.keep(piece) && is_whole));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes what the source has.
+    fn poll_source(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut Source<'_>,
