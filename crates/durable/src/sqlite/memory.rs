@@ -31,6 +31,8 @@ pub(super) struct Memory {
     pub(super) role: watch::Sender<Role>,
     /// Since when the disk has been waited for, if it is.
     busy: Mutex<Busy>,
+    /// Why what is in memory may not be so any more: the disk does not take what has ended, or cannot be read.
+    doubt: Mutex<Option<Trouble>>,
 }
 
 /// What the thread that writes is about.
@@ -82,6 +84,7 @@ impl Memory {
             revision: watch::Sender::new(Revision::default()),
             role: watch::Sender::new(Role::Reader),
             busy: Mutex::new(Busy::No),
+            doubt: Mutex::default(),
         }
     }
 
@@ -129,8 +132,16 @@ impl Memory {
         *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = Busy::Ended;
     }
 
+    /// What is in memory may not be so from now on, for this reason; or is so again. Whether there was no such reason before.
+    pub(super) fn doubt(&self, why: Option<Trouble>) -> bool {
+        std::mem::replace(&mut *self.doubt.lock().unwrap_or_else(PoisonError::into_inner), why).is_none()
+    }
+
     /// Whether what is in memory can be vouched for.
     pub(super) fn vouched(&self) -> Result<(), Trouble> {
+        if let Some(why) = &*self.doubt.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(why.clone());
+        }
         match *self.busy.lock().unwrap_or_else(PoisonError::into_inner) {
             Busy::No => Ok(()),
             Busy::Since(since) if self.clock.now().saturating_duration_since(since) < STUCK => Ok(()),

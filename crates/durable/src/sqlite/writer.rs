@@ -105,7 +105,10 @@ impl Writer {
             let is_former = *self.memory.role.borrow() == Role::Former;
             let reading = if is_former { Ok(false) } else { self.take_over() };
             if let Err(error) = reading.and_then(|taken| if taken { Ok(()) } else { self.read_along() }) {
-                tracing::warn!(%error, "the registry's file cannot be read");
+                let why = Trouble::Unavailable(format!("the registry's file cannot be read: {error}"));
+                if self.memory.doubt(Some(why)) {
+                    tracing::error!(%error, "the registry's file cannot be read: nobody vouches for its instances until it can");
+                }
             }
         }
         let (mut writes, mut handed) = (Vec::new(), None);
@@ -183,7 +186,15 @@ impl Writer {
             self.version = version;
             self.show(content, BTreeMap::new());
         }
+        self.is_sure();
         Ok(())
+    }
+
+    /// What is in memory is what is on the disk, and what has ended is on neither.
+    fn is_sure(&self) {
+        if !self.memory.doubt(None) {
+            tracing::info!("the registry's disk works again");
+        }
     }
 
     /// Brings memory to what is on the disk.
@@ -232,6 +243,8 @@ impl Writer {
         let ending: Vec<LeaseId> = ends(&mut state, now);
         let mut draft = Draft::new(&state);
         ending.iter().for_each(|lease| draft.end(*lease));
+        // What has ended is still shown until the disk has taken it.
+        let is_overdue = !draft.changes.is_empty();
         let answers: Vec<_> =
             asked.into_iter().map(|(change, answer)| (draft.take(change, now, self.most), answer)).collect();
         let Draft { revision, changes, leases, ended, .. } = draft;
@@ -258,6 +271,7 @@ impl Writer {
                 changes.into_iter().for_each(|change| state.show(change));
                 drop(state);
                 memory.revision.send_replace(revision);
+                self.is_sure();
                 answers.into_iter().for_each(|(written, answer)| drop(answer.send(written)));
             }
             Err(error) => {
@@ -266,6 +280,12 @@ impl Writer {
                 }
                 self.failed = Some(now + AGAIN);
                 let trouble = trouble(&error);
+                if is_overdue && memory.doubt(Some(trouble.clone())) {
+                    tracing::error!(
+                        leases = ending.len(),
+                        "the disk does not let go of what has ended: nobody vouches for the registry's instances until it does"
+                    );
+                }
                 answers.into_iter().for_each(|(_, answer)| drop(answer.send(Err(trouble.clone()))));
             }
         }
