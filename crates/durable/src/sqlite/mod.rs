@@ -12,6 +12,7 @@
 //!   as it gets the lock: so an upgrade in place finds everything as it was.
 
 mod disk;
+mod draft;
 mod memory;
 mod watch;
 mod writer;

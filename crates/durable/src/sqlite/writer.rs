@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::disk::{Content, Disk, Written as OnDisk};
+use super::draft::Draft;
 use super::memory::{Lease, Memory, Role, State};
 use super::{LOOKED_EVERY, MOST_WAITING, STAMPED_EVERY, Settings};
 use crate::{Entry, LeaseId, OnlyIf, Revision, Trouble, Written};
@@ -47,17 +48,6 @@ pub(super) struct Writer {
     stamped: Instant,
     /// The disk refused what was written last; and is asked again then.
     failed: Option<Instant>,
-}
-
-/// What a transaction is to change, before it is on the disk.
-struct Draft<'s> {
-    state: &'s State,
-    revision: Revision,
-    /// What the keys that it touches will be.
-    entries: BTreeMap<String, Option<Entry>>,
-    changes: Vec<crate::Change>,
-    leases: Vec<(LeaseId, Duration)>,
-    ended: Vec<LeaseId>,
 }
 
 impl Writer {
@@ -261,7 +251,7 @@ impl Writer {
         }
         memory.waits(true);
         let stamp = memory.clock.unix();
-        let result = self.disk.write(&OnDisk { leases, ended: ended.clone(), changes: &changes, revision, stamp });
+        let result = self.disk.write(&OnDisk { leases, ended: &ended, changes: &changes, revision, stamp });
         memory.waits(false);
         match result {
             Ok(()) => {
@@ -301,118 +291,6 @@ fn ends(state: &mut State, now: Instant) -> Vec<LeaseId> {
             *id
         })
         .collect()
-}
-
-impl<'s> Draft<'s> {
-    fn new(state: &'s State) -> Self {
-        Self {
-            state,
-            revision: state.revision,
-            entries: BTreeMap::new(),
-            changes: Vec::new(),
-            leases: Vec::new(),
-            ended: Vec::new(),
-        }
-    }
-
-    fn entry(&self, key: &str) -> Option<&Entry> {
-        match self.entries.get(key) {
-            Some(drafted) => drafted.as_ref(),
-            None => self.state.entries.get(key),
-        }
-    }
-
-    fn next(&mut self) -> Revision {
-        self.revision = Revision(self.revision.0 + 1);
-        self.revision
-    }
-
-    fn take(&mut self, change: Change, now: Instant, most: usize) -> Result<Written, Trouble> {
-        match change {
-            Change::Put { key, value, lease, only_if } => self.put(key, value, lease, only_if, now, most),
-            Change::Delete { key, only_if } => Ok(self.delete(key, only_if)),
-            Change::Revoke(lease) => Ok(match self.is_live(lease, now) {
-                true => {
-                    self.end(lease);
-                    Written::Done(self.revision)
-                }
-                false => Written::NoLease,
-            }),
-        }
-    }
-
-    fn is_live(&self, lease: LeaseId, now: Instant) -> bool {
-        self.state.leases.get(&lease).is_some_and(|lease| lease.is_live(now)) && !self.ended.contains(&lease)
-    }
-
-    fn put(
-        &mut self,
-        key: String,
-        value: Vec<u8>,
-        lease: Option<LeaseId>,
-        only_if: OnlyIf,
-        now: Instant,
-        most: usize,
-    ) -> Result<Written, Trouble> {
-        let there = self.entry(&key);
-        if !holds(only_if, there) {
-            return Ok(Written::Conflict(there.cloned()));
-        }
-        if lease.is_some_and(|lease| !self.is_live(lease, now)) {
-            return Ok(Written::NoLease);
-        }
-        let created = there.map(|entry| entry.created);
-        if created.is_none() && self.state.entries.len() + self.entries.len() >= most {
-            return Err(Trouble::Refused(format!("there are {most} keys already")));
-        }
-        let modified = self.next();
-        if let Some(id) = lease
-            && let Some(lease) = self.state.leases.get(&id).filter(|lease| !lease.is_kept)
-        {
-            self.leases.push((id, lease.ttl));
-        }
-        let entry = Entry { key: key.clone(), value, created: created.unwrap_or(modified), modified, lease };
-        self.entries.insert(key, Some(entry.clone()));
-        self.changes.push(crate::Change::Put(entry));
-        Ok(Written::Done(modified))
-    }
-
-    fn delete(&mut self, key: String, only_if: OnlyIf) -> Written {
-        let there = self.entry(&key);
-        if !holds(only_if, there) {
-            return Written::Conflict(there.cloned());
-        }
-        if there.is_some() {
-            self.gone(key);
-        }
-        Written::Done(self.revision)
-    }
-
-    fn gone(&mut self, key: String) {
-        let revision = self.next();
-        self.entries.insert(key.clone(), None);
-        self.changes.push(crate::Change::Gone { key, revision });
-    }
-
-    /// A lease ends, and with it the keys that are its own: those that were so before, and those of this draft.
-    fn end(&mut self, lease: LeaseId) {
-        let before = self.state.leases.get(&lease).into_iter().flat_map(|lease| lease.keys.iter().cloned());
-        let drafted = self.entries.keys().cloned();
-        let mut keys: Vec<String> = before.chain(drafted).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.retain(|key| self.entry(key).is_some_and(|entry| entry.lease == Some(lease)));
-        keys.into_iter().for_each(|key| self.gone(key));
-        self.ended.push(lease);
-    }
-}
-
-fn holds(only_if: OnlyIf, there: Option<&Entry>) -> bool {
-    match only_if {
-        OnlyIf::Always => true,
-        OnlyIf::Absent => there.is_none(),
-        OnlyIf::Unchanged(revision) => there.is_some_and(|entry| entry.modified == revision),
-    }
 }
 
 fn trouble(error: &rusqlite::Error) -> Trouble {
