@@ -7,12 +7,16 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tollgate_core::clock::Clock;
-use tollgate_durable::sqlite::Settings;
+use tollgate_durable::sqlite::{Bounds, Settings};
 use tollgate_durable::{Change, Durable, LeaseId, OnlyIf, Revision, Seen, Sqlite, Trouble, Watch};
 use tollgate_testkit::durable::{self, Clause};
 
 fn settings(folder: &Path) -> Settings {
-    Settings { folder: folder.to_owned(), grace: Duration::from_secs(30), history: 10_000, most: 100_000 }
+    Settings {
+        folder: folder.to_owned(),
+        history: 10_000,
+        bounds: Bounds { grace: Duration::from_secs(30), most: 100_000 },
+    }
 }
 
 fn block_on<T>(what: impl Future<Output = T>) -> T {
@@ -236,6 +240,30 @@ fn what_cannot_be_read_along_is_not_vouched_for() {
         assert!(trouble.to_string().contains("cannot be read"), "{trouble}");
         meddle(folder.path(), "ALTER TABLE elsewhere RENAME TO entries");
         durable::confirmed(&mut *watch, from).await;
+    });
+}
+
+#[test]
+fn it_is_kept_within_other_bounds_from_now_on() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        let store = open(folder.path(), &clock);
+        let (short, _) = filled(&store).await;
+        let (grace, put) = (Duration::from_secs(30), || store.put("a/new", Vec::new(), None, OnlyIf::Always));
+        store.set(Bounds { grace, most: 3 });
+        assert!(put().await.is_err_and(|full| full.to_string().contains("there are 3 keys already")));
+        store.set(Bounds { grace, most: 4 });
+        durable::done(put().await);
+        // One that takes over later goes by the grace that was set meanwhile.
+        let copy = killed(folder.path());
+        let keeper = std::fs::File::open(copy.path().join("registry.lock")).unwrap();
+        keeper.lock().unwrap();
+        let reader = open(copy.path(), &clock);
+        reader.set(Bounds { grace: Duration::from_secs(300), most: 4 });
+        clock.advance(Duration::from_secs(200));
+        keeper.unlock().unwrap();
+        durable::eventually("it takes over", async || reader.is_keeper()).await;
+        assert_eq!(reader.renew(short).await, Ok(Some(Duration::from_secs(10))));
     });
 }
 

@@ -54,12 +54,8 @@ impl Instances {
         let store: Arc<dyn Durable> = match &config.cluster {
             Some(cluster) => Arc::new(etcd(cluster, world, tls, resolver)?),
             None => {
-                let settings = sqlite::Settings {
-                    folder: config.data.0.clone(),
-                    grace: written.grace.0,
-                    history: HISTORY,
-                    most: size(written.most.get()).saturating_add(BESIDE),
-                };
+                let folder = config.data.0.clone();
+                let settings = sqlite::Settings { folder, history: HISTORY, bounds: bounds(written) };
                 let store = Arc::new(Sqlite::open(&settings, world.clock.clone())?);
                 embedded = Some(Arc::clone(&store));
                 store
@@ -75,6 +71,7 @@ impl Instances {
     pub(crate) fn take_effect(&self, config: &Config) {
         if let Some(written) = &config.registry {
             self.registry.set(settings(written, config));
+            self.embedded.iter().for_each(|embedded| embedded.set(bounds(written)));
         }
     }
 
@@ -93,6 +90,10 @@ pub(crate) fn wanted(from: &model::FromRegistry) -> Wanted {
         tags: from.tags.iter().flatten().map(|tag| tag.0.as_str().into()).collect(),
         version: from.version.as_ref().map(|version| version.0.as_str().into()),
     }
+}
+
+fn bounds(written: &model::Registry) -> sqlite::Bounds {
+    sqlite::Bounds { grace: written.grace.0, most: size(written.most.get()).saturating_add(BESIDE) }
 }
 
 fn settings(written: &model::Registry, config: &Config) -> Settings {

@@ -142,13 +142,14 @@ fn holds(only_if: OnlyIf, there: Option<&Entry>) -> bool {
 mod tests {
     use tollgate_core::clock::Clock;
 
+    use super::super::Bounds;
     use super::super::memory::Memory;
     use super::*;
 
     const TTL: Duration = Duration::from_secs(10);
 
     fn memory() -> Memory {
-        Memory::new(Clock::fake(std::time::UNIX_EPOCH), 1)
+        Memory::new(Clock::fake(std::time::UNIX_EPOCH), 1, Bounds { grace: TTL, most: 2 })
     }
 
     fn put(key: &str, lease: Option<LeaseId>) -> Change {

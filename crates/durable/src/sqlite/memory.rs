@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tollgate_core::clock::Clock;
 
-use super::STUCK;
+use super::{Bounds, STUCK};
 use crate::{Change, Entry, LeaseId, Listing, Revision, Trouble};
 
 /// Who keeps the folder.
@@ -33,6 +33,7 @@ pub(super) struct Memory {
     busy: Mutex<Busy>,
     /// Why what is in memory may not be so any more: the disk does not take what has ended, or cannot be read.
     doubt: Mutex<Option<Trouble>>,
+    bounds: Mutex<Bounds>,
 }
 
 /// What the thread that writes is about.
@@ -69,7 +70,7 @@ pub(super) struct Lease {
 }
 
 impl Memory {
-    pub(super) fn new(clock: Clock, most_history: usize) -> Self {
+    pub(super) fn new(clock: Clock, most_history: usize, bounds: Bounds) -> Self {
         let state = State {
             entries: BTreeMap::new(),
             revision: Revision::default(),
@@ -85,11 +86,16 @@ impl Memory {
             role: watch::Sender::new(Role::Reader),
             busy: Mutex::new(Busy::No),
             doubt: Mutex::default(),
+            bounds: Mutex::new(bounds),
         }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn bounds(&self) -> MutexGuard<'_, Bounds> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new lease; `None`: there are as many as there may be.

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::disk::{Content, Disk, Written as OnDisk};
 use super::draft::Draft;
 use super::memory::{Lease, Memory, Role, State};
-use super::{LOOKED_EVERY, MOST_WAITING, STAMPED_EVERY, Settings};
+use super::{LOOKED_EVERY, MOST_WAITING, STAMPED_EVERY};
 use crate::{Entry, LeaseId, OnlyIf, Revision, Trouble, Written};
 
 /// How long it waits before it writes again what the disk refused.
@@ -40,8 +40,6 @@ pub(super) struct Writer {
     disk: Disk,
     lock: File,
     memory: Arc<Memory>,
-    grace: Duration,
-    most: usize,
     /// What the disk said when it was last read.
     version: i64,
     /// When it was last written.
@@ -51,9 +49,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(disk: Disk, lock: File, memory: Arc<Memory>, settings: &Settings) -> Self {
-        let (grace, most, stamped) = (settings.grace, settings.most, memory.clock.now());
-        Self { disk, lock, memory, grace, most, version: 0, stamped, failed: None }
+    pub(super) fn new(disk: Disk, lock: File, memory: Arc<Memory>) -> Self {
+        let stamped = memory.clock.now();
+        Self { disk, lock, memory, version: 0, stamped, failed: None }
     }
 
     /// Reads what is there, and keeps it if nobody else does.
@@ -154,7 +152,7 @@ impl Writer {
         let (now, unix) = (self.memory.clock.now(), self.memory.clock.unix());
         // Up to the next stamp it may have been there.
         let down = content.stamp.map_or(Duration::ZERO, |stamp| unix.duration_since(stamp).unwrap_or_default());
-        let counts = down.saturating_sub(STAMPED_EVERY).saturating_sub(self.grace);
+        let counts = down.saturating_sub(STAMPED_EVERY).saturating_sub(self.memory.bounds().grace);
         let lease = |(id, ttl): &(LeaseId, Duration)| {
             let ends = now + ttl.saturating_sub(counts);
             (*id, Lease { ttl: *ttl, ends, keys: Default::default(), is_kept: true, has_ended: false })
@@ -235,8 +233,9 @@ impl Writer {
         ending.iter().for_each(|lease| draft.end(*lease));
         // What has ended is still shown until the disk has taken it.
         let is_overdue = !draft.changes.is_empty();
+        let most = memory.bounds().most;
         let answers: Vec<_> =
-            asked.into_iter().map(|(change, answer)| (draft.take(change, now, self.most), answer)).collect();
+            asked.into_iter().map(|(change, answer)| (draft.take(change, now, most), answer)).collect();
         let Draft { revision, changes, leases, ended, .. } = draft;
         let is_kept = |lease: &LeaseId| state.leases.get(lease).is_some_and(|lease| lease.is_kept);
         let is_news = !changes.is_empty() || ended.iter().any(is_kept) || (!state.leases.is_empty() && is_due);
