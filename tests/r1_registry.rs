@@ -276,6 +276,37 @@ fn only_so_many_wait() {
     });
 }
 
+#[test]
+fn whoever_follows_is_sent_away_once_it_may_not_any_more() {
+    let bench = Bench::start();
+    let follow = |token: &str, target: &str| {
+        let mut client = RawClient::connect(bench.admin).patience(Duration::from_secs(90));
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nAccept: text/event-stream\r\n\r\n",
+            bench.admin
+        );
+        assert!(client.send(head));
+        client.wait_for_bytes(|bytes| String::from_utf8_lossy(bytes).contains("event: snapshot")).unwrap();
+        client
+    };
+    let (mut looks_up, mut registers) = (follow(LOOKUP, ALL), follow(ORDERS, ALL));
+    let mut others = follow(LOOKUP, "/v1/registry/instances");
+    let admin = [("admin", bench.admin.to_string())];
+    bench
+        .gateway
+        .reload(&CONFIG.replace("LOOKUP_TOKEN", "BILLING_TOKEN").replace("watchers: 3", "watchers: 2"), &admin);
+    let is_over = |bytes: &[u8]| bytes.ends_with(b"\r\n0\r\n\r\n");
+    looks_up.wait_for_bytes(is_over).unwrap();
+    others.wait_for_bytes(is_over).unwrap();
+    assert_eq!(bench.ask(&format!("GET {ALL}"), LOOKUP, "", "").status, 401);
+    let backend = Recorder::start();
+    bench.register("a", backend.address());
+    registers.wait_for_bytes(|bytes| String::from_utf8_lossy(bytes).contains("event: put")).unwrap();
+    let _second = follow(ORDERS, ALL);
+    let refused = bench.ask(&format!("GET {ALL}?watch&after=0&wait=1s"), ORDERS, "", "");
+    assert_eq!(slug(&refused), "registry/too-many-watchers", "those from before the reload count");
+}
+
 /// An instance under the wrapper.
 struct Instance {
     child: Child,

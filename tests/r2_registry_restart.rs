@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tollgate_core::clock::Clock;
-use tollgate_durable::sqlite::Settings;
+use tollgate_durable::sqlite::{Bounds, Settings};
 use tollgate_durable::{Durable, OnlyIf, Sqlite, Written};
 use tollgate_testkit::{Gateway, Recorder, Signal, free_port, wait_until};
 
@@ -23,7 +23,8 @@ routes: { /**: orders }
 
 /// Registers instances as a gateway did that ran before: where each is, and its time to live in seconds.
 fn register(data: &Path, instances: &[(SocketAddr, u64)]) {
-    let settings = Settings { folder: data.to_owned(), grace: Duration::ZERO, history: 10, most: 100 };
+    let bounds = Bounds { grace: Duration::ZERO, most: 100 };
+    let settings = Settings { folder: data.to_owned(), history: 10, bounds };
     let store = Sqlite::open(&settings, Clock::real()).expect("the folder can be used");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -7,12 +7,16 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tollgate_core::clock::Clock;
-use tollgate_durable::sqlite::Settings;
-use tollgate_durable::{Change, Durable, LeaseId, OnlyIf, Revision, Sqlite};
+use tollgate_durable::sqlite::{Bounds, Settings};
+use tollgate_durable::{Change, Durable, LeaseId, OnlyIf, Revision, Seen, Sqlite, Trouble, Watch};
 use tollgate_testkit::durable::{self, Clause};
 
 fn settings(folder: &Path) -> Settings {
-    Settings { folder: folder.to_owned(), grace: Duration::from_secs(30), history: 10_000, most: 100_000 }
+    Settings {
+        folder: folder.to_owned(),
+        history: 10_000,
+        bounds: Bounds { grace: Duration::from_secs(30), most: 100_000 },
+    }
 }
 
 fn block_on<T>(what: impl Future<Output = T>) -> T {
@@ -171,6 +175,95 @@ fn another_process_reads_along_and_takes_over_when_it_may() {
         drop(second);
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(!first.is_keeper(), "who handed over does not take it back");
+    });
+}
+
+/// Something done to the file behind the store's back.
+fn meddle(folder: &Path, sql: &str) {
+    rusqlite::Connection::open(folder.join("registry.db")).unwrap().execute_batch(sql).unwrap();
+}
+
+/// Waits until a watch says that nothing can be vouched for.
+async fn doubted(watch: &mut dyn Watch) -> Trouble {
+    let doubting = async {
+        loop {
+            match watch.next().await {
+                Err(trouble) => break trouble,
+                Ok(Seen::Confirmed(_)) => {}
+                other => panic!("nothing was to be seen: {other:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), doubting).await.unwrap()
+}
+
+#[test]
+fn what_the_disk_does_not_let_go_of_is_not_vouched_for() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        let store = open(folder.path(), &clock);
+        filled(&store).await;
+        let from = store.list("").await.unwrap().revision;
+        let mut watch = store.watch("a/", from);
+        durable::confirmed(&mut *watch, from).await;
+        meddle(folder.path(), "CREATE TRIGGER no BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'not now'); END");
+        assert!(store.delete("a/kept", OnlyIf::Always).await.is_err());
+        durable::confirmed(&mut *watch, from).await;
+        clock.advance(Duration::from_secs(10));
+        store.look();
+        let trouble = doubted(&mut *watch).await;
+        assert!(trouble.to_string().contains("not now"), "{trouble}");
+        assert_eq!(keys(&store).await, ["a/kept", "a/long", "a/short"], "what it does not vouch for");
+        meddle(folder.path(), "DROP TRIGGER no");
+        clock.advance(Duration::from_secs(1));
+        store.look();
+        let gone = durable::changes(&mut *watch, Revision(from.0 + 1)).await;
+        assert!(matches!(&*gone, [Change::Gone { key, .. }] if key == "a/short"), "{gone:?}");
+        durable::confirmed(&mut *watch, Revision(from.0 + 1)).await;
+    });
+}
+
+#[test]
+fn what_cannot_be_read_along_is_not_vouched_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::real();
+    block_on(async {
+        let first = open(folder.path(), &clock);
+        let second = open(folder.path(), &clock);
+        durable::done(first.put("a/b", Vec::new(), None, OnlyIf::Always).await);
+        durable::eventually("it reads along", async || keys(&second).await.len() == 1).await;
+        let from = second.list("").await.unwrap().revision;
+        let mut watch = second.watch("a/", from);
+        durable::confirmed(&mut *watch, from).await;
+        meddle(folder.path(), "ALTER TABLE entries RENAME TO elsewhere");
+        let trouble = doubted(&mut *watch).await;
+        assert!(trouble.to_string().contains("cannot be read"), "{trouble}");
+        meddle(folder.path(), "ALTER TABLE elsewhere RENAME TO entries");
+        durable::confirmed(&mut *watch, from).await;
+    });
+}
+
+#[test]
+fn it_is_kept_within_other_bounds_from_now_on() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        let store = open(folder.path(), &clock);
+        let (short, _) = filled(&store).await;
+        let (grace, put) = (Duration::from_secs(30), || store.put("a/new", Vec::new(), None, OnlyIf::Always));
+        store.set(Bounds { grace, most: 3 });
+        assert!(put().await.is_err_and(|full| full.to_string().contains("there are 3 keys already")));
+        store.set(Bounds { grace, most: 4 });
+        durable::done(put().await);
+        // One that takes over later goes by the grace that was set meanwhile.
+        let copy = killed(folder.path());
+        let keeper = std::fs::File::open(copy.path().join("registry.lock")).unwrap();
+        keeper.lock().unwrap();
+        let reader = open(copy.path(), &clock);
+        reader.set(Bounds { grace: Duration::from_secs(300), most: 4 });
+        clock.advance(Duration::from_secs(200));
+        keeper.unlock().unwrap();
+        durable::eventually("it takes over", async || reader.is_keeper()).await;
+        assert_eq!(reader.renew(short).await, Ok(Some(Duration::from_secs(10))));
     });
 }
 

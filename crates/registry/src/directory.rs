@@ -63,19 +63,43 @@ pub struct Registered {
 pub enum Trouble {
     /// There is no such instance (any more): it must register again.
     NotFound,
-    /// The registry is full: so many instances may register.
-    Full(usize),
+    /// There is no room for an instance of this service.
+    Full {
+        /// It.
+        service: Arc<str>,
+        /// Of what there are as many as there may be.
+        bound: Bound,
+        /// How many.
+        most: usize,
+    },
     /// What keeps the registry does not answer; in words for the log.
     Unavailable(String),
     /// What changed since that revision is not known any more: list again.
     Compacted,
 }
 
+/// How many instances there may be of what; called as in the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// In all.
+    Most,
+    /// Of one service.
+    Each,
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("there is no such instance"),
-            Self::Full(most) => write!(f, "the registry is full: it has {most} instances"),
+            Self::Full { service, bound: Bound::Each, most } => {
+                write!(f, "`{service}` has {most} instances, and no service may have more (`registry: each`)")
+            }
+            Self::Full { service, bound: Bound::Most, most } => {
+                write!(
+                    f,
+                    "there is no room for `{service}`: the registry has {most} instances, and may have no more (`registry: most`)"
+                )
+            }
             Self::Unavailable(why) => write!(f, "the registry cannot be asked: {why}"),
             Self::Compacted => f.write_str("what changed since that revision is not known any more"),
         }
@@ -107,7 +131,8 @@ pub trait Directory: Debug + Send + Sync + 'static {
     /// the revision up to which that is all.
     ///
     /// # Errors
-    /// [`Trouble::Compacted`].
+    /// [`Trouble::Compacted`]; also as soon as instances that were used lapse, or lapsed ones are used again: that is no change of the
+    /// registry, and has no revision.
     fn changes<'a>(&'a self, service: Option<&'a str>, after: u64, most: Duration) -> Outcome<'a, (u64, Vec<Change>)>;
 }
 
@@ -118,8 +143,10 @@ pub struct Listing {
     pub instances: Vec<Arc<Registered>>,
     /// The revision of the registry that they are of.
     pub revision: u64,
-    /// How long ago what keeps the registry last vouched for it.
-    pub age: Duration,
+    /// How long ago what keeps the registry last vouched for it; `None`: it was not heard of yet, and nothing is known.
+    pub age: Option<Duration>,
+    /// Instances with at most this time to live are left out: nobody has vouched for them for longer than that.
+    pub lapsed: Option<Duration>,
 }
 
 /// One change.

@@ -3,6 +3,7 @@
 // Helpers of tests may fail like tests; clippy knows only the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail like tests")]
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -14,9 +15,12 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tollgate_core::clock::Clock;
 use tollgate_core::facts::Address;
+use tollgate_durable::{Sqlite, sqlite};
 use tollgate_observe::{Format, Metrics};
+use tollgate_registry::directory::{Directory, Registration};
 use tollgate_registry::dns::{Dns, Settings};
-use tollgate_registry::{Endpoint, State, View};
+use tollgate_registry::registered::{self, Loads, Registry, Wanted};
+use tollgate_registry::{Endpoint, Source, State, View};
 
 /// Far above what a change needs here: a time to live of a second and a look-up on loopback.
 const SOON: Duration = Duration::from_secs(20);
@@ -314,4 +318,54 @@ async fn srv_records_that_are_not_found_are_kept_but_no_service_is_none() {
         }
     };
     timeout(SOON, forgotten).await.expect("nobody counts for it any more");
+}
+
+/// A registry on a disk of its own, and a source of its service `orders`.
+fn registry(dns: &Arc<Dns>, folder: &std::path::Path) -> (Registry, Arc<dyn Source>) {
+    let bounds = sqlite::Bounds { grace: Duration::from_secs(30), most: 100 };
+    let store = sqlite::Settings { folder: folder.to_owned(), history: 100, bounds };
+    let store = Arc::new(Sqlite::open(&store, Clock::real()).unwrap());
+    let settings = registered::Settings {
+        ttl: Duration::from_secs(30),
+        hold: Duration::ZERO,
+        most: 10,
+        most_of_one: 10,
+        history: 100,
+        loads: Loads::Here,
+    };
+    let registry = Registry::new(store, settings, Clock::real(), &Handle::current(), Metrics::new(1));
+    let source = registry.source(Wanted { service: "orders".into(), tags: Vec::new(), version: None }, dns);
+    (registry, source)
+}
+
+#[tokio::test]
+async fn an_instance_that_gives_a_host_name_is_answered_once_its_address_is_used() {
+    let server = NameServer::start("10.4.0.1 a.internal\n").await;
+    let (dns, folder) = (server.dns(&Metrics::new(1)), tempfile::tempdir().unwrap());
+    let (registry, source) = registry(&dns, folder.path());
+    let named = |host: &str| Registration {
+        service: "orders".into(),
+        id: host.into(),
+        address: host.into(),
+        port: 8080,
+        ttl: Duration::from_secs(30),
+        zone: None,
+        version: None,
+        weight: 1,
+        group: 0,
+        tags: BTreeSet::new(),
+    };
+    for _ in 0..2 {
+        registry.register(named("a.internal")).await.unwrap();
+        let view = source.watch().borrow().clone();
+        assert!(has(&view, &["10.4.0.1:8080"]), "{view:?}");
+    }
+    // Another one that is found later: until then it is not answered.
+    let (registered, ()) = tokio::join!(registry.register(named("b.internal")), async {
+        sleep(Duration::from_millis(500)).await;
+        server.change("10.4.0.1 a.internal\n10.4.0.2 b.internal\n");
+    });
+    registered.unwrap();
+    let view = source.watch().borrow().clone();
+    assert!(has(&view, &["10.4.0.1:8080", "10.4.0.2:8080"]), "{view:?}");
 }

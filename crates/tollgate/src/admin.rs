@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tollgate_admin::registry::{Ending, Registry, Rights};
+use tollgate_admin::registry::{Ending, Registry};
 use tollgate_admin::{Guard, Token};
 use tollgate_config::model::{self, Config, Listener};
 use tollgate_core::control::Control;
@@ -44,10 +43,9 @@ pub(crate) fn deployment(
 fn registry_of(instances: &Instances, written: &model::Registry, world: &World, drain: &Arc<Drain>) -> Registry {
     Registry {
         directory: Arc::clone(&instances.registry) as _,
-        rights: Rights::new(written),
+        access: Arc::clone(&instances.access),
         ttl: written.ttl.value.0,
         clock: world.clock.clone(),
-        watchers: Arc::new(Semaphore::new(usize::try_from(written.watchers.get()).unwrap_or(usize::MAX))),
         ending: Arc::new(Draining(Arc::clone(drain))),
     }
 }

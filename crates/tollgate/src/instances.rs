@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate_admin::registry::Access;
 use tollgate_config::model::{self, Config};
 use tollgate_core::caller::Caller;
 use tollgate_durable::{Durable, Etcd, EtcdCredentials, EtcdSettings, Sqlite, sqlite};
@@ -25,6 +26,8 @@ const BESIDE: usize = 1_000;
 pub(crate) struct Instances {
     /// It.
     pub(crate) registry: Arc<Registry>,
+    /// Who may ask it.
+    pub(crate) access: Arc<Access>,
     cluster: Option<model::Cluster>,
     data: PathBuf,
     /// What keeps it on this machine.
@@ -54,12 +57,8 @@ impl Instances {
         let store: Arc<dyn Durable> = match &config.cluster {
             Some(cluster) => Arc::new(etcd(cluster, world, tls, resolver)?),
             None => {
-                let settings = sqlite::Settings {
-                    folder: config.data.0.clone(),
-                    grace: written.grace.0,
-                    history: HISTORY,
-                    most: size(written.most.get()).saturating_add(BESIDE),
-                };
+                let folder = config.data.0.clone();
+                let settings = sqlite::Settings { folder, history: HISTORY, bounds: bounds(written) };
                 let store = Arc::new(Sqlite::open(&settings, world.clock.clone())?);
                 embedded = Some(Arc::clone(&store));
                 store
@@ -67,14 +66,17 @@ impl Instances {
         };
         let (settings, clock) = (settings(written, config), world.clock.clone());
         let registry = Registry::new(store, settings, clock, &world.slow, Arc::clone(&world.metrics));
+        let (registry, access) = (Arc::new(registry), Access::new(written));
         let (cluster, data) = (config.cluster.clone(), config.data.0.clone());
-        Ok(Some(Arc::new(Self { registry: Arc::new(registry), cluster, data, embedded })))
+        Ok(Some(Arc::new(Self { registry, access, cluster, data, embedded })))
     }
 
     /// It is in force.
     pub(crate) fn take_effect(&self, config: &Config) {
         if let Some(written) = &config.registry {
             self.registry.set(settings(written, config));
+            self.access.set(written);
+            self.embedded.iter().for_each(|embedded| embedded.set(bounds(written)));
         }
     }
 
@@ -83,6 +85,13 @@ impl Instances {
         if let Some(embedded) = &self.embedded {
             embedded.hand_over(most);
         }
+    }
+}
+
+impl Drop for Instances {
+    fn drop(&mut self) {
+        // Another one is in force, or none.
+        self.access.close();
     }
 }
 
@@ -95,6 +104,10 @@ pub(crate) fn wanted(from: &model::FromRegistry) -> Wanted {
     }
 }
 
+fn bounds(written: &model::Registry) -> sqlite::Bounds {
+    sqlite::Bounds { grace: written.grace.0, most: size(written.most.get()).saturating_add(BESIDE) }
+}
+
 fn settings(written: &model::Registry, config: &Config) -> Settings {
     Settings {
         ttl: written.ttl.value.0,
@@ -102,7 +115,6 @@ fn settings(written: &model::Registry, config: &Config) -> Settings {
         most: size(written.most.get()),
         most_of_one: size(written.each.get()),
         history: size(written.history.get()),
-        watchers: size(written.watchers.get()),
         loads: if config.cluster.is_some() { Loads::InStore } else { Loads::Here },
     }
 }

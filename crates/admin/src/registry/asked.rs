@@ -1,5 +1,6 @@
 //! What somebody asks of the registry: the names in the path, what the query says, the conditions.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tollgate_core::exchange::Exchange;
 use tollgate_core::facts::ClientAddress;
 use tollgate_core::problem::Problem;
 use tollgate_core::serde_json::{Value, json};
-use tollgate_registry::directory::{Change, Registered};
+use tollgate_registry::directory::{Change, Listing, Registered};
 use tollgate_registry::said::Mistake;
 
 use super::faults::{INVALID, MALFORMED};
@@ -32,10 +33,10 @@ pub(super) struct Asked {
     pub(super) query: Query,
     /// Whether it is to be told as events.
     pub(super) as_events: bool,
-    /// The revision of the last event that it knows.
-    pub(super) last_event: Option<u64>,
+    /// The last event that it knows.
+    pub(super) last_event: Option<Known>,
     /// The list that it has.
-    pub(super) has: Option<u64>,
+    pub(super) has: Option<Known>,
     /// Only if there is none such.
     pub(super) only_if_absent: bool,
     /// Only if there is one.
@@ -64,14 +65,13 @@ impl Asked {
         let (service, id) = (parts.next(), parts.nth(1));
         let fields = &x.head.fields;
         let has = |name: &str, what: &str| fields.all(name).any(|value| value == what.as_bytes());
-        let revision = |name: &str| fields.text(name).and_then(|text| text.parse().ok());
         Ok(Self {
             service: named(service),
             id: named(id),
             query: Query::read(x.head.query().unwrap_or_default(), parameters)?,
             as_events: fields.all("accept").any(accepts_events),
-            last_event: revision("last-event-id"),
-            has: fields.text("if-none-match").and_then(revision_of),
+            last_event: fields.text("last-event-id").and_then(Known::read),
+            has: fields.text("if-none-match").and_then(Known::of_tag),
             only_if_absent: has("if-none-match", "*"),
             only_if_there: match has("if-match", "*") {
                 true => Some(OnlyIfThere::Any),
@@ -113,14 +113,43 @@ fn accepts_events(accept: &[u8]) -> bool {
     })
 }
 
-/// The revision in a validator of a list (RFC 9110 §8.8.3).
-fn revision_of(tag: &str) -> Option<u64> {
-    tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+/// What somebody knows: all as of a revision, less what had lapsed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) revision: u64,
+    /// Instances with at most this time to live are left out, in seconds; 0: none is. Says all that there is to say: the same on every
+    /// gateway, and after a restart.
+    pub(super) lapsed: u64,
 }
 
-/// The validator of a list. A weak one: what an instance reports of its load, and until when it is renewed, is no other list.
-pub(super) fn tag_of(revision: u64) -> String {
-    format!("W/\"{revision}\"")
+impl Known {
+    pub(super) fn of(listing: &Listing) -> Self {
+        Self { revision: listing.revision, lapsed: listing.lapsed.map_or(0, |ttl| ttl.as_secs()) }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (revision, lapsed) = text.split_once('-').unwrap_or((text, "0"));
+        Some(Self { revision: revision.parse().ok()?, lapsed: lapsed.parse().ok()? })
+    }
+
+    /// As it stands in a validator of a list (RFC 9110 §8.8.3).
+    fn of_tag(tag: &str) -> Option<Self> {
+        Self::read(tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?)
+    }
+
+    /// The validator of a list. A weak one: what an instance reports of its load, and until when it is renewed, is no other list.
+    pub(super) fn tag(self) -> String {
+        format!("W/\"{self}\"")
+    }
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.lapsed {
+            0 => write!(f, "{}", self.revision),
+            lapsed => write!(f, "{}-{lapsed}", self.revision),
+        }
+    }
 }
 
 /// What the query says.

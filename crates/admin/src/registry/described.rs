@@ -5,7 +5,8 @@ use tollgate_core::serde_json::{Map, Value, json};
 
 use super::Ask;
 use super::faults::{
-    COMPACTED, FORBIDDEN, FULL, INVALID, MALFORMED, NOT_FOUND, PRECONDITION, UNAUTHORIZED, UNAVAILABLE, WATCHERS,
+    COMPACTED, FORBIDDEN, FULL, INVALID, MALFORMED, NOT_FOUND, PRECONDITION, UNAUTHORIZED, UNAVAILABLE, UNHEARD,
+    WATCHERS,
 };
 
 /// What there is to say of one question: its parameters, its body, its answers.
@@ -67,9 +68,9 @@ fn conditions(ask: Ask) -> &'static [&'static str] {
 /// What it refuses with, beside what all do.
 fn faults(ask: Ask) -> Vec<&'static Fault> {
     match ask {
-        Ask::Services => vec![],
-        Ask::Instances => vec![&COMPACTED, &WATCHERS],
-        Ask::Get => vec![&NOT_FOUND],
+        Ask::Services => vec![&UNHEARD],
+        Ask::Instances => vec![&COMPACTED, &WATCHERS, &UNHEARD],
+        Ask::Get => vec![&NOT_FOUND, &UNHEARD],
         Ask::Register => vec![&INVALID, &PRECONDITION, &FULL, &UNAVAILABLE],
         Ask::Renew => vec![&INVALID, &NOT_FOUND, &UNAVAILABLE],
         Ask::Drain | Ask::Undrain => vec![&NOT_FOUND, &PRECONDITION, &UNAVAILABLE],

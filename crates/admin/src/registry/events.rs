@@ -2,16 +2,22 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::watch;
 use tollgate_core::body::BodyStream;
 use tollgate_core::policy::BoxFuture;
+use tollgate_core::problem::Problem;
 use tollgate_registry::directory::{Change, Trouble};
 
+use super::access::Place;
+use super::asked::Known;
+use super::faults::FORBIDDEN;
 use super::lists::Subject;
+use super::rights::Rights;
 use super::shown::{self, Text};
 
 /// How often something is sent when nothing changes: so that whoever is in between does not take the connection for dead, and that the place
@@ -24,10 +30,12 @@ const RETRY: u32 = 1000;
 pub(super) struct Events {
     subject: Subject,
     state: State,
-    /// Up to which revision all was told.
-    told: u64,
+    /// What was told.
+    told: Known,
+    /// Who may know what; the config may change meanwhile.
+    rights: watch::Receiver<Option<Arc<Rights>>>,
     /// Its place among those who wait.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 enum State {
@@ -41,19 +49,51 @@ enum Heard {
     Changes(u64, Vec<Change>),
     /// What changed is not known: all is told anew.
     Lost,
+    /// The config is another one.
+    Rights,
     /// The gateway ends, or its registry does.
     End,
 }
 
 impl Events {
-    /// Tells what changes after this revision; without one, all that is there before that.
-    pub(super) fn new(subject: Subject, after: Option<u64>, place: OwnedSemaphorePermit) -> Self {
+    /// Tells what changes after what is known; if that is nothing, all that is there before that.
+    pub(super) fn new(subject: Subject, known: Option<Known>, place: Place) -> Result<Self, Problem> {
         let begin = std::iter::once(format!("retry: {RETRY}\n\n"));
-        let (state, told) = match after {
-            Some(after) => (State::Tells(Text::new(begin)), after),
-            None => subject.snapshot(begin),
+        let rights = subject.registry.access.changes();
+        // What changed since it was let in is not heard any more.
+        if !subject.may_still() {
+            return Err(FORBIDDEN.problem());
+        }
+        let (state, told) = match known {
+            Some(known) => {
+                subject.registry.known(Some(""))?;
+                (State::Tells(Text::new(begin)), known)
+            }
+            None => subject.snapshot(begin)?,
         };
-        Self { subject, state, told, _place: place }
+        Ok(Self { subject, state, told, rights, _place: place })
+    }
+
+    /// Tells all that there is.
+    fn tell_all(&mut self) {
+        match self.subject.snapshot(std::iter::empty()) {
+            Ok(all) => (self.state, self.told) = all,
+            Err(_) => self.state = State::Over,
+        }
+    }
+
+    /// Goes on if it still may, under the config that is in force now.
+    fn ask_again(&mut self) {
+        self.rights.mark_unchanged();
+        match self.subject.may_still() {
+            false => {
+                tracing::info!(by = %self.subject.asker, "whoever follows the registry may not any more: its stream ends");
+                self.state = State::Over;
+            }
+            true if self.subject.service.is_some() => self.state = State::Tells(Text::new(std::iter::empty())),
+            // It may know of other services now.
+            true => self.tell_all(),
+        }
     }
 }
 
@@ -63,14 +103,15 @@ impl BodyStream for Events {
             match &mut self.state {
                 State::Tells(text) => match text.next() {
                     Some(piece) => return Poll::Ready(Some(Ok(piece))),
-                    None => self.state = State::Waits(self.subject.clone().wait(self.told)),
+                    None => self.state = State::Waits(self.subject.clone().wait(self.told, self.rights.clone())),
                 },
                 State::Waits(waiting) => match ready!(waiting.as_mut().poll(cx)) {
                     Heard::Changes(revision, changes) => {
-                        self.told = self.told.max(revision);
-                        self.state = State::Tells(self.subject.changes(changes));
+                        self.told.revision = self.told.revision.max(revision);
+                        self.state = State::Tells(self.subject.changes(changes, self.told.lapsed));
                     }
-                    Heard::Lost => (self.state, self.told) = self.subject.snapshot(std::iter::empty()),
+                    Heard::Lost => self.tell_all(),
+                    Heard::Rights => self.ask_again(),
                     Heard::End => self.state = State::Over,
                 },
                 State::Over => return Poll::Ready(None),
@@ -81,17 +122,17 @@ impl BodyStream for Events {
 
 impl Subject {
     /// All that is there, as one event whose data goes over many lines.
-    fn snapshot(&self, begin: impl Iterator<Item = String> + Send + 'static) -> (State, u64) {
-        let (head, instances, revision) = self.registry.listed(self.service.as_deref(), &self.filter, &self.asker);
+    fn snapshot(&self, begin: impl Iterator<Item = String> + Send + 'static) -> Result<(State, Known), Problem> {
+        let (head, instances, known) = self.listed()?;
         let mut list = Text::list(&head, instances, "data: ");
-        let open = std::iter::once(format!("event: snapshot\nid: {revision}\n"));
+        let open = std::iter::once(format!("event: snapshot\nid: {known}\n"));
         let data = std::iter::from_fn(move || list.next()).map(|piece| String::from_utf8_lossy(&piece).into_owned());
-        (State::Tells(Text::new(begin.chain(open).chain(data).chain(std::iter::once("\n".to_owned())))), revision)
+        Ok((State::Tells(Text::new(begin.chain(open).chain(data).chain(std::iter::once("\n".to_owned())))), known))
     }
 
     /// Changes as events. Of those that belong to one revision only the last one names it: who is cut off before that asks for all of
-    /// them again.
-    pub(super) fn changes(&self, changes: Vec<Change>) -> Text {
+    /// them again. `lapsed`: what had lapsed all the while.
+    pub(super) fn changes(&self, changes: Vec<Change>, lapsed: u64) -> Text {
         let seen: Vec<Change> = self.registry.seen(changes, &self.filter, &self.asker).collect();
         if seen.is_empty() {
             return Text::new(std::iter::once(":\n\n".to_owned()));
@@ -100,16 +141,23 @@ impl Subject {
         Text::new(std::iter::from_fn(move || {
             let change = seen.next()?;
             let is_last = seen.peek().is_none_or(|next| revision(next) != revision(&change));
-            let id = if is_last { format!("id: {}\n", revision(&change)) } else { String::new() };
+            let known = Known { revision: revision(&change), lapsed };
+            let id = if is_last { format!("id: {known}\n") } else { String::new() };
             let kind = if matches!(change, Change::Put(_)) { "put" } else { "gone" };
             Some(format!("event: {kind}\n{id}data: {}\n\n", shown::change(&change)))
         }))
     }
 
-    fn wait(self, after: u64) -> BoxFuture<'static, Heard> {
+    fn wait(self, told: Known, mut rights: watch::Receiver<Option<Arc<Rights>>>) -> BoxFuture<'static, Heard> {
+        let after = told.revision;
         Box::pin(async move {
+            if Known::of(&self.registry.directory.list(Some(""))).lapsed != told.lapsed {
+                return Heard::Lost;
+            }
             let changes = self.registry.directory.changes(self.service.as_deref(), after, QUIET);
             let heard = tokio::select! {
+                biased;
+                _ = rights.changed() => return Heard::Rights,
                 heard = changes => heard,
                 () = self.registry.ending.begun() => return Heard::End,
             };

@@ -68,7 +68,7 @@ pub(crate) static FULL: Fault = Fault {
     title: "The registry is full",
     side: Side::Gateway,
     retry: Retry::Later,
-    help: "`registry: most` says how many instances may register, `each` how many of one service. Those that are there can be renewed and \
+    help: "`registry: most` says how many instances may register, `each` how many of one service; `detail` names the one that is reached. Those that are there can be renewed and \
            changed all the while.",
 };
 
@@ -89,6 +89,15 @@ pub(crate) static UNAVAILABLE: Fault = Fault::gateway(
      with what is known.",
 );
 
+/// What keeps the registry was not heard of yet.
+pub(crate) static UNHEARD: Fault = Fault::gateway(
+    "registry/unheard",
+    503,
+    "The registry was not heard of yet",
+    "Since it started, the gateway could not ask what keeps the registry (etcd, or the disk): it does not know which instances there are, which \
+     is not the same as that there are none. Its log says why. Come again after `Retry-After`, or ask another gateway.",
+);
+
 /// All of them, for the catalogue.
 pub static ALL: &[&Fault] = &[
     &UNAUTHORIZED,
@@ -101,4 +110,5 @@ pub static ALL: &[&Fault] = &[
     &FULL,
     &WATCHERS,
     &UNAVAILABLE,
+    &UNHEARD,
 ];

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tollgate_core::body::{Body, Length};
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
 use tollgate_core::serde_json::{Value, json};
 use tollgate_registry::directory::{Change, Registered, Trouble};
 
-use super::asked::{Asked, Filter, tag_of};
+use super::access::Place;
+use super::asked::{Asked, Filter, Known};
 use super::events::Events;
 use super::faults::{COMPACTED, MALFORMED, WATCHERS};
 use super::rights::{Asker, Right};
@@ -36,45 +36,53 @@ impl Subject {
     /// A list, or what changes in it.
     pub(super) async fn answer(self, asked: &Asked) -> Result<Reply, Problem> {
         if asked.as_events {
-            return self.stream(asked.last_event.or(asked.query.after));
+            // A revision alone does not say what had lapsed.
+            let after = asked.query.after.map(|revision| Known { revision, lapsed: 0 });
+            return self.stream(asked.last_event.or(after));
         }
         match (asked.query.watch, asked.query.after) {
-            (true, Some(after)) => self.poll(after, asked.query.wait).await,
+            (true, Some(after)) => self.poll(after, asked.has, asked.query.wait).await,
             (false, Some(_)) => Err(MALFORMED.problem().detail("`after` in the query: only with `watch`")),
-            (_, None) => Ok(self.list(asked.has)),
+            (_, None) => self.list(asked.has),
         }
     }
 
-    fn stream(self, after: Option<u64>) -> Result<Reply, Problem> {
+    fn stream(self, after: Option<Known>) -> Result<Reply, Problem> {
         let place = self.registry.place()?;
-        let events = Events::new(self, after, place);
+        let events = Events::new(self, after, place)?;
         let reply = Reply { body: Body::Stream(Length::Chunked, Box::new(events)), ..Reply::empty(200) };
         // Proxies would wait for more of it.
         Ok(guarded(reply.header("Content-Type", "text/event-stream").header("X-Accel-Buffering", "no")))
     }
 
     /// All that there is, unless it is what is there already.
-    fn list(&self, has: Option<u64>) -> Reply {
-        let (head, instances, revision) = self.registry.listed(self.service.as_deref(), &self.filter, &self.asker);
+    fn list(&self, has: Option<Known>) -> Result<Reply, Problem> {
+        let (head, instances, known) = self.listed()?;
         let reply = match has {
-            Some(has) if has == revision => Reply::empty(304),
+            Some(has) if has == known => Reply::empty(304),
             _ => {
                 let body = Body::Stream(Length::Chunked, Box::new(Text::list(&head, instances, "")));
                 Reply { body, ..Reply::empty(200) }.header("Content-Type", "application/json")
             }
         };
-        guarded(reply.header("ETag", tag_of(revision)).header(REVISION, revision.to_string()))
+        Ok(guarded(reply.header("ETag", known.tag()).header(REVISION, known.revision.to_string())))
     }
 
-    /// What changed since, as soon as there is anything.
-    async fn poll(&self, after: u64, most: Duration) -> Result<Reply, Problem> {
+    /// What changed since, as soon as there is anything. Whoever says which list it `has` is told, too, what lapsed since.
+    async fn poll(&self, after: u64, has: Option<Known>, most: Duration) -> Result<Reply, Problem> {
         let _place = self.registry.place()?;
+        let (mut rights, now) = (self.registry.access.changes(), Known::of(&self.registry.known(Some(""))?.0));
+        let compacted = || COMPACTED.problem().member("revision", self.registry.directory.list(Some("")).revision);
+        if has.is_some_and(|has| has.lapsed != now.lapsed) {
+            return Err(compacted());
+        }
         let heard = tokio::select! {
             heard = self.registry.directory.changes(self.service.as_deref(), after, most) => heard,
             // Nothing changed until now.
             () = self.registry.ending.begun() => Ok((after, Vec::new())),
+            // When it comes again, it is asked who it is.
+            _ = rights.changed() => Ok((after, Vec::new())),
         };
-        let compacted = || COMPACTED.problem().member("revision", self.registry.directory.list(Some("")).revision);
         let (revision, changes) = match heard {
             Ok((_, changes)) if changes.is_empty() && self.registry.is_behind(after) => return Err(compacted()),
             Ok(heard) => heard,
@@ -91,6 +99,25 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// Whether whoever asks may still know of this, under the config that is in force now.
+    pub(super) fn may_still(&self) -> bool {
+        self.registry.access.may(&self.asker, Right::Read, self.service.as_deref())
+    }
+
+    /// What stands at the head of a list, the instances that count and may be known of, and what is known with them.
+    pub(super) fn listed(&self) -> Result<(String, Vec<Arc<Registered>>, Known), Problem> {
+        let (mut listing, age) = self.registry.known(self.service.as_deref())?;
+        listing.instances.retain(|instance| {
+            let service = &instance.registration.service;
+            let is_theirs = self.service.is_some() || self.registry.access.may(&self.asker, Right::Read, Some(service));
+            is_theirs && self.filter.takes(instance)
+        });
+        let (known, head) = (Known::of(&listing), format!("\"revision\":{},\"age_ms\":{age}", listing.revision));
+        Ok((head, listing.instances, known))
+    }
+}
+
 impl Registry {
     /// Whether it has not come to this revision, which then is of another registry, whose history is not this one's.
     pub(super) fn is_behind(&self, after: u64) -> bool {
@@ -98,25 +125,8 @@ impl Registry {
     }
 
     /// A place among those who wait.
-    fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let place = Arc::clone(&self.watchers).try_acquire_owned();
-        place.map_err(|_| WATCHERS.problem().retry_after(AGAIN))
-    }
-
-    /// What stands at the head of a list, the instances that count and may be known of, and the revision of which they are.
-    pub(super) fn listed(
-        &self,
-        service: Option<&str>,
-        filter: &Filter,
-        asker: &Asker,
-    ) -> (String, Vec<Arc<Registered>>, u64) {
-        let mut listing = self.directory.list(service);
-        listing.instances.retain(|instance| {
-            let is_theirs = service.is_some() || self.rights.may(asker, Right::Read, &instance.registration.service);
-            is_theirs && filter.takes(instance)
-        });
-        let head = format!("\"revision\":{},\"age_ms\":{}", listing.revision, listing.age.as_millis());
-        (head, listing.instances, listing.revision)
+    fn place(&self) -> Result<Place, Problem> {
+        self.access.place().ok_or_else(|| WATCHERS.problem().retry_after(AGAIN))
     }
 
     /// Changes as those see them who know only some instances.
@@ -131,7 +141,7 @@ impl Registry {
                 Change::Put(instance) => &instance.registration.service,
                 Change::Gone { service, .. } => service,
             };
-            self.rights.may(asker, Right::Read, service)
+            self.access.may(asker, Right::Read, Some(service))
         };
         changes.into_iter().filter(is_theirs).map(|change| filter.seen(change))
     }

@@ -3,6 +3,7 @@
 //!
 //! `rights.rs` says who may, `asked.rs` reads what is asked, `lists.rs` answers with many, `events.rs` tells changes as they come.
 
+mod access;
 mod asked;
 pub(crate) mod described;
 mod events;
@@ -17,7 +18,6 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tollgate_core::clock::Clock;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::handler::Handler;
@@ -25,13 +25,15 @@ use tollgate_core::policy::BoxFuture;
 use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
 use tollgate_core::serde_json::{Value, json};
-use tollgate_registry::directory::{Directory, Registered, Trouble};
+use tollgate_registry::directory::{Directory, Listing, Registered, Trouble};
 use tollgate_registry::said::{self, Unsaid};
 
+pub use self::access::Access;
 use self::asked::{Asked, LONGEST_WAIT, OF_LISTS, OnlyIfThere, invalid};
-use self::faults::{COMPACTED, FORBIDDEN, FULL, MALFORMED, NOT_FOUND, PRECONDITION, UNAUTHORIZED, UNAVAILABLE};
+use self::faults::{
+    COMPACTED, FORBIDDEN, FULL, MALFORMED, NOT_FOUND, PRECONDITION, UNAUTHORIZED, UNAVAILABLE, UNHEARD,
+};
 use self::lists::Subject;
-pub use self::rights::Rights;
 use self::rights::{Asker, Right};
 use crate::guard::{Guard, Shown};
 
@@ -47,14 +49,12 @@ const REVISION: &str = "Tollgate-Revision";
 pub struct Registry {
     /// What keeps the instances.
     pub directory: Arc<dyn Directory>,
-    /// Who may do what.
-    pub rights: Rights,
+    /// Who may do what, and how many may wait for changes.
+    pub access: Arc<Access>,
     /// How long an instance lives that does not say so itself.
     pub ttl: Duration,
     /// The time.
     pub clock: Clock,
-    /// One place for each who may wait for changes.
-    pub watchers: Arc<Semaphore>,
     /// Tells those who wait to go elsewhere.
     pub ending: Arc<dyn Ending>,
 }
@@ -162,16 +162,15 @@ impl Answers {
             Shown::Nothing => Asker::without_token(x, self.registry.clock.unix()),
             Shown::Unreadable => return Who::Wrong,
         };
-        let (rights, right) = (&self.registry.rights, self.ask.right());
+        let (access, right) = (&self.registry.access, self.ask.right());
         let service = Asked::service_in(x.head.path());
-        let may = service.map_or_else(|| rights.knows(&asker, right), |service| rights.may(&asker, right, service));
-        if may {
+        if access.may(&asker, right, service) {
             return Who::Is(asker);
         }
         if asker.is_nobody() {
             return Who::Refused(unauthorized("Bearer realm=\"tollgate\""));
         }
-        if asker.has_token() && !rights.knows(&asker, Right::Read) {
+        if asker.has_token() && !access.may(&asker, Right::Read, None) {
             return Who::Wrong;
         }
         let service = service.map_or_else(|| "any service".to_owned(), |service| format!("`{service}`"));
@@ -182,7 +181,7 @@ impl Answers {
 
     async fn answer(&self, asker: Asker, asked: Asked) -> Result<Reply, Problem> {
         match self.ask {
-            Ask::Services => Ok(self.registry.services(&asker)),
+            Ask::Services => self.registry.services(&asker),
             Ask::Instances => {
                 let registry = Arc::clone(&self.registry);
                 Subject::new(registry, asker, &asked).answer(&asked).await
@@ -198,28 +197,34 @@ impl Answers {
 }
 
 impl Registry {
-    fn services(&self, asker: &Asker) -> Reply {
-        let listing = self.directory.list(None);
+    /// What is known of a service, or of all; and how old that is, in milliseconds.
+    fn known(&self, service: Option<&str>) -> Result<(Listing, u64), Problem> {
+        let listing = self.directory.list(service);
+        let Some(age) = listing.age else { return Err(UNHEARD.problem().retry_after(AGAIN)) };
+        Ok((listing, u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    fn services(&self, asker: &Asker) -> Result<Reply, Problem> {
+        let (listing, age) = self.known(None)?;
         let mut services: Vec<Value> = Vec::new();
         for of_one in listing.instances.chunk_by(|a, b| a.registration.service == b.registration.service) {
             let service = of_one.first().map(|instance| &*instance.registration.service).unwrap_or_default();
-            if self.rights.may(asker, Right::Read, service) {
+            if self.access.may(asker, Right::Read, Some(service)) {
                 let draining = of_one.iter().filter(|instance| instance.draining).count();
                 services.push(json!({ "name": service, "instances": of_one.len(), "draining": draining }));
             }
         }
-        let age = u64::try_from(listing.age.as_millis()).unwrap_or(u64::MAX);
-        answer(200, &json!({ "revision": listing.revision, "age_ms": age, "services": services }))
-            .header(REVISION, listing.revision.to_string())
+        let told = answer(200, &json!({ "revision": listing.revision, "age_ms": age, "services": services }));
+        Ok(told.header(REVISION, listing.revision.to_string()))
     }
 
-    fn find(&self, asked: &Asked) -> Option<Arc<Registered>> {
-        let instances = self.directory.list(Some(&asked.service)).instances;
-        instances.into_iter().find(|instance| *instance.registration.id == *asked.id)
+    fn find(&self, asked: &Asked) -> Result<Option<Arc<Registered>>, Problem> {
+        let (listing, _) = self.known(Some(&asked.service))?;
+        Ok(listing.instances.into_iter().find(|instance| *instance.registration.id == *asked.id))
     }
 
     fn get(&self, asked: &Asked) -> Result<Reply, Problem> {
-        self.find(asked).map(|found| answer(200, &shown::instance(&found))).ok_or_else(|| not_found(asked))
+        self.find(asked)?.map(|found| answer(200, &shown::instance(&found))).ok_or_else(|| not_found(asked))
     }
 
     /// Whether the conditions of the request hold, as far as this gateway knows (RFC 9110 §13.2.2).
@@ -227,7 +232,7 @@ impl Registry {
         if !asked.only_if_absent && asked.only_if_there.is_none() {
             return Ok(());
         }
-        let found = self.find(asked);
+        let found = self.find(asked)?;
         let fails = match asked.only_if_there {
             Some(OnlyIfThere::Any) => found.is_none(),
             Some(OnlyIfThere::Never) => true,
@@ -303,7 +308,7 @@ fn of(asked: &Asked, trouble: Trouble) -> Problem {
 fn problem(trouble: Trouble) -> Problem {
     match trouble {
         Trouble::NotFound => NOT_FOUND.problem(),
-        Trouble::Full(most) => FULL.problem().detail(format!("{most} instances are registered, and no more may be")),
+        Trouble::Full { .. } => FULL.problem().detail(trouble.to_string()),
         Trouble::Unavailable(why) => UNAVAILABLE.problem().retry_after(AGAIN).cause(why),
         Trouble::Compacted => COMPACTED.problem(),
     }

@@ -87,7 +87,7 @@ impl fmt::Debug for Shows {
 
 /// Who may do what, as the config says. Whoever has the admin token may do all.
 #[derive(Debug)]
-pub struct Rights {
+pub(super) struct Rights {
     register: Vec<Entry>,
     read: Vec<Entry>,
 }
@@ -102,8 +102,7 @@ struct Entry {
 
 impl Rights {
     /// Those that the config gives.
-    #[must_use]
-    pub fn new(registry: &model::Registry) -> Self {
+    pub(super) fn new(registry: &model::Registry) -> Self {
         Self { register: entries(&registry.register), read: entries(&registry.read) }
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail it by panicking")]
 
+mod outages;
 mod shelf;
 
 use std::future::poll_fn;
@@ -54,6 +55,10 @@ struct Bench {
     _folder: tempfile::TempDir,
 }
 
+fn config(text: &str) -> tollgate_config::model::Registry {
+    tollgate_config::load_text("test", text, &|_| None, &[]).unwrap().config.registry.unwrap()
+}
+
 struct Answer {
     status: u16,
     fields: Vec<(String, String)>,
@@ -63,16 +68,15 @@ struct Answer {
 
 impl Bench {
     fn new() -> Self {
-        let config = tollgate_config::load_text("test", CONFIG, &|_| None, &[]).unwrap().config.registry.unwrap();
+        let config = config(CONFIG);
         let folder = tempfile::tempdir().unwrap();
         let token = Token::load_or_make(folder.path()).unwrap();
         let (shelf, end, admin) = (Arc::<Shelf>::default(), Arc::<End>::default(), token.authorization());
         let registry = Registry {
             directory: Arc::clone(&shelf) as _,
-            rights: Rights::new(&config),
+            access: Access::new(&config),
             ttl: config.ttl.value.0,
             clock: Clock::real(),
-            watchers: Arc::new(Semaphore::new(2)),
             ending: Arc::clone(&end) as _,
         };
         let guard =
@@ -432,7 +436,7 @@ fn only_the_last_event_of_a_revision_names_it() {
     let gone = |id: &str, revision| Change::Gone { service: "orders".into(), id: id.into(), revision };
     let asker = Arc::new(Asker::admin(&exchange("GET", "/", &[])));
     let subject = Subject { registry: Arc::clone(&bench.registry), service: None, filter: Arc::default(), asker };
-    let told = subject.changes(vec![gone("a", 7), gone("b", 7), gone("c", 8)]).next().unwrap();
+    let told = subject.changes(vec![gone("a", 7), gone("b", 7), gone("c", 8)], 0).next().unwrap();
     let told = String::from_utf8(told.to_vec()).unwrap();
     let ids: Vec<_> = told.split("\n\n").map(|event| event.contains("\nid: ")).collect();
     assert_eq!(ids, [false, true, true, false]);

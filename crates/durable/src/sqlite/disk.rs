@@ -1,5 +1,6 @@
 //! The file: its tables, and what is read and written.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -114,7 +115,7 @@ impl Disk {
                 lease.execute(params![id.0, i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)])?;
             }
             let mut end = writing.prepare("DELETE FROM leases WHERE id = ?1")?;
-            for id in &written.ended {
+            for id in written.ended {
                 end.execute([id.0])?;
             }
             let mut put = writing.prepare("INSERT OR REPLACE INTO entries VALUES (?1, ?2, ?3, ?4, ?5)")?;
@@ -144,7 +145,7 @@ pub(super) struct Written<'w> {
     /// New leases.
     pub(super) leases: Vec<(LeaseId, Duration)>,
     /// Those that ended.
-    pub(super) ended: Vec<LeaseId>,
+    pub(super) ended: &'w BTreeSet<LeaseId>,
     /// What becomes of keys, in order.
     pub(super) changes: &'w [Change],
     pub(super) revision: Revision,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tollgate_core::clock::Clock;
 
-use super::STUCK;
+use super::{Bounds, STUCK};
 use crate::{Change, Entry, LeaseId, Listing, Revision, Trouble};
 
 /// Who keeps the folder.
@@ -31,6 +31,9 @@ pub(super) struct Memory {
     pub(super) role: watch::Sender<Role>,
     /// Since when the disk has been waited for, if it is.
     busy: Mutex<Busy>,
+    /// Why what is in memory may not be so any more: the disk does not take what has ended, or cannot be read.
+    doubt: Mutex<Option<Trouble>>,
+    bounds: Mutex<Bounds>,
 }
 
 /// What the thread that writes is about.
@@ -67,7 +70,7 @@ pub(super) struct Lease {
 }
 
 impl Memory {
-    pub(super) fn new(clock: Clock, most_history: usize) -> Self {
+    pub(super) fn new(clock: Clock, most_history: usize, bounds: Bounds) -> Self {
         let state = State {
             entries: BTreeMap::new(),
             revision: Revision::default(),
@@ -82,11 +85,17 @@ impl Memory {
             revision: watch::Sender::new(Revision::default()),
             role: watch::Sender::new(Role::Reader),
             busy: Mutex::new(Busy::No),
+            doubt: Mutex::default(),
+            bounds: Mutex::new(bounds),
         }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn bounds(&self) -> MutexGuard<'_, Bounds> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new lease; `None`: there are as many as there may be.
@@ -129,8 +138,16 @@ impl Memory {
         *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = Busy::Ended;
     }
 
+    /// What is in memory may not be so from now on, for this reason; or is so again. Whether there was no such reason before.
+    pub(super) fn doubt(&self, why: Option<Trouble>) -> bool {
+        std::mem::replace(&mut *self.doubt.lock().unwrap_or_else(PoisonError::into_inner), why).is_none()
+    }
+
     /// Whether what is in memory can be vouched for.
     pub(super) fn vouched(&self) -> Result<(), Trouble> {
+        if let Some(why) = &*self.doubt.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(why.clone());
+        }
         match *self.busy.lock().unwrap_or_else(PoisonError::into_inner) {
             Busy::No => Ok(()),
             Busy::Since(since) if self.clock.now().saturating_duration_since(since) < STUCK => Ok(()),

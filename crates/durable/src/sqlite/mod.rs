@@ -6,12 +6,13 @@
 //! - Leases end by the monotonic clock, in memory: renewing one writes nothing. What the disk knows of a lease is how long it lasts, and,
 //!   every [`STAMPED_EVERY`], that the process was there. A lease that ends is taken off the disk with its keys, before anybody is told.
 //! - So after a restart, a lease that is on the disk had not ended. It begins again with its whole time, less the time that nobody kept
-//!   it for longer than [`Settings::grace`]. One that ended before the restart is not there to begin with.
+//!   it for longer than [`Bounds::grace`]. One that ended before the restart is not there to begin with.
 //! - One process at a time keeps the folder: who holds the lock of a file in it, which the system lets go when that process ends, however
 //!   it does. Another process on the same folder reads along (it looks every [`LOOKED_EVERY`]), writes nothing, and takes over as soon
 //!   as it gets the lock: so an upgrade in place finds everything as it was.
 
 mod disk;
+mod draft;
 mod memory;
 mod watch;
 mod writer;
@@ -56,11 +57,18 @@ const LOCK: &str = "registry.lock";
 pub struct Settings {
     /// The folder; it is made if it is not there.
     pub folder: PathBuf,
-    /// Time for which nobody may have kept a lease without counting against it.
-    pub grace: Duration,
     /// How many changes watches can begin before.
     pub history: usize,
-    /// Most keys.
+    /// What may become otherwise while it is open.
+    pub bounds: Bounds,
+}
+
+/// What may become otherwise while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Time for which nobody may have kept a lease without counting against it.
+    pub grace: Duration,
+    /// Most keys; those that are there beyond them stay.
     pub most: usize,
 }
 
@@ -83,13 +91,18 @@ impl Sqlite {
         disk::make_folder(folder).map_err(|error| cannot(&error))?;
         let disk = Disk::open(&folder.join(FILE)).map_err(|error| cannot(&error))?;
         let lock = disk::lock_file(&folder.join(LOCK)).map_err(|error| cannot(&error))?;
-        let memory = Arc::new(Memory::new(clock, settings.history));
+        let memory = Arc::new(Memory::new(clock, settings.history, settings.bounds));
         let (to_writer, commands) = sync_channel(MOST_WAITING);
-        let mut writer = Writer::new(disk, lock, Arc::clone(&memory), settings);
+        let mut writer = Writer::new(disk, lock, Arc::clone(&memory));
         writer.begin().map_err(|error| cannot(&error))?;
         let thread = thread::Builder::new().name("registry-disk".to_owned());
         thread.spawn(move || writer.run(&commands)).map_err(|error| cannot(&error))?;
         Ok(Self { memory, to_writer, folder: folder.clone() })
+    }
+
+    /// From now on it is kept within these.
+    pub fn set(&self, bounds: Bounds) {
+        *self.memory.bounds() = bounds;
     }
 
     /// Where it is.

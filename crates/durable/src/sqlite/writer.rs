@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::disk::{Content, Disk, Written as OnDisk};
+use super::draft::Draft;
 use super::memory::{Lease, Memory, Role, State};
-use super::{LOOKED_EVERY, MOST_WAITING, STAMPED_EVERY, Settings};
+use super::{LOOKED_EVERY, MOST_WAITING, STAMPED_EVERY};
 use crate::{Entry, LeaseId, OnlyIf, Revision, Trouble, Written};
 
 /// How long it waits before it writes again what the disk refused.
@@ -39,8 +40,6 @@ pub(super) struct Writer {
     disk: Disk,
     lock: File,
     memory: Arc<Memory>,
-    grace: Duration,
-    most: usize,
     /// What the disk said when it was last read.
     version: i64,
     /// When it was last written.
@@ -49,21 +48,10 @@ pub(super) struct Writer {
     failed: Option<Instant>,
 }
 
-/// What a transaction is to change, before it is on the disk.
-struct Draft<'s> {
-    state: &'s State,
-    revision: Revision,
-    /// What the keys that it touches will be.
-    entries: BTreeMap<String, Option<Entry>>,
-    changes: Vec<crate::Change>,
-    leases: Vec<(LeaseId, Duration)>,
-    ended: Vec<LeaseId>,
-}
-
 impl Writer {
-    pub(super) fn new(disk: Disk, lock: File, memory: Arc<Memory>, settings: &Settings) -> Self {
-        let (grace, most, stamped) = (settings.grace, settings.most, memory.clock.now());
-        Self { disk, lock, memory, grace, most, version: 0, stamped, failed: None }
+    pub(super) fn new(disk: Disk, lock: File, memory: Arc<Memory>) -> Self {
+        let stamped = memory.clock.now();
+        Self { disk, lock, memory, version: 0, stamped, failed: None }
     }
 
     /// Reads what is there, and keeps it if nobody else does.
@@ -105,7 +93,10 @@ impl Writer {
             let is_former = *self.memory.role.borrow() == Role::Former;
             let reading = if is_former { Ok(false) } else { self.take_over() };
             if let Err(error) = reading.and_then(|taken| if taken { Ok(()) } else { self.read_along() }) {
-                tracing::warn!(%error, "the registry's file cannot be read");
+                let why = Trouble::Unavailable(format!("the registry's file cannot be read: {error}"));
+                if self.memory.doubt(Some(why)) {
+                    tracing::error!(%error, "the registry's file cannot be read: nobody vouches for its instances until it can");
+                }
             }
         }
         let (mut writes, mut handed) = (Vec::new(), None);
@@ -161,7 +152,7 @@ impl Writer {
         let (now, unix) = (self.memory.clock.now(), self.memory.clock.unix());
         // Up to the next stamp it may have been there.
         let down = content.stamp.map_or(Duration::ZERO, |stamp| unix.duration_since(stamp).unwrap_or_default());
-        let counts = down.saturating_sub(STAMPED_EVERY).saturating_sub(self.grace);
+        let counts = down.saturating_sub(STAMPED_EVERY).saturating_sub(self.memory.bounds().grace);
         let lease = |(id, ttl): &(LeaseId, Duration)| {
             let ends = now + ttl.saturating_sub(counts);
             (*id, Lease { ttl: *ttl, ends, keys: Default::default(), is_kept: true, has_ended: false })
@@ -183,7 +174,15 @@ impl Writer {
             self.version = version;
             self.show(content, BTreeMap::new());
         }
+        self.is_sure();
         Ok(())
+    }
+
+    /// What is in memory is what is on the disk, and what has ended is on neither.
+    fn is_sure(&self) {
+        if !self.memory.doubt(None) {
+            tracing::info!("the registry's disk works again");
+        }
     }
 
     /// Brings memory to what is on the disk.
@@ -232,8 +231,11 @@ impl Writer {
         let ending: Vec<LeaseId> = ends(&mut state, now);
         let mut draft = Draft::new(&state);
         ending.iter().for_each(|lease| draft.end(*lease));
+        // What has ended is still shown until the disk has taken it.
+        let is_overdue = !draft.changes.is_empty();
+        let most = memory.bounds().most;
         let answers: Vec<_> =
-            asked.into_iter().map(|(change, answer)| (draft.take(change, now, self.most), answer)).collect();
+            asked.into_iter().map(|(change, answer)| (draft.take(change, now, most), answer)).collect();
         let Draft { revision, changes, leases, ended, .. } = draft;
         let is_kept = |lease: &LeaseId| state.leases.get(lease).is_some_and(|lease| lease.is_kept);
         let is_news = !changes.is_empty() || ended.iter().any(is_kept) || (!state.leases.is_empty() && is_due);
@@ -248,7 +250,7 @@ impl Writer {
         }
         memory.waits(true);
         let stamp = memory.clock.unix();
-        let result = self.disk.write(&OnDisk { leases, ended: ended.clone(), changes: &changes, revision, stamp });
+        let result = self.disk.write(&OnDisk { leases, ended: &ended, changes: &changes, revision, stamp });
         memory.waits(false);
         match result {
             Ok(()) => {
@@ -258,6 +260,7 @@ impl Writer {
                 changes.into_iter().for_each(|change| state.show(change));
                 drop(state);
                 memory.revision.send_replace(revision);
+                self.is_sure();
                 answers.into_iter().for_each(|(written, answer)| drop(answer.send(written)));
             }
             Err(error) => {
@@ -266,6 +269,12 @@ impl Writer {
                 }
                 self.failed = Some(now + AGAIN);
                 let trouble = trouble(&error);
+                if is_overdue && memory.doubt(Some(trouble.clone())) {
+                    tracing::error!(
+                        leases = ending.len(),
+                        "the disk does not let go of what has ended: nobody vouches for the registry's instances until it does"
+                    );
+                }
                 answers.into_iter().for_each(|(_, answer)| drop(answer.send(Err(trouble.clone()))));
             }
         }
@@ -281,118 +290,6 @@ fn ends(state: &mut State, now: Instant) -> Vec<LeaseId> {
             *id
         })
         .collect()
-}
-
-impl<'s> Draft<'s> {
-    fn new(state: &'s State) -> Self {
-        Self {
-            state,
-            revision: state.revision,
-            entries: BTreeMap::new(),
-            changes: Vec::new(),
-            leases: Vec::new(),
-            ended: Vec::new(),
-        }
-    }
-
-    fn entry(&self, key: &str) -> Option<&Entry> {
-        match self.entries.get(key) {
-            Some(drafted) => drafted.as_ref(),
-            None => self.state.entries.get(key),
-        }
-    }
-
-    fn next(&mut self) -> Revision {
-        self.revision = Revision(self.revision.0 + 1);
-        self.revision
-    }
-
-    fn take(&mut self, change: Change, now: Instant, most: usize) -> Result<Written, Trouble> {
-        match change {
-            Change::Put { key, value, lease, only_if } => self.put(key, value, lease, only_if, now, most),
-            Change::Delete { key, only_if } => Ok(self.delete(key, only_if)),
-            Change::Revoke(lease) => Ok(match self.is_live(lease, now) {
-                true => {
-                    self.end(lease);
-                    Written::Done(self.revision)
-                }
-                false => Written::NoLease,
-            }),
-        }
-    }
-
-    fn is_live(&self, lease: LeaseId, now: Instant) -> bool {
-        self.state.leases.get(&lease).is_some_and(|lease| lease.is_live(now)) && !self.ended.contains(&lease)
-    }
-
-    fn put(
-        &mut self,
-        key: String,
-        value: Vec<u8>,
-        lease: Option<LeaseId>,
-        only_if: OnlyIf,
-        now: Instant,
-        most: usize,
-    ) -> Result<Written, Trouble> {
-        let there = self.entry(&key);
-        if !holds(only_if, there) {
-            return Ok(Written::Conflict(there.cloned()));
-        }
-        if lease.is_some_and(|lease| !self.is_live(lease, now)) {
-            return Ok(Written::NoLease);
-        }
-        let created = there.map(|entry| entry.created);
-        if created.is_none() && self.state.entries.len() + self.entries.len() >= most {
-            return Err(Trouble::Refused(format!("there are {most} keys already")));
-        }
-        let modified = self.next();
-        if let Some(id) = lease
-            && let Some(lease) = self.state.leases.get(&id).filter(|lease| !lease.is_kept)
-        {
-            self.leases.push((id, lease.ttl));
-        }
-        let entry = Entry { key: key.clone(), value, created: created.unwrap_or(modified), modified, lease };
-        self.entries.insert(key, Some(entry.clone()));
-        self.changes.push(crate::Change::Put(entry));
-        Ok(Written::Done(modified))
-    }
-
-    fn delete(&mut self, key: String, only_if: OnlyIf) -> Written {
-        let there = self.entry(&key);
-        if !holds(only_if, there) {
-            return Written::Conflict(there.cloned());
-        }
-        if there.is_some() {
-            self.gone(key);
-        }
-        Written::Done(self.revision)
-    }
-
-    fn gone(&mut self, key: String) {
-        let revision = self.next();
-        self.entries.insert(key.clone(), None);
-        self.changes.push(crate::Change::Gone { key, revision });
-    }
-
-    /// A lease ends, and with it the keys that are its own: those that were so before, and those of this draft.
-    fn end(&mut self, lease: LeaseId) {
-        let before = self.state.leases.get(&lease).into_iter().flat_map(|lease| lease.keys.iter().cloned());
-        let drafted = self.entries.keys().cloned();
-        let mut keys: Vec<String> = before.chain(drafted).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.retain(|key| self.entry(key).is_some_and(|entry| entry.lease == Some(lease)));
-        keys.into_iter().for_each(|key| self.gone(key));
-        self.ended.push(lease);
-    }
-}
-
-fn holds(only_if: OnlyIf, there: Option<&Entry>) -> bool {
-    match only_if {
-        OnlyIf::Always => true,
-        OnlyIf::Absent => there.is_none(),
-        OnlyIf::Unchanged(revision) => there.is_some_and(|entry| entry.modified == revision),
-    }
 }
 
 fn trouble(error: &rusqlite::Error) -> Trouble {

@@ -32,6 +32,8 @@ use slices::{Event, List, Slices};
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// Most bytes of one change: a slice has 1,000 endpoints at most.
 const MOST_LINE: usize = 4 * 1024 * 1024;
+/// Most bytes of what is said with a refusal, which is then read no further.
+const MOST_SAID: usize = 64 * 1024;
 /// Most slices of one service.
 const MOST_SLICES: usize = 1_000;
 /// Most bytes of a token.
@@ -161,7 +163,7 @@ impl Kubernetes {
         match opened.status {
             200 => Ok(Stream { chunks: opened.chunks, read: Vec::new() }),
             410 => Err(Broken::Gone),
-            status => Err(refused(status, b"").into()),
+            status => Err(refused(status, &said(opened.chunks).await).into()),
         }
     }
 
@@ -199,6 +201,22 @@ fn read(path: &PathBuf) -> Result<String, String> {
     if is_fit { Ok(token.to_owned()) } else { Err(told(&"it is no token")) }
 }
 
+/// What the server says instead of a stream, as far as it comes soon.
+async fn said(mut chunks: Box<dyn Chunks>) -> Vec<u8> {
+    let mut all = Vec::new();
+    let reading = async {
+        while let Ok(Some(chunk)) = chunks.next().await {
+            all.extend_from_slice(&chunk);
+            if all.len() >= MOST_SAID {
+                break;
+            }
+        }
+    };
+    // What has come by then is what there is.
+    let _ = tokio::time::timeout(ANSWER, reading).await;
+    all
+}
+
 fn refused(status: u16, body: &[u8]) -> String {
     let why = slices::message(body).map_or_else(String::new, |message| format!(": {message}"));
     format!("the API server answers {status}{why}")
@@ -219,9 +237,9 @@ async fn follow(kubernetes: Arc<Kubernetes>, wanted: Wanted, mut kept: Kept) -> 
             Ok((slices, version)) => match slices.places(wanted.port.as_ref()) {
                 Err(why) => Broken::Failed(why),
                 Ok(places) => {
-                    failures.succeeded();
                     kept.learn(places);
-                    watched(&kubernetes, &wanted, &mut kept, &mut pace, slices, version).await
+                    let mut known = Known { slices, version };
+                    watched(&kubernetes, &wanted, &mut kept, (&mut pace, &mut failures), &mut known).await
                 }
             },
         };
@@ -235,20 +253,26 @@ async fn follow(kubernetes: Arc<Kubernetes>, wanted: Wanted, mut kept: Kept) -> 
     }
 }
 
-/// Follows the changes, stream after stream, until that breaks.
+/// What a list says, and the changes since.
+struct Known {
+    slices: Slices,
+    version: String,
+}
+
+/// Follows the changes, stream after stream, until that breaks. Only a stream that says something, or has lasted, is a success: who may
+/// list, and may not watch, would be asked for the list every second.
 async fn watched(
     kubernetes: &Kubernetes,
     wanted: &Wanted,
     kept: &mut Kept,
-    pace: &mut Pace,
-    mut slices: Slices,
-    mut version: String,
+    (pace, failures): (&mut Pace, &mut Backoff),
+    known: &mut Known,
 ) -> Broken {
     loop {
         let wait = pace.ask(kubernetes.clock.now());
         let opened = async {
             tokio::time::sleep(wait).await;
-            kubernetes.watch(wanted, &version).await
+            kubernetes.watch(wanted, &known.version).await
         };
         let mut stream = match kept.during(opened).await {
             Ok(stream) => stream,
@@ -258,15 +282,21 @@ async fn watched(
             let lines = match kept.during(stream.lines()).await {
                 Ok(Some(lines)) => lines,
                 // The minute is over.
-                Ok(None) => break,
+                Ok(None) => {
+                    failures.succeeded();
+                    break;
+                }
                 Err(why) => return Broken::Failed(why),
             };
-            match take(&mut slices, &mut version, &lines) {
-                Ok(false) => continue,
-                Ok(true) => {}
+            let is_changed = match take(&mut known.slices, &mut known.version, &lines) {
+                Ok(is_changed) => is_changed,
                 Err(broken) => return broken,
+            };
+            failures.succeeded();
+            if !is_changed {
+                continue;
             }
-            match slices.places(wanted.port.as_ref()) {
+            match known.slices.places(wanted.port.as_ref()) {
                 Ok(places) => kept.learn(places),
                 Err(why) => return Broken::Failed(why),
             }

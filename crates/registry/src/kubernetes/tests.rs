@@ -1,8 +1,14 @@
 //! How slices and their changes are understood; over the wire it is in `tests/r4_sources.rs`.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use serde_json::{Value, json};
 
+use tollgate_core::caller::{Answer, CallError};
+use tollgate_core::policy::BoxFuture;
+
 use super::*;
+use crate::State;
 use crate::places::{Host, Place};
 
 fn slice(name: &str, family: &str, endpoints: &Value, ports: &Value) -> Value {
@@ -153,4 +159,50 @@ fn a_token_is_read_without_its_newline() {
     assert!(read(&file).is_err_and(|why| why.contains("too large")));
     fs::remove_file(&file).unwrap();
     assert!(read(&file).is_err());
+}
+
+/// An API server that lists, and lets nobody watch.
+#[derive(Debug, Default)]
+struct NoWatch {
+    watches: AtomicUsize,
+}
+
+impl Caller for NoWatch {
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<Answer, CallError>> {
+        let list = json!({ "metadata": { "resourceVersion": "7" }, "items": [] }).to_string();
+        let refusal = br#"{"kind":"Status","message":"watching is \"forbidden\""}"#;
+        let (status, body) = if call.url.contains("watch=true") {
+            self.watches.fetch_add(1, Relaxed);
+            (403, refusal.to_vec())
+        } else {
+            (200, list.into_bytes())
+        };
+        Box::pin(std::future::ready(Ok(Answer { status, fields: Vec::new(), body })))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_list_and_not_watch_is_asked_less_and_less_and_hears_why() {
+    let clock = Clock::real();
+    let server = Arc::<NoWatch>::default();
+    let (metrics, runtime) = (Metrics::new(1), Handle::current());
+    let servers = crate::dns::Settings {
+        servers: vec!["127.0.0.1:1".parse().unwrap()],
+        timeout: Duration::from_millis(50),
+        min_ttl: Duration::from_secs(1),
+        max_ttl: Duration::from_secs(60),
+    };
+    let dns = Dns::new(&servers, runtime.clone(), clock.clone(), Arc::clone(&metrics), None).unwrap();
+    let settings = Settings { url: "http://api".into(), token: None, hold: Duration::from_secs(3600) };
+    let caller = Arc::clone(&server);
+    let kubernetes = Kubernetes::new(settings, caller, dns, runtime, clock, metrics);
+    let source = kubernetes.source(Wanted { namespace: "shop".into(), service: "orders".into(), port: None });
+    let mut views = source.watch();
+    let stale = views.wait_for(|view| matches!(view.state, State::Stale { .. })).await.unwrap().clone();
+    let State::Stale { error, .. } = &stale.state else { panic!("{stale:?}") };
+    assert!(error.contains("answers 403: watching is \"forbidden\""), "{error}");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    // 1, 2, 4, 8, 16, 30, 30 s.
+    let asked = server.watches.load(Relaxed);
+    assert!((5..=9).contains(&asked), "{asked}");
 }

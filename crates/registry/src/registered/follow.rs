@@ -131,19 +131,12 @@ impl Shared {
                 .map(|key| Change::Gone { key, revision: listing.revision })
                 .collect()
         };
-        let is_new = |entry: &Entry| {
-            let names = record::names(&entry.key, INSTANCES);
-            let known =
-                names.and_then(|(service, id)| self.table().item(service, id).map(|item| item.registered.revision));
-            known != Some(entry.modified.0)
-        };
-        let put = listing.entries.into_iter().filter(|entry| is_new(entry)).map(Change::Put);
-        let changes = put.chain(gone).collect();
+        // All of it: after a backup, other things may stand under the revisions that are known. What is gone first makes room.
+        let changes = gone.into_iter().chain(listing.entries.into_iter().map(Change::Put)).collect();
         let touched = self.take(changes, told);
         let again = {
             let mut table = self.table();
             table.begin_at(listing.revision.0);
-            table.reached(listing.revision.0, &touched);
             table.vouch(self.clock.now()).0
         };
         // From here on, nothing known means that there is nothing: all are told, those without any instance too.
@@ -151,7 +144,8 @@ impl Shared {
         all.extend(touched.into_iter().chain(again));
         self.show(all.iter());
         self.says_it_is_good(listing.revision);
-        self.applied.send_if_modified(|applied| further(applied, listing.revision.0));
+        // Also back: what is written from here on has the numbers from here on.
+        self.applied.send_replace(listing.revision.0);
     }
 
     /// Takes over what changed.
@@ -164,10 +158,7 @@ impl Shared {
 
     /// Brings changes into the table; the services that they touch.
     fn take(&self, changes: Vec<Change>, told: &mut Told) -> BTreeSet<Arc<str>> {
-        let (ttl, most) = {
-            let settings = self.settings();
-            (settings.ttl, settings.most)
-        };
+        let ttl = self.settings().ttl;
         let (mut touched, now, facts) = (BTreeSet::new(), self.clock.unix(), self.metrics.registry());
         for change in changes {
             let mut table = self.table();
@@ -183,11 +174,13 @@ impl Shared {
             };
             let Some((service, id)) = record::names(&key, INSTANCES) else { continue };
             match item {
-                Some(_) if table.item(service, id).is_none() && table.len() >= most => {
-                    told.once(&key, revision, &format!("there are {most} instances already (`registry: {{ most }}`)"));
-                    continue;
-                }
+                Some(item) if table.has(&item) => continue,
                 Some(item) => {
+                    let is_new = table.item(service, id).is_none();
+                    if let (true, Err(full)) = (is_new, self.has_room(&table, service)) {
+                        told.once(&key, revision, &full.to_string());
+                        continue;
+                    }
                     table.put(item);
                     facts.put();
                 }
@@ -241,17 +234,24 @@ impl Shared {
         if age >= SILENCE && self.table().standing(now, hold).stale.is_none() {
             self.doubt(&format!("it has said nothing for {} s", age.as_secs()));
         }
-        let (services, number) = self.table().lapse(now, hold);
-        if number > 0 {
-            self.metrics.registry().lapsed(u64::try_from(number).unwrap_or(u64::MAX));
+        let lapse = self.table().lapse(now, hold);
+        if lapse.ended > 0 {
+            self.metrics.registry().lapsed(u64::try_from(lapse.ended).unwrap_or(u64::MAX));
             tracing::error!(
-                instances = number,
-                services = services.len(),
+                instances = lapse.ended,
+                services = lapse.services.len(),
                 age_s = age.as_secs(),
                 "instances are not used any more: their time is over, and nobody vouches for them"
             );
-            self.show(services.iter());
         }
+        if lapse.again > 0 {
+            tracing::warn!(
+                instances = lapse.again,
+                hold_s = hold.as_secs(),
+                "instances that nobody vouches for are used again: they are held for longer now"
+            );
+        }
+        self.show(lapse.services.iter());
     }
 
     /// The store says how busy an instance is.

@@ -13,7 +13,6 @@ mod outlet;
 mod record;
 mod table;
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ use tollgate_observe::Metrics;
 
 use self::outlet::{Outlet, Outlets};
 use self::table::{Item, Table};
-use crate::directory::{Change, Directory, Listing, Outcome, Registered, Registration, Trouble};
+use crate::directory::{Bound, Change, Directory, Listing, Outcome, Registered, Registration, Trouble};
 use crate::dns::Dns;
 use crate::{Load, Source};
 
@@ -55,8 +54,6 @@ pub struct Settings {
     pub most_of_one: usize,
     /// How many changes are remembered.
     pub history: usize,
-    /// How many may wait for changes at a time.
-    pub watchers: usize,
     /// Where the load is kept that instances report.
     pub loads: Loads,
 }
@@ -119,7 +116,6 @@ struct Shared {
     outlets: Outlets,
     /// Up to where everybody has taken everything over.
     applied: watch::Sender<u64>,
-    watchers: AtomicUsize,
 }
 
 impl Registry {
@@ -141,7 +137,6 @@ impl Registry {
             table,
             outlets: Outlets::default(),
             applied: watch::Sender::new(0),
-            watchers: AtomicUsize::new(0),
         });
         let following = runtime.spawn(follow::follow(Arc::clone(&shared))).abort_handle();
         Self { shared, following }
@@ -157,10 +152,13 @@ impl Registry {
     pub fn source(&self, wanted: Wanted, resolver: &Arc<Dns>) -> Arc<dyn Source> {
         let outlet = Outlet::new(wanted, resolver, &self.shared.runtime);
         self.shared.outlets.add(&outlet);
-        let (instances, is_heard) = self.shared.table().used(&outlet.wanted().service);
+        // Held until it is shown: what changes meanwhile is shown after it.
+        let table = self.shared.table();
+        let (instances, is_heard) = table.used(&outlet.wanted().service);
         if is_heard {
             outlet.show(instances);
         }
+        drop(table);
         outlet
     }
 
@@ -217,18 +215,42 @@ impl Shared {
         self.store.grant(ttl).await.map_err(unavailable)
     }
 
-    /// Whether one more may register.
-    fn has_room(&self, service: &str) -> Result<(), Trouble> {
-        let (most, most_of_one) = {
+    /// Whether one more instance of this service may be there.
+    fn has_room(&self, table: &Table, service: &str) -> Result<(), Trouble> {
+        let (most, each) = {
             let settings = self.settings();
             (settings.most, settings.most_of_one)
         };
-        let table = self.table();
+        let full = |bound, most| Err(Trouble::Full { service: service.into(), bound, most });
         match () {
-            () if table.len() >= most => Err(Trouble::Full(most)),
-            () if table.len_of(service) >= most_of_one => Err(Trouble::Full(most_of_one)),
+            () if table.len() >= most => full(Bound::Most, most),
+            () if table.len_of(service) >= each => full(Bound::Each, each),
             () => Ok(()),
         }
+    }
+
+    /// Waits until an instance that was written at this revision is used here.
+    async fn used(&self, registration: &Registration, revision: Revision) -> Result<(), Trouble> {
+        self.taken_over(revision).await?;
+        let Registration { service, id, address, port, .. } = registration;
+        let full = {
+            let table = self.table();
+            if table.item(service, id).is_none() { self.has_room(&table, service).err() } else { None }
+        };
+        if let Some(full) = full {
+            // Others took the last places, while this one was written: it is left out, and must not take one later unasked.
+            let _ = self.store.delete(&record::key(service, id), OnlyIf::Unchanged(revision)).await;
+            return Err(full);
+        }
+        let outlets = self.outlets.of(service);
+        let found = async {
+            for outlet in &outlets {
+                outlet.found(address, *port).await;
+            }
+        };
+        timeout(TAKEN_OVER, found).await.map_err(|_| {
+            Trouble::Unavailable(format!("`{id}` of `{service}` is written, but its host `{address}` is not found"))
+        })
     }
 
     async fn register(&self, registration: Registration) -> Result<(Registered, bool), Trouble> {
@@ -239,16 +261,15 @@ impl Shared {
             Err(trouble) => return Err(trouble),
         };
         if known.is_none() {
-            self.has_room(&service)?;
+            self.has_room(&self.table(), &service)?;
         }
         let ttl = registration.ttl;
         let mut lease = self.lease(known.as_ref(), ttl).await?;
-        let before = known.as_ref().and_then(|item| item.lease);
         let is_said = known.as_ref().is_some_and(|item| {
             item.lease == Some(lease) && !item.registered.draining && item.registered.registration == registration
         });
         if let Some(item) = known.as_ref().filter(|_| is_said) {
-            self.taken_over(Revision(item.registered.revision)).await?;
+            self.used(&registration, Revision(item.registered.revision)).await?;
             return Ok((
                 self.renewed(&service, &id, ttl, None).unwrap_or_else(|| item.registered.as_ref().clone()),
                 false,
@@ -260,11 +281,8 @@ impl Shared {
         for _ in 0..TRIES {
             match self.store.put(&key, value.clone(), Some(lease), OnlyIf::Always).await.map_err(unavailable)? {
                 Written::Done(revision) => {
-                    if let Some(before) = before.filter(|before| *before != lease) {
-                        // It has no key any more; if it cannot be asked for, it ends by itself.
-                        let _ = self.store.revoke(before).await;
-                    }
-                    self.taken_over(revision).await?;
+                    // A lease that it had before ends by itself: somebody may just be putting the key under that again.
+                    self.used(&registration, revision).await?;
                     let made = record::made(registration, revision, since);
                     return Ok((self.renewed(&service, &id, ttl, None).unwrap_or(made), known.is_none()));
                 }
@@ -292,7 +310,7 @@ impl Shared {
         let is_shared = self.settings().loads == Loads::InStore;
         if let (Some(load), true) = (&load, is_shared && load != item.registered.load) {
             let fields: Value = load.fields().map(|(name, number)| (name.to_owned(), json!(number))).collect();
-            let key = format!("{LOADS}{service}/{id}");
+            let key = record::load_key(service, id);
             // The instance is there all the same; the load comes again with its next sign of life.
             let _ = self.store.put(&key, fields.to_string().into_bytes(), item.lease, OnlyIf::Always).await;
         }
@@ -332,26 +350,30 @@ impl Shared {
         let Written::Done(revision) = self.store.delete(&key, OnlyIf::Always).await.map_err(unavailable)? else {
             return Err(Trouble::Unavailable("it was not taken away".to_owned()));
         };
-        let lease = there.as_ref().and_then(|entry| entry.lease);
-        if let Some(lease) = lease {
-            // Its load goes with it; if it cannot be asked for, it ends by itself.
-            let _ = self.store.revoke(lease).await;
-        }
         // Also if somebody else took it away: who asks may rely on its getting nothing from here.
-        if there.is_some() || self.table().item(service, id).is_some() {
-            self.taken_over(revision).await?;
-        }
+        let must_be_gone = there.is_some() || self.table().item(service, id).is_some();
+        let taken_over = async { if must_be_gone { self.taken_over(revision).await } else { Ok(()) } };
+        let is_shared = self.settings().loads == Loads::InStore;
+        let load = async {
+            if is_shared {
+                // If it cannot be taken away, it goes with its lease. That is not revoked: the instance may just be registering again.
+                let _ = self.store.delete(&record::load_key(service, id), OnlyIf::Always).await;
+            }
+        };
+        tokio::join!(taken_over, load).0?;
         Ok(there.is_some())
     }
 
     async fn changes(&self, service: Option<&str>, after: u64, most: Duration) -> Result<(u64, Vec<Change>), Trouble> {
-        let watchers = self.settings().watchers;
-        let _place = Place::take(&self.watchers, watchers)?;
+        let mut news = self.table().news(service);
+        let began = *news.borrow();
         let changed = async {
-            let mut news = self.table().news(service);
             loop {
-                news.mark_unchanged();
+                let is_broken = *news.borrow_and_update() != began;
                 let (revision, changes) = self.table().changes(service, after)?;
+                if is_broken {
+                    return Err(Trouble::Compacted);
+                }
                 if !changes.is_empty() || news.changed().await.is_err() {
                     return Ok((revision, changes));
                 }
@@ -388,26 +410,6 @@ impl Directory for Registry {
 
     fn changes<'a>(&'a self, service: Option<&'a str>, after: u64, most: Duration) -> Outcome<'a, (u64, Vec<Change>)> {
         Box::pin(self.shared.changes(service, after, most))
-    }
-}
-
-/// A place among those who wait.
-struct Place<'p>(&'p AtomicUsize);
-
-impl<'p> Place<'p> {
-    fn take(taken: &'p AtomicUsize, most: usize) -> Result<Self, Trouble> {
-        let place = Self(taken);
-        match taken.fetch_add(1, Relaxed) {
-            before if before < most => Ok(place),
-            // Given back by being dropped.
-            _ => Err(Trouble::Unavailable(format!("{most} wait for changes already"))),
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 

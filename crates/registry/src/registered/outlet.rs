@@ -1,6 +1,6 @@
 //! Sources of single services, and how they are found: by the service, so that a change of one is no work for the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -12,6 +12,9 @@ use super::Wanted;
 use crate::directory::Registered;
 use crate::dns::Dns;
 use crate::{Endpoint, Follower, Source, State, View};
+
+/// Most host names among the instances that are wanted of a service: each is looked up again and again.
+const MOST_HOSTS: usize = 1_000;
 
 /// All sources that are in use, by their service.
 #[derive(Debug, Default)]
@@ -98,11 +101,20 @@ impl Outlet {
         instances.retain(|registered| !registered.draining && self.wants(registered));
         let mut inside = self.inside();
         let is_host = |registered: &&Arc<Registered>| registered.registration.address.parse::<IpAddr>().is_err();
-        let named: Vec<(Arc<str>, u16)> = instances
+        let mut named: BTreeSet<(Arc<str>, u16)> = instances
             .iter()
             .filter(is_host)
             .map(|registered| (Arc::clone(&registered.registration.address), registered.registration.port))
             .collect();
+        if let Some(beyond) = named.iter().nth(MOST_HOSTS).cloned() {
+            tracing::warn!(
+                service = &*self.wanted.service,
+                hosts = named.len(),
+                most = MOST_HOSTS,
+                "too many host names: the others are left out"
+            );
+            named.split_off(&beyond);
+        }
         inside.hosts.retain(|host, _| named.contains(host));
         for host in named {
             inside.hosts.entry(host).or_insert_with_key(|(host, port)| self.follow(host, *port));
@@ -131,14 +143,42 @@ impl Outlet {
         Host { view, _source: source, task: task.abort_handle() }
     }
 
-    /// Shows what there is now, to those who wait for it, and to those who are told before anybody is answered.
-    fn publish(&self) {
-        let endpoints: Vec<Endpoint> = {
-            let inside = self.inside();
-            inside.instances.iter().flat_map(|registered| endpoints(registered, &inside.hosts)).collect()
+    /// Waits until the host of an instance is found, and shown; at once if it is not among those that are wanted, or is an address.
+    pub(super) async fn found(&self, host: &Arc<str>, port: u16) {
+        let is_wanted = |registered: &Arc<Registered>| {
+            let said = &registered.registration;
+            said.address == *host && said.port == port && host.parse::<IpAddr>().is_err()
         };
-        // Also when nobody vouches for it: what was before must not be taken for what holds.
-        let view = Arc::new(View { state: State::Fresh, ..View::fresh(endpoints) });
+        let views = {
+            let inside = self.inside();
+            if !inside.instances.iter().any(is_wanted) {
+                return;
+            }
+            inside.hosts.get(&(Arc::clone(host), port)).map(|host| host.view.clone())
+        };
+        let Some(mut views) = views else {
+            // One of too many.
+            return std::future::pending().await;
+        };
+        if views.wait_for(|view| !view.endpoints.is_empty()).await.is_ok() {
+            self.publish();
+        }
+    }
+
+    /// Shows what there is now, to those who wait for it, and to those who are told before anybody is answered. One after the other, so
+    /// that what is shown last is what holds.
+    fn publish(&self) {
+        let inside = self.inside();
+        let endpoints: Vec<Endpoint> =
+            inside.instances.iter().flat_map(|registered| endpoints(registered, &inside.hosts)).collect();
+        let is_pending = |host: &Host| host.view.borrow().state == State::Pending;
+        let view = View::fresh(endpoints);
+        // Once something was shown, also when nobody vouches for it: what was before must not be taken for what holds.
+        let may_begin = self.view.borrow().state == State::Pending;
+        let view = match may_begin && view.endpoints.is_empty() && inside.hosts.values().any(is_pending) {
+            true => Arc::new(View::pending()),
+            false => Arc::new(view),
+        };
         let is_other = self.view.send_if_modified(|shown| {
             let is_other = **shown != *view;
             if is_other {
@@ -154,6 +194,12 @@ impl Outlet {
             };
             followers.iter().for_each(|follower| follower(&view));
         }
+    }
+
+    /// How many host names are looked up.
+    #[cfg(test)]
+    pub(super) fn hosts(&self) -> usize {
+        self.inside().hosts.len()
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {

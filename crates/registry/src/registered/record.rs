@@ -18,6 +18,11 @@ pub(super) fn key(service: &str, id: &str) -> String {
     format!("{INSTANCES}{service}/{id}")
 }
 
+/// The key of its load.
+pub(super) fn load_key(service: &str, id: &str) -> String {
+    format!("{LOADS}{service}/{id}")
+}
+
 /// The service and the id in the key of an instance or of its load.
 pub(super) fn names<'k>(key: &'k str, below: &str) -> Option<(&'k str, &'k str)> {
     let (service, id) = key.strip_prefix(below)?.split_once('/')?;

@@ -30,15 +30,28 @@ pub(super) struct Table {
     most_history: usize,
     /// What changed up to here is not in `history` any more.
     forgotten: u64,
-    /// Whoever waits for a change of a service, or of any (`None`).
-    waiting: BTreeMap<Option<Arc<str>>, watch::Sender<()>>,
+    /// Whoever waits for a change of a service, or of any (`None`); and how often it happened meanwhile that what they know must be listed
+    /// anew.
+    waiting: BTreeMap<Option<Arc<str>>, watch::Sender<u64>>,
     /// When the store last vouched for all of it; `None`: it never did.
     vouched: Option<Instant>,
     stale: Option<(SystemTime, String)>,
-    /// Instances whose time to live is not longer than this are not used: nobody vouches for them any more.
+    /// Instances whose time to live is not longer than this are not used: nobody vouches for them any more. The longest time that one of
+    /// them has.
     lapsed: Option<Duration>,
     /// Services of which an instance reported another load.
     loaded: BTreeSet<Arc<str>>,
+}
+
+/// What is used otherwise than before, though nothing changed.
+#[derive(Debug, Default)]
+pub(super) struct Lapse {
+    /// Whose instances these are.
+    pub(super) services: Vec<Arc<str>>,
+    /// So many are used no more.
+    pub(super) ended: usize,
+    /// So many are used again.
+    pub(super) again: usize,
 }
 
 impl Table {
@@ -73,6 +86,16 @@ impl Table {
 
     pub(super) fn item(&self, service: &str, id: &str) -> Option<&Item> {
         self.services.get(service)?.get(id)
+    }
+
+    /// Whether this is known already, all but what no change tells.
+    pub(super) fn has(&self, item: &Item) -> bool {
+        let new = &item.registered;
+        self.item(&new.registration.service, &new.registration.id).is_some_and(|known| {
+            let own = &known.registered;
+            (known.lease, own.revision, own.draining, &own.registration)
+                == (item.lease, new.revision, new.draining, &new.registration)
+        })
     }
 
     /// The ids of all instances, with their services.
@@ -134,25 +157,33 @@ impl Table {
     /// All up to this revision is known; these services have changed.
     pub(super) fn reached(&mut self, revision: u64, services: &BTreeSet<Arc<str>>) {
         self.revision = self.revision.max(revision);
-        if services.is_empty() {
+        self.tell(services, false);
+    }
+
+    /// Tells those who wait for these services that something changed, or that what they know must be listed anew (`is_broken`).
+    fn tell<'s>(&mut self, services: impl IntoIterator<Item = &'s Arc<str>>, is_broken: bool) {
+        let mut of = services.into_iter().map(|service| Some(Arc::clone(service))).peekable();
+        if of.peek().is_none() {
             return;
         }
         self.waiting.retain(|_, waiting| waiting.receiver_count() > 0);
-        let of = services.iter().map(|service| Some(Arc::clone(service)));
         for waiting in of.chain([None]).filter_map(|of| self.waiting.get(&of)) {
-            waiting.send_replace(());
+            waiting.send_modify(|broken| *broken += u64::from(is_broken));
         }
     }
 
-    /// What was before this revision is not known: the store was read as a whole.
+    /// The store was read as a whole, as of this revision: what was before it is not known. It may have gone back (it was restored from a
+    /// backup); whoever waits for what comes after the revision that it had would wait for another registry's.
     pub(super) fn begin_at(&mut self, revision: u64) {
         self.history.clear();
-        self.forgotten = revision;
+        let is_broken = revision < self.revision;
+        (self.forgotten, self.revision) = (revision, revision);
+        self.waiting.values().for_each(|waiting| waiting.send_modify(|broken| *broken += u64::from(is_broken)));
     }
 
     /// A way to wait for changes of a service, or of any.
-    pub(super) fn news(&mut self, service: Option<&str>) -> watch::Receiver<()> {
-        self.waiting.entry(service.map(Arc::from)).or_insert_with(|| watch::Sender::new(())).subscribe()
+    pub(super) fn news(&mut self, service: Option<&str>) -> watch::Receiver<u64> {
+        self.waiting.entry(service.map(Arc::from)).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
     /// What changed after this revision, and up to when that is all.
@@ -218,6 +249,7 @@ impl Table {
     pub(super) fn vouch(&mut self, now: Instant) -> (Vec<Arc<str>>, Option<(SystemTime, String)>) {
         let again = if self.lapsed.is_some() { self.lapsed_services() } else { Vec::new() };
         (self.vouched, self.lapsed) = (Some(now), None);
+        self.tell(&again, true);
         (again, self.stale.take())
     }
 
@@ -229,26 +261,32 @@ impl Table {
         is_new
     }
 
-    /// Takes out of use what nobody vouches for any more. The services that this touches, and how many instances it was.
-    pub(super) fn lapse(&mut self, now: Instant, hold: Duration) -> (Vec<Arc<str>>, usize) {
-        let Some(vouched) = self.vouched else { return (Vec::new(), 0) };
-        let Some(passed) = now.saturating_duration_since(vouched).checked_sub(hold) else { return (Vec::new(), 0) };
-        let before = self.lapsed;
-        let is_new = |item: &Item| {
-            let ttl = item.registered.registration.ttl;
-            ttl <= passed && before.is_none_or(|before| ttl > before)
-        };
-        let count = |instances: &Instances| instances.values().filter(|item| is_new(item)).count();
-        let touched: Vec<_> = self
-            .services
-            .iter()
-            .map(|(service, instances)| (service, count(instances)))
-            .filter(|(_, n)| *n > 0)
-            .collect();
-        let (services, number) =
-            (touched.iter().map(|(service, _)| Arc::clone(service)).collect(), touched.iter().map(|(_, n)| n).sum());
-        self.lapsed = Some(passed);
-        (services, number)
+    /// Takes out of use what nobody vouches for any more; and into use again what is held for longer now than it was before.
+    pub(super) fn lapse(&mut self, now: Instant, hold: Duration) -> Lapse {
+        let Some(vouched) = self.vouched else { return Lapse::default() };
+        let passed = now.saturating_duration_since(vouched).checked_sub(hold);
+        let ttls = self.services.values().flat_map(BTreeMap::values).map(|item| item.registered.registration.ttl);
+        let lapsed = ttls.filter(|ttl| Some(*ttl) <= passed).max();
+        let before = std::mem::replace(&mut self.lapsed, lapsed);
+        let mut lapse = Lapse::default();
+        if before == lapsed {
+            return lapse;
+        }
+        for (service, instances) in &self.services {
+            let ttls = instances.values().map(|item| Some(item.registered.registration.ttl));
+            let (mut ended, mut again) = (0, 0);
+            ttls.for_each(|ttl| match (ttl <= before, ttl <= lapsed) {
+                (false, true) => ended += 1,
+                (true, false) => again += 1,
+                _ => {}
+            });
+            if ended + again > 0 {
+                lapse.services.push(Arc::clone(service));
+                (lapse.ended, lapse.again) = (lapse.ended + ended, lapse.again + again);
+            }
+        }
+        self.tell(&lapse.services, true);
+        lapse
     }
 
     fn lapsed_services(&self) -> Vec<Arc<str>> {
@@ -268,7 +306,8 @@ impl Table {
         Listing {
             instances: items.map(|item| Arc::clone(&item.registered)).collect(),
             revision: self.revision,
-            age: self.age(now).unwrap_or(Duration::MAX),
+            age: self.age(now),
+            lapsed: self.lapsed,
         }
     }
 

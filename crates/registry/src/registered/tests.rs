@@ -1,6 +1,9 @@
 //! The registry over a store that a test has in its hands.
 
+mod edges;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
@@ -108,11 +111,15 @@ impl Durable for Hand {
         })
     }
 
-    fn delete<'a>(&'a self, key: &'a str, _: OnlyIf) -> durable::Outcome<'a, Written> {
+    fn delete<'a>(&'a self, key: &'a str, only_if: OnlyIf) -> durable::Outcome<'a, Written> {
         Box::pin(async move {
             let (is_there, revision) = {
                 let inside = self.asked()?;
-                (inside.entries.contains_key(key), inside.revision)
+                let there = inside.entries.get(key);
+                if matches!(only_if, OnlyIf::Unchanged(at) if there.is_none_or(|entry| entry.modified != at)) {
+                    return Ok(Written::Conflict(there.cloned()));
+                }
+                (there.is_some(), inside.revision)
             };
             Ok(Written::Done(if is_there { self.write(key, None, None) } else { Revision(revision) }))
         })
@@ -121,7 +128,7 @@ impl Durable for Hand {
     fn grant(&self, _: Duration) -> durable::Outcome<'_, LeaseId> {
         Box::pin(async move {
             let mut inside = self.asked()?;
-            let id = i64::try_from(inside.leases.len()).unwrap() + 1;
+            let id = inside.leases.last().map_or(1, |last| last + 1);
             inside.leases.insert(id);
             Ok(LeaseId(id))
         })
@@ -135,7 +142,15 @@ impl Durable for Hand {
     }
 
     fn revoke(&self, lease: LeaseId) -> durable::Outcome<'_, bool> {
-        Box::pin(async move { Ok(self.asked()?.leases.contains(&lease.0)) })
+        Box::pin(async move {
+            let was_there = self.asked()?.leases.remove(&lease.0);
+            let of_it = |entry: &&Entry| entry.lease == Some(lease);
+            let keys: Vec<_> = self.asked()?.entries.values().filter(of_it).map(|entry| entry.key.clone()).collect();
+            for key in &keys {
+                self.write(key, None, None);
+            }
+            Ok(was_there)
+        })
     }
 
     fn watch(&self, _: &str, _: Revision) -> Box<dyn Watch> {
@@ -257,7 +272,6 @@ fn settings() -> Settings {
         most: 100,
         most_of_one: 3,
         history: 5,
-        watchers: 2,
         loads: Loads::Here,
     }
 }
@@ -402,7 +416,7 @@ async fn without_its_store_an_instance_is_used_until_its_time_is_over() {
         "{standing:?}"
     );
     let listing = test.registry.list(None);
-    assert!(listing.instances.is_empty() && listing.age > Duration::from_secs(19));
+    assert!(listing.instances.is_empty() && listing.age > Some(Duration::from_secs(19)));
     test.hand.cut(false);
     eventually("they are used again", || ports(&source) == [1, 2]).await;
     assert_eq!(test.registry.standing().stale, None);
@@ -447,14 +461,11 @@ async fn there_is_a_most_of_everything() {
     for port in 1..=3 {
         test.register("orders", port, 10).await;
     }
-    assert_eq!(test.registry.register(registration("orders", 4, 10)).await, Err(Trouble::Full(3)));
+    let full = |service: &str, bound, most| Err(Trouble::Full { service: service.into(), bound, most });
+    assert_eq!(test.registry.register(registration("orders", 4, 10)).await, full("orders", Bound::Each, 3));
     test.register("orders", 3, 10).await;
     test.register("stock", 1, 10).await;
-    assert_eq!(test.registry.register(registration("bills", 1, 10)).await, Err(Trouble::Full(4)));
-    let waits = || test.registry.changes(Some("bills"), u64::MAX, Duration::from_millis(200));
-    let (one, two, three) = tokio::join!(waits(), waits(), waits());
-    assert!(one.is_ok() && two.is_ok() && matches!(three, Err(Trouble::Unavailable(_))), "two may wait");
-    assert!(waits().await.is_ok(), "their places are free again");
+    assert_eq!(test.registry.register(registration("bills", 1, 10)).await, full("bills", Bound::Most, 4));
 }
 
 #[tokio::test]

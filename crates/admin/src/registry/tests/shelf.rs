@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tollgate_registry::Load;
-use tollgate_registry::directory::{Change, Directory, Listing, Outcome, Registered, Registration, Trouble};
+use tollgate_registry::directory::{Bound, Change, Directory, Listing, Outcome, Registered, Registration, Trouble};
 
 type Key = (Arc<str>, Arc<str>);
 
@@ -23,6 +23,9 @@ struct Held {
     changes: Vec<Change>,
     revision: u64,
     forgotten: u64,
+    is_unheard: bool,
+    lapsed: Option<Duration>,
+    lapses: u64,
 }
 
 fn service(change: &Change) -> &str {
@@ -38,6 +41,19 @@ impl Shelf {
         let mut held = self.held.lock().unwrap();
         held.forgotten = held.revision;
         held.changes.clear();
+    }
+
+    /// It was not heard of yet, or it was.
+    pub(super) fn hear(&self, is_heard: bool) {
+        self.held.lock().unwrap().is_unheard = !is_heard;
+    }
+
+    /// Instances with at most this time to live are used no more: as if they were not there.
+    pub(super) fn lapse(&self, lapsed: Option<Duration>) {
+        let mut held = self.held.lock().unwrap();
+        held.lapsed = lapsed;
+        held.lapses += 1;
+        self.bell.notify_waiters();
     }
 
     fn put(&self, mut instance: Registered) -> Registered {
@@ -63,7 +79,8 @@ impl Directory for Shelf {
         Box::pin(async move {
             let known = self.find(&registration.service, &registration.id).is_ok();
             if !known && self.held.lock().unwrap().instances.len() == 3 {
-                return Err(Trouble::Full(3));
+                let service = Arc::clone(&registration.service);
+                return Err(Trouble::Full { service, bound: Bound::Most, most: 3 });
             }
             let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
             let expires = Some(since + registration.ttl);
@@ -104,14 +121,18 @@ impl Directory for Shelf {
     fn list(&self, service: Option<&str>) -> Listing {
         let held = self.held.lock().unwrap();
         let is_asked_for = |key: &Key| service.is_none_or(|service| *key.0 == *service);
-        let instances = held.instances.iter().filter(|(key, _)| is_asked_for(key)).map(|(_, one)| Arc::clone(one));
-        Listing { instances: instances.collect(), revision: held.revision, age: Duration::from_millis(7) }
+        let instances = held.instances.iter().filter(|(key, _)| is_asked_for(key));
+        let instances =
+            instances.filter(|(_, one)| Some(one.registration.ttl) > held.lapsed).map(|(_, one)| Arc::clone(one));
+        let age = (!held.is_unheard).then_some(Duration::from_millis(7));
+        Listing { instances: instances.collect(), revision: held.revision, age, lapsed: held.lapsed }
     }
 
     fn changes<'a>(&'a self, of: Option<&'a str>, after: u64, most: Duration) -> Outcome<'a, (u64, Vec<Change>)> {
+        let began = self.held.lock().unwrap().lapses;
         let seen = move || {
             let held = self.held.lock().unwrap();
-            if after < held.forgotten {
+            if after < held.forgotten || held.lapses != began {
                 return Err(Trouble::Compacted);
             }
             let revision = |change: &Change| match change {
