@@ -1,6 +1,6 @@
 //! What must hold between sections. On the tree, not on the types, so that it is told along with all other mistakes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
@@ -95,24 +95,21 @@ pub(crate) fn registering(config: &Config) -> Vec<Diagnostic> {
         mistakes.push(mistake.hint("`\"10.0.0.5:9901\": { kind: admin, tls: { …, client: ./clients-ca.pem } }`"));
     }
     mistakes
+}
 
 /// Second attempts that no route can ever make, though it is told to.
 pub(crate) fn hedging(config: &Config) -> Vec<Diagnostic> {
-    let mut told: Vec<(&Spanned<HedgeAfter>, Option<Diagnostic>)> = Vec::new();
+    // By where it stands: what `defaults` say is for those of their routes that it fits.
+    let mut told: BTreeMap<(&str, usize), Option<Diagnostic>> = BTreeMap::new();
     for (_, route) in config.routes().filter(|(_, route)| matches!(route.action, Action::Forward { .. })) {
         let Some(hedge) = &route.settings.hedge else { continue };
-        let never = never_hedged(route, &hedge.after);
-        let is_here = |known: &Span| {
-            let here = &hedge.after.span;
-            (known.start, &known.source.name) == (here.start, &here.source.name)
-        };
-        match told.iter_mut().find(|(known, _)| is_here(&known.span)) {
-            // What `defaults` say is for those that it fits.
-            Some((_, mistake)) => *mistake = mistake.take().filter(|_| never.is_some()),
-            None => told.push((&hedge.after, never)),
+        let (never, here) = (never_hedged(route, &hedge.after), &hedge.after.span);
+        let known = told.entry((here.source.name.as_str(), here.start)).or_insert_with(|| never.clone());
+        if never.is_none() {
+            *known = None;
         }
     }
-    told.into_iter().filter_map(|(_, mistake)| mistake).collect()
+    told.into_values().flatten().collect()
 }
 
 /// Why there is never a second attempt on this route; `None`: there may be.

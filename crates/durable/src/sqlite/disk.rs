@@ -115,12 +115,12 @@ impl Disk {
                 lease.execute(params![id.0, i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)])?;
             }
             let mut end = writing.prepare("DELETE FROM leases WHERE id = ?1")?;
-            for id in written.ended {
+            for id in written.ended.into_iter().flatten() {
                 end.execute([id.0])?;
             }
             let mut put = writing.prepare("INSERT OR REPLACE INTO entries VALUES (?1, ?2, ?3, ?4, ?5)")?;
             let mut delete = writing.prepare("DELETE FROM entries WHERE key = ?1")?;
-            for change in written.changes {
+            for change in written.changes.into_iter().flatten() {
                 match change {
                     Change::Put(entry) => {
                         let Entry { key, value, created, modified, lease } = entry;
@@ -144,10 +144,10 @@ impl Disk {
 pub(super) struct Written<'w> {
     /// New leases.
     pub(super) leases: Vec<(LeaseId, Duration)>,
-    /// Those that ended.
-    pub(super) ended: &'w BTreeSet<LeaseId>,
-    /// What becomes of keys, in order.
-    pub(super) changes: &'w [Change],
+    /// Those that ended: before, and now.
+    pub(super) ended: [&'w BTreeSet<LeaseId>; 2],
+    /// What becomes of keys, in order, likewise.
+    pub(super) changes: [&'w [Change]; 2],
     pub(super) revision: Revision,
     /// Now.
     pub(super) stamp: SystemTime,

@@ -31,7 +31,7 @@ pub(super) struct Memory {
     pub(super) role: watch::Sender<Role>,
     /// Since when the disk has been waited for, if it is.
     busy: Mutex<Busy>,
-    /// Why what is in memory may not be so any more: the disk does not take what has ended, or cannot be read.
+    /// Why what is in memory may not be so any more: what another process writes cannot be read.
     doubt: Mutex<Option<Trouble>>,
     bounds: Mutex<Bounds>,
 }

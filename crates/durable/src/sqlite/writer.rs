@@ -1,6 +1,6 @@
 //! The thread that writes: what has gathered as one transaction, the ends of leases at their time, and now and then that it is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -46,12 +46,21 @@ pub(super) struct Writer {
     stamped: Instant,
     /// The disk refused what was written last; and is asked again then.
     failed: Option<Instant>,
+    /// What ended while it did. It is written before anything else.
+    owed: Owed,
+}
+
+/// What has ended, and the disk does not know yet: no more than what lies on it.
+#[derive(Debug, Default)]
+struct Owed {
+    ended: BTreeSet<LeaseId>,
+    changes: Vec<crate::Change>,
 }
 
 impl Writer {
     pub(super) fn new(disk: Disk, lock: File, memory: Arc<Memory>) -> Self {
         let stamped = memory.clock.now();
-        Self { disk, lock, memory, version: 0, stamped, failed: None }
+        Self { disk, lock, memory, version: 0, stamped, failed: None, owed: Owed::default() }
     }
 
     /// Reads what is there, and keeps it if nobody else does.
@@ -134,10 +143,8 @@ impl Writer {
         let now = self.memory.clock.now();
         let state = self.memory.state();
         let stamp = (!state.leases.is_empty()).then(|| self.stamped + STAMPED_EVERY);
-        let next = match self.failed {
-            Some(again) => Some(again),
-            None => [state.next_end(), stamp].into_iter().flatten().min(),
-        };
+        let again = self.failed.or(stamp);
+        let next = [state.next_end(), again].into_iter().flatten().min();
         next.map_or(STAMPED_EVERY, |next| next.saturating_duration_since(now)).min(STAMPED_EVERY)
     }
 
@@ -159,6 +166,7 @@ impl Writer {
         };
         let leases = content.leases.iter().map(lease).collect();
         self.show(content, leases);
+        self.is_sure();
         self.stamped = now;
         self.memory.role.send_replace(Role::Keeper);
         // Those that ended while nobody was there are gone before anybody is shown them; and it is stamped.
@@ -178,10 +186,10 @@ impl Writer {
         Ok(())
     }
 
-    /// What is in memory is what is on the disk, and what has ended is on neither.
+    /// What is in memory is what is on the disk.
     fn is_sure(&self) {
         if !self.memory.doubt(None) {
-            tracing::info!("the registry's disk works again");
+            tracing::info!("the registry's file can be read again");
         }
     }
 
@@ -231,14 +239,14 @@ impl Writer {
         let ending: Vec<LeaseId> = ends(&mut state, now);
         let mut draft = Draft::new(&state);
         ending.iter().for_each(|lease| draft.end(*lease));
-        // What has ended is still shown until the disk has taken it.
-        let is_overdue = !draft.changes.is_empty();
         let most = memory.bounds().most;
         let answers: Vec<_> =
             asked.into_iter().map(|(change, answer)| (draft.take(change, now, most), answer)).collect();
         let Draft { revision, changes, leases, ended, .. } = draft;
         let is_kept = |lease: &LeaseId| state.leases.get(lease).is_some_and(|lease| lease.is_kept);
-        let is_news = !changes.is_empty() || ended.iter().any(is_kept) || (!state.leases.is_empty() && is_due);
+        let is_owed = !self.owed.changes.is_empty() || !self.owed.ended.is_empty();
+        let is_news =
+            is_owed || !changes.is_empty() || ended.iter().any(is_kept) || (!state.leases.is_empty() && is_due);
         // It is not held while the disk is waited for: whoever reads sees what was before.
         drop(state);
         if !is_news && !is_stamp {
@@ -250,17 +258,21 @@ impl Writer {
         }
         memory.waits(true);
         let stamp = memory.clock.unix();
-        let result = self.disk.write(&OnDisk { leases, ended: &ended, changes: &changes, revision, stamp });
+        let (ended_all, changes_all) = ([&self.owed.ended, &ended], [&*self.owed.changes, &changes]);
+        let result = self.disk.write(&OnDisk { leases, ended: ended_all, changes: changes_all, revision, stamp });
         memory.waits(false);
         match result {
             Ok(()) => {
-                (self.stamped, self.failed) = (now, None);
+                self.stamped = now;
+                self.owed = Owed::default();
+                if self.failed.take().is_some() {
+                    tracing::info!("the registry is written to the disk again");
+                }
                 let mut state = memory.state();
                 ended.iter().for_each(|lease| drop(state.leases.remove(lease)));
                 changes.into_iter().for_each(|change| state.show(change));
                 drop(state);
                 memory.revision.send_replace(revision);
-                self.is_sure();
                 answers.into_iter().for_each(|(written, answer)| drop(answer.send(written)));
             }
             Err(error) => {
@@ -268,16 +280,31 @@ impl Writer {
                     tracing::error!(%error, "the registry cannot be written to the disk");
                 }
                 self.failed = Some(now + AGAIN);
+                self.ends_in_memory(&ending);
                 let trouble = trouble(&error);
-                if is_overdue && memory.doubt(Some(trouble.clone())) {
-                    tracing::error!(
-                        leases = ending.len(),
-                        "the disk does not let go of what has ended: nobody vouches for the registry's instances until it does"
-                    );
-                }
                 answers.into_iter().for_each(|(_, answer)| drop(answer.send(Err(trouble.clone()))));
             }
         }
+    }
+}
+
+impl Writer {
+    /// The disk does not take it that these leases have ended. They are over all the same: nobody is to be sent to whom nothing was heard of. Who
+    /// starts again before the disk has taken it finds them once more, for one time to live.
+    fn ends_in_memory(&mut self, ending: &[LeaseId]) {
+        let mut state = self.memory.state();
+        let mut draft = Draft::new(&state);
+        ending.iter().for_each(|lease| draft.end(*lease));
+        let Draft { revision, changes, ended, .. } = draft;
+        for lease in ended {
+            if state.leases.remove(&lease).is_some_and(|lease| lease.is_kept) {
+                self.owed.ended.insert(lease);
+            }
+        }
+        changes.iter().cloned().for_each(|change| state.show(change));
+        drop(state);
+        self.memory.revision.send_replace(revision);
+        self.owed.changes.extend(changes);
     }
 }
 
