@@ -14,7 +14,7 @@ mod run;
 use std::time::{Duration, Instant};
 
 use tollgate_testkit::load::{Allowed, Got, Options};
-use tollgate_testkit::{Backends, Etcd, Load, Registrant};
+use tollgate_testkit::{Backends, Etcd, Load, Registrant, Signal, wait_until};
 
 use self::run::{
     INSTANCES, LONG_TTL, NONE, Node, TTL, await_renewals, cluster, load, now, outage, reconciled, registered,
@@ -138,4 +138,29 @@ fn without_a_quorum_the_last_view_is_used_where_that_is_wanted() {
     run.lose_quorum();
     await_renewals(&run.registrants, 2);
     run.reconcile("quorum lost, with hold", NONE);
+}
+
+/// The successor would know no instance; who runs does.
+#[test]
+fn without_a_quorum_a_gateway_that_knows_its_instances_is_not_replaced_by_one_that_does_not() {
+    let (mut run, _) = Run::start(Etcd::leader, TTL, ", hold: 10m");
+    let pid = run.node.gateway.pid();
+    (0..2).for_each(|node| run.etcd.kill(node));
+    run.node.gateway.await_metric(STALE, |stale| stale == 1.0);
+    run.node.gateway.signal(Signal::USR2);
+    wait_until("it is told", || run.node.gateway.status()["upgrades"]["failed"] == 1);
+    let log = run.node.gateway.log();
+    assert!(log.contains("the registry cannot be read: etcd: "), "{log}");
+    assert_eq!(run.node.gateway.pid(), pid);
+    // Who begins now knows nobody, until somebody can be asked.
+    let blind = Node::with(&cluster(&run.etcd, 2), ", hold: 10m");
+    assert_eq!(blind.gateway.client().get("/a").status, 503);
+    run.etcd.spawn_again(0);
+    run.etcd.start_again(1);
+    blind.await_known(INSTANCES);
+    assert_eq!(blind.gateway.client().get("/a").status, 200);
+    run.node.gateway.await_metric(STALE, |stale| stale == 0.0);
+    run.node.gateway.upgrade();
+    assert_eq!(run.node.gateway.ended().code(), Some(0));
+    run.reconcile("upgraded without a quorum, then with one", NONE);
 }

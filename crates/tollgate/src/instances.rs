@@ -21,6 +21,11 @@ const HISTORY: usize = 10_000;
 /// Keys of which the embedded store has room beyond the instances.
 const BESIDE: usize = 1_000;
 
+/// How long a process that is to take another one's place may take to read the registry.
+const FIRST_READ: Duration = Duration::from_secs(10);
+/// How often is looked whether it has.
+const LOOKED_EVERY: Duration = Duration::from_millis(20);
+
 /// The registry, and what it was made of.
 #[derive(Debug)]
 pub(crate) struct Instances {
@@ -69,6 +74,21 @@ impl Instances {
         let (registry, access) = (Arc::new(registry), Access::new(written));
         let (cluster, data) = (config.cluster.clone(), config.data.0.clone());
         Ok(Some(Arc::new(Self { registry, access, cluster, data, embedded })))
+    }
+
+    /// Waits until the registry was read: who takes the place of a process that knows the instances must know them as well, since that one may
+    /// go on using them (`hold`) while nobody can read anything.
+    ///
+    /// # Errors
+    /// It was not, for a while; why, in words.
+    pub(crate) async fn read(&self) -> Result<(), String> {
+        let read = async {
+            while self.registry.standing().age.is_none() {
+                tokio::time::sleep(LOOKED_EVERY).await;
+            }
+        };
+        let in_time = tokio::time::timeout(FIRST_READ, read).await;
+        in_time.map_err(|_| self.registry.standing().stale.map_or_else(|| "no answer".to_owned(), |(_, why)| why))
     }
 
     /// It is in force.

@@ -28,7 +28,7 @@ use crate::inherited::Inherited;
 use crate::redirect;
 use crate::rehearsal;
 use crate::scrape::Scrape;
-use crate::start::{StartError, Trouble, cannot_listen, other, serves, shown, wire_error};
+use crate::start::{StartError, Trouble, cannot_listen, other, registry_unread, serves, shown, wire_error};
 use crate::status::{Shown, Status};
 use crate::tls::Tls;
 use crate::upgrade::State;
@@ -172,6 +172,9 @@ impl Node {
         // Names are looked up before the first request, so that none is refused for want of an answer that is on its way; and
         // before ports are taken, so that nobody else finds them taken meanwhile and nobody listening.
         self.world.slow.block_on(wired.heard(config.dns.timeout.0 + Duration::from_millis(100)));
+        if let Some(instances) = wired.instances.as_ref().filter(|_| before.is_none() && self.inherited.replaces()) {
+            self.world.slow.block_on(instances.read()).map_err(|why| registry_unread(&why))?;
+        }
         let listeners = self.listeners(config, &wired, workers)?;
         let access_log = match before {
             Some(before) if before.config.log.access == config.log.access => before.access_log.clone(),

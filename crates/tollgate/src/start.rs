@@ -339,6 +339,15 @@ pub(crate) fn other(what: &str, error: &dyn std::fmt::Display) -> StartError {
     StartError::Other(vec![Trouble { message: format!("{what}: {error}"), hint: None }])
 }
 
+/// What a process says that is to take another one's place, and does not.
+pub(crate) fn registry_unread(why: &str) -> StartError {
+    let hint = "the process that runs knows its instances, and serves on: upgrade it once the registry can be read";
+    StartError::Other(vec![Trouble {
+        message: format!("the registry cannot be read: {why}"),
+        hint: Some(hint.to_owned()),
+    }])
+}
+
 pub(crate) fn wire_error(error: WireError) -> StartError {
     match error {
         WireError::Config(mistakes) => StartError::Config(mistakes),
