@@ -267,6 +267,12 @@ impl RequestHead {
         self.ascii(self.method_part)
     }
 
+    /// The same as bytes, for whoever only passes it on.
+    #[must_use]
+    pub fn method_bytes(&self) -> &[u8] {
+        self.method_part.of(self.fields.buffer.filled())
+    }
+
     /// The one normalised path that is matched, shown to policies and sent on.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -313,6 +319,12 @@ impl RequestHead {
     #[must_use]
     pub fn host(&self) -> &str {
         self.ascii(self.host)
+    }
+
+    /// The same as bytes, for whoever only passes it on.
+    #[must_use]
+    pub fn host_bytes(&self) -> &[u8] {
+        self.host.of(self.fields.buffer.filled())
     }
 
     /// Takes over what another head says.

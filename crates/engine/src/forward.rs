@@ -25,7 +25,7 @@ use tollgate_http1::list;
 use tollgate_observe::metrics::Outcome;
 use tollgate_plan::{Captures, Proxy, RoutePlan};
 use tollgate_upstream::adaptive::{Permit, Took};
-use tollgate_upstream::{Connection, Refusal};
+use tollgate_upstream::{Connection, Refusal, Service};
 
 use crate::deployment::{Backend, Deployment};
 use crate::forward::failure::refused;
@@ -86,13 +86,9 @@ pub(crate) async fn forward<S: Downstream>(
     let named = if service.tells_clients() { Some(Arc::clone(&turn.x.conn)) } else { None };
     let mut tries = Tries::new(proxy.retries.unwrap_or(backend.retries));
     loop {
-        if route.hooks.attempt {
-            verdict::look(service, client.now)?;
-            // Boxed: only some routes need it, and every other exchange would keep room for it.
-            if Box::pin(answered(client, turn, route, service.name(), due.at)).await? {
-                return Ok(Transit::Own);
-            }
-            client.look();
+        // Boxed: only some routes need it, and every other exchange would keep room for it.
+        if route.hooks.attempt && Box::pin(answered_before(client, turn, route, service, due.at)).await? {
+            return Ok(Transit::Own);
         }
         turn.pass = verdict::pass(service, client.now)?;
         let ask = tries.ask(client, turn, key.as_deref(), named.as_ref(), due.at);
@@ -130,8 +126,8 @@ pub(crate) async fn forward<S: Downstream>(
         };
         match next {
             Next::Done(upstream) => {
-                turn.upload.forget();
                 turn.x.trail.upstream = Some(client.now.saturating_duration_since(started));
+                turn.upload.forget();
                 turn.upstream = Some(upstream);
                 return Ok(Transit::Upstream);
             }
@@ -212,6 +208,21 @@ async fn rehearsed<S>(client: &mut Client<S>, turn: &mut Turn, way: Way<'_>) -> 
         stand_in.answer(turn, way, at)?;
     }
     Ok(Transit::Own)
+}
+
+/// What policies say of an attempt, asked only if the service is not left alone; whether one of them answers instead.
+async fn answered_before<S>(
+    client: &mut Client<S>,
+    turn: &mut Turn,
+    route: &RoutePlan,
+    service: &Service,
+    at: Instant,
+) -> Result<bool, Stop> {
+    verdict::look(service, client.now)?;
+    let is_answered = answered(client, turn, route, service.name(), at).await?;
+    // That may have taken its time.
+    client.look();
+    Ok(is_answered)
 }
 
 /// Has policies say what this attempt says of its own; whether one of them answers instead.

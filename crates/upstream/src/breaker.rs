@@ -55,7 +55,8 @@ pub struct Breaker {
 /// What only changes of the state, and trials, look at.
 #[derive(Debug, Default)]
 struct Trial {
-    running: u32,
+    /// Below zero for a moment, if one that waits is given up before it is a trial again.
+    running: i64,
     well: u32,
     /// For how long it was open before.
     past: Growing,
@@ -209,11 +210,16 @@ impl Breaker {
             }
             _ => state,
         };
-        if trial.running + trial.well >= self.settings.trials {
+        if !self.has_room(&trial) {
             return Err(Open { retry: SOON });
         }
         trial.running += 1;
         Ok(self.pass(state))
+    }
+
+    /// Whether one more trial may be made.
+    fn has_room(&self, trial: &Trial) -> bool {
+        trial.running + i64::from(trial.well) < i64::from(self.settings.trials)
     }
 
     /// To another phase; the lock is held.
@@ -267,7 +273,7 @@ impl Breaker {
         if self.state.load(Ordering::Acquire) != state {
             return;
         }
-        trial.running = trial.running.saturating_sub(1);
+        trial.running -= 1;
         match verdict {
             None => {}
             Some(Verdict::Failed) => self.open_at(trial, state, Because::Trial, now),

@@ -1,6 +1,6 @@
 //! Waiting for a connection when all that a service may have are taken.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use tollgate_observe::metrics::ServiceShard;
@@ -47,7 +47,7 @@ impl Service {
             drop(queued);
             let resumed = self.resume(rest);
             match grant {
-                Ok(Ok(Grant::Connection(connection))) if resumed.is_err() => connection.release(self.clock.now()),
+                Ok(Ok(grant)) if resumed.is_err() => unused(grant, self.clock.now()),
                 Ok(Ok(Grant::Connection(connection))) => {
                     let mut connection = *connection;
                     if ask.fresh || !connection.is_quiet(ask.only_once) {
@@ -58,8 +58,6 @@ impl Service {
                     metrics.reused();
                     return Ok(Connection::Whole(connection));
                 }
-                // A turn that is not used goes to the next.
-                Ok(Ok(Grant::Turn(_))) if resumed.is_err() => {}
                 Ok(Ok(Grant::Turn(turn))) => {
                     let found = self.find(ask)?;
                     match found {
@@ -93,6 +91,13 @@ impl Service {
     /// [`Refusal::LeftAlone`].
     pub(crate) fn resume(&self, rest: Option<Rest<'_>>) -> Result<(), Refusal> {
         rest.map_or(Ok(()), |rest| rest.over(self.clock.now())).map_err(Refusal::LeftAlone)
+    }
+}
+
+/// Whoever waited for it is not sent on: it goes to the next. An unused turn does so by itself.
+fn unused(grant: Grant, now: Instant) {
+    if let Grant::Connection(connection) = grant {
+        connection.release(now);
     }
 }
 

@@ -133,10 +133,14 @@ impl Tries {
         client: &mut Client<S>,
         due: Instant,
     ) -> Option<Duration> {
-        if upstream.protocol.is_some() || !turn.upload.can_repeat(turn.x.length) {
+        let (head, retrying) = (&turn.x.reply.head, &backend.retrying);
+        // Most are well.
+        if (head.status < 400 && !turn.is_grpc) || upstream.protocol.is_some() {
             return None;
         }
-        let (head, retrying) = (&turn.x.reply.head, &backend.retrying);
+        if !turn.upload.can_repeat(turn.x.length) {
+            return None;
+        }
         let told = if retrying.is_on_status(head.status) && turn.is_harmless_twice {
             head.fields.get("retry-after").and_then(|value| retry_after(value, client))
         } else if retrying.is_on_unavailable() && is_unavailable(turn) {

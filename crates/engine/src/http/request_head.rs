@@ -46,12 +46,17 @@ pub(crate) fn write(
     host(out, x, backend, proxy, address);
     let correlation = &d.rules.correlation;
     let is_call = turn.is_grpc && x.deadline.is_some();
+    let is_time = |known, name: &[u8]| {
+        (is_call && known == Known::Other && name.eq_ignore_ascii_case(b"grpc-timeout"))
+            || route.deadline.as_ref().is_some_and(|field| name.eq_ignore_ascii_case(field.name.as_bytes()))
+    };
+    // Most routes say nothing of time.
+    let has_time = is_call || route.deadline.is_some();
     write::fields(out, &x.head.fields, |known, name| {
         is_ours(known)
             || x.onward.hides(name)
             || correlation.is_header(known, name)
-            || (is_call && known == Known::Other && name.eq_ignore_ascii_case(b"grpc-timeout"))
-            || route.deadline.as_ref().is_some_and(|field| name.eq_ignore_ascii_case(field.name.as_bytes()))
+            || (has_time && is_time(known, name))
     });
     if let Some(field) = &route.deadline {
         deadline::write(out, field, due, now);
@@ -82,7 +87,7 @@ pub(crate) fn write(
     let own = x.onward.fields.iter().filter(|(name, _)| !is_signers(name));
     own.for_each(|(name, value)| write::field(out, name, value));
     forwarded(out, x);
-    write::field(out, &correlation.header, x.id.as_str().as_bytes());
+    write::field(out, &correlation.header, x.id.as_bytes());
     write::field(out, b"traceparent", &x.trace.field());
     if let Some(signer) = signer {
         // A body of no bytes is none: what is signed is the same.
@@ -111,7 +116,7 @@ fn is_ours(known: Known) -> bool {
 }
 
 fn start_line(out: &mut Vec<u8>, x: &Exchange, proxy: &Proxy, captures: &Captures) {
-    out.extend_from_slice(x.head.method_text().as_bytes());
+    out.extend_from_slice(x.head.method_bytes());
     out.push(b' ');
     match &proxy.path {
         _ if x.head.is_asterisk => out.push(b'*'),
@@ -131,11 +136,11 @@ fn host(out: &mut Vec<u8>, x: &Exchange, backend: &Backend, proxy: &Proxy, addre
     out.extend_from_slice(b"Host: ");
     match proxy.host.as_ref().or(backend.host.as_ref()) {
         Some(host) => out.extend_from_slice(host),
-        None if x.head.host().is_empty() => match address {
+        None if x.head.host_bytes().is_empty() => match address {
             Address::Socket(address) => display(out, address),
             Address::Unix(_) => out.extend_from_slice(b"localhost"),
         },
-        None => out.extend_from_slice(x.head.host().as_bytes()),
+        None => out.extend_from_slice(x.head.host_bytes()),
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -146,7 +151,7 @@ fn host(out: &mut Vec<u8>, x: &Exchange, backend: &Backend, proxy: &Proxy, addre
 fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
     out.extend_from_slice(b"Via: ");
     if x.peer == Peer::Proxy {
-        earlier(out, x, "via");
+        earlier(out, x, Known::Via, "via");
     }
     out.extend_from_slice(match x.head.version {
         Version::Http10 => b"1.0 tollgate\r\nX-Forwarded-For: ",
@@ -155,7 +160,7 @@ fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
     });
     let peer = x.conn.peer();
     let told_host = x.told_host.as_deref().map(str::as_bytes);
-    if !earlier(out, x, "x-forwarded-for") && x.client != peer {
+    if !earlier(out, x, Known::XForwardedFor, "x-forwarded-for") && x.client != peer {
         display(out, x.client);
         out.extend_from_slice(b", ");
     }
@@ -163,13 +168,13 @@ fn forwarded(out: &mut Vec<u8>, x: &Exchange) {
     out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
     out.extend_from_slice(x.scheme.as_bytes());
     out.extend_from_slice(b"\r\n");
-    let host = x.head.host().as_bytes();
+    let host = x.head.host_bytes();
     let asked = told_host.unwrap_or(host);
     if !asked.is_empty() {
         write::field(out, b"X-Forwarded-Host", asked);
     }
     out.extend_from_slice(b"Forwarded: ");
-    if !earlier(out, x, "forwarded") && x.client != peer {
+    if !earlier(out, x, Known::Forwarded, "forwarded") && x.client != peer {
         element(out, &x.client.to_string(), asked, x.scheme);
         out.extend_from_slice(b", ");
     }
@@ -195,9 +200,8 @@ fn element(out: &mut Vec<u8>, from: &str, host: &[u8], scheme: &str) {
     out.extend_from_slice(scheme.as_bytes());
 }
 
-/// What was said before, as a list to go on with; whether there was anything.
-fn earlier(out: &mut Vec<u8>, x: &Exchange, name: &str) -> bool {
-    let known = Known::of(name.as_bytes());
+/// What was said before in the field of this name, as a list to go on with; whether there was anything.
+fn earlier(out: &mut Vec<u8>, x: &Exchange, known: Known, name: &str) -> bool {
     if !x.head.fields.received().iter().any(|f| f.known == known && !f.dropped) {
         return false;
     }

@@ -46,8 +46,9 @@ impl Rest<'_> {
         if self.breaker.state.load(Ordering::Acquire) != state.get() {
             return true;
         }
+        let has_room = self.breaker.has_room(&trial);
         trial.running += 1;
-        trial.running + trial.well <= self.breaker.settings.trials
+        has_room
     }
 }
 

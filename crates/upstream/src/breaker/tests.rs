@@ -220,10 +220,14 @@ fn a_trial_that_waits_leaves_its_place_to_another_and_none_is_counted_twice() {
     assert!(breaker.enter(then).is_err(), "which is under way still");
     drop(other);
     let waits = breaker.enter(then).unwrap();
-    // Its client leaves while it waits.
+    // Its client leaves while it waits, whichever of the two goes first.
     drop(breaker.rest(waits.round()));
     assert!(breaker.enter(then).is_err());
     drop(waits);
+    let waits = breaker.enter(then).unwrap();
+    let rest = breaker.rest(waits.round());
+    drop(waits);
+    drop(rest);
     let waits = breaker.enter(then).unwrap();
     breaker.rest(waits.round()).over(then).unwrap();
     assert!(breaker.enter(then).is_err(), "it is a trial again");

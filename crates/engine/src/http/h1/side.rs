@@ -118,7 +118,7 @@ impl Downstream for Wire<'_> {
             Length::Chunked => write::chunked(out),
         }
         if echo {
-            write::field(out, &correlation.header, x.id.as_str().as_bytes());
+            write::field(out, &correlation.header, x.id.as_bytes());
         }
         match (stays, x.head.version) {
             (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
@@ -139,7 +139,7 @@ impl Downstream for Wire<'_> {
         write::field(out, b"Upgrade", protocol);
         out.extend_from_slice(b"Connection: Upgrade\r\n");
         if echo {
-            write::field(out, &correlation.header, x.id.as_str().as_bytes());
+            write::field(out, &correlation.header, x.id.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
         self.answering = true;

@@ -131,7 +131,7 @@ impl Downstream for Frames {
             map.insert(http::header::CONTENT_LENGTH, n.into());
         }
         if echo {
-            add_field(map, &correlation.header, x.id.as_str().as_bytes());
+            add_field(map, &correlation.header, x.id.as_bytes());
         }
         let ends = framing.outflow == Outflow::Nothing || framing.told == Length::Known(0);
         let answer = self.respond.send_response(response, ends).map_err(|_| Gone)?;
@@ -150,7 +150,7 @@ impl Downstream for Frames {
         *response.headers_mut() = header_map(&turn.x.reply.head.fields);
         let correlation = &d.rules.correlation;
         if correlation.echo {
-            add_field(response.headers_mut(), &correlation.header, turn.x.id.as_str().as_bytes());
+            add_field(response.headers_mut(), &correlation.header, turn.x.id.as_bytes());
         }
         self.answer = Some(self.respond.send_response(response, false).map_err(|_| Gone)?);
         self.lasts();
