@@ -93,6 +93,26 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Which key it is of.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put(entry) => &entry.key,
+            Self::Gone { key, .. } => key,
+        }
+    }
+
+    /// When it was.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Put(entry) => entry.modified,
+            Self::Gone { revision, .. } => *revision,
+        }
+    }
+}
+
 /// A key and what lies there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -136,6 +156,18 @@ pub enum OnlyIf {
     Unchanged(Revision),
 }
 
+impl OnlyIf {
+    /// Whether it holds of what is there.
+    #[must_use]
+    pub fn holds(self, there: Option<&Entry>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Absent => there.is_none(),
+            Self::Unchanged(revision) => there.is_some_and(|entry| entry.modified == revision),
+        }
+    }
+}
+
 /// Whether a change was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
@@ -145,6 +177,22 @@ pub enum Written {
     Conflict(Option<Entry>),
     /// The lease that the key was to end with has ended itself.
     NoLease,
+}
+
+/// Whether a store takes this.
+fn within_bounds(key: &str, value: &[u8]) -> Result<(), Trouble> {
+    if key.is_empty() || key.len() > MOST_KEY {
+        return Err(Trouble::Refused(format!("a key has 1 to {MOST_KEY} bytes, this one {}", key.len())));
+    }
+    if value.len() > MOST_VALUE {
+        return Err(Trouble::Refused(format!("a value has {MOST_VALUE} bytes at most, this one {}", value.len())));
+    }
+    Ok(())
+}
+
+/// The whole seconds for which a lease is granted.
+fn whole(ttl: Duration) -> Duration {
+    Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).max(Duration::from_secs(1))
 }
 
 /// Why the store did not do what it was asked.

@@ -164,3 +164,23 @@ pub enum Change {
         revision: u64,
     },
 }
+
+impl Change {
+    /// Whose instance it is of.
+    #[must_use]
+    pub fn service(&self) -> &Arc<str> {
+        match self {
+            Self::Put(registered) => &registered.registration.service,
+            Self::Gone { service, .. } => service,
+        }
+    }
+
+    /// When it was.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        match self {
+            Self::Put(registered) => registered.revision,
+            Self::Gone { revision, .. } => *revision,
+        }
+    }
+}

@@ -29,6 +29,8 @@ const NAMED: [&str; 3] = ["named_metrics", "request_cost", "utilization"];
 const SHORT: [(&str, &str); 3] =
     [("cpu", "cpu_utilization"), ("mem", "mem_utilization"), ("in_flight", "named_metrics.in_flight")];
 
+const NO_TTL: &str = "expected a time in whole seconds, from `2s` to `24h`";
+
 /// One thing that is wrong with what an instance says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -59,6 +61,15 @@ pub fn is_service(text: &str) -> bool {
 pub fn is_id(text: &str) -> bool {
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
     (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(is_fit) && !matches!(text, "." | "..")
+}
+
+/// A time to live as it is written.
+///
+/// # Errors
+/// What is expected instead.
+pub fn ttl(text: &str) -> Result<Duration, &'static str> {
+    let read = text.parse::<SignedDuration>().ok().and_then(|ttl| Duration::try_from(ttl).ok());
+    read.filter(|ttl| (LEAST_TTL..=MOST_TTL).contains(ttl) && ttl.subsec_nanos() == 0).ok_or(NO_TTL)
 }
 
 /// What an instance of that name says of itself, and how busy it is, if it says that as well.
@@ -180,10 +191,9 @@ impl Reading {
     }
 
     fn ttl(&mut self, said: &Value) -> Option<Duration> {
-        let read = said.as_str().and_then(|text| text.parse::<SignedDuration>().ok());
-        match read.and_then(|ttl| Duration::try_from(ttl).ok()) {
-            Some(ttl) if (LEAST_TTL..=MOST_TTL).contains(&ttl) && ttl.subsec_nanos() == 0 => Some(ttl),
-            _ => self.none("/ttl", "expected a time in whole seconds, from `2s` to `24h`"),
+        match said.as_str().map(ttl) {
+            Some(Ok(ttl)) => Some(ttl),
+            _ => self.none("/ttl", NO_TTL),
         }
     }
 

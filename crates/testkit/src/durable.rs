@@ -193,9 +193,7 @@ fn put_at(key: &str, value: &[u8], created: Revision, modified: Revision) -> Cha
 }
 
 fn key(change: Change) -> String {
-    match change {
-        Change::Put(Entry { key, .. }) | Change::Gone { key, .. } => key,
-    }
+    change.key().to_owned()
 }
 
 fn first_byte(change: Change) -> u8 {

@@ -140,8 +140,8 @@ impl Subject {
         let mut seen = seen.into_iter().peekable();
         Text::new(std::iter::from_fn(move || {
             let change = seen.next()?;
-            let is_last = seen.peek().is_none_or(|next| revision(next) != revision(&change));
-            let known = Known { revision: revision(&change), lapsed };
+            let is_last = seen.peek().is_none_or(|next| next.revision() != change.revision());
+            let known = Known { revision: change.revision(), lapsed };
             let id = if is_last { format!("id: {known}\n") } else { String::new() };
             let kind = if matches!(change, Change::Put(_)) { "put" } else { "gone" };
             Some(format!("event: {kind}\n{id}data: {}\n\n", shown::change(&change)))
@@ -168,14 +168,6 @@ impl Subject {
                 Err(_) => Heard::End,
             }
         })
-    }
-}
-
-/// When it was.
-fn revision(change: &Change) -> u64 {
-    match change {
-        Change::Put(instance) => instance.revision,
-        Change::Gone { revision, .. } => *revision,
     }
 }
 

@@ -136,13 +136,7 @@ impl Registry {
         filter: &'a Filter,
         asker: &'a Asker,
     ) -> impl Iterator<Item = Change> + 'a {
-        let is_theirs = |change: &Change| {
-            let service = match change {
-                Change::Put(instance) => &instance.registration.service,
-                Change::Gone { service, .. } => service,
-            };
-            self.access.may(asker, Right::Read, Some(service))
-        };
+        let is_theirs = |change: &Change| self.access.may(asker, Right::Read, Some(change.service()));
         changes.into_iter().filter(is_theirs).map(|change| filter.seen(change))
     }
 }

@@ -34,7 +34,7 @@ use self::client::{Ask, Client, Failure};
 use self::watch::Watching;
 use self::wire::{Lease, Message, decoded};
 use crate::{
-    Durable, Entry, LeaseId, Listing, MOST_KEY, MOST_VALUE, OnlyIf, Outcome, Revision, Trouble, Watch, Written,
+    Durable, Entry, LeaseId, Listing, OnlyIf, Outcome, Revision, Trouble, Watch, Written, whole, within_bounds,
 };
 
 /// What all keys begin with, if nothing else is said.
@@ -124,21 +124,20 @@ impl Durable for Etcd {
         only_if: OnlyIf,
     ) -> Outcome<'a, Written> {
         Box::pin(async move {
-            within_bounds(key, &value)?;
+            fits(key, &value)?;
             Ok(self.0.put(key, &value, lease, only_if).await?)
         })
     }
 
     fn delete<'a>(&'a self, key: &'a str, only_if: OnlyIf) -> Outcome<'a, Written> {
         Box::pin(async move {
-            within_bounds(key, &[])?;
+            fits(key, &[])?;
             Ok(self.0.delete(key, only_if).await?)
         })
     }
 
     fn grant(&self, ttl: Duration) -> Outcome<'_, LeaseId> {
-        let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
-        let request = json!({ "TTL": seconds.max(1).to_string() });
+        let request = json!({ "TTL": whole(ttl).as_secs().to_string() });
         Box::pin(async move {
             // If one is granted that nobody hears of, it ends by itself.
             let granted: Lease = decoded(&self.0.ask(&Ask::read("/v3/lease/grant", &request)).await?.body)?;
@@ -194,15 +193,10 @@ pub struct EtcdStatus {
     pub bytes: u64,
 }
 
-fn within_bounds(key: &str, value: &[u8]) -> Result<(), Trouble> {
-    if key.is_empty() || key.len() > MOST_KEY {
-        return Err(Trouble::Refused(format!("a key has 1 to {MOST_KEY} bytes, this one {}", key.len())));
-    }
+/// Whether etcd takes this from a user.
+fn fits(key: &str, value: &[u8]) -> Result<(), Trouble> {
     if key.ends_with(MARK) {
         return Err(Trouble::Refused(format!("a key that ends with `{MARK}` is nobody's")));
     }
-    if value.len() > MOST_VALUE {
-        return Err(Trouble::Refused(format!("a value has {MOST_VALUE} bytes at most, this one {}", value.len())));
-    }
-    Ok(())
+    within_bounds(key, value)
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::client::{Ask, Client, Failure};
 use super::read::Found;
 use super::wire::{Txn, decoded};
-use crate::{Entry, LeaseId, OnlyIf, Revision, Written};
+use crate::{LeaseId, OnlyIf, Revision, Written};
 
 /// So often a change without a condition is tried while others change the same key.
 const RACES: usize = 64;
@@ -47,7 +47,7 @@ impl Client {
     async fn change(&self, key: &str, only_if: OnlyIf, operation: &Value) -> Result<Written, Failure> {
         for _ in 0..RACES {
             let Found { entry, endpoint, .. } = self.read(key).await?;
-            if !holds(only_if, entry.as_ref()) {
+            if !only_if.holds(entry.as_ref()) {
                 return Ok(Written::Conflict(entry));
             }
             let was = entry.map_or(Revision(0), |entry| entry.modified);
@@ -88,14 +88,6 @@ impl Client {
         }
         let found = txn.responses.into_iter().flat_map(|response| response.response_range.kvs).next();
         Ok(Written::Conflict(found.map(|found| found.entry(key.to_owned()))))
-    }
-}
-
-fn holds(only_if: OnlyIf, entry: Option<&Entry>) -> bool {
-    match only_if {
-        OnlyIf::Always => true,
-        OnlyIf::Absent => entry.is_none(),
-        OnlyIf::Unchanged(revision) => entry.is_some_and(|entry| entry.modified == revision),
     }
 }
 

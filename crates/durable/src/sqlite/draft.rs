@@ -76,7 +76,7 @@ impl<'s> Draft<'s> {
         most: usize,
     ) -> Result<Written, Trouble> {
         let there = self.entry(&key);
-        if !holds(only_if, there) {
+        if !only_if.holds(there) {
             return Ok(Written::Conflict(there.cloned()));
         }
         if lease.is_some_and(|lease| !self.is_live(lease, now)) {
@@ -104,7 +104,7 @@ impl<'s> Draft<'s> {
 
     fn delete(&mut self, key: String, only_if: OnlyIf) -> Written {
         let there = self.entry(&key);
-        if !holds(only_if, there) {
+        if !only_if.holds(there) {
             return Written::Conflict(there.cloned());
         }
         if there.is_some() {
@@ -127,14 +127,6 @@ impl<'s> Draft<'s> {
         keys.retain(|key| self.entry(key).is_some_and(|entry| entry.lease == Some(lease)));
         keys.into_iter().for_each(|key| self.gone(key));
         self.ended.insert(lease);
-    }
-}
-
-fn holds(only_if: OnlyIf, there: Option<&Entry>) -> bool {
-    match only_if {
-        OnlyIf::Always => true,
-        OnlyIf::Absent => there.is_none(),
-        OnlyIf::Unchanged(revision) => there.is_some_and(|entry| entry.modified == revision),
     }
 }
 

@@ -173,7 +173,7 @@ impl State {
 
     /// Takes over what is on the disk now.
     pub(super) fn show(&mut self, change: Change) {
-        let revision = revision_of(&change);
+        let revision = change.revision();
         match &change {
             Change::Put(entry) => {
                 self.let_go(&entry.key);
@@ -191,7 +191,7 @@ impl State {
         self.revision = self.revision.max(revision);
         self.history.push_back(change);
         while self.history.len() > self.most_history {
-            self.forgotten = self.history.pop_front().as_ref().map_or(self.forgotten, revision_of);
+            self.forgotten = self.history.pop_front().as_ref().map_or(self.forgotten, Change::revision);
         }
     }
 
@@ -206,13 +206,6 @@ impl State {
     /// When the next lease ends.
     pub(super) fn next_end(&self) -> Option<Instant> {
         self.leases.values().map(|lease| lease.ends).min()
-    }
-}
-
-pub(super) fn revision_of(change: &Change) -> Revision {
-    match change {
-        Change::Put(entry) => entry.modified,
-        Change::Gone { revision, .. } => *revision,
     }
 }
 

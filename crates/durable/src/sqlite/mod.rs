@@ -32,7 +32,7 @@ use self::memory::{Memory, Role};
 use self::watch::SqliteWatch;
 use self::writer::{Change, Command, Writer};
 use crate::{
-    Durable, Entry, LeaseId, Listing, MOST_KEY, MOST_VALUE, OnlyIf, Outcome, Revision, Trouble, Watch, Written,
+    Durable, Entry, LeaseId, Listing, OnlyIf, Outcome, Revision, Trouble, Watch, Written, whole, within_bounds,
 };
 
 /// How often the disk learns that the process is there.
@@ -190,24 +190,22 @@ impl Durable for Sqlite {
         only_if: OnlyIf,
     ) -> Outcome<'a, Written> {
         Box::pin(async move {
-            if key.len() > MOST_KEY || value.len() > MOST_VALUE {
-                let bounds = format!("a key has at most {MOST_KEY} bytes, and a value {MOST_VALUE}");
-                return Err(Trouble::Refused(bounds));
-            }
+            within_bounds(key, &value)?;
             self.write(Change::Put { key: key.to_owned(), value, lease, only_if }).await
         })
     }
 
     fn delete<'a>(&'a self, key: &'a str, only_if: OnlyIf) -> Outcome<'a, Written> {
-        Box::pin(async move { self.write(Change::Delete { key: key.to_owned(), only_if }).await })
+        Box::pin(async move {
+            within_bounds(key, &[])?;
+            self.write(Change::Delete { key: key.to_owned(), only_if }).await
+        })
     }
 
     fn grant(&self, ttl: Duration) -> Outcome<'_, LeaseId> {
         Box::pin(async move {
             self.kept().await?;
-            let whole =
-                Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).max(Duration::from_secs(1));
-            let granted = self.memory.grant(whole, MOST_LEASES);
+            let granted = self.memory.grant(whole(ttl), MOST_LEASES);
             // It ends by itself even if nothing is ever put under it.
             self.look();
             granted.ok_or_else(|| Trouble::Refused(format!("there are {MOST_LEASES} leases already")))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use super::memory::{Memory, revision_of};
+use super::memory::Memory;
 use crate::{CONFIRMED_EVERY, Change, Outcome, Revision, Seen, Watch};
 
 /// Most changes of one batch.
@@ -39,13 +39,13 @@ impl SqliteWatch {
         if self.shown < state.forgotten {
             return Some(Seen::Compacted);
         }
-        let first = state.history.partition_point(|change| revision_of(change) <= self.shown);
-        let new = state.history.range(first..).filter(|change| key(change).starts_with(&self.prefix));
+        let first = state.history.partition_point(|change| change.revision() <= self.shown);
+        let new = state.history.range(first..).filter(|change| change.key().starts_with(&self.prefix));
         let (mut changes, mut last) = (Vec::new(), state.revision.max(self.shown));
         for change in new {
             // What is of one revision is shown together: a watch stands between revisions.
-            if changes.len() >= MOST_AT_ONCE && changes.last().map(revision_of) != Some(revision_of(change)) {
-                last = changes.last().map_or(last, revision_of);
+            if changes.len() >= MOST_AT_ONCE && changes.last().map(Change::revision) != Some(change.revision()) {
+                last = changes.last().map_or(last, Change::revision);
                 break;
             }
             changes.push(Change::clone(change));
@@ -94,12 +94,5 @@ impl Watch for SqliteWatch {
             self.is_due = false;
             Ok(Seen::Confirmed(self.shown))
         })
-    }
-}
-
-fn key(change: &Change) -> &str {
-    match change {
-        Change::Put(entry) => &entry.key,
-        Change::Gone { key, .. } => key,
     }
 }

@@ -150,7 +150,7 @@ impl Table {
 
     fn forget(&mut self) {
         while self.history.len() > self.most_history {
-            self.forgotten = self.history.pop_front().map_or(self.forgotten, |change| revision_of(&change));
+            self.forgotten = self.history.pop_front().map_or(self.forgotten, |change| change.revision());
         }
     }
 
@@ -191,8 +191,8 @@ impl Table {
         if after < self.forgotten {
             return Err(Trouble::Compacted);
         }
-        let first = self.history.partition_point(|change| revision_of(change) <= after);
-        let is_wanted = |change: &&Change| service.is_none_or(|service| service_of(change) == service);
+        let first = self.history.partition_point(|change| change.revision() <= after);
+        let is_wanted = |change: &&Change| service.is_none_or(|service| **change.service() == *service);
         let changes = self.history.range(first..).filter(is_wanted).cloned().collect();
         Ok((self.revision.max(after), changes))
     }
@@ -326,19 +326,5 @@ impl Table {
             stale: self.stale.clone(),
             hold,
         }
-    }
-}
-
-fn revision_of(change: &Change) -> u64 {
-    match change {
-        Change::Put(registered) => registered.revision,
-        Change::Gone { revision, .. } => *revision,
-    }
-}
-
-fn service_of(change: &Change) -> &str {
-    match change {
-        Change::Put(registered) => &registered.registration.service,
-        Change::Gone { service, .. } => service,
     }
 }

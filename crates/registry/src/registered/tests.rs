@@ -95,12 +95,7 @@ impl Durable for Hand {
             {
                 let inside = self.asked()?;
                 let there = inside.entries.get(key);
-                let holds = match only_if {
-                    OnlyIf::Always => true,
-                    OnlyIf::Absent => there.is_none(),
-                    OnlyIf::Unchanged(revision) => there.is_some_and(|entry| entry.modified == revision),
-                };
-                if !holds {
+                if !only_if.holds(there) {
                     return Ok(Written::Conflict(there.cloned()));
                 }
                 if lease.is_some_and(|lease| !inside.leases.contains(&lease.0)) {
@@ -223,13 +218,9 @@ impl Watch for Watching {
                     if inside.is_compacted {
                         return Ok(Seen::Compacted);
                     }
-                    let key = |change: &Stored| match change {
-                        Stored::Put(entry) => entry.key.clone(),
-                        Stored::Gone { key, .. } => key.clone(),
-                    };
                     let new = inside.history.iter().filter(|(revision, _)| *revision > self.shown);
                     let new: Vec<Stored> = new
-                        .filter(|(_, change)| key(change).starts_with(&self.prefix))
+                        .filter(|(_, change)| change.key().starts_with(&self.prefix))
                         .map(|(_, c)| c.clone())
                         .collect();
                     if !inside.is_cut {

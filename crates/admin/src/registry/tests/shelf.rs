@@ -28,13 +28,6 @@ struct Held {
     lapses: u64,
 }
 
-fn service(change: &Change) -> &str {
-    match change {
-        Change::Put(instance) => &instance.registration.service,
-        Change::Gone { service, .. } => service,
-    }
-}
-
 impl Shelf {
     /// What changed so far is not known any more.
     pub(super) fn forget(&self) {
@@ -135,11 +128,8 @@ impl Directory for Shelf {
             if after < held.forgotten || held.lapses != began {
                 return Err(Trouble::Compacted);
             }
-            let revision = |change: &Change| match change {
-                Change::Put(instance) => instance.revision,
-                Change::Gone { revision, .. } => *revision,
-            };
-            let is_asked_for = |change: &&Change| revision(change) > after && of.is_none_or(|of| service(change) == of);
+            let is_asked_for =
+                |change: &&Change| change.revision() > after && of.is_none_or(|of| **change.service() == *of);
             Ok((held.revision, held.changes.iter().filter(is_asked_for).cloned().collect::<Vec<_>>()))
         };
         let come = async move {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
-use tollgate_registry::directory::{LEAST_TTL, MOST_TTL};
+use tollgate_registry::said::ttl;
 
 use self::asking::Asking;
 use self::child::{Child, NotStarted};
@@ -109,13 +109,6 @@ pub(crate) struct RegisterArgs {
     /// The service: a command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
-}
-
-fn ttl(text: &str) -> Result<Duration, String> {
-    match period(text) {
-        Some(ttl) if (LEAST_TTL..=MOST_TTL).contains(&ttl) && ttl.subsec_nanos() == 0 => Ok(ttl),
-        _ => Err("expected a time in whole seconds, from `2s` to `24h`".to_owned()),
-    }
 }
 
 fn drain(text: &str) -> Result<Duration, String> {
