@@ -303,7 +303,7 @@ fn hedging(hangs: &Service, quick: &Service) -> Gateway {
     let config = "listen: { \"{{http}}\": http, \"{{health}}\": health }\nworkers: 1\nservices:\n  \
         s: { to: [\"{{hangs}}\", \"{{quick}}\"], protocol: http2, retry: 0 }\n  \
         hangs: { to: \"{{hangs}}\", protocol: http2 }\n\
-        routes: { /hedged: { to: s, hedge: 50ms, timeout: 8s }, /resets: hangs }\n";
+        routes: { /hedged: { to: s, hedge: 500ms, timeout: 8s }, /resets: hangs }\n";
     Gateway::start(TOLLGATE, config, &[("hangs", hangs.address.clone()), ("quick", quick.address.clone())])
 }
 

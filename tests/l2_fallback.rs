@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail it by panicking")]
 
 use tollgate_testkit::http2::{Frame, FrameClient, hpack};
+use tollgate_testkit::recorder::shown;
 use tollgate_testkit::{Cli, Gateway, ReadError, Recorder, Response, Script, Step, free_port};
 
 const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
@@ -153,7 +154,7 @@ fn answers_whose_status_the_file_names_are_replaced_where_that_is_safe() {
     let mut client = gate_way.client();
     client.send("POST /whole HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(client.response("POST").unwrap().status, 503, "it was taken, and would be twice");
-    // An answer of the file takes nothing twice, and leaves the connections of use.
+    // An answer of the file takes nothing twice.
     let reply = "fallback: { status: 203, body: instead, on: 503 }";
     let fixed = gateway(&of(&main), &dead(), reply, "");
     let mut client = fixed.client();
@@ -162,6 +163,32 @@ fn answers_whose_status_the_file_names_are_replaced_where_that_is_safe() {
         let answer = client.call(&post);
         assert_eq!((answer.status, answer.text().as_str()), (203, "instead"), "{path}");
     }
+}
+
+#[test]
+fn a_connection_is_of_use_after_an_answer_that_was_replaced_unless_a_request_is_stuck_in_it() {
+    // Half of the body is enough for this answer, after which it goes on reading.
+    let main = Recorder::answering(|taken| {
+        let answer = Step::Send(b"HTTP/1.1 503 Own\r\nContent-Length: 0\r\n\r\n".to_vec());
+        let read = if taken.target == "/early" { Step::ReadBody(4) } else { Step::ReadRequest };
+        Script(vec![read, answer])
+    });
+    let config = format!(
+        "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nworkers: 1\nroutes:\n  \
+         /**: {{ to: \"{}\", fallback: {{ status: 203, body: instead, on: 503 }} }}\n",
+        of(&main)
+    );
+    let gateway = Gateway::start(TOLLGATE, &config, &[]);
+    let whole = || assert_eq!(post(&gateway).text(), "instead");
+    (0..3).for_each(|_| whole());
+    assert_eq!(main.recorded().len(), 1, "it goes on being used");
+    let mut client = gateway.client();
+    client.send("POST /early HTTP/1.1\r\nHost: g\r\nContent-Length: 9\r\n\r\nhell");
+    assert_eq!(client.response("POST").unwrap().text(), "instead");
+    whole();
+    let all = main.recorded();
+    assert_eq!(all.len(), 2, "{}", shown(&all));
+    assert!(all[0].bytes.ends_with(b"\r\n\r\nhell"), "{}", shown(&all));
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn hedges(gateway: &Gateway, result: &str) -> f64 {
 fn another_instance_answers_for_a_slow_one_which_is_given_up() {
     for method in ["GET", "OPTIONS"] {
         let (slow, quick) = (silent(), well());
-        let gateway = gateway(&[&slow, &quick], "", "hedge: 50ms");
+        let gateway = gateway(&[&slow, &quick], "", "hedge: 250ms");
         let (answers, took) = timed(|| both_ways(&gateway, method));
         assert!(answers.iter().all(|answer| answer.text() == "well"), "{answers:?}");
         assert!(took < LONG, "{took:?}");
@@ -93,7 +93,24 @@ fn a_bad_answer_waits_for_a_better_one_and_is_better_than_none() {
     let (answers, took) = timed(|| both_ways(&gate_way, "GET"));
     assert!(answers.iter().all(|answer| answer.status == 503), "{answers:?}");
     assert!(took >= Duration::from_millis(600), "for as long as there was time the other one might have answered");
-    // First a bad one, but not before the second is asked; then a good one.
+    let (late, later) = bad_and_then_good();
+    let gate_way = gateway(&[&late, &later], "retry: 0", "hedge: 50ms, timeout: 5s");
+    assert!(both_ways(&gate_way, "GET").iter().all(|answer| answer.text() == "good"));
+}
+
+#[test]
+fn a_bad_answer_is_held_against_its_instance_though_another_ones_is_used() {
+    let (late, later) = bad_and_then_good();
+    let own = "retry: 0, outlier: { consecutive: 1, status: 500 }";
+    let gateway = gateway(&[&late, &later], own, "hedge: 50ms, timeout: 5s");
+    assert_eq!(gateway.client().get("/a").text(), "good");
+    gateway.await_metric("tollgate_attempts_total{service=\"s\",outcome=\"ok\"}", |count| count == 2.0);
+    gateway.await_metric("tollgate_service_instances{service=\"s\",state=\"ejected\"}", |count| count == 1.0);
+}
+
+/// Two instances of which, of up to two requests that both get, the first one answers badly, but not before the second is asked; and then
+/// the second one well.
+fn bad_and_then_good() -> (Recorder, Recorder) {
     let (asked, answered): ([Gate; 2], [Gate; 2]) = (from_fn(|_| Gate::new()), from_fn(|_| Gate::new()));
     let (both_asked, bad_answered) = (asked.clone(), answered.clone());
     let late = Recorder::answering(move |taken: &Taken| {
@@ -107,8 +124,7 @@ fn a_bad_answer_waits_for_a_better_one_and_is_better_than_none() {
         script.0.insert(2, Step::Wait(answered[taken.number].clone()));
         script
     });
-    let gate_way = gateway(&[&late, &later], "retry: 0", "hedge: 50ms, timeout: 5s");
-    assert!(both_ways(&gate_way, "GET").iter().all(|answer| answer.text() == "good"));
+    (late, later)
 }
 
 #[test]
@@ -186,7 +202,7 @@ fn an_interim_answer_wins_no_race_and_is_told_only_of_the_answer_that_is_used() 
         let answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell";
         Script::reply(format!("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n{answer}"))
     });
-    let gateway = gateway(&[&slow, &quick], "", "hedge: 50ms");
+    let gateway = gateway(&[&slow, &quick], "", "hedge: 250ms");
     for _ in 0..2 {
         let mut client = gateway.client();
         client.send("GET /a HTTP/1.1\r\nHost: g\r\n\r\n");

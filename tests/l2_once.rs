@@ -53,7 +53,7 @@ fn only_what_does_no_harm_twice_is_sent_twice() {
         "listen: {{ \"{{{{http}}}}\": http, \"{{{{health}}}}\": health }}\nworkers: 1\nservices:\n  \
          plain: {{ to: \"{to}\", {try_timeout}, retry: {{ retries: 3, {on} }} }}\n  \
          keys: {{ to: \"{to}\", {try_timeout}, retry: {{ retries: 3, {on}, idempotency_key: true }} }}\n\
-         routes: {{ /plain/**: plain, /keys/**: {{ to: keys, hedge: 5s }} }}\n"
+         routes: {{ /plain/**: plain, /keys/**: {{ to: keys, hedge: 100ms }} }}\n"
     );
     let gateway = Gateway::start(TOLLGATE, &config, &[]);
     let mut asked = Vec::new();

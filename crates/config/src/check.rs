@@ -1,6 +1,7 @@
 //! What must hold between sections. On the tree, not on the types, so that it is told along with all other mistakes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use tollgate_core::diagnostic::{Diagnostic, nearest};
 use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
@@ -8,7 +9,8 @@ use tollgate_core::node::{Entry, Node, Span, Spanned, Value};
 use crate::model::named::is_name;
 use crate::model::route::ACTIONS;
 use crate::model::{
-    Action, AuthSource, Config, Destination, Endpoint, HedgeAfter, Listener, ListenerKind, Method, Route, Service,
+    Action, AuthSource, Config, Destination, Endpoint, HedgeAfter, Listener, ListenerKind, Method, OrNone, Route,
+    Service,
 };
 
 /// Looks at the desugared tree of a whole file.
@@ -83,10 +85,6 @@ pub(crate) fn registering(config: &Config) -> Vec<Diagnostic> {
         mistakes.push(mistake.hint("`listen: { …, \"127.0.0.1:9901\": admin }`"));
     }
     let Some(registry) = &config.registry else { return mistakes };
-    if let Some(hold) = registry.hold.as_ref().filter(|_| config.cluster.is_none()) {
-        let mistake = Diagnostic::warning("the gateway's own registry can always be asked: this has no effect");
-        mistakes.push(mistake.at(&hold.span).hint("it is for a registry in etcd: `cluster: { etcd: … }`"));
-    }
     let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client.is_some());
     let everybody = registry.register.0.iter().chain(&registry.read.0);
     let shown = everybody.filter_map(|(_, registrar)| registrar.certificate.as_ref()?.first());
@@ -103,7 +101,7 @@ pub(crate) fn hedging(config: &Config) -> Vec<Diagnostic> {
     let mut told: BTreeMap<(&str, usize), Option<Diagnostic>> = BTreeMap::new();
     for (_, route) in config.routes().filter(|(_, route)| matches!(route.action, Action::Forward { .. })) {
         let Some(hedge) = &route.settings.hedge else { continue };
-        let (never, here) = (never_hedged(route, &hedge.after), &hedge.after.span);
+        let (never, here) = (never_hedged(config, route, &hedge.after), &hedge.after.span);
         let known = told.entry((here.source.name.as_str(), here.start)).or_insert_with(|| never.clone());
         if never.is_none() {
             *known = None;
@@ -113,20 +111,42 @@ pub(crate) fn hedging(config: &Config) -> Vec<Diagnostic> {
 }
 
 /// Why there is never a second attempt on this route; `None`: there may be.
-fn never_hedged(route: &Route, after: &Spanned<HedgeAfter>) -> Option<Diagnostic> {
+fn never_hedged(config: &Config, route: &Route, after: &Spanned<HedgeAfter>) -> Option<Diagnostic> {
     let is_read = |method: &Method| ["GET", "HEAD", "OPTIONS"].contains(&method.as_str());
     if !route.methods.is_empty() && !route.methods.iter().any(is_read) {
         let mistake = Diagnostic::error("no request of this route is ever sent twice").at(&after.span);
         return Some(mistake.hint("`hedge` is for `GET`, `HEAD` and `OPTIONS`, which change nothing"));
     }
-    let timeout = route.settings.timeout;
-    match after.value {
-        HedgeAfter::Time(time) if time >= timeout => {
-            let mistake = Diagnostic::error(format!("a second attempt after {time:?} comes too late")).at(&after.span);
-            Some(mistake.hint(format!("all is over after {timeout:?}, the route's `timeout`: write a shorter time")))
-        }
-        _ => None,
+    let HedgeAfter::Time(time) = after.value else { return None };
+    let settings = &route.settings;
+    let bounds =
+        [("timeout", Some(settings.timeout)), ("total", settings.total), ("try_timeout", longest_try(config, route))];
+    let known = bounds.into_iter().filter_map(|(name, bound)| Some((name, bound?)));
+    let (name, bound) = known.min_by_key(|(_, bound)| *bound).filter(|(_, bound)| time >= *bound)?;
+    let mistake = Diagnostic::error(format!("a second attempt after {time:?} comes too late")).at(&after.span);
+    Some(mistake.hint(format!("the first one is over after {bound:?} (`{name}`): write a shorter time")))
+}
+
+/// How long a try of this route may take at most, if that is bounded by itself: its own `try_timeout`, or that of its services.
+fn longest_try(config: &Config, route: &Route) -> Option<Duration> {
+    if let Some(own) = &route.settings.try_timeout {
+        return match own {
+            OrNone::None => None,
+            OrNone::Some(most) => Some(most.0),
+        };
     }
+    let Action::Forward { to, .. } = &route.action else { return None };
+    let named = |name: &Spanned<String>| config.services.iter().find(|(known, _)| known.value == name.value);
+    let services: Vec<&Service> = match to {
+        Destination::Inline(service) => vec![service],
+        named_ones => named_ones.names().filter_map(|name| Some(&named(name)?.1)).collect(),
+    };
+    services
+        .into_iter()
+        .map(|service| service.try_timeout.map(|most| most.0))
+        .collect::<Option<Vec<_>>>()?
+        .into_iter()
+        .max()
 }
 
 /// Services that tests name and that are none.

@@ -71,17 +71,17 @@ impl<'n> MapReader<'n> {
         Some(Self { node, entries, known: Vec::new(), failed: false })
     }
 
-    /// The same for a section with these keys, which whoever writes something else is told, after its short form if it has one.
-    pub fn section(node: &'n Node, keys: &[&str], short: Option<&str>, cx: &mut DecodeCx) -> Option<Self> {
+    /// The same for a section with these keys, which whoever writes something else is told, after the short forms that it has.
+    pub fn section(node: &'n Node, keys: &[&str], short: &[&str], cx: &mut DecodeCx) -> Option<Self> {
         if let Some(entries) = Self::entries(node) {
             return Some(Self { node, entries, known: Vec::new(), failed: false });
         }
-        let what = if short.is_some() { "a mapping or its short form" } else { "a mapping" };
+        let what = if short.is_empty() { "a mapping" } else { "a mapping or its short form" };
         let mistake = Diagnostic::error(format!("expected {what}, found {}", node.value.kind())).at(&node.span);
         let keys = keys.join(", ");
         cx.report(mistake.hint(match short {
-            Some(short) => format!("`{short}`; or keys: {keys}"),
-            None => format!("keys known here: {keys}"),
+            [] => format!("keys known here: {keys}"),
+            _ => format!("`{}`; or keys: {keys}", short.join("` or `")),
         }));
         None
     }
@@ -283,13 +283,13 @@ pub fn field_schema(inner: schemars::Schema, docs: &[&str], default: Option<serd
 /// `name: Type = default` has a default, written as a user would write it; `name: Type` must be there, unless the
 /// type is an `Option`, or a section that needs nothing; `name as "key": Type` names a key that is no Rust word.
 /// `struct Name: check` has the whole section looked at by `fn(&Name, &mut DecodeCx) -> bool`, which reports what
-/// does not fit together. `struct Name = "example"` has a short form, of which whoever writes neither is told. Doc comments become
-/// the schema's.
+/// does not fit together. `struct Name = "example", "another"` has short forms, of which whoever writes neither is told. Doc comments
+/// become the schema's.
 #[macro_export]
 macro_rules! section {
     (
         $(#[doc = $doc:literal])*
-        $vis:vis struct $name:ident $(: $check:path)? $(= $short:literal)? {
+        $vis:vis struct $name:ident $(: $check:path)? $(= $($short:literal),+)? {
             $( $(#[doc = $field_doc:literal])* $field:ident $(as $key:literal)? : $kind:ty $(= $default:expr)? ),* $(,)?
         }
     ) => {
@@ -314,8 +314,8 @@ macro_rules! section {
 
             fn decode(node: &$crate::node::Node, cx: &mut $crate::decode::DecodeCx) -> Option<Self> {
                 #[allow(unused_mut, unused_assignments, reason = "most sections have no short form")]
-                let mut short: Option<&str> = None;
-                $( short = Some($short); )?
+                let mut short: &[&str] = &[];
+                $( short = &[$($short),+]; )?
                 let mut map = $crate::decode::MapReader::section(node, Self::KEYS, short, cx)?;
                 $( let $field: Option<$kind> = $crate::section!(@read map cx $field [$($key)?] $kind $(, $default)?); )*
                 if !map.finish(cx) {

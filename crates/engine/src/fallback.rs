@@ -9,7 +9,6 @@ use tollgate_plan::{Captures, Fallback, Fixed, Instead, Proxy, RoutePlan};
 use tollgate_upstream::faults;
 
 use crate::deployment::{Backend, Deployment};
-use crate::forward::verdict::told_status;
 use crate::forward::{self, Transit};
 use crate::http::downstream::{Client, Downstream};
 use crate::http::request_head::Way;
@@ -116,7 +115,7 @@ fn is_on(fallback: &Fallback, fault: &'static Fault) -> bool {
 /// Whether it is for the answer that came, whose body has not begun.
 fn is_on_answer(fallback: &Fallback, turn: &Turn) -> bool {
     let changes = turn.upstream.as_ref().is_none_or(|upstream| upstream.protocol.is_some());
-    !changes && fallback.is_on_status(told_status(&turn.x.reply.head, turn.is_grpc))
+    !changes && fallback.is_on_status(turn.x.reply.head.status)
 }
 
 /// An answer of the file takes the place.
@@ -127,7 +126,7 @@ fn written<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, fixed:
         }
         Why::Answer(status) => {
             turn.x.trail.cause = Some(format!("in place of an answer of {status}"));
-            give_up(client, turn);
+            leave(client, turn);
         }
     }
     turn.x.reply = respond::fixed(fixed);
@@ -135,7 +134,7 @@ fn written<S>(client: &mut Client<S>, turn: &mut Turn, route: &RoutePlan, fixed:
 }
 
 /// The answer that came is not used.
-fn give_up<S>(client: &mut Client<S>, turn: &mut Turn) {
+fn leave<S>(client: &mut Client<S>, turn: &mut Turn) {
     if let Some(upstream) = turn.upstream.take() {
         forward::give_up(upstream, turn, client.look());
     }
@@ -153,7 +152,7 @@ fn prepare<S>(client: &mut Client<S>, turn: &mut Turn, backend: &Backend, why: W
     let name = backend.service.name();
     let stood_in = match why {
         Why::Answer(status) => {
-            give_up(client, turn);
+            leave(client, turn);
             format!("in place of {name}: an answer of {status}")
         }
         Why::None(problem) => match &problem.cause {

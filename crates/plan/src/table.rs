@@ -194,8 +194,7 @@ impl Fallback {
     pub fn is_on_status(&self, status: u16) -> bool {
         let is_one =
             |on: &FallbackOn| matches!(on, FallbackOn::Status(range) if (range.from..=range.to).contains(&status));
-        // What went well is not looked for.
-        status >= 400 && self.on.iter().any(is_one)
+        self.on.iter().any(is_one)
     }
 }
 

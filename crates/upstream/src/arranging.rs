@@ -57,7 +57,6 @@ impl Service {
             self.instances.store(Arc::new(Instances { state: view.state.clone(), ..before }));
             return;
         }
-        let list = self.kept(&before, &view.endpoints);
         let endpoints: Arc<[Endpoint]> = view.endpoints.as_slice().into();
         if is_arranged_alike(&before.endpoints, &endpoints) {
             let before = Instances::clone(&before);
@@ -65,6 +64,7 @@ impl Service {
             self.instances.store(Arc::new(Instances { state: view.state.clone(), endpoints, tiers, ..before }));
             return;
         }
+        let list = self.kept(&before, &view.endpoints);
         let staying: HashSet<*const Instance> = list.iter().map(Arc::as_ptr).collect();
         for gone in before.list.iter().filter(|old| !staying.contains(&Arc::as_ptr(old))) {
             gone.retire();

@@ -1,6 +1,6 @@
 //! A circuit breaker: a service of which too much fails is left alone for a while, and then tried with a few requests.
 //!
-//! Closed, it costs one load before an attempt and one compare-and-swap behind it, shared by all workers; the lock is taken
+//! Closed, it costs two loads before an attempt and one compare-and-swap behind it, shared by all workers; the lock is taken
 //! when it changes its state, and for the trials of one that is half open.
 
 mod rest;

@@ -45,7 +45,8 @@ impl Service {
             let rest = self.rest(ask);
             let grant = timeout(left, granted).await;
             drop(queued);
-            let resumed = self.resume(rest);
+            // Whoever waited in vain hears of that alone.
+            let resumed = if grant.is_ok() { self.resume(rest) } else { Ok(()) };
             match grant {
                 Ok(Ok(grant)) if resumed.is_err() => unused(grant, self.clock.now()),
                 Ok(Ok(Grant::Connection(connection))) => {

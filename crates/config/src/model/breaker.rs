@@ -13,7 +13,7 @@ use crate::model::outlier::ErrorShare;
 section! {
     /// When a service is left alone for a while: requests are then answered 503 at once, or by its `fallback`. Afterwards a few
     /// are let through, to see how it is.
-    pub struct Breaker: fit = "50% of 20 in 10s, open 5s` or `5 in a row, open 5s" {
+    pub struct Breaker: fit = "50% of 20 in 10s, open 5s", "5 in a row, open 5s" {
         /// A share of the attempts that fails.
         failures: Option<ErrorShare>,
         /// Failures in a row. 0: however many.

@@ -29,7 +29,7 @@ section! {
         ttl: Spanned<Period> = v1::REGISTRY_TTL,
         /// Time for which the gateway may be down without counting against instances: what it is down longer than that does.
         grace: Period = v1::REGISTRY_GRACE,
-        /// For how long instances are used beyond their time when etcd, which keeps them, does not answer. Without it, not at all.
+        /// For how long instances are used beyond their time when what keeps them (etcd, or the disk) does not answer. Without it, not at all.
         hold: Option<Spanned<Period>>,
         /// Most instances, of all services together. Another one is refused.
         most: Bounded<1, 1_000_000> = v1::REGISTRY_MOST,

@@ -88,13 +88,12 @@ impl JsonSchema for RetryOn {
         "RetryOn".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "What is tried once more.",
             "anyOf": [
                 { "enum": ["connect", "reset", "timeout", "unavailable"] },
-                { "type": "integer", "minimum": 400, "maximum": 599 },
-                { "type": "string", "pattern": "^[45](xx|[0-9]{2}( *- *[45][0-9]{2})?)$" },
+                generator.subschema_for::<FailureStatus>(),
             ],
             "examples": ["connect", 503, "502-504"],
         })

@@ -50,8 +50,8 @@ struct Lane {
     address: Address,
     sent: Sent,
     try_end: Option<Instant>,
-    /// The head of its answer is there.
-    has_come: bool,
+    /// When the head of its answer came, if it did.
+    came: Option<Instant>,
     is_first: bool,
     /// The right to send it, where that is counted.
     _permit: Option<Permit>,
@@ -168,12 +168,15 @@ async fn inform<S: Downstream>(
     way: Way<'_>,
     interims: Vec<ReplyHead>,
 ) -> Result<(), Ended> {
-    for interim in interims {
-        turn.x.reply.head = interim;
-        let informed = tokio::time::timeout(way.route.bounds.idle, client.side.inform(turn)).await;
-        informed.unwrap_or(Err(Gone)).map_err(|Gone| Ended::ClientGone)?;
-    }
-    Ok(())
+    let informed = async {
+        for interim in interims {
+            turn.x.reply.head = interim;
+            client.side.inform(turn).await?;
+        }
+        Ok(())
+    };
+    let informed = tokio::time::timeout(way.route.bounds.idle, informed).await;
+    informed.unwrap_or(Err(Gone)).map_err(|Gone| Ended::ClientGone)
 }
 
 impl Lane {
@@ -201,9 +204,9 @@ impl Lane {
         pump.send_as(Outflow::Plain);
         let (head, reply, interims) = (std::mem::take(&mut turn.request_head), ReplyHead::default(), Vec::new());
         let try_end = turn.try_timeout.map(|most| now + most);
-        let (has_come, is_first) = (false, false);
+        let (came, is_first) = (None, false);
         let _permit = permit;
-        Ok(Self { line, head, reply, interims, pump, address, sent, try_end, has_come, is_first, _permit })
+        Ok(Self { line, head, reply, interims, pump, address, sent, try_end, came, is_first, _permit })
     }
 
     /// Ready once the head of an answer is there.
@@ -261,9 +264,9 @@ impl<'r> Race<'r> {
             match poll_fn(|cx| self.poll(cx, client, turn, due)).await {
                 Event::Head(at) => {
                     let others =
-                        self.connecting.is_some() || self.lanes.iter().filter(|lane| !lane.has_come).count() > 1;
+                        self.connecting.is_some() || self.lanes.iter().filter(|lane| lane.came.is_none()).count() > 1;
                     let Some(lane) = self.lanes.get_mut(at) else { continue };
-                    lane.has_come = true;
+                    lane.came = Some(client.look());
                     if !others || lane.is_good(self.way, turn.is_grpc) {
                         return Ok(self.lanes.swap_remove(at));
                     }
@@ -279,7 +282,7 @@ impl<'r> Race<'r> {
                     return Err(Some(ended));
                 }
             }
-            if self.connecting.is_none() && self.lanes.iter().all(|lane| lane.has_come) {
+            if self.connecting.is_none() && self.lanes.iter().all(|lane| lane.came.is_some()) {
                 // One that is not good is still better than none.
                 return self.lanes.pop().ok_or(None);
             }
@@ -293,7 +296,7 @@ impl<'r> Race<'r> {
         turn: &mut Turn,
         due: Instant,
     ) -> Poll<Event> {
-        for (at, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| !lane.has_come) {
+        for (at, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.came.is_none()) {
             match lane.poll(cx, self.way, turn.x.head.method) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Event::Head(at)),
                 Poll::Ready(Err(ended)) => return Poll::Ready(Event::Ended(at, ended)),
@@ -309,7 +312,7 @@ impl<'r> Race<'r> {
         if turn.upload.has_arrived() && client.side.is_gone(cx, turn) {
             return Poll::Ready(Event::Over(Ended::ClientGone));
         }
-        let ends = self.lanes.iter().filter(|lane| !lane.has_come).filter_map(|lane| lane.try_end);
+        let ends = self.lanes.iter().filter(|lane| lane.came.is_none()).filter_map(|lane| lane.try_end);
         let next = self.next.filter(|_| self.connecting.is_none() && self.left > 0);
         let at = ends.chain(next).min().map_or(due, |at| at.min(due));
         self.watch.poll(cx, client, at).map(|came| match came {
@@ -326,7 +329,7 @@ impl<'r> Race<'r> {
         if is_over {
             self.connecting = None;
         }
-        let has_ended = |lane: &Lane| !lane.has_come && (is_over || lane.try_end.is_some_and(|end| end <= now));
+        let has_ended = |lane: &Lane| lane.came.is_none() && (is_over || lane.try_end.is_some_and(|end| end <= now));
         let mut one_ended = false;
         while let Some(at) = self.lanes.iter().position(has_ended) {
             one_ended = true;
@@ -389,8 +392,9 @@ impl<'r> Race<'r> {
                 return Ok(());
             }
         };
-        if self.tried.contains(connection.address()) {
-            // Nobody else has room: it is asked already.
+        let is_left_alone = service.breaker().is_some_and(|breaker| !breaker.is_closed());
+        if is_left_alone || self.tried.contains(connection.address()) {
+            // Meanwhile too much has failed; or nobody else has room, and it is asked already.
             if let Connection::Whole(whole) = connection {
                 whole.release(now);
             }
@@ -435,9 +439,18 @@ impl<'r> Race<'r> {
         let winners = usize::from(won.is_some_and(|lane| !lane.is_first));
         (0..winners).for_each(|_| watch.hedged(Hedged::Won));
         (winners..made).for_each(|_| watch.hedged(Hedged::Lost));
-        self.lanes.drain(..).for_each(|lane| {
-            lane.sent.given_up(client.now, way);
-            service.attempted(client.worker.index, Outcome::Cancelled);
-        });
+        for lane in self.lanes.drain(..) {
+            let outcome = match lane.came {
+                Some(came) => {
+                    lane.sent.passed_over(lane.reply.status, came, way);
+                    Outcome::Ok
+                }
+                None => {
+                    lane.sent.given_up(client.now, way);
+                    Outcome::Cancelled
+                }
+            };
+            service.attempted(client.worker.index, outcome);
+        }
     }
 }

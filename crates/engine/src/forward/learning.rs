@@ -68,6 +68,13 @@ pub(super) fn failed<S>(lesson: Option<Lesson>, ended: &Ended, client: &mut Clie
     }
 }
 
+/// Its answer came then, and another one is used.
+pub(super) fn passed_over(lesson: Option<Lesson>, status: u16, service: &Service, came: Instant) {
+    let Some(lesson) = lesson else { return };
+    let took = came.saturating_duration_since(lesson.sent());
+    service.learn(&lesson, if is_failure(status) { Took::Failed(took) } else { Took::Answered(took) }, came);
+}
+
 /// Nobody waits for its answer any more.
 pub(super) fn given_up(lesson: Option<Lesson>, service: &Service, now: Instant) {
     let Some(lesson) = lesson else { return };

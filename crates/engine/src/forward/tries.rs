@@ -165,7 +165,7 @@ impl Tries {
         due: Instant,
     ) -> Option<Duration> {
         let (service, now) = (&backend.service, client.look());
-        if self.left == 0 || service.breaker().is_some_and(|breaker| breaker.is_open(now)) {
+        if self.left == 0 || service.breaker().is_some_and(|breaker| !breaker.is_closed()) {
             return None;
         }
         self.tried = std::mem::take(&mut self.tried).into_iter().chain(failed).collect();
@@ -196,11 +196,13 @@ fn pushback(value: &[u8]) -> Option<Duration> {
     text.parse::<u32>().ok().map(|millis| Duration::from_millis(millis.into()))
 }
 
-/// An answer that something else takes the place of. A connection that is through with it stays of use.
+/// An answer that something else takes the place of. A connection that is through with it, and with the request, stays of use: what is
+/// missing of a request would be taken from the next one.
 pub(crate) fn give_up(upstream: Upstream, turn: &mut Turn, now: Instant) {
     let head = &turn.x.reply.head;
     let has_rest = head.fields.buffer.len() > head.fields.head_len;
-    if upstream.keep_alive && turn.download.has_arrived() {
+    let is_sent = turn.request_head.is_out() && turn.upload.is_done();
+    if upstream.keep_alive && is_sent && turn.download.has_arrived() {
         upstream.line.release(!has_rest, now);
     }
 }
@@ -224,7 +226,7 @@ impl Retrying {
     /// Whether answers of this status are.
     pub(super) fn is_on_status(&self, status: u16) -> bool {
         let is_one = |on: &RetryOn| matches!(on, RetryOn::Status(range) if (range.from..=range.to).contains(&status));
-        status >= 400 && self.on.iter().any(is_one)
+        self.on.iter().any(is_one)
     }
 
     /// How long a retry waits before which `made` others were made; `chance`: from 0 to 1.

@@ -121,6 +121,17 @@ impl Sent {
         }
     }
 
+    /// Its answer came then, and that of another is used.
+    pub(super) fn passed_over(self, status: u16, came: Instant, way: Way<'_>) {
+        let service = &way.backend.service;
+        let took = self.at.map(|at| came.saturating_duration_since(at));
+        service.judge_answer(self.judged.as_ref(), status, took, came);
+        learning::passed_over(self.lesson, status, service, came);
+        if let (Some(hedge), Some(took)) = (&way.proxy.hedge, took) {
+            hedge.took(took);
+        }
+    }
+
     /// Its answer is not waited for any more: another one was there before.
     pub(super) fn given_up(self, now: Instant, way: Way<'_>) {
         self.took_at_least(now, way);

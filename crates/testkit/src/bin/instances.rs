@@ -38,6 +38,8 @@ const REQUESTS: u32 = 40_000;
 const AFTER: usize = 50;
 /// Services among which changes take turns.
 const CHANGING: usize = 10;
+/// Most instances: each has an address of its own.
+const MOST: usize = 1 << 16;
 /// How many register at a time.
 const HANDS: usize = 8;
 
@@ -93,6 +95,9 @@ impl Options {
                 "--docs" => options.docs = Some(value.into()),
                 _ => return Err(format!("what is {name}?")),
             }
+        }
+        if options.instances > MOST || options.changes > MOST {
+            return Err(format!("at most {MOST} instances, and changes"));
         }
         let binary = std::fs::canonicalize(&options.binary);
         options.binary = binary.map_err(|error| format!("{}: {error}", options.binary.display()))?;

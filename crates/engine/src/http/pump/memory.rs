@@ -15,6 +15,8 @@ pub(super) struct Memory {
 const MOST: usize = 64 * 1024;
 /// Most pieces, whose own cost is not counted.
 const MOST_PIECES: usize = 256;
+/// A shorter piece is copied: it may be a bit of a long buffer, all of which it would keep.
+const SHORT: usize = 1024;
 
 impl Memory {
     /// A piece comes from the source. Whether all that came is still known.
@@ -26,7 +28,7 @@ impl Memory {
         if self.bytes > MOST || self.pieces.len() >= MOST_PIECES {
             return false;
         }
-        self.pieces.push(piece.clone());
+        self.pieces.push(if piece.len() < SHORT { Bytes::copy_from_slice(piece) } else { piece.clone() });
         self.passed = self.pieces.len();
         true
     }
