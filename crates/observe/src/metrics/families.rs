@@ -94,7 +94,7 @@ families! {
         "Requests refused because the service cannot do more at a time, by how much they matter.";
 
     SPILLED: Counter "tollgate_balance_spilled" ["service", "to"]
-        "Attempts, each retry and hedge one more, for which an instance was chosen that is not asked first: of another `zone`, of a later priority `group`; or of all, well or not, because too few are well (`panic`).";
+        "Attempts, each retry and hedge one more, for which an instance was chosen that is not asked first (those that had to wait for room are not counted): of another `zone`, of a later priority `group`; or of all, well or not, because too few are well (`panic`).";
     INSTANCES: Gauge "tollgate_service_instances" ["service", "state"]
         "Instances of a service that is checked or ejects: `healthy`, `unknown` (not checked yet, used like a healthy one), `unhealthy`, `ejected`.";
     CHECKS: Counter "tollgate_health_checks" ["service", "result"]
