@@ -14,10 +14,10 @@ mod record;
 mod table;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tollgate_core::clock::Clock;
@@ -25,7 +25,7 @@ use tollgate_core::serde_json::{Value, json};
 use tollgate_durable::{self as durable, Durable, LeaseId, OnlyIf, Revision, Written};
 use tollgate_observe::Metrics;
 
-use self::outlet::{Outlet, Outlets};
+use self::outlet::{MOST_HOSTS, Outlet, Outlets, TooMany};
 use self::table::{Item, Table};
 use crate::directory::{Bound, Change, Directory, Listing, Outcome, Registered, Registration, Trouble};
 use crate::dns::Dns;
@@ -92,7 +92,7 @@ pub struct Standing {
     /// How many of them are not used because nobody vouches for them any more.
     pub lapsed: usize,
     /// Since when the store cannot be asked, and why.
-    pub stale: Option<(std::time::SystemTime, String)>,
+    pub stale: Option<(SystemTime, String)>,
     /// For how long instances are used beyond their time.
     pub hold: Duration,
 }
@@ -102,6 +102,14 @@ pub struct Standing {
 pub struct Registry {
     shared: Arc<Shared>,
     following: AbortHandle,
+}
+
+/// The lease of an instance.
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    id: LeaseId,
+    /// It was granted just now: no key has it yet.
+    is_new: bool,
 }
 
 /// What the registry and its tasks share.
@@ -114,8 +122,10 @@ struct Shared {
     metrics: Arc<Metrics>,
     table: Mutex<Table>,
     outlets: Outlets,
-    /// Up to where everybody has taken everything over.
+    /// Up to where everybody has taken everything over. Told as well when what had lapsed is used again.
     applied: watch::Sender<u64>,
+    /// What there was no room for may be taken in now.
+    roomier: Notify,
 }
 
 impl Registry {
@@ -137,6 +147,7 @@ impl Registry {
             table,
             outlets: Outlets::default(),
             applied: watch::Sender::new(0),
+            roomier: Notify::new(),
         });
         let following = runtime.spawn(follow::follow(Arc::clone(&shared))).abort_handle();
         Self { shared, following }
@@ -145,7 +156,11 @@ impl Registry {
     /// From now on it is kept like this.
     pub fn set(&self, settings: Settings) {
         self.shared.table().set_history(settings.history);
-        *self.shared.settings() = settings;
+        let (most, each) = (settings.most, settings.most_of_one);
+        let before = std::mem::replace(&mut *self.shared.settings(), settings);
+        if (most > before.most || each > before.most_of_one) && self.shared.table().leaves_out {
+            self.shared.roomier.notify_one();
+        }
     }
 
     /// The instances that are wanted, as a source. Those that gave a host name are looked up by `resolver`.
@@ -205,14 +220,33 @@ impl Shared {
         record::read(&entry, ttl, self.clock.unix()).map_err(|_| Trouble::NotFound)
     }
 
+    /// Whether an instance that the store has is not in the table, though all is there up to that revision. There was no room for it: that is
+    /// said to it when it registers again.
+    fn is_left_out(&self, service: &str, id: &str, revision: u64) -> bool {
+        let applied = *self.applied.borrow();
+        applied >= revision && self.table().item(service, id).is_none()
+    }
+
     /// A lease for an instance: the one that it has, if it lasts as long as that and has not ended.
-    async fn lease(&self, known: Option<&Item>, ttl: Duration) -> Result<LeaseId, Trouble> {
+    async fn lease(&self, known: Option<&Item>, ttl: Duration) -> Result<Lease, Trouble> {
         if let Some(lease) = known.filter(|item| item.registered.registration.ttl == ttl).and_then(|item| item.lease)
             && self.store.renew(lease).await.map_err(unavailable)?.is_some()
         {
-            return Ok(lease);
+            return Ok(Lease { id: lease, is_new: false });
         }
-        self.store.grant(ttl).await.map_err(unavailable)
+        self.granted(ttl).await
+    }
+
+    async fn granted(&self, ttl: Duration) -> Result<Lease, Trouble> {
+        Ok(Lease { id: self.store.grant(ttl).await.map_err(unavailable)?, is_new: true })
+    }
+
+    /// Nothing is under this lease, and nobody else knows of it: it need not last for its whole time.
+    async fn give_back(&self, lease: Lease) {
+        if lease.is_new {
+            // If not, it ends by itself.
+            let _ = self.store.revoke(lease.id).await;
+        }
     }
 
     /// Whether one more instance of this service may be there.
@@ -229,28 +263,64 @@ impl Shared {
         }
     }
 
-    /// Waits until an instance that was written at this revision is used here.
-    async fn used(&self, registration: &Registration, revision: Revision) -> Result<(), Trouble> {
+    /// Waits until an instance that was written at this revision is used here. `false`: it is not there (any more), though there is room.
+    async fn is_used(&self, registration: &Registration, revision: Revision) -> Result<bool, Trouble> {
         self.taken_over(revision).await?;
-        let Registration { service, id, address, port, .. } = registration;
+        let Registration { service, id, address, port, ttl, .. } = registration;
         let full = {
             let table = self.table();
-            if table.item(service, id).is_none() { self.has_room(&table, service).err() } else { None }
+            match table.item(service, id) {
+                Some(_) => None,
+                None => Some(self.has_room(&table, service)),
+            }
         };
-        if let Some(full) = full {
-            // Others took the last places, while this one was written: it is left out, and must not take one later unasked.
-            let _ = self.store.delete(&record::key(service, id), OnlyIf::Unchanged(revision)).await;
-            return Err(full);
+        match full {
+            None => {}
+            Some(Ok(())) => return Ok(false),
+            Some(Err(full)) => {
+                // Others took the last places, while this one was written: it is left out, and must not take one later unasked.
+                let _ = self.store.delete(&record::key(service, id), OnlyIf::Unchanged(revision)).await;
+                return Err(full);
+            }
         }
+        self.not_lapsed(*ttl).await?;
         let outlets = self.outlets.of(service);
         let found = async {
             for outlet in &outlets {
-                outlet.found(address, *port).await;
+                outlet.found(address, *port).await?;
             }
+            Ok(())
         };
-        timeout(TAKEN_OVER, found).await.map_err(|_| {
-            Trouble::Unavailable(format!("`{id}` of `{service}` is written, but its host `{address}` is not found"))
-        })
+        let why = match timeout(TAKEN_OVER, found).await {
+            Ok(Ok(())) => return Ok(true),
+            Ok(Err(TooMany)) => format!("not looked up: {MOST_HOSTS} hosts of the service are already"),
+            Err(_) => "not found".to_owned(),
+        };
+        Err(Trouble::Unavailable(format!("`{id}` of `{service}` is written, but its host `{address}` is {why}")))
+    }
+
+    /// Waits until instances that live so long are used: just after an outage the store takes what is written before it has vouched for
+    /// all the rest.
+    async fn not_lapsed(&self, ttl: Duration) -> Result<(), Trouble> {
+        let mut told = self.applied.subscribe();
+        let is_used = |_: &u64| !self.table().has_lapsed(ttl);
+        match timeout(TAKEN_OVER, told.wait_for(is_used)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                Err(Trouble::Unavailable("it is written, but not used: nobody vouches for the registry yet".to_owned()))
+            }
+        }
+    }
+
+    /// Whether the store has just this of an instance, as it is known here. It is asked: somebody else may have changed it or taken it away,
+    /// and was answered, before that is heard of here.
+    async fn is_said(&self, known: &Item, lease: LeaseId, registration: &Registration) -> Result<bool, Trouble> {
+        let own = &known.registered;
+        if known.lease != Some(lease) || own.draining || own.registration != *registration {
+            return Ok(false);
+        }
+        let there = self.store.get(&record::key(&registration.service, &registration.id)).await.map_err(unavailable)?;
+        Ok(there.is_some_and(|entry| entry.modified.0 == own.revision))
     }
 
     async fn register(&self, registration: Registration) -> Result<(Registered, bool), Trouble> {
@@ -263,35 +333,46 @@ impl Shared {
         if known.is_none() {
             self.has_room(&self.table(), &service)?;
         }
-        let ttl = registration.ttl;
-        let mut lease = self.lease(known.as_ref(), ttl).await?;
-        let is_said = known.as_ref().is_some_and(|item| {
-            item.lease == Some(lease) && !item.registered.draining && item.registered.registration == registration
-        });
-        if let Some(item) = known.as_ref().filter(|_| is_said) {
-            self.used(&registration, Revision(item.registered.revision)).await?;
-            return Ok((
-                self.renewed(&service, &id, ttl, None).unwrap_or_else(|| item.registered.as_ref().clone()),
-                false,
-            ));
+        let lease = self.lease(known.as_ref(), registration.ttl).await?;
+        if let Some(item) = &known
+            && self.is_said(item, lease.id, &registration).await?
+            && self.is_used(&registration, Revision(item.registered.revision)).await?
+        {
+            let renewed = self.renewed(&service, &id, registration.ttl, None);
+            return Ok((renewed.unwrap_or_else(|| item.registered.as_ref().clone()), false));
         }
         let since = known.as_ref().map_or_else(|| self.clock.unix(), |item| item.registered.since);
-        let value = record::write(&registration, false, since);
-        let key = record::key(&service, &id);
+        let made = self.put(&registration, since, lease).await?;
+        Ok((self.renewed(&service, &id, registration.ttl, None).unwrap_or(made), known.is_none()))
+    }
+
+    /// Puts an instance, and waits until it is used.
+    async fn put(&self, said: &Registration, since: SystemTime, mut lease: Lease) -> Result<Registered, Trouble> {
+        let (key, value) = (record::key(&said.service, &said.id), record::write(said, false, since));
+        let mut done: Option<Registered> = None;
         for _ in 0..TRIES {
-            match self.store.put(&key, value.clone(), Some(lease), OnlyIf::Always).await.map_err(unavailable)? {
+            let only_if = done.as_ref().map_or(OnlyIf::Always, |done| OnlyIf::Unchanged(Revision(done.revision)));
+            let put = self.store.put(&key, value.clone(), Some(lease.id), only_if).await;
+            if let (Err(durable::Trouble::Refused(_)), None) = (&put, &done) {
+                self.give_back(lease).await;
+            }
+            match put.map_err(unavailable)? {
+                // A lease that it had before ends by itself: somebody may just be putting the key under that again.
                 Written::Done(revision) => {
-                    // A lease that it had before ends by itself: somebody may just be putting the key under that again.
-                    self.used(&registration, revision).await?;
-                    let made = record::made(registration, revision, since);
-                    return Ok((self.renewed(&service, &id, ttl, None).unwrap_or(made), known.is_none()));
+                    let made = record::made(said.clone(), revision, since);
+                    if self.is_used(said, revision).await? {
+                        return Ok(made);
+                    }
+                    // There was no room for it when it came, and now there is; or somebody has taken it away since.
+                    done = Some(made);
                 }
+                Written::Conflict(_) if let Some(made) = done.take() => return Ok(made),
                 Written::NoLease | Written::Conflict(_) => {
-                    lease = self.store.grant(ttl).await.map_err(unavailable)?;
+                    lease = self.granted(said.ttl).await?;
                 }
             }
         }
-        Err(Trouble::Unavailable("its lease ended again and again".to_owned()))
+        Err(Trouble::Unavailable("its lease ended again and again, or there was no room".to_owned()))
     }
 
     /// Notes that an instance was renewed just now; what is known of it.
@@ -302,6 +383,9 @@ impl Shared {
 
     async fn renew(&self, service: &str, id: &str, load: Option<Load>) -> Result<Registered, Trouble> {
         let item = self.item(service, id).await?;
+        if self.is_left_out(service, id, item.registered.revision) {
+            return Err(Trouble::NotFound);
+        }
         let ttl = match item.lease {
             Some(lease) => Some(self.store.renew(lease).await.map_err(unavailable)?.ok_or(Trouble::NotFound)?),
             // It was written without one: it is there until it is taken away.
