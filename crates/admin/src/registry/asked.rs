@@ -120,7 +120,7 @@ pub(super) struct Known {
     /// Instances with at most this time to live are left out, in seconds; 0: none is. Says all that there is to say: the same on every
     /// gateway, and after a restart.
     pub(super) lapsed: u64,
-    /// Of which services it is, if it is of all that somebody may know of; see [`super::rights::Rights::sees`].
+    /// Of which services it is, if it is of all that somebody may know of.
     pub(super) sees: u32,
 }
 

@@ -437,7 +437,10 @@ fn only_the_last_event_of_a_revision_names_it() {
     let gone = |id: &str, revision| Change::Gone { service: "orders".into(), id: id.into(), revision };
     let asker = Arc::new(Asker::admin(&exchange("GET", "/", &[]), [0; 32]));
     let subject = Subject { registry: Arc::clone(&bench.registry), service: None, filter: Arc::default(), asker };
-    let told = subject.changes(vec![gone("a", 7), gone("b", 7), gone("c", 8)], Known { revision: 6, lapsed: 0, sees: 0 }).next().unwrap();
+    let told = subject
+        .changes(vec![gone("a", 7), gone("b", 7), gone("c", 8)], Known { revision: 6, lapsed: 0, sees: 0 })
+        .next()
+        .unwrap();
     let told = String::from_utf8(told.to_vec()).unwrap();
     let ids: Vec<_> = told.split("\n\n").map(|event| event.contains("\nid: ")).collect();
     assert_eq!(ids, [false, true, true, false]);

@@ -10,7 +10,7 @@
 //! - A disk that is full refuses the stamp as well. So the process shows that it is there by the time of the file whose lock it holds, too:
 //!   to set that needs no room.
 //! - What ends while the disk refuses it is over in memory, under revisions that the disk never sees. After a process that did not end in
-//!   order, the next one therefore begins [`APART`] further on, and whoever is behind lists anew.
+//!   order, the next one therefore begins 2^20 further on, and whoever is behind lists anew.
 //! - One process at a time keeps the folder: who holds the lock of a file in it, which the system lets go when that process ends, however
 //!   it does. Another process on the same folder reads along (it looks every [`LOOKED_EVERY`]), writes nothing, and takes over as soon
 //!   as it gets the lock: so an upgrade in place finds everything as it was. It vouches for what it reads only while the one that keeps
