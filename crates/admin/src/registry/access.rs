@@ -45,7 +45,7 @@ impl Access {
         *self.admin.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.digest());
     }
 
-    /// From now on as this config says; whoever waits and may not any more is sent away. Whoever waits hears nothing if all may what they might.
+    /// From now on as this config says; whoever waits and may not any more is sent away. If no right is another one, nobody hears anything.
     pub fn set(&self, written: &model::Registry) {
         self.watchers.store(usize::try_from(written.watchers.get()).unwrap_or(usize::MAX), Relaxed);
         self.history.store(written.history.get(), Relaxed);

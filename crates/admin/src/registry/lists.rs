@@ -144,8 +144,8 @@ impl Registry {
     fn compacted(&self) -> Problem {
         let (revision, history) = (self.directory.list(Some("")).revision, self.access.history());
         let why = format!(
-            "the registry is at revision {revision}, and remembers its last {history} changes (`registry: history`), fewer since it was last read \
-             as a whole; or instances lapsed, or others are seen now"
+            "the registry is at revision {revision}, and remembers its last {history} changes (`registry: history`), fewer since it was \
+             last read as a whole; or instances lapsed, or others are seen now"
         );
         COMPACTED.problem().detail(why).member("revision", revision)
     }

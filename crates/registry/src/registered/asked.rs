@@ -37,8 +37,8 @@ impl Shared {
         record::read(&entry, ttl, self.clock.unix()).map_err(|_| Trouble::NotFound)
     }
 
-    /// Whether an instance that the store has is not in the table, though all is there up to that revision. There was no room for it: that is
-    /// said to it when it registers again.
+    /// Whether an instance that the store has is not in the table, though all is there up to that revision. There was no room for it: that
+    /// is said to it when it registers again.
     fn is_left_out(&self, service: &str, id: &str, revision: u64) -> bool {
         let applied = *self.applied.borrow();
         applied >= revision && self.table().item(service, id).is_none()

@@ -159,6 +159,19 @@ async fn who_registers_just_after_an_outage_is_used_when_it_is_answered() {
 }
 
 #[tokio::test]
+async fn loads_are_heard_after_the_instances_that_they_are_of() {
+    // Which of its tasks begins is chance.
+    for _ in 0..30 {
+        let test = test(Settings { loads: Loads::InStore, ..settings() });
+        let written = record::write(&registration("orders", 1, 10), false, SystemTime::UNIX_EPOCH);
+        test.hand.write("instances/orders/10.0.0.1:1", Some(&written), None);
+        test.hand.write("loads/orders/10.0.0.1:1", Some(br#"{"cpu_utilization":0.5}"#), None);
+        let load = || test.registry.list(None).instances.first().and_then(|instance| instance.load.clone());
+        eventually("its load is known", || load().is_some()).await;
+    }
+}
+
+#[tokio::test]
 async fn whoever_has_gone_waits_for_nothing() {
     let test = test(settings());
     for service in 0..100 {
