@@ -262,14 +262,12 @@ mod kubernetes {
             tried.is_ok_and(|tried| tried.status.success())
         };
         let ways = ["unshare --map-root-user --mount", "unshare --mount"];
-        ways.into_iter().find(works).unwrap_or_else(|| {
-            panic!(
-                "this machine forbids both `{}` (spaces of users: `user.max_user_namespaces`, \
-                 `kernel.apparmor_restrict_unprivileged_userns`) and `{}` (which root may, with CAP_SYS_ADMIN): without one of them no pod can be \
-                 made to look like one",
-                ways[0], ways[1]
-            )
-        })
+        let found = ways.into_iter().find(works);
+        found.expect(
+            "this machine forbids both `unshare --map-root-user --mount` (see `user.max_user_namespaces` and \
+             `kernel.apparmor_restrict_unprivileged_userns`) and, as root with CAP_SYS_ADMIN, `unshare --mount`: nothing can be made to look \
+             like a pod",
+        )
     }
 
     /// In a space of its own, in which the files of its service account are where a pod has them.
