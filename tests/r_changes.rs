@@ -90,12 +90,17 @@ fn measure(backends: &Backends, load: &Load, admin: SocketAddr) -> Measured {
         instance.deregister();
         // What was begun before may still be on its way there.
         let (gone, first_after) = (now(), load.next_id());
-        load.await_answers(100);
-        let after: Vec<_> = backends.arrivals(number).into_iter().filter(|(id, _)| *id >= first_after).collect();
-        measured.asked_after += u64::from(!after.is_empty());
-        if let Some((_, at)) = after.last() {
-            measured.last.add(at.saturating_duration_since(gone));
+        let mut last = None;
+        loop {
+            load.await_answers(100);
+            let came = backends.arrivals(number).into_iter().filter(|(id, _)| *id >= first_after).map(|(_, at)| at);
+            let Some(at) = came.max() else { break };
+            let passed = at.saturating_duration_since(gone);
+            assert!(passed <= asked().1, "it is still asked {passed:?} after it has deregistered");
+            last = Some(passed);
         }
+        measured.asked_after += u64::from(last.is_some());
+        last.into_iter().for_each(|last| measured.last.add(last));
     }
     measured
 }
@@ -134,6 +139,5 @@ fn a_change_holds_once_it_is_acknowledged_with_the_registry_in_etcd() {
 fn another_gateway_hears_of_a_change_by_etcd() {
     let etcd = Etcd::cluster();
     let nodes = [0, 1].map(|first| Node::start(&cluster(&etcd, first)));
-    let measured = run("in etcd, at another gateway", &nodes, 1);
-    assert!(measured.last.quantile(0.99) <= asked().1, "as soon as it hears of it");
+    run("in etcd, at another gateway", &nodes, 1);
 }

@@ -12,7 +12,7 @@ use tollgate_core::problem::Problem;
 use tollgate_identity::bearer;
 
 use crate::faults::{FOREIGN_ORIGIN, TOO_MANY, UNAUTHORIZED, WRONG_HOST};
-use crate::token::Token;
+use crate::token::{Digest, Token};
 
 /// How long the answer to a wrong token takes.
 const SLOWLY: Duration = Duration::from_millis(250);
@@ -80,6 +80,11 @@ impl Guard {
             true => Ok(()),
             false => Err(FOREIGN_ORIGIN.problem()),
         }
+    }
+
+    /// The SHA-256 of the token.
+    pub(crate) fn digest(&self) -> Digest {
+        self.token.digest()
     }
 
     /// What is shown of a token.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
 use tollgate_identity::private_file::{self, PrivateError};
 
 /// What the file is called.
@@ -12,6 +13,15 @@ const NAME: &str = "admin.token";
 const LENGTHS: std::ops::RangeInclusive<usize> = 32..=512;
 /// Most bytes of the file.
 const MOST: u64 = 514;
+
+/// The SHA-256 of a token.
+pub(crate) type Digest = [u8; 32];
+
+pub(crate) fn sha256(token: &[u8]) -> Digest {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, token).as_ref());
+    hash
+}
 
 /// A token. Shown nowhere.
 #[derive(Clone)]
@@ -52,6 +62,11 @@ impl Token {
     #[must_use]
     pub fn is(&self, other: &[u8]) -> bool {
         verify_slices_are_equal(&self.0, other).is_ok()
+    }
+
+    /// Its SHA-256, by which it is known again without being kept.
+    pub(crate) fn digest(&self) -> Digest {
+        sha256(&self.0)
     }
 
     /// The value of `Authorization` that shows it.

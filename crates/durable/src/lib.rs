@@ -41,7 +41,8 @@ pub trait Durable: Debug + Send + Sync + 'static {
     /// Takes a key away if the condition holds. [`Written::Done`] also if there was none, with the revision as it is.
     fn delete<'a>(&'a self, key: &'a str, only_if: OnlyIf) -> Outcome<'a, Written>;
 
-    /// A new lease; it ends `ttl` from now unless it is renewed. `ttl` in whole seconds, at least one: what is below is rounded up.
+    /// A new lease; it ends `ttl` from now unless it is renewed, and may end with the last key that has it. `ttl` in whole seconds, at
+    /// least one: what is below is rounded up.
     fn grant(&self, ttl: Duration) -> Outcome<'_, LeaseId>;
 
     /// The lease lasts its whole time again, from now on. `None`: it has ended, or never was; else how long it lasts.

@@ -58,7 +58,10 @@ fn killed(folder: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(folder).unwrap() {
         let file = file.unwrap();
-        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        let to = copy.path().join(file.file_name());
+        std::fs::copy(file.path(), &to).unwrap();
+        let when = file.metadata().unwrap().modified().unwrap();
+        std::fs::File::options().write(true).open(to).unwrap().set_modified(when).unwrap();
     }
     copy
 }
@@ -76,7 +79,10 @@ fn what_was_answered_outlives_a_kill_and_leases_begin_again() {
         // Down for as long as the grace allows, beyond every end that the leases had.
         clock.advance(Duration::from_secs(20));
         let again = open(copy.path(), &clock);
-        assert_eq!(again.list("").await.unwrap(), before);
+        let found = again.list("").await.unwrap();
+        assert_eq!(found.entries, before.entries);
+        assert!(found.revision > before.revision, "what one process gives out before it is killed is no other one's");
+        assert_eq!(again.watch("a/", before.revision).next().await, Ok(Seen::Compacted));
         clock.advance(Duration::from_secs(9));
         again.look();
         assert_eq!(again.renew(short).await, Ok(Some(Duration::from_secs(10))), "its whole time, from the restart on");
@@ -228,6 +234,67 @@ fn what_ends_is_over_even_if_the_disk_refuses_to_let_go_of_it() {
         store.look();
         durable::eventually("the disk lets go of it", async || on_disk() == ["a/kept", "a/long"]).await;
         assert_eq!(store.list("").await.unwrap().revision, Revision(from.0 + 1), "once");
+    });
+}
+
+#[test]
+fn who_ends_in_order_leaves_its_revisions_to_the_next() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        let store = open(folder.path(), &clock);
+        filled(&store).await;
+        let before = store.list("").await.unwrap();
+        store.hand_over(Duration::from_secs(5));
+        let again = open(folder.path(), &clock);
+        assert_eq!((again.is_keeper(), again.list("").await.unwrap()), (true, before));
+    });
+}
+
+#[test]
+fn leases_outlive_a_disk_that_took_nothing_for_long() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        let store = open(folder.path(), &clock);
+        let (short, _) = filled(&store).await;
+        meddle(folder.path(), "CREATE TRIGGER no BEFORE INSERT ON facts BEGIN SELECT RAISE(ABORT, 'full'); END");
+        // For longer than the grace and every time to live.
+        for _ in 0..40 {
+            clock.advance(Duration::from_secs(5));
+            assert!(store.renew(short).await.unwrap().is_some());
+            store.look();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(store.put("a/new", Vec::new(), None, OnlyIf::Always).await.is_err());
+        let copy = killed(folder.path());
+        meddle(copy.path(), "DROP TRIGGER no");
+        clock.advance(Duration::from_secs(20));
+        let again = open(copy.path(), &clock);
+        assert_eq!(again.renew(short).await, Ok(Some(Duration::from_secs(10))));
+        // What somebody brings back without the lock's file goes by what the disk says.
+        std::fs::remove_file(folder.path().join("registry.lock")).unwrap();
+        let copy = killed(folder.path());
+        meddle(copy.path(), "DROP TRIGGER no");
+        assert_eq!(keys(&open(copy.path(), &clock)).await, ["a/kept"]);
+    });
+}
+
+#[test]
+fn who_reads_along_vouches_only_while_the_keeper_shows_that_it_is_there() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), fake());
+    block_on(async {
+        drop(open(folder.path(), &clock));
+        let keeper = std::fs::File::options().write(true).open(folder.path().join("registry.lock")).unwrap();
+        keeper.lock().unwrap();
+        let reader = open(folder.path(), &clock);
+        let from = reader.list("").await.unwrap().revision;
+        let mut watch = reader.watch("", from);
+        durable::confirmed(&mut *watch, from).await;
+        clock.advance(Duration::from_secs(10));
+        let trouble = doubted(&mut *watch).await;
+        assert!(trouble.to_string().contains("no sign of life"), "{trouble}");
+        // Wherever its clock of the day stands.
+        keeper.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+        durable::confirmed(&mut *watch, from).await;
     });
 }
 

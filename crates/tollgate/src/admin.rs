@@ -34,7 +34,10 @@ pub(crate) fn deployment(
     })?;
     let control: Arc<dyn Control> = Arc::new(Port(Arc::clone(control)));
     let registry = instances.zip(config.registry.as_ref());
-    let registry = registry.map(|(instances, written)| registry_of(instances, written, world, drain));
+    let registry = registry.map(|(instances, written)| {
+        instances.access.admin_will_be(&token);
+        registry_of(instances, written, world, drain)
+    });
     let routes = tollgate_admin::routes(&control, Guard::new(token, listener.hosts.clone()), registry);
     let plan = Arc::new(Plan::of_handlers(routes, &world.metrics).map_err(StartError::Config)?);
     Ok(Deployment::new(plan, Arc::new([]), Arc::clone(rules)))

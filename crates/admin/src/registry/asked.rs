@@ -113,23 +113,28 @@ fn accepts_events(accept: &[u8]) -> bool {
     })
 }
 
-/// What somebody knows: all as of a revision, less what had lapsed then.
+/// What somebody knows: all as of a revision that they might know of, less what had lapsed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) revision: u64,
     /// Instances with at most this time to live are left out, in seconds; 0: none is. Says all that there is to say: the same on every
     /// gateway, and after a restart.
     pub(super) lapsed: u64,
+    /// Of which services it is, if it is of all that somebody may know of.
+    pub(super) sees: u32,
 }
 
 impl Known {
-    pub(super) fn of(listing: &Listing) -> Self {
-        Self { revision: listing.revision, lapsed: listing.lapsed.map_or(0, |ttl| ttl.as_secs()) }
+    pub(super) fn of(listing: &Listing, sees: u32) -> Self {
+        Self { revision: listing.revision, lapsed: listing.lapsed.map_or(0, |ttl| ttl.as_secs()), sees }
     }
 
     fn read(text: &str) -> Option<Self> {
-        let (revision, lapsed) = text.split_once('-').unwrap_or((text, "0"));
-        Some(Self { revision: revision.parse().ok()?, lapsed: lapsed.parse().ok()? })
+        let (mut parts, part) =
+            (text.splitn(3, '-'), |part: Option<&str>| part.map_or(Some(0), |part| part.parse().ok()));
+        let (revision, lapsed) = (parts.next()?.parse().ok()?, part(parts.next())?);
+        let sees = parts.next().map_or(Some(0), |sees| u32::from_str_radix(sees, 16).ok())?;
+        Some(Self { revision, lapsed, sees })
     }
 
     /// As it stands in a validator of a list (RFC 9110 §8.8.3).
@@ -145,9 +150,10 @@ impl Known {
 
 impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.lapsed {
-            0 => write!(f, "{}", self.revision),
-            lapsed => write!(f, "{}-{lapsed}", self.revision),
+        match (self.lapsed, self.sees) {
+            (0, 0) => write!(f, "{}", self.revision),
+            (lapsed, 0) => write!(f, "{}-{lapsed}", self.revision),
+            (lapsed, sees) => write!(f, "{}-{lapsed}-{sees:08x}", self.revision),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The registry's part of the OpenAPI document.
 
+use std::collections::BTreeMap;
+
 use tollgate_core::problem::Fault;
 use tollgate_core::serde_json::{Map, Value, json};
 
@@ -71,10 +73,10 @@ fn faults(ask: Ask) -> Vec<&'static Fault> {
         Ask::Services => vec![&UNHEARD],
         Ask::Instances => vec![&COMPACTED, &WATCHERS, &UNHEARD],
         Ask::Get => vec![&NOT_FOUND, &UNHEARD],
-        Ask::Register => vec![&INVALID, &PRECONDITION, &FULL, &UNAVAILABLE],
+        Ask::Register => vec![&INVALID, &NOT_FOUND, &PRECONDITION, &FULL, &UNAVAILABLE, &UNHEARD],
         Ask::Renew => vec![&INVALID, &NOT_FOUND, &UNAVAILABLE],
-        Ask::Drain | Ask::Undrain => vec![&NOT_FOUND, &PRECONDITION, &UNAVAILABLE],
-        Ask::Deregister => vec![&PRECONDITION, &UNAVAILABLE],
+        Ask::Drain | Ask::Undrain => vec![&NOT_FOUND, &PRECONDITION, &UNAVAILABLE, &UNHEARD],
+        Ask::Deregister => vec![&PRECONDITION, &UNAVAILABLE, &UNHEARD],
     }
 }
 
@@ -99,9 +101,13 @@ fn responses(ask: Ask, summary: &str) -> Map<String, Value> {
         Ask::Deregister => set("204", json!({ "description": "It is not there (any more)." })),
         Ask::Get | Ask::Renew | Ask::Drain | Ask::Undrain => set("200", json_of("Instance")),
     }
+    let mut refusals: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for fault in [&UNAUTHORIZED, &FORBIDDEN, &MALFORMED].into_iter().chain(faults(ask)) {
+        refusals.entry(fault.status).or_default().push(fault.title);
+    }
+    for (status, titles) in refusals {
         let content = json!({ "application/problem+json": { "schema": schema("Problem") } });
-        set(&fault.status.to_string(), json!({ "description": fault.title, "content": content }));
+        set(&status.to_string(), json!({ "description": titles.join("; or: "), "content": content }));
     }
     responses
 }

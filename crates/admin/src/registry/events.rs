@@ -65,11 +65,12 @@ impl Events {
             return Err(FORBIDDEN.problem());
         }
         let (state, told) = match known {
-            Some(known) => {
+            // Who knew of other services than now is told all.
+            Some(known) if known.sees == subject.sees() => {
                 subject.registry.known(Some(""))?;
                 (State::Tells(Text::new(begin)), known)
             }
-            None => subject.snapshot(begin)?,
+            _ => subject.snapshot(begin)?,
         };
         Ok(Self { subject, state, told, rights, _place: place })
     }
@@ -108,7 +109,7 @@ impl BodyStream for Events {
                 State::Waits(waiting) => match ready!(waiting.as_mut().poll(cx)) {
                     Heard::Changes(revision, changes) => {
                         self.told.revision = self.told.revision.max(revision);
-                        self.state = State::Tells(self.subject.changes(changes, self.told.lapsed));
+                        self.state = State::Tells(self.subject.changes(changes, self.told));
                     }
                     Heard::Lost => self.tell_all(),
                     Heard::Rights => self.ask_again(),
@@ -131,8 +132,8 @@ impl Subject {
     }
 
     /// Changes as events. Of those that belong to one revision only the last one names it: who is cut off before that asks for all of
-    /// them again. `lapsed`: what had lapsed all the while.
-    pub(super) fn changes(&self, changes: Vec<Change>, lapsed: u64) -> Text {
+    /// them again. `told`: what was so all the while.
+    pub(super) fn changes(&self, changes: Vec<Change>, told: Known) -> Text {
         let seen: Vec<Change> = self.registry.seen(changes, &self.filter, &self.asker).collect();
         if seen.is_empty() {
             return Text::new(std::iter::once(":\n\n".to_owned()));
@@ -141,7 +142,7 @@ impl Subject {
         Text::new(std::iter::from_fn(move || {
             let change = seen.next()?;
             let is_last = seen.peek().is_none_or(|next| next.revision() != change.revision());
-            let known = Known { revision: change.revision(), lapsed };
+            let known = Known { revision: change.revision(), ..told };
             let id = if is_last { format!("id: {known}\n") } else { String::new() };
             let kind = if matches!(change, Change::Put(_)) { "put" } else { "gone" };
             Some(format!("event: {kind}\n{id}data: {}\n\n", shown::change(&change)))
@@ -151,7 +152,7 @@ impl Subject {
     fn wait(self, told: Known, mut rights: watch::Receiver<Option<Arc<Rights>>>) -> BoxFuture<'static, Heard> {
         let after = told.revision;
         Box::pin(async move {
-            if Known::of(&self.registry.directory.list(Some(""))).lapsed != told.lapsed {
+            if Known::of(&self.registry.directory.list(Some("")), told.sees).lapsed != told.lapsed {
                 return Heard::Lost;
             }
             let changes = self.registry.directory.changes(self.service.as_deref(), after, QUIET);

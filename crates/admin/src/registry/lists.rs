@@ -37,7 +37,7 @@ impl Subject {
     pub(super) async fn answer(self, asked: &Asked) -> Result<Reply, Problem> {
         if asked.as_events {
             // A revision alone does not say what had lapsed.
-            let after = asked.query.after.map(|revision| Known { revision, lapsed: 0 });
+            let after = asked.query.after.map(|revision| Known { revision, lapsed: 0, sees: self.sees() });
             return self.stream(asked.last_event.or(after));
         }
         match (asked.query.watch, asked.query.after) {
@@ -71,9 +71,10 @@ impl Subject {
     /// What changed since, as soon as there is anything. Whoever says which list it `has` is told, too, what lapsed since.
     async fn poll(&self, after: u64, has: Option<Known>, most: Duration) -> Result<Reply, Problem> {
         let _place = self.registry.place()?;
-        let (mut rights, now) = (self.registry.access.changes(), Known::of(&self.registry.known(Some(""))?.0));
-        let compacted = || COMPACTED.problem().member("revision", self.registry.directory.list(Some("")).revision);
-        if has.is_some_and(|has| has.lapsed != now.lapsed) {
+        let (mut rights, now) =
+            (self.registry.access.changes(), Known::of(&self.registry.known(Some(""))?.0, self.sees()));
+        let compacted = || self.registry.compacted();
+        if has.is_some_and(|has| (has.lapsed, has.sees) != (now.lapsed, now.sees)) {
             return Err(compacted());
         }
         let heard = tokio::select! {
@@ -105,15 +106,22 @@ impl Subject {
         self.registry.access.may(&self.asker, Right::Read, self.service.as_deref())
     }
 
+    /// Of which services this is, if it is of more than one.
+    pub(super) fn sees(&self) -> u32 {
+        if self.service.is_some() { 0 } else { self.registry.access.sees(&self.asker) }
+    }
+
     /// What stands at the head of a list, the instances that count and may be known of, and what is known with them.
     pub(super) fn listed(&self) -> Result<(String, Vec<Arc<Registered>>, Known), Problem> {
+        // Before it is looked what these are: they are told anew if they become others meanwhile.
+        let sees = self.sees();
         let (mut listing, age) = self.registry.known(self.service.as_deref())?;
         listing.instances.retain(|instance| {
             let service = &instance.registration.service;
             let is_theirs = self.service.is_some() || self.registry.access.may(&self.asker, Right::Read, Some(service));
             is_theirs && self.filter.takes(instance)
         });
-        let (known, head) = (Known::of(&listing), format!("\"revision\":{},\"age_ms\":{age}", listing.revision));
+        let (known, head) = (Known::of(&listing, sees), format!("\"revision\":{},\"age_ms\":{age}", listing.revision));
         Ok((head, listing.instances, known))
     }
 }
@@ -126,7 +134,20 @@ impl Registry {
 
     /// A place among those who wait.
     fn place(&self) -> Result<Place, Problem> {
-        self.access.place().ok_or_else(|| WATCHERS.problem().retry_after(AGAIN))
+        self.access.place().ok_or_else(|| {
+            let why = format!("{} wait already, and no more may (`registry: watchers`)", self.access.watchers());
+            WATCHERS.problem().detail(why).retry_after(AGAIN)
+        })
+    }
+
+    /// What changed after some revision is not known any more.
+    fn compacted(&self) -> Problem {
+        let (revision, history) = (self.directory.list(Some("")).revision, self.access.history());
+        let why = format!(
+            "the registry is at revision {revision}, and remembers its last {history} changes (`registry: history`), fewer since it was \
+             last read as a whole; or instances lapsed, or others are seen now"
+        );
+        COMPACTED.problem().detail(why).member("revision", revision)
     }
 
     /// Changes as those see them who know only some instances.

@@ -157,7 +157,7 @@ impl Answers {
             return Who::Refused(problem);
         }
         let asker = match self.guard.shown(x) {
-            Shown::Own => return Who::Is(Asker::admin(x)),
+            Shown::Own => return Who::Is(Asker::admin(x, self.guard.digest())),
             Shown::Other(token) => Asker::with_token(x, token),
             Shown::Nothing => Asker::without_token(x, self.registry.clock.unix()),
             Shown::Unreadable => return Who::Wrong,

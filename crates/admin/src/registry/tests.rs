@@ -16,6 +16,7 @@ use tollgate_core::body::Body;
 use tollgate_registry::directory::Change;
 
 use self::shelf::Shelf;
+use super::asked::Known;
 use super::shown::Text;
 use super::*;
 use crate::Token;
@@ -52,7 +53,7 @@ struct Bench {
     end: Arc<End>,
     admin: String,
     runtime: tokio::runtime::Runtime,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn config(text: &str) -> tollgate_config::model::Registry {
@@ -82,7 +83,7 @@ impl Bench {
         let guard =
             Arc::new(Guard::new(token, vec![tollgate_config::model::HostPattern::Exact("bench.example".into())]));
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        Self { registry: Arc::new(registry), guard, shelf, end, admin, runtime, _folder: folder }
+        Self { registry: Arc::new(registry), guard, shelf, end, admin, runtime, folder }
     }
 
     fn answers(&self, ask: Ask) -> Answers {
@@ -434,9 +435,12 @@ fn only_so_many_wait() {
 fn only_the_last_event_of_a_revision_names_it() {
     let bench = Bench::new();
     let gone = |id: &str, revision| Change::Gone { service: "orders".into(), id: id.into(), revision };
-    let asker = Arc::new(Asker::admin(&exchange("GET", "/", &[])));
+    let asker = Arc::new(Asker::admin(&exchange("GET", "/", &[]), [0; 32]));
     let subject = Subject { registry: Arc::clone(&bench.registry), service: None, filter: Arc::default(), asker };
-    let told = subject.changes(vec![gone("a", 7), gone("b", 7), gone("c", 8)], 0).next().unwrap();
+    let told = subject
+        .changes(vec![gone("a", 7), gone("b", 7), gone("c", 8)], Known { revision: 6, lapsed: 0, sees: 0 })
+        .next()
+        .unwrap();
     let told = String::from_utf8(told.to_vec()).unwrap();
     let ids: Vec<_> = told.split("\n\n").map(|event| event.contains("\nid: ")).collect();
     assert_eq!(ids, [false, true, true, false]);

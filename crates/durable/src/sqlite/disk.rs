@@ -36,6 +36,8 @@ pub(super) struct Content {
     pub(super) revision: Revision,
     /// When a process was last there.
     pub(super) stamp: Option<SystemTime>,
+    /// Who was there last has written all that it had to.
+    pub(super) is_whole: bool,
 }
 
 /// Makes the folder, for the gateway's user alone, if it is not there.
@@ -43,16 +45,31 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// The file whose lock says who keeps the folder.
+/// The file whose lock says who keeps the folder, and whose time says when that one was last there.
 pub(super) fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+    match private().create_new(true).open(path) {
+        Ok(new) => {
+            // Nobody was there yet: it must not be taken for a sign of life.
+            new.set_modified(UNIX_EPOCH)?;
+            Ok(new)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => private().open(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// To be read and written by the gateway's user alone.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
 }
 
 impl Disk {
     /// Opens the file, or makes it.
     pub(super) fn open(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
         // Made here, so that nobody else may read it; SQLite gives its other files the same rights.
-        drop(lock_file(path)?);
+        drop(private().create(true).truncate(false).open(path)?);
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(2))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -80,6 +97,7 @@ impl Disk {
     pub(super) fn read(&mut self) -> rusqlite::Result<Content> {
         let reading = self.connection.transaction()?;
         let (revision, stamp) = (fact(&reading, "revision")?, fact(&reading, "stamp")?);
+        let is_whole = fact(&reading, "is_open")?.unwrap_or_default() == 0;
         let mut asked = reading.prepare("SELECT key, value, created, modified, lease FROM entries ORDER BY key")?;
         let entry = |row: &rusqlite::Row<'_>| {
             Ok(Entry {
@@ -98,7 +116,8 @@ impl Disk {
         };
         let leases = asked.query_map([], lease)?.collect::<Result<_, _>>()?;
         let stamp = stamp.and_then(|ms| u64::try_from(ms).ok()).map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
-        Ok(Content { entries, leases, revision: revision_from(revision.unwrap_or_default()), stamp })
+        let revision = revision_from(revision.unwrap_or_default());
+        Ok(Content { entries, leases, revision, stamp, is_whole })
     }
 
     /// A number that is another one once another process has written.
@@ -134,6 +153,7 @@ impl Disk {
             fact.execute(params!["revision", number_of(written.revision)])?;
             let stamp = written.stamp.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
             fact.execute(params!["stamp", i64::try_from(stamp).unwrap_or(i64::MAX)])?;
+            fact.execute(params!["is_open", i64::from(!written.is_last)])?;
         }
         writing.commit()
     }
@@ -151,6 +171,8 @@ pub(super) struct Written<'w> {
     pub(super) revision: Revision,
     /// Now.
     pub(super) stamp: SystemTime,
+    /// Nothing is to be written after this.
+    pub(super) is_last: bool,
 }
 
 fn fact(reading: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<i64>> {

@@ -82,7 +82,7 @@ impl<'s> Draft<'s> {
         if lease.is_some_and(|lease| !self.is_live(lease, now)) {
             return Ok(Written::NoLease);
         }
-        let created = there.map(|entry| entry.created);
+        let (created, before) = (there.map(|entry| entry.created), there.and_then(|entry| entry.lease));
         if created.is_none() && self.len >= most {
             return Err(Trouble::Refused(format!("there are {most} keys already")));
         }
@@ -99,6 +99,7 @@ impl<'s> Draft<'s> {
         let entry = Entry { key: key.clone(), value, created: created.unwrap_or(modified), modified, lease };
         self.entries.insert(key, Some(entry.clone()));
         self.changes.push(crate::Change::Put(entry));
+        before.into_iter().filter(|before| Some(*before) != lease).for_each(|before| self.let_go(before));
         Ok(Written::Done(modified))
     }
 
@@ -107,10 +108,25 @@ impl<'s> Draft<'s> {
         if !only_if.holds(there) {
             return Written::Conflict(there.cloned());
         }
-        if there.is_some() {
+        if let Some(lease) = there.map(|entry| entry.lease) {
             self.gone(key);
+            lease.into_iter().for_each(|lease| self.let_go(lease));
         }
         Written::Done(self.revision)
+    }
+
+    /// A key is not this lease's any more: with its last one it ends, or leases without keys would pile up.
+    fn let_go(&mut self, lease: LeaseId) {
+        if self.keys(lease).next().is_none() {
+            self.ended.insert(lease);
+        }
+    }
+
+    /// The keys that are a lease's own: those that were so before, and those of this draft.
+    fn keys(&self, lease: LeaseId) -> impl Iterator<Item = &String> {
+        let before = self.state.leases.get(&lease).map(|lease| &lease.keys);
+        let all = before.into_iter().chain(self.put.get(&lease)).flatten();
+        all.filter(move |key| self.entry(key).is_some_and(|entry| entry.lease == Some(lease)))
     }
 
     fn gone(&mut self, key: String) {
@@ -120,11 +136,9 @@ impl<'s> Draft<'s> {
         self.changes.push(crate::Change::Gone { key, revision });
     }
 
-    /// A lease ends, and with it the keys that are its own: those that were so before, and those of this draft.
+    /// A lease ends, and with it its keys.
     pub(super) fn end(&mut self, lease: LeaseId) {
-        let mut keys = self.put.remove(&lease).unwrap_or_default();
-        keys.extend(self.state.leases.get(&lease).into_iter().flat_map(|lease| lease.keys.iter().cloned()));
-        keys.retain(|key| self.entry(key).is_some_and(|entry| entry.lease == Some(lease)));
+        let keys: BTreeSet<String> = self.keys(lease).cloned().collect();
         keys.into_iter().for_each(|key| self.gone(key));
         self.ended.insert(lease);
     }
@@ -164,6 +178,23 @@ mod tests {
         assert_eq!([takes(delete), takes(Change::Revoke(lease))], [Ok(()), Ok(())]);
         assert_eq!([takes(put("c", None)), takes(put("a", None)), takes(put("d", None))], [Ok(()), Ok(()), full]);
         assert_eq!(draft.changes.len(), 10);
+    }
+
+    #[test]
+    fn a_lease_ends_with_its_last_key() {
+        let memory = memory();
+        let now = memory.clock.now();
+        let (moved, left) = (memory.grant(TTL, 2).unwrap(), memory.grant(TTL, 2).unwrap());
+        let state = memory.state();
+        let mut draft = Draft::new(&state);
+        let delete = |key: &str| Change::Delete { key: key.to_owned(), only_if: OnlyIf::Always };
+        for change in [put("a", Some(moved)), put("b", Some(left)), put("a", Some(moved)), delete("b")] {
+            draft.take(change, now, 2).unwrap();
+        }
+        assert_eq!(draft.ended, [left].into());
+        assert_eq!(draft.take(put("b", Some(left)), now, 2), Ok(Written::NoLease), "whoever comes now needs another");
+        draft.take(put("a", None), now, 2).unwrap();
+        assert_eq!(draft.ended, [moved, left].into());
     }
 
     #[test]

@@ -7,9 +7,14 @@
 //!   every [`STAMPED_EVERY`], that the process was there. A lease that ends is taken off the disk with its keys, before anybody is told.
 //! - So after a restart, a lease that is on the disk had not ended. It begins again with its whole time, less the time that nobody kept
 //!   it for longer than [`Bounds::grace`]. One that ended before the restart is not there to begin with.
+//! - A disk that is full refuses the stamp as well. So the process shows that it is there by the time of the file whose lock it holds, too:
+//!   to set that needs no room.
+//! - What ends while the disk refuses it is over in memory, under revisions that the disk never sees. After a process that did not end in
+//!   order, the next one therefore begins 2^20 further on, and whoever is behind lists anew.
 //! - One process at a time keeps the folder: who holds the lock of a file in it, which the system lets go when that process ends, however
 //!   it does. Another process on the same folder reads along (it looks every [`LOOKED_EVERY`]), writes nothing, and takes over as soon
-//!   as it gets the lock: so an upgrade in place finds everything as it was.
+//!   as it gets the lock: so an upgrade in place finds everything as it was. It vouches for what it reads only while the one that keeps
+//!   the folder shows that it is there.
 
 mod disk;
 mod draft;
@@ -37,6 +42,10 @@ use crate::{
 
 /// How often the disk learns that the process is there.
 pub const STAMPED_EVERY: Duration = Duration::from_secs(5);
+/// How long the process that keeps the folder may show no sign of life before another one does not vouch for what it reads.
+const SILENCE: Duration = STAMPED_EVERY.saturating_mul(2);
+/// How far apart the revisions of two processes are if the first did not end in order: more than it can have given out without the disk.
+const APART: u64 = 1 << 20;
 /// How often a process that does not keep the folder looks whether something changed.
 pub const LOOKED_EVERY: Duration = Duration::from_millis(50);
 /// How long an operation may take before it is given up.

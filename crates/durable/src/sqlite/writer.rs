@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
 use super::disk::{Content, Disk, Written as OnDisk};
 use super::draft::Draft;
 use super::memory::{Lease, Memory, Role, State};
-use super::{LOOKED_EVERY, MOST_WAITING, STAMPED_EVERY};
+use super::{APART, LOOKED_EVERY, MOST_WAITING, SILENCE, STAMPED_EVERY};
 use crate::{Entry, LeaseId, OnlyIf, Revision, Trouble, Written};
 
 /// How long it waits before it writes again what the disk refused.
@@ -44,10 +44,23 @@ pub(super) struct Writer {
     version: i64,
     /// When it was last written.
     stamped: Instant,
+    /// The last sign of life, that of this process or of the one that keeps the folder; and when it was noticed.
+    sign: (Option<SystemTime>, Instant),
     /// The disk refused what was written last; and is asked again then.
     failed: Option<Instant>,
     /// What ended while it did. It is written before anything else.
     owed: Owed,
+}
+
+/// Which moment of the process this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// It keeps the folder from now on.
+    First,
+    /// Any in between.
+    Any,
+    /// It keeps it no more.
+    Last,
 }
 
 /// What has ended, and the disk does not know yet: no more than what lies on it.
@@ -59,8 +72,8 @@ struct Owed {
 
 impl Writer {
     pub(super) fn new(disk: Disk, lock: File, memory: Arc<Memory>) -> Self {
-        let stamped = memory.clock.now();
-        Self { disk, lock, memory, version: 0, stamped, failed: None, owed: Owed::default() }
+        let now = memory.clock.now();
+        Self { disk, lock, memory, version: 0, stamped: now, sign: (None, now), failed: None, owed: Owed::default() }
     }
 
     /// Reads what is there, and keeps it if nobody else does.
@@ -91,7 +104,7 @@ impl Writer {
             }
         }
         if self.is_keeper() {
-            self.write_all(Vec::new(), true);
+            self.write_all(Vec::new(), Moment::Last);
         }
         self.memory.ends();
     }
@@ -102,10 +115,7 @@ impl Writer {
             let is_former = *self.memory.role.borrow() == Role::Former;
             let reading = if is_former { Ok(false) } else { self.take_over() };
             if let Err(error) = reading.and_then(|taken| if taken { Ok(()) } else { self.read_along() }) {
-                let why = Trouble::Unavailable(format!("the registry's file cannot be read: {error}"));
-                if self.memory.doubt(Some(why)) {
-                    tracing::error!(%error, "the registry's file cannot be read: nobody vouches for its instances until it can");
-                }
+                self.doubt(format!("the registry's file cannot be read: {error}"));
             }
         }
         let (mut writes, mut handed) = (Vec::new(), None);
@@ -117,7 +127,7 @@ impl Writer {
             }
         }
         if self.is_keeper() {
-            self.write_all(writes, handed.is_some());
+            self.write_all(writes, if handed.is_some() { Moment::Last } else { Moment::Any });
         } else {
             let elsewhere = || Err(Trouble::Unavailable("another process keeps the registry now".to_owned()));
             writes.into_iter().for_each(|(_, answer)| drop(answer.send(elsewhere())));
@@ -143,9 +153,9 @@ impl Writer {
         let now = self.memory.clock.now();
         let state = self.memory.state();
         let stamp = (!state.leases.is_empty()).then(|| self.stamped + STAMPED_EVERY);
-        let again = self.failed.or(stamp);
-        let next = [state.next_end(), again].into_iter().flatten().min();
-        next.map_or(STAMPED_EVERY, |next| next.saturating_duration_since(now)).min(STAMPED_EVERY)
+        let (again, sign) = (self.failed.or(stamp), self.sign.1 + STAMPED_EVERY);
+        let next = [state.next_end(), again].into_iter().flatten().fold(sign, Instant::min);
+        next.saturating_duration_since(now).min(STAMPED_EVERY)
     }
 
     /// Keeps the folder from now on, if nobody else does.
@@ -157,21 +167,35 @@ impl Writer {
         }
         let content = self.disk.read()?;
         let (now, unix) = (self.memory.clock.now(), self.memory.clock.unix());
-        // Up to the next stamp it may have been there.
-        let down = content.stamp.map_or(Duration::ZERO, |stamp| unix.duration_since(stamp).unwrap_or_default());
+        // Up to the next sign of life it may have been there.
+        let last = content.stamp.map(|stamp| self.signed().map_or(stamp, |sign| stamp.max(sign)));
+        let down = last.map_or(Duration::ZERO, |last| unix.duration_since(last).unwrap_or_default());
         let counts = down.saturating_sub(STAMPED_EVERY).saturating_sub(self.memory.bounds().grace);
         let lease = |(id, ttl): &(LeaseId, Duration)| {
             let ends = now + ttl.saturating_sub(counts);
             (*id, Lease { ttl: *ttl, ends, keys: Default::default(), is_kept: true, has_ended: false })
         };
         let leases = content.leases.iter().map(lease).collect();
-        self.show(content, leases);
+        self.show(content, Some(leases));
         self.is_sure();
         self.stamped = now;
         self.memory.role.send_replace(Role::Keeper);
         // Those that ended while nobody was there are gone before anybody is shown them; and it is stamped.
-        self.write_all(Vec::new(), true);
+        self.write_all(Vec::new(), Moment::First);
         Ok(true)
+    }
+
+    /// When the process that keeps the folder, or kept it last, showed that it was there.
+    fn signed(&self) -> Option<SystemTime> {
+        self.lock.metadata().and_then(|lock| lock.modified()).ok()
+    }
+
+    /// Shows that this process is there, which keeps the folder.
+    fn sign(&mut self, now: Instant) {
+        let unix = self.memory.clock.unix();
+        // If it cannot, whoever reads along does not know whether it is there: as if it were not.
+        let _ = self.lock.set_modified(unix);
+        self.sign = (Some(unix), now);
     }
 
     /// Shows what the keeper has written since.
@@ -180,24 +204,44 @@ impl Writer {
         if version != self.version {
             let content = self.disk.read()?;
             self.version = version;
-            self.show(content, BTreeMap::new());
+            self.show(content, None);
         }
-        self.is_sure();
+        // By the time that passes here: the clock of the day may jump.
+        let (sign, now) = (self.signed(), self.memory.clock.now());
+        if self.sign.0 != sign {
+            self.sign = (sign, now);
+        }
+        let silent = now.saturating_duration_since(self.sign.1);
+        match silent < SILENCE {
+            true => self.is_sure(),
+            false => self.doubt("the process that keeps the registry's file shows no sign of life".to_owned()),
+        }
         Ok(())
+    }
+
+    /// What is in memory may not be so any more.
+    fn doubt(&self, why: String) {
+        if self.memory.doubt(Some(Trouble::Unavailable(why.clone()))) {
+            tracing::error!(why, "nobody vouches for the registry's instances until its file can be followed again");
+        }
     }
 
     /// What is in memory is what is on the disk.
     fn is_sure(&self) {
         if !self.memory.doubt(None) {
-            tracing::info!("the registry's file can be read again");
+            tracing::info!("the registry's file can be followed again");
         }
     }
 
-    /// Brings memory to what is on the disk.
-    fn show(&self, content: Content, leases: BTreeMap<LeaseId, Lease>) {
+    /// Brings memory to what is on the disk; with its leases if this process keeps the folder from now on.
+    fn show(&self, mut content: Content, leases: Option<BTreeMap<LeaseId, Lease>>) {
         let mut state = self.memory.state();
         let is_first = state.revision == Revision::default();
-        state.leases = leases;
+        let is_apart = leases.is_some() && !content.is_whole;
+        if is_apart {
+            content.revision.0 += APART;
+        }
+        state.leases = leases.unwrap_or_default();
         let new: BTreeMap<String, Entry> =
             content.entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         if is_first {
@@ -226,14 +270,21 @@ impl Writer {
             }
             state.revision = content.revision;
         }
+        if is_apart {
+            state.history.clear();
+            state.forgotten = content.revision;
+        }
         drop(state);
         self.memory.revision.send_replace(content.revision);
     }
 
     /// Writes what was asked for, and what has ended meanwhile; answers once it is on the disk.
-    fn write_all(&mut self, asked: Vec<(Change, oneshot::Sender<Result<Written, Trouble>>)>, is_stamp: bool) {
+    fn write_all(&mut self, asked: Vec<(Change, oneshot::Sender<Result<Written, Trouble>>)>, moment: Moment) {
         let now = self.memory.clock.now();
-        let is_due = now.saturating_duration_since(self.stamped) >= STAMPED_EVERY;
+        let is_due = |last: Instant| now.saturating_duration_since(last) >= STAMPED_EVERY;
+        if moment != Moment::Any || is_due(self.sign.1) {
+            self.sign(now);
+        }
         let memory = Arc::clone(&self.memory);
         let mut state = memory.state();
         let ending: Vec<LeaseId> = ends(&mut state, now);
@@ -244,22 +295,23 @@ impl Writer {
             asked.into_iter().map(|(change, answer)| (draft.take(change, now, most), answer)).collect();
         let Draft { revision, changes, leases, ended, .. } = draft;
         let is_kept = |lease: &LeaseId| state.leases.get(lease).is_some_and(|lease| lease.is_kept);
+        let is_stamp = moment != Moment::Any || (!state.leases.is_empty() && is_due(self.stamped));
         let is_owed = !self.owed.changes.is_empty() || !self.owed.ended.is_empty();
-        let is_news =
-            is_owed || !changes.is_empty() || ended.iter().any(is_kept) || (!state.leases.is_empty() && is_due);
+        // Also if only the disk has to show that it takes something again.
+        let is_again = self.failed.is_some_and(|again| again <= now);
+        let is_news = is_stamp || is_owed || is_again || !changes.is_empty() || ended.iter().any(is_kept);
         // It is not held while the disk is waited for: whoever reads sees what was before.
         drop(state);
-        if !is_news && !is_stamp {
-            self.failed = None;
-            let mut state = memory.state();
-            ended.iter().for_each(|lease| drop(state.leases.remove(lease)));
+        if !is_news {
+            self.show_written(&ended, changes, revision);
             answers.into_iter().for_each(|(written, answer)| drop(answer.send(written)));
             return;
         }
         memory.waits(true);
-        let stamp = memory.clock.unix();
+        let (stamp, is_last) = (memory.clock.unix(), moment == Moment::Last);
         let (ended_all, changes_all) = ([&self.owed.ended, &ended], [&*self.owed.changes, &changes]);
-        let result = self.disk.write(&OnDisk { leases, ended: ended_all, changes: changes_all, revision, stamp });
+        let written = OnDisk { leases, ended: ended_all, changes: changes_all, revision, stamp, is_last };
+        let result = self.disk.write(&written);
         memory.waits(false);
         match result {
             Ok(()) => {
@@ -268,11 +320,7 @@ impl Writer {
                 if self.failed.take().is_some() {
                     tracing::info!("the registry is written to the disk again");
                 }
-                let mut state = memory.state();
-                ended.iter().for_each(|lease| drop(state.leases.remove(lease)));
-                changes.into_iter().for_each(|change| state.show(change));
-                drop(state);
-                memory.revision.send_replace(revision);
+                self.show_written(&ended, changes, revision);
                 answers.into_iter().for_each(|(written, answer)| drop(answer.send(written)));
             }
             Err(error) => {
@@ -286,24 +334,32 @@ impl Writer {
             }
         }
     }
-}
 
-impl Writer {
+    /// Shows what is so from now on; gives the leases that are gone.
+    fn show_written(
+        &self,
+        ended: &BTreeSet<LeaseId>,
+        changes: Vec<crate::Change>,
+        revision: Revision,
+    ) -> Vec<(LeaseId, Lease)> {
+        let mut state = self.memory.state();
+        let gone = ended.iter().filter_map(|id| Some((*id, state.leases.remove(id)?))).collect();
+        changes.into_iter().for_each(|change| state.show(change));
+        drop(state);
+        self.memory.revision.send_if_modified(|shown| std::mem::replace(shown, revision) != revision);
+        gone
+    }
+
     /// The disk does not take it that these leases have ended. They are over all the same: nobody is to be sent to whom nothing was heard of. Who
     /// starts again before the disk has taken it finds them once more, for one time to live.
     fn ends_in_memory(&mut self, ending: &[LeaseId]) {
-        let mut state = self.memory.state();
+        let state = self.memory.state();
         let mut draft = Draft::new(&state);
         ending.iter().for_each(|lease| draft.end(*lease));
         let Draft { revision, changes, ended, .. } = draft;
-        for lease in ended {
-            if state.leases.remove(&lease).is_some_and(|lease| lease.is_kept) {
-                self.owed.ended.insert(lease);
-            }
-        }
-        changes.iter().cloned().for_each(|change| state.show(change));
         drop(state);
-        self.memory.revision.send_replace(revision);
+        let gone = self.show_written(&ended, changes.clone(), revision);
+        self.owed.ended.extend(gone.into_iter().filter(|(_, lease)| lease.is_kept).map(|(id, _)| id));
         self.owed.changes.extend(changes);
     }
 }

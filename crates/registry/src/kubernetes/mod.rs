@@ -42,6 +42,8 @@ const MOST_TOKEN: u64 = 64 * 1024;
 const PAGE: usize = 500;
 /// How long an answer may take to begin.
 const ANSWER: Duration = Duration::from_secs(10);
+/// A stream that lasted so long is one, though it said nothing.
+const LASTING: Duration = Duration::from_secs(5);
 /// How long the server may watch before it ends the stream.
 const WATCH: Duration = Duration::from_secs(60);
 
@@ -278,12 +280,15 @@ async fn watched(
             Ok(stream) => stream,
             Err(broken) => return broken,
         };
+        let (opened, mut has_said) = (kubernetes.clock.now(), false);
         loop {
             let lines = match kept.during(stream.lines()).await {
                 Ok(Some(lines)) => lines,
-                // The minute is over.
+                // The minute is over, or somebody in between ends streams.
                 Ok(None) => {
-                    failures.succeeded();
+                    if has_said || kubernetes.clock.now().saturating_duration_since(opened) >= LASTING {
+                        failures.succeeded();
+                    }
                     break;
                 }
                 Err(why) => return Broken::Failed(why),
@@ -293,6 +298,7 @@ async fn watched(
                 Err(broken) => return broken,
             };
             failures.succeeded();
+            has_said = true;
             if !is_changed {
                 continue;
             }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tollgate_durable::{self as durable, CONFIRMED_EVERY, Change, Entry, Revision, Seen};
 
 use super::{INSTANCES, LOADS, Loads, Shared, record};
@@ -48,7 +48,11 @@ async fn instances(shared: &Shared) -> Infallible {
         let mut watch = shared.store.watch(INSTANCES, listing.revision);
         shared.begin(listing, &mut told);
         loop {
-            match watch.next().await {
+            let seen = tokio::select! {
+                seen = watch.next() => seen,
+                () = shared.roomier.notified() => break,
+            };
+            match seen {
                 Ok(Seen::Changed(revision, changes)) => shared.apply(revision, changes, &mut told),
                 Ok(Seen::Confirmed(revision)) => shared.confirmed(revision),
                 Ok(Seen::Compacted) => break,
@@ -64,6 +68,9 @@ async fn loads(shared: &Shared) -> Infallible {
         if shared.settings().loads == Loads::Here {
             std::future::pending::<()>().await;
         }
+        // Of an instance that is not known yet nothing is kept.
+        let mut applied = shared.applied.subscribe();
+        let _ = applied.wait_for(|_| shared.table().is_heard()).await;
         // Whether the store can be asked is the other task's to say.
         let Ok(listing) = shared.store.list(LOADS).await else {
             sleep(AGAIN).await;
@@ -73,11 +80,16 @@ async fn loads(shared: &Shared) -> Infallible {
         listing.entries.iter().for_each(|entry| shared.load(entry));
         loop {
             match watch.next().await {
-                Ok(Seen::Changed(_, changes)) => changes.iter().for_each(|change| {
-                    if let Change::Put(entry) = change {
-                        shared.load(entry);
+                Ok(Seen::Changed(revision, changes)) => {
+                    let put =
+                        |change: &Change| if let Change::Put(entry) = change { Some(entry.clone()) } else { None };
+                    let loads: Vec<Entry> = changes.iter().filter_map(put).collect();
+                    if loads.iter().any(|load| !shared.knows(load)) {
+                        // It may have registered just before, which the other task has not heard yet.
+                        let _ = timeout(SILENCE, applied.wait_for(|applied| *applied >= revision.0)).await;
                     }
-                }),
+                    loads.iter().for_each(|load| shared.load(load));
+                }
                 Ok(Seen::Compacted) => break,
                 Ok(Seen::Confirmed(_)) | Err(_) => {}
             }
@@ -124,7 +136,8 @@ impl Shared {
     fn begin(&self, listing: durable::Listing, told: &mut Told) {
         let there: BTreeSet<&str> = listing.entries.iter().map(|entry| entry.key.as_str()).collect();
         let gone: Vec<Change> = {
-            let table = self.table();
+            let mut table = self.table();
+            table.leaves_out = false;
             let names = table.names().into_iter().map(|(service, id)| record::key(&service, &id));
             names
                 .filter(|key| !there.contains(key.as_str()))
@@ -134,16 +147,17 @@ impl Shared {
         // All of it: after a backup, other things may stand under the revisions that are known. What is gone first makes room.
         let changes = gone.into_iter().chain(listing.entries.into_iter().map(Change::Put)).collect();
         let touched = self.take(changes, told);
-        let again = {
+        let (again, was_stale) = {
             let mut table = self.table();
             table.begin_at(listing.revision.0);
-            table.vouch(self.clock.now()).0
+            table.vouch(self.clock.now())
         };
         // From here on, nothing known means that there is nothing: all are told, those without any instance too.
         let mut all: BTreeSet<_> = self.outlets.services().into_iter().collect();
+        let used_again = again.len();
         all.extend(touched.into_iter().chain(again));
         self.show(all.iter());
-        self.says_it_is_good(listing.revision);
+        self.says_it_is_good(listing.revision, was_stale, used_again);
         // Also back: what is written from here on has the numbers from here on.
         self.applied.send_replace(listing.revision.0);
     }
@@ -178,6 +192,7 @@ impl Shared {
                 Some(item) => {
                     let is_new = table.item(service, id).is_none();
                     if let (true, Err(full)) = (is_new, self.has_room(&table, service)) {
+                        table.leaves_out = true;
                         told.once(&key, revision, &full.to_string());
                         continue;
                     }
@@ -200,20 +215,16 @@ impl Shared {
             table.vouch(self.clock.now())
         };
         self.show(again.iter());
-        self.applied.send_if_modified(|applied| further(applied, revision.0));
-        if let Some((since, _)) = was_stale {
-            let stale_s = self.clock.unix().duration_since(since).unwrap_or_default().as_secs();
-            tracing::info!(
-                stale_s,
-                revision = revision.0,
-                used_again = again.len(),
-                "the registry is up to date again"
-            );
-        }
-        self.says_it_is_good(revision);
+        self.applied.send_if_modified(|applied| further(applied, revision.0) || !again.is_empty());
+        self.says_it_is_good(revision, was_stale, again.len());
     }
 
-    fn says_it_is_good(&self, revision: Revision) {
+    /// The store vouches for all up to this revision. `was_stale`: since when it had not, and why; `again`: services that are used again.
+    fn says_it_is_good(&self, revision: Revision, was_stale: Option<(SystemTime, String)>, again: usize) {
+        if let Some((since, _)) = was_stale {
+            let stale_s = self.clock.unix().duration_since(since).unwrap_or_default().as_secs();
+            tracing::info!(stale_s, revision = revision.0, used_again = again, "the registry is up to date again");
+        }
         let at = self.clock.unix().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.registry().vouched(revision.0, at);
     }
@@ -252,6 +263,11 @@ impl Shared {
             );
         }
         self.show(lapse.services.iter());
+    }
+
+    /// Whether the instance is known whose load this is.
+    fn knows(&self, load: &Entry) -> bool {
+        record::names(&load.key, LOADS).is_none_or(|(service, id)| self.table().item(service, id).is_some())
     }
 
     /// The store says how busy an instance is.

@@ -8,25 +8,25 @@
 //!   since the store last vouched for it; with [`Settings::hold`], that much longer.
 //! - Load that instances report stays in memory, or goes to a key of its own, `loads/SERVICE/ID`, where several gateways need it.
 
+mod asked;
 mod follow;
 mod outlet;
 mod record;
 mod table;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tollgate_core::clock::Clock;
-use tollgate_core::serde_json::{Value, json};
-use tollgate_durable::{self as durable, Durable, LeaseId, OnlyIf, Revision, Written};
+use tollgate_durable::{self as durable, Durable, Revision};
 use tollgate_observe::Metrics;
 
 use self::outlet::{Outlet, Outlets};
-use self::table::{Item, Table};
+use self::table::Table;
 use crate::directory::{Bound, Change, Directory, Listing, Outcome, Registered, Registration, Trouble};
 use crate::dns::Dns;
 use crate::{Load, Source};
@@ -38,8 +38,6 @@ pub const LOADS: &str = "loads/";
 
 /// How long a change may take until all who follow have taken it over.
 const TAKEN_OVER: Duration = Duration::from_secs(5);
-/// How often somebody else may be faster before it is given up.
-const TRIES: usize = 8;
 
 /// How instances are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +90,7 @@ pub struct Standing {
     /// How many of them are not used because nobody vouches for them any more.
     pub lapsed: usize,
     /// Since when the store cannot be asked, and why.
-    pub stale: Option<(std::time::SystemTime, String)>,
+    pub stale: Option<(SystemTime, String)>,
     /// For how long instances are used beyond their time.
     pub hold: Duration,
 }
@@ -114,8 +112,10 @@ struct Shared {
     metrics: Arc<Metrics>,
     table: Mutex<Table>,
     outlets: Outlets,
-    /// Up to where everybody has taken everything over.
+    /// Up to where everybody has taken everything over. Told as well when what had lapsed is used again.
     applied: watch::Sender<u64>,
+    /// What there was no room for may be taken in now.
+    roomier: Notify,
 }
 
 impl Registry {
@@ -137,6 +137,7 @@ impl Registry {
             table,
             outlets: Outlets::default(),
             applied: watch::Sender::new(0),
+            roomier: Notify::new(),
         });
         let following = runtime.spawn(follow::follow(Arc::clone(&shared))).abort_handle();
         Self { shared, following }
@@ -145,7 +146,11 @@ impl Registry {
     /// From now on it is kept like this.
     pub fn set(&self, settings: Settings) {
         self.shared.table().set_history(settings.history);
-        *self.shared.settings() = settings;
+        let (most, each) = (settings.most, settings.most_of_one);
+        let before = std::mem::replace(&mut *self.shared.settings(), settings);
+        if (most > before.most || each > before.most_of_one) && self.shared.table().leaves_out {
+            self.shared.roomier.notify_one();
+        }
     }
 
     /// The instances that are wanted, as a source. Those that gave a host name are looked up by `resolver`.
@@ -194,27 +199,6 @@ impl Shared {
         }
     }
 
-    /// What is known of an instance; of one that is not known yet here, what the store says.
-    async fn item(&self, service: &str, id: &str) -> Result<Item, Trouble> {
-        if let Some(known) = self.table().item(service, id) {
-            return Ok(known.clone());
-        }
-        let key = record::key(service, id);
-        let entry = self.store.get(&key).await.map_err(unavailable)?.ok_or(Trouble::NotFound)?;
-        let ttl = self.settings().ttl;
-        record::read(&entry, ttl, self.clock.unix()).map_err(|_| Trouble::NotFound)
-    }
-
-    /// A lease for an instance: the one that it has, if it lasts as long as that and has not ended.
-    async fn lease(&self, known: Option<&Item>, ttl: Duration) -> Result<LeaseId, Trouble> {
-        if let Some(lease) = known.filter(|item| item.registered.registration.ttl == ttl).and_then(|item| item.lease)
-            && self.store.renew(lease).await.map_err(unavailable)?.is_some()
-        {
-            return Ok(lease);
-        }
-        self.store.grant(ttl).await.map_err(unavailable)
-    }
-
     /// Whether one more instance of this service may be there.
     fn has_room(&self, table: &Table, service: &str) -> Result<(), Trouble> {
         let (most, each) = {
@@ -227,141 +211,6 @@ impl Shared {
             () if table.len_of(service) >= each => full(Bound::Each, each),
             () => Ok(()),
         }
-    }
-
-    /// Waits until an instance that was written at this revision is used here.
-    async fn used(&self, registration: &Registration, revision: Revision) -> Result<(), Trouble> {
-        self.taken_over(revision).await?;
-        let Registration { service, id, address, port, .. } = registration;
-        let full = {
-            let table = self.table();
-            if table.item(service, id).is_none() { self.has_room(&table, service).err() } else { None }
-        };
-        if let Some(full) = full {
-            // Others took the last places, while this one was written: it is left out, and must not take one later unasked.
-            let _ = self.store.delete(&record::key(service, id), OnlyIf::Unchanged(revision)).await;
-            return Err(full);
-        }
-        let outlets = self.outlets.of(service);
-        let found = async {
-            for outlet in &outlets {
-                outlet.found(address, *port).await;
-            }
-        };
-        timeout(TAKEN_OVER, found).await.map_err(|_| {
-            Trouble::Unavailable(format!("`{id}` of `{service}` is written, but its host `{address}` is not found"))
-        })
-    }
-
-    async fn register(&self, registration: Registration) -> Result<(Registered, bool), Trouble> {
-        let (service, id) = (Arc::clone(&registration.service), Arc::clone(&registration.id));
-        let known = match self.item(&service, &id).await {
-            Ok(item) => Some(item),
-            Err(Trouble::NotFound) => None,
-            Err(trouble) => return Err(trouble),
-        };
-        if known.is_none() {
-            self.has_room(&self.table(), &service)?;
-        }
-        let ttl = registration.ttl;
-        let mut lease = self.lease(known.as_ref(), ttl).await?;
-        let is_said = known.as_ref().is_some_and(|item| {
-            item.lease == Some(lease) && !item.registered.draining && item.registered.registration == registration
-        });
-        if let Some(item) = known.as_ref().filter(|_| is_said) {
-            self.used(&registration, Revision(item.registered.revision)).await?;
-            return Ok((
-                self.renewed(&service, &id, ttl, None).unwrap_or_else(|| item.registered.as_ref().clone()),
-                false,
-            ));
-        }
-        let since = known.as_ref().map_or_else(|| self.clock.unix(), |item| item.registered.since);
-        let value = record::write(&registration, false, since);
-        let key = record::key(&service, &id);
-        for _ in 0..TRIES {
-            match self.store.put(&key, value.clone(), Some(lease), OnlyIf::Always).await.map_err(unavailable)? {
-                Written::Done(revision) => {
-                    // A lease that it had before ends by itself: somebody may just be putting the key under that again.
-                    self.used(&registration, revision).await?;
-                    let made = record::made(registration, revision, since);
-                    return Ok((self.renewed(&service, &id, ttl, None).unwrap_or(made), known.is_none()));
-                }
-                Written::NoLease | Written::Conflict(_) => {
-                    lease = self.store.grant(ttl).await.map_err(unavailable)?;
-                }
-            }
-        }
-        Err(Trouble::Unavailable("its lease ended again and again".to_owned()))
-    }
-
-    /// Notes that an instance was renewed just now; what is known of it.
-    fn renewed(&self, service: &str, id: &str, ttl: Duration, load: Option<Load>) -> Option<Registered> {
-        let expires = self.clock.unix().checked_add(ttl);
-        self.table().renewed(service, id, expires, load)
-    }
-
-    async fn renew(&self, service: &str, id: &str, load: Option<Load>) -> Result<Registered, Trouble> {
-        let item = self.item(service, id).await?;
-        let ttl = match item.lease {
-            Some(lease) => Some(self.store.renew(lease).await.map_err(unavailable)?.ok_or(Trouble::NotFound)?),
-            // It was written without one: it is there until it is taken away.
-            None => None,
-        };
-        let is_shared = self.settings().loads == Loads::InStore;
-        if let (Some(load), true) = (&load, is_shared && load != item.registered.load) {
-            let fields: Value = load.fields().map(|(name, number)| (name.to_owned(), json!(number))).collect();
-            let key = record::load_key(service, id);
-            // The instance is there all the same; the load comes again with its next sign of life.
-            let _ = self.store.put(&key, fields.to_string().into_bytes(), item.lease, OnlyIf::Always).await;
-        }
-        let expires = ttl.and_then(|ttl| self.clock.unix().checked_add(ttl));
-        let known = self.table().renewed(service, id, expires, load.clone());
-        Ok(known.unwrap_or_else(|| Registered { load, expires, ..item.registered.as_ref().clone() }))
-    }
-
-    async fn drain(&self, service: &str, id: &str, draining: bool) -> Result<Registered, Trouble> {
-        let key = record::key(service, id);
-        for _ in 0..TRIES {
-            let entry = self.store.get(&key).await.map_err(unavailable)?.ok_or(Trouble::NotFound)?;
-            let ttl = self.settings().ttl;
-            let item = record::read(&entry, ttl, self.clock.unix()).map_err(|_| Trouble::NotFound)?;
-            let known = item.registered.as_ref().clone();
-            if known.draining == draining {
-                self.taken_over(entry.modified).await?;
-                return Ok(known);
-            }
-            let value = record::write(&known.registration, draining, known.since);
-            let only_if = OnlyIf::Unchanged(entry.modified);
-            match self.store.put(&key, value, entry.lease, only_if).await.map_err(unavailable)? {
-                Written::Done(revision) => {
-                    self.taken_over(revision).await?;
-                    return Ok(Registered { draining, revision: revision.0, ..known });
-                }
-                Written::NoLease => return Err(Trouble::NotFound),
-                Written::Conflict(_) => {}
-            }
-        }
-        Err(Trouble::Unavailable("others changed it again and again".to_owned()))
-    }
-
-    async fn deregister(&self, service: &str, id: &str) -> Result<bool, Trouble> {
-        let key = record::key(service, id);
-        let there = self.store.get(&key).await.map_err(unavailable)?;
-        let Written::Done(revision) = self.store.delete(&key, OnlyIf::Always).await.map_err(unavailable)? else {
-            return Err(Trouble::Unavailable("it was not taken away".to_owned()));
-        };
-        // Also if somebody else took it away: who asks may rely on its getting nothing from here.
-        let must_be_gone = there.is_some() || self.table().item(service, id).is_some();
-        let taken_over = async { if must_be_gone { self.taken_over(revision).await } else { Ok(()) } };
-        let is_shared = self.settings().loads == Loads::InStore;
-        let load = async {
-            if is_shared {
-                // If it cannot be taken away, it goes with its lease. That is not revoked: the instance may just be registering again.
-                let _ = self.store.delete(&record::load_key(service, id), OnlyIf::Always).await;
-            }
-        };
-        tokio::join!(taken_over, load).0?;
-        Ok(there.is_some())
     }
 
     async fn changes(&self, service: Option<&str>, after: u64, most: Duration) -> Result<(u64, Vec<Change>), Trouble> {

@@ -14,7 +14,11 @@ use crate::dns::Dns;
 use crate::{Endpoint, Follower, Source, State, View};
 
 /// Most host names among the instances that are wanted of a service: each is looked up again and again.
-const MOST_HOSTS: usize = 1_000;
+pub(super) const MOST_HOSTS: usize = 1_000;
+
+/// There are more host names than [`MOST_HOSTS`], and this is one of those that are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
 
 /// All sources that are in use, by their service.
 #[derive(Debug, Default)]
@@ -63,6 +67,8 @@ struct Inside {
     instances: Vec<Arc<Registered>>,
     /// Host names among them.
     hosts: BTreeMap<(Arc<str>, u16), Host>,
+    /// How many of them there are that are not looked up.
+    beyond: usize,
 }
 
 /// A host name that is looked up.
@@ -106,14 +112,10 @@ impl Outlet {
             .filter(is_host)
             .map(|registered| (Arc::clone(&registered.registration.address), registered.registration.port))
             .collect();
-        if let Some(beyond) = named.iter().nth(MOST_HOSTS).cloned() {
-            tracing::warn!(
-                service = &*self.wanted.service,
-                hosts = named.len(),
-                most = MOST_HOSTS,
-                "too many host names: the others are left out"
-            );
-            named.split_off(&beyond);
+        let beyond = named.iter().nth(MOST_HOSTS).cloned().map_or(0, |first| named.split_off(&first).len());
+        if beyond != std::mem::replace(&mut inside.beyond, beyond) && beyond > 0 {
+            let (service, most) = (&*self.wanted.service, MOST_HOSTS);
+            tracing::warn!(service, beyond, most, "too many host names: those beyond are left out");
         }
         inside.hosts.retain(|host, _| named.contains(host));
         for host in named {
@@ -144,7 +146,10 @@ impl Outlet {
     }
 
     /// Waits until the host of an instance is found, and shown; at once if it is not among those that are wanted, or is an address.
-    pub(super) async fn found(&self, host: &Arc<str>, port: u16) {
+    ///
+    /// # Errors
+    /// It is not looked up.
+    pub(super) async fn found(&self, host: &Arc<str>, port: u16) -> Result<(), TooMany> {
         let is_wanted = |registered: &Arc<Registered>| {
             let said = &registered.registration;
             said.address == *host && said.port == port && host.parse::<IpAddr>().is_err()
@@ -152,17 +157,18 @@ impl Outlet {
         let views = {
             let inside = self.inside();
             if !inside.instances.iter().any(is_wanted) {
-                return;
+                return Ok(());
             }
             inside.hosts.get(&(Arc::clone(host), port)).map(|host| host.view.clone())
         };
-        let Some(mut views) = views else {
-            // One of too many.
-            return std::future::pending().await;
-        };
-        if views.wait_for(|view| !view.endpoints.is_empty()).await.is_ok() {
-            self.publish();
+        let mut views = views.ok_or(TooMany)?;
+        if views.wait_for(|view| !view.endpoints.is_empty()).await.is_ok()
+            && let Some(own) = self.own.upgrade()
+        {
+            // Where all is published, so that followers are told one after the other.
+            let _ = self.runtime.spawn(async move { own.publish() }).await;
         }
+        Ok(())
     }
 
     /// Shows what there is now, to those who wait for it, and to those who are told before anybody is answered. One after the other, so

@@ -41,6 +41,8 @@ pub(super) struct Table {
     lapsed: Option<Duration>,
     /// Services of which an instance reported another load.
     loaded: BTreeSet<Arc<str>>,
+    /// The store has instances for which there was no room.
+    pub(super) leaves_out: bool,
 }
 
 /// What is used otherwise than before, though nothing changed.
@@ -68,6 +70,7 @@ impl Table {
             stale: None,
             lapsed: None,
             loaded: BTreeSet::new(),
+            leaves_out: false,
         }
     }
 
@@ -166,7 +169,6 @@ impl Table {
         if of.peek().is_none() {
             return;
         }
-        self.waiting.retain(|_, waiting| waiting.receiver_count() > 0);
         for waiting in of.chain([None]).filter_map(|of| self.waiting.get(&of)) {
             waiting.send_modify(|broken| *broken += u64::from(is_broken));
         }
@@ -183,7 +185,15 @@ impl Table {
 
     /// A way to wait for changes of a service, or of any.
     pub(super) fn news(&mut self, service: Option<&str>) -> watch::Receiver<u64> {
+        // Whoever asked before and has gone leaves nothing behind: not even of services that there are not.
+        self.waiting.retain(|_, waiting| waiting.receiver_count() > 0);
         self.waiting.entry(service.map(Arc::from)).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    /// How many services are waited for, by somebody or by nobody any more.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// What changed after this revision, and up to when that is all.
@@ -238,11 +248,21 @@ impl Table {
     pub(super) fn used(&self, service: &str) -> (Vec<Arc<Registered>>, bool) {
         let instances = self.services.get(service).into_iter().flat_map(BTreeMap::values);
         let used = instances.filter(|item| !self.is_lapsed(item)).map(|item| Arc::clone(&item.registered));
-        (used.collect(), self.vouched.is_some())
+        (used.collect(), self.is_heard())
+    }
+
+    /// Whether the store was heard of yet.
+    pub(super) fn is_heard(&self) -> bool {
+        self.vouched.is_some()
     }
 
     fn is_lapsed(&self, item: &Item) -> bool {
-        self.lapsed.is_some_and(|lapsed| item.registered.registration.ttl <= lapsed)
+        self.has_lapsed(item.registered.registration.ttl)
+    }
+
+    /// Whether instances that live so long are not used.
+    pub(super) fn has_lapsed(&self, ttl: Duration) -> bool {
+        self.lapsed.is_some_and(|lapsed| ttl <= lapsed)
     }
 
     /// The store vouches for all of it now. The services whose instances are used again.

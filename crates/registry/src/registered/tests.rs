@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
-use tollgate_durable::{Change as Stored, Entry, Seen, Watch};
+use tollgate_durable::{Change as Stored, Entry, LeaseId, OnlyIf, Seen, Watch, Written};
 
+use super::outlet::TooMany;
 use super::*;
 use crate::{Follower, State, dns};
 

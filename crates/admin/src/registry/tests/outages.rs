@@ -100,6 +100,65 @@ fn a_stream_ends_when_the_config_takes_its_right_away() {
     assert!(bench.next(&mut of_all).is_none(), "this registry is in force no more");
 }
 
+/// A stream of this credential over all services, and its first piece.
+fn follow_all(bench: &Bench, credential: &str) -> (Answer, String) {
+    let fields = [("Authorization", credential), ("Accept", "text/event-stream")];
+    let mut stream = bench.ask(Ask::Instances, "instances", &fields, "");
+    let first = bench.next(&mut stream).unwrap();
+    (stream, first)
+}
+
+#[test]
+fn a_reload_that_changes_no_right_is_nothing_to_those_who_wait() {
+    let bench = Bench::new();
+    bench.register("a");
+    let (mut stream, _) = follow_all(&bench, &format!("Bearer {ALL}"));
+    // It waits.
+    assert_eq!(bench.next(&mut stream).unwrap(), ":\n\n");
+    bench.registry.access.set(&config(&CONFIG.replace("watchers: 2", "watchers: 1")));
+    bench.register("b");
+    let next = bench.next(&mut stream).unwrap();
+    assert!(next.starts_with("event: put\n"), "{next}");
+}
+
+#[test]
+fn a_stream_of_the_admin_token_ends_with_that_token() {
+    let bench = Bench::new();
+    let other = tempfile::tempdir().unwrap();
+    let [own, other] = [bench.folder.path(), other.path()].map(|folder| Token::load_or_make(folder).unwrap());
+    bench.registry.access.admin_will_be(&own);
+    bench.registry.access.set(&config(CONFIG));
+    let (mut stream, _) = follow_all(&bench, &bench.admin);
+    bench.registry.access.set(&config(CONFIG));
+    assert_eq!(bench.next(&mut stream).unwrap(), ":\n\n", "it is the same still");
+    bench.registry.access.admin_will_be(&other);
+    assert_eq!(bench.next(&mut stream).unwrap(), ":\n\n", "until that config is in force");
+    bench.registry.access.set(&config(CONFIG));
+    assert!(bench.next(&mut stream).is_none());
+}
+
+#[test]
+fn whoever_may_know_of_other_services_has_another_list() {
+    let bench = Bench::new();
+    bench.register("a");
+    let credential = format!("Bearer {ALL}");
+    let list = |has: &str| {
+        let fields = [("Authorization", credential.as_str()), ("If-None-Match", has)];
+        bench.ask(Ask::Instances, "instances", &fields, "")
+    };
+    let first = list("");
+    let tag = first.field("ETag").unwrap().to_owned();
+    assert_eq!(list(&tag).status, 304);
+    bench.registry.access.set(&config(&CONFIG.replace("'*'", "'bil*'")));
+    let next = list(&tag);
+    assert_eq!((next.status, next.field("ETag") == Some(&*tag)), (200, false));
+    // Nor does a stream go on from there.
+    let id = tag.trim_start_matches("W/").trim_matches('"');
+    let fields = [("Authorization", credential.as_str()), ("Accept", "text/event-stream"), ("Last-Event-ID", id)];
+    let mut stream = bench.ask(Ask::Instances, "instances", &fields, "");
+    assert!(bench.next(&mut stream).unwrap().contains("event: snapshot"));
+}
+
 #[test]
 fn so_many_wait_as_the_config_in_force_says() {
     let bench = Bench::new();

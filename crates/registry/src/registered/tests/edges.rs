@@ -102,6 +102,84 @@ async fn who_comes_too_late_for_the_last_places_is_refused_and_leaves_nothing_be
     assert!(register("bills", 6).await.is_ok());
 }
 
+#[tokio::test]
+async fn what_was_taken_away_elsewhere_is_put_again() {
+    let test = test(settings());
+    let source = test.source("orders");
+    test.register("orders", 1, 10).await;
+    // By another gateway, which has answered; this one has not heard of it yet.
+    test.hand.write("instances/orders/10.0.0.1:1", None, None);
+    let (again, _) = test.register("orders", 1, 10).await;
+    assert!(test.hand.inside().entries.contains_key("instances/orders/10.0.0.1:1"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!((again.revision, ports(&source)), (3, vec![1]));
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_told_so_and_taken_in_when_there_is_room() {
+    let test = test(settings());
+    let source = test.source("orders");
+    for port in 1..=3 {
+        test.register("orders", port, 10).await;
+    }
+    let lease = test.hand.grant(Duration::from_secs(10)).await.unwrap();
+    let elsewhere = |port: u16| {
+        let written = record::write(&registration("orders", port, 10), false, SystemTime::UNIX_EPOCH);
+        test.hand.write(&format!("instances/orders/10.0.0.1:{port}"), Some(&written), Some(lease));
+    };
+    // By gateways that have more room.
+    elsewhere(4);
+    elsewhere(5);
+    eventually("both are heard of", || *test.registry.shared.applied.borrow() >= 5).await;
+    assert_eq!(test.registry.renew("orders", "10.0.0.1:4", None).await, Err(Trouble::NotFound));
+    let full = Trouble::Full { service: "orders".into(), bound: Bound::Each, most: 3 };
+    assert_eq!(test.registry.register(registration("orders", 4, 10)).await, Err(full));
+    elsewhere(4);
+    eventually("it is heard of again", || *test.registry.shared.applied.borrow() >= 7).await;
+    test.registry.deregister("orders", "10.0.0.1:1").await.unwrap();
+    test.register("orders", 4, 10).await;
+    assert_eq!(ports(&source), [2, 3, 4], "there is room: it is put once more");
+    test.registry.set(Settings { most_of_one: 5, ..settings() });
+    eventually("the other is taken in", || ports(&source) == [2, 3, 4, 5]).await;
+    assert!(test.registry.renew("orders", "10.0.0.1:5", None).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_registers_just_after_an_outage_is_used_when_it_is_answered() {
+    let test = test(settings());
+    let source = test.source("orders");
+    test.register("orders", 1, 10).await;
+    test.hand.cut(true);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    test.clock.advance(Duration::from_secs(12));
+    eventually("it lapses", || ports(&source).is_empty()).await;
+    test.hand.cut(false);
+    test.register("orders", 2, 10).await;
+    assert_eq!(ports(&source), [1, 2]);
+}
+
+#[tokio::test]
+async fn loads_are_heard_after_the_instances_that_they_are_of() {
+    // Which of its tasks begins is chance.
+    for _ in 0..30 {
+        let test = test(Settings { loads: Loads::InStore, ..settings() });
+        let written = record::write(&registration("orders", 1, 10), false, SystemTime::UNIX_EPOCH);
+        test.hand.write("instances/orders/10.0.0.1:1", Some(&written), None);
+        test.hand.write("loads/orders/10.0.0.1:1", Some(br#"{"cpu_utilization":0.5}"#), None);
+        let load = || test.registry.list(None).instances.first().and_then(|instance| instance.load.clone());
+        eventually("its load is known", || load().is_some()).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_gone_waits_for_nothing() {
+    let test = test(settings());
+    for service in 0..100 {
+        drop(test.registry.shared.table().news(Some(&format!("s{service}"))));
+    }
+    assert_eq!(test.registry.shared.table().waiting(), 1);
+}
+
 #[test]
 fn what_is_full_is_said_with_the_words_of_the_config() {
     let full = |bound| Trouble::Full { service: "orders".into(), bound, most: 3 }.to_string();
@@ -157,6 +235,8 @@ async fn hosts_are_bounded() {
     };
     outlet.show((1..=1_100).map(named).collect());
     assert_eq!(outlet.hosts(), 1_000);
+    let beyond = (1..=1_100).map(|n| format!("h{n}.example")).max().unwrap();
+    assert_eq!(outlet.found(&beyond.into(), 999).await, Err(TooMany), "at once");
     assert_eq!(outlet.watch().borrow().state, State::Pending, "none was found yet");
     outlet.show(vec![named(7)]);
     assert_eq!(outlet.hosts(), 1);
