@@ -384,10 +384,11 @@ fn what_cannot_be_run_ends_as_in_a_shell() {
     let ended = |script: &str| run(&[&common[..], &["--", "sh", "-c", script]].concat()).0;
     assert_eq!([ended("exit 0"), ended("exit 42"), ended("kill -KILL $$")], [Some(0), Some(42), Some(137)]);
     for (option, code, told) in [
-        ("--zone=a b", 1, "--zone: expected 1 to 63"),
+        ("--ready=healthz", 2, "expected a path"),
+        ("--zone=a b", 2, "--zone: expected 1 to 63"),
         ("--ttl=1500ms", 2, "whole seconds"),
-        ("--gateway=ftp://x", 1, "no URL of an admin listener"),
-        ("--address=0.0.0.0", 1, "no address of one machine"),
+        ("--gateway=ftp://x", 2, "no URL of an admin listener"),
+        ("--address=0.0.0.0", 2, "no address of one machine"),
         ("--token-file=/no/such", 1, "does not read"),
         ("--cert=x.pem", 2, "--key"),
     ] {

@@ -21,6 +21,16 @@ impl DecodeCx {
         self.diagnostics.push(diagnostic);
     }
 
+    /// Mistakes that came since there were `before`, and have no place of their own, are those of this node.
+    pub fn place(&mut self, before: usize, node: &Node) {
+        // What no file wrote has no place either.
+        let is_written = node.span.line > 0;
+        let new = self.diagnostics.get_mut(before..).filter(|_| is_written).unwrap_or_default();
+        for lost in new.iter_mut().filter(|found| found.span.is_none()) {
+            lost.span = Some(node.span.clone());
+        }
+    }
+
     /// Notes that something else was expected here; for use as `return cx.expected(..)`.
     pub fn expected<T>(&mut self, node: &Node, what: &str) -> Option<T> {
         self.report(Diagnostic::error(format!("expected {what}, found {}", node.value.kind())).at(&node.span));
@@ -322,7 +332,14 @@ macro_rules! section {
                     return None;
                 }
                 let read = Self { $( $field: $field?, )* };
-                $( if !$check(&read, cx) { return None; } )?
+                $(
+                    let before = cx.diagnostics.len();
+                    let fits = $check(&read, cx);
+                    cx.place(before, node);
+                    if !fits {
+                        return None;
+                    }
+                )?
                 Some(read)
             }
         }

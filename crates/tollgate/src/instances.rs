@@ -96,6 +96,7 @@ impl Instances {
         if let Some(written) = &config.registry {
             self.registry.set(settings(written, config));
             self.access.set(written);
+            self.access.listens(&config.listen);
             self.embedded.iter().for_each(|embedded| embedded.set(bounds(written)));
         }
     }

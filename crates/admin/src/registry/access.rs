@@ -1,10 +1,11 @@
 //! Who may ask, and how many may wait, as the config in force says. It outlives reloads, as those do who wait.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
-use tollgate_config::model;
+use tollgate_config::model::{self, Address, Bind};
 
 use super::rights::{Asker, Right, Rights};
 use crate::token::{Digest, Token};
@@ -16,6 +17,8 @@ pub struct Access {
     rights: watch::Sender<Option<Arc<Rights>>>,
     /// The admin token of the config that comes into force next, or is: its SHA-256.
     admin: Mutex<Option<Digest>>,
+    /// Where the gateway itself listens.
+    own: Mutex<Vec<Bind>>,
     waiting: AtomicUsize,
     watchers: AtomicUsize,
     history: AtomicU64,
@@ -32,6 +35,7 @@ impl Access {
         let access = Self {
             rights: watch::Sender::default(),
             admin: Mutex::default(),
+            own: Mutex::default(),
             waiting: AtomicUsize::new(0),
             watchers: AtomicUsize::new(0),
             history: AtomicU64::new(0),
@@ -58,6 +62,22 @@ impl Access {
             }
             is_other
         });
+    }
+
+    /// From now on the gateway itself listens there.
+    pub fn listens(&self, listen: &[model::Listener]) {
+        let own = listen.iter().map(|listener| listener.address.clone()).collect();
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = own;
+    }
+
+    /// Whether an instance there would be the gateway itself, going by what is written: requests would go round and round, or come to the
+    /// admin API.
+    pub(super) fn is_own(&self, address: &str, port: u16) -> bool {
+        let there = match address.parse::<IpAddr>() {
+            Ok(ip) => Address::Socket((ip, port).into()),
+            Err(_) => Address::Name { name: address.to_ascii_lowercase(), port },
+        };
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|own| own.is_reached_at(&there))
     }
 
     /// This registry is in force no more: whoever waits is sent away.
@@ -106,5 +126,27 @@ impl Access {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_registered_where_the_gateway_itself_listens() {
+        let text = "listen: { \"10.0.0.5:8080\": http, \"127.0.0.1:9901\": admin, 8443: http }\nregistry: {}\nroutes: { /a: { reply: 204 } }";
+        let config = tollgate_config::load_text("test", text, &|_| None, &[]).unwrap().config;
+        let access = Access::new(config.registry.as_ref().unwrap());
+        assert!(!access.is_own("127.0.0.1", 9901), "not heard of yet");
+        access.listens(&config.listen);
+        for (address, port) in
+            [("127.0.0.1", 9901), ("localhost", 9901), ("10.0.0.5", 8080), ("::1", 8443), ("127.0.0.2", 8443)]
+        {
+            assert!(access.is_own(address, port), "{address}:{port}");
+        }
+        for (address, port) in [("127.0.0.1", 9902), ("10.0.0.6", 8080), ("orders.internal", 9901), ("10.0.0.7", 8443)] {
+            assert!(!access.is_own(address, port), "{address}:{port}");
+        }
     }
 }

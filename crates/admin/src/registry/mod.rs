@@ -26,7 +26,7 @@ use tollgate_core::problem::Problem;
 use tollgate_core::reply::Reply;
 use tollgate_core::serde_json::{Value, json};
 use tollgate_registry::directory::{Directory, Listing, Registered, Trouble};
-use tollgate_registry::said::{self, Unsaid};
+use tollgate_registry::said::{self, Mistake, Unsaid};
 
 pub use self::access::Access;
 use self::asked::{Asked, LONGEST_WAIT, OF_LISTS, OnlyIfThere, invalid};
@@ -248,7 +248,12 @@ impl Registry {
             .ok_or_else(|| MALFORMED.problem().detail("a JSON object is needed, with at least a `port`"))?;
         let unsaid = Unsaid { address: asked.from.ip(), ttl: self.ttl };
         let (registration, load) = said::registration(&asked.service, &asked.id, &said, unsaid).map_err(invalid)?;
+        if self.access.is_own(&registration.address, registration.port) {
+            let detail = format!("the gateway itself listens at {}, port {}", registration.address, registration.port);
+            return Err(invalid(vec![Mistake { pointer: "/port".to_owned(), detail }]));
+        }
         self.precondition(asked)?;
+        let before = self.find(asked).ok().flatten();
         let (mut registered, is_new) = self.directory.register(registration).await.map_err(problem)?;
         if load.is_some() {
             registered = self.directory.renew(&asked.service, &asked.id, load).await.map_err(problem)?;
@@ -258,6 +263,11 @@ impl Registry {
             tracing::info!(
                 service = &*own.service, id = &*own.id, address = &*own.address, port = own.port, by = %asker,
                 "an instance registered"
+            );
+        } else if before.is_none_or(|before| before.revision != registered.revision) {
+            tracing::info!(
+                service = &*own.service, id = &*own.id, address = &*own.address, port = own.port, weight = own.weight, by = %asker,
+                "an instance says something else of itself"
             );
         }
         let reply = answer(if is_new { 201 } else { 200 }, &shown::instance(&registered));
@@ -309,7 +319,7 @@ fn problem(trouble: Trouble) -> Problem {
     match trouble {
         Trouble::NotFound => NOT_FOUND.problem(),
         Trouble::Full { .. } => FULL.problem().detail(trouble.to_string()),
-        Trouble::Unavailable(why) => UNAVAILABLE.problem().retry_after(AGAIN).cause(why),
+        Trouble::Unavailable(why) => UNAVAILABLE.problem().detail(why.clone()).retry_after(AGAIN).cause(why),
         Trouble::Compacted => COMPACTED.problem(),
     }
 }

@@ -67,7 +67,7 @@ impl<'o> Asking<'o> {
 
     /// Registers it once it is ready, and renews it for as long as this is polled.
     pub(super) async fn live(&mut self, ready: &Ready) -> Infallible {
-        ready.wait().await;
+        ready.wait(|why| self.tell(format!("not ready yet: {why}"))).await;
         let mut pause = PAUSES.0;
         loop {
             match self.register().await {
@@ -112,7 +112,7 @@ impl<'o> Asking<'o> {
         }
     }
 
-    /// Takes it away, if any gateway may know it; tries until one has answered.
+    /// Takes it away, if any gateway may know it; tries until one has answered, whatever it says.
     pub(super) async fn leave(&mut self) {
         let Some(path) = self.instance.path().filter(|_| self.has_asked) else { return };
         loop {
@@ -121,7 +121,9 @@ impl<'o> Asking<'o> {
                     self.has_asked = false;
                     return self.tell("deregistered".to_owned());
                 }
-                Came::Refused(why, _) | Came::Nobody(why) => self.tell(format!("not deregistered: {why}")),
+                // What it takes to be let in is not to be had by asking again.
+                Came::Refused(why, Some(_)) => return self.tell(format!("not deregistered: {why}")),
+                Came::Refused(why, None) | Came::Nobody(why) => self.tell(format!("not deregistered: {why}")),
             }
             sleep(PAUSES.0).await;
         }

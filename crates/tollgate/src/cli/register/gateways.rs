@@ -139,8 +139,8 @@ fn tls(args: &RegisterArgs) -> Result<Arc<ClientConfig>, Failure> {
 impl Gateway {
     fn read(url: &str) -> Result<Self, Failure> {
         let wrong = || {
-            failure(format!(
-                "`{url}` is no URL of an admin listener: `http://127.0.0.1:9901`, `https://gateway-1:9901`"
+            Failure::Refused(format!(
+                "error: `{url}` is no URL of an admin listener: `http://127.0.0.1:9901`, `https://gateway-1:9901`"
             ))
         };
         let (is_tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {

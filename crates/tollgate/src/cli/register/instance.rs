@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use tollgate_registry::said::{self, Unsaid};
 
 use super::RegisterArgs;
-use crate::cli::failure;
 use crate::cli::output::Failure;
 
 /// An instance that registers itself.
@@ -46,7 +45,8 @@ impl Instance {
                 "" => mistake.detail.clone(),
                 place => format!("--{}: {}", place.replace("tags/", "tag "), mistake.detail),
             };
-            return Err(failure(mistakes.iter().map(told).collect::<Vec<_>>().join("\n")));
+            let told = mistakes.iter().map(|mistake| format!("error: {}", told(mistake)));
+            return Err(Failure::Refused(told.collect::<Vec<_>>().join("\n")));
         }
         let address = args.address.clone().map(OnceLock::from).unwrap_or_default();
         let service = args.service.clone();

@@ -80,7 +80,7 @@ pub(crate) struct RegisterArgs {
     #[arg(long = "tag", value_name = "WORD")]
     tags: Vec<String>,
     /// It is ready once `GET` of this path is answered with 2xx. Without it, once its port takes connections.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = ready::path)]
     ready: Option<String>,
     /// How long requests in flight have once it is deregistered, before it is told to stop.
     #[arg(long, default_value = "5s", value_parser = drain)]
@@ -152,6 +152,13 @@ async fn whole_life(
         allowed = asking.allowed() => allowed?,
         signal = stop.asked() => return Ok(128 + signal.number),
     }
+    let ready = Ready::new(args);
+    if ready.look().await.is_ok() {
+        output.note(&format!(
+            "tollgate register: something answers at port {} already: it would be taken for the service",
+            args.port
+        ));
+    }
     let mut child = match Child::start(&args.command) {
         Ok(child) => child,
         Err(NotStarted { message, code }) => {
@@ -160,7 +167,6 @@ async fn whole_life(
         }
     };
     let passing = tokio::spawn(stop.pass_others_on(child.process())?);
-    let ready = Ready::new(args);
     let asked = tokio::select! {
         code = child.ended() => {
             passing.abort();
