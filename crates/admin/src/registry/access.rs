@@ -145,7 +145,8 @@ mod tests {
         {
             assert!(access.is_own(address, port), "{address}:{port}");
         }
-        for (address, port) in [("127.0.0.1", 9902), ("10.0.0.6", 8080), ("orders.internal", 9901), ("10.0.0.7", 8443)] {
+        for (address, port) in [("127.0.0.1", 9902), ("10.0.0.6", 8080), ("orders.internal", 9901), ("10.0.0.7", 8443)]
+        {
             assert!(!access.is_own(address, port), "{address}:{port}");
         }
     }

@@ -71,7 +71,9 @@ impl Ready {
             for address in addresses {
                 let looked = match &self.path {
                     Some(path) => answers(address, path),
-                    None => TcpStream::connect_timeout(&address, PATIENCE).map(drop).map_err(|e| format!("{address}: {e}")),
+                    None => {
+                        TcpStream::connect_timeout(&address, PATIENCE).map(drop).map_err(|e| format!("{address}: {e}"))
+                    }
                 };
                 match looked {
                     Ok(()) => return Ok(()),
